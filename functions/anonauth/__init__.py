@@ -1,0 +1,1 @@
+"""Serverless anonymous authentication. README.md shows the data flow."""

@@ -1,0 +1,1 @@
+"""HTTP and schedule events in, answers out. One module per Lambda function."""

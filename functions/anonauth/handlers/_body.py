@@ -1,0 +1,131 @@
+"""Request bodies: JSON of strangers, checked before anything looks at it."""
+
+import base64
+import binascii
+import json
+import re
+from typing import Any
+
+from anonauth.domain import NO_DEVICE, Device
+from anonauth.errors import BadRequest
+
+LONGEST_BODY = 16 * 1024  # bytes
+DEEPEST_BODY = 16  # levels
+
+# What is kept of a device, each cut to so many bytes of UTF-8: with the longest app id
+# the user item stays under 1 KB, the unit that DynamoDB bills writes by. `deviceName`
+# is left out: phones are named after people.
+_DEVICE_FIELDS = (
+    "platform",
+    "platformVersion",
+    "sdk",
+    "sdkVersion",
+    "appVersion",
+    "frameworkName",
+    "frameworkVersion",
+)
+_LONGEST_DEVICE_FIELD = 32
+
+
+def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
+    """Return the JSON object in a body, `{}` if it is absent or empty.
+
+    Args:
+        body: As in the event: text, or base64 where its type did not say text.
+        is_base64: Which of the two.
+
+    Raises:
+        BadRequest: Not UTF-8, not JSON, not an object; longer than `LONGEST_BODY` or
+            deeper than `DEEPEST_BODY`; a name twice; NUL or half a character in a
+            string. The text says which, and quotes nothing.
+    """
+    if not body:
+        return {}
+    try:
+        raw = base64.b64decode(body, validate=True) if is_base64 else body.encode()
+        if len(raw) > LONGEST_BODY:
+            raise BadRequest(f"the body is longer than {LONGEST_BODY} bytes")
+        text = raw.decode()
+    except (UnicodeError, binascii.Error) as exc:
+        raise BadRequest("the body is not UTF-8 text") from exc
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as exc:
+        raise _too_deep() from exc
+    except ValueError as exc:
+        raise BadRequest("the body is not valid JSON") from exc
+    _check(value, DEEPEST_BODY)
+    if not isinstance(value, dict):
+        raise BadRequest("the body is not a JSON object")
+    return value
+
+
+def parse_device(body: dict[str, Any]) -> Device:
+    """Return the device in `options.device`, as realm-web, Core and Stitch send it.
+
+    Their ids are `{"$oid": …}`, none, and a plain string (contract §2.2). An id that
+    is not 24 hex digits counts as none.
+
+    Raises:
+        BadRequest: A known field has the wrong type.
+    """
+    options = _object(body, "options")
+    device = _object(options, "device")
+    device_id = device.get("deviceId")
+    if isinstance(device_id, dict):
+        device_id = device_id.get("$oid")
+    if not isinstance(device_id, str | None):
+        raise BadRequest("options.device.deviceId is not a string or an ObjectId")
+    info = {}
+    for name in _DEVICE_FIELDS:
+        value = device.get(name)
+        if not isinstance(value, str | None):
+            raise BadRequest(f"options.device.{name} is not a string")
+        if value:
+            info[name] = _cut(value)
+    return Device(_object_id(device_id) or NO_DEVICE, info)
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    if not isinstance(value, dict | None):
+        raise BadRequest(f"{name} is not an object")
+    return value or {}
+
+
+def _object_id(text: str | None) -> str | None:
+    return text if text and re.fullmatch("[0-9A-Fa-f]{24}", text) else None
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:_LONGEST_DEVICE_FIELD].decode(errors="ignore")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two readers of a repeated name may see different values: refuse it.
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise BadRequest("the body has a name twice in one object")
+    return unique
+
+
+def _no_constant(name: str) -> float:
+    raise BadRequest(f"{name} is not JSON")
+
+
+def _check(value: Any, levels: int) -> None:
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            raise BadRequest("a string in the body has a NUL or half a character")
+    elif isinstance(value, dict | list):
+        if not levels:
+            raise _too_deep()
+        for part in value.items() if isinstance(value, dict) else value:
+            for inner in part if isinstance(part, tuple) else (part,):
+                _check(inner, levels - 1)
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"the body is deeper than {DEEPEST_BODY} levels")

@@ -1,0 +1,187 @@
+"""From an API Gateway event (payload format 2.0) to an answer, errors included.
+
+A function looks its route up by the `routeKey` that the gateway has matched, so there
+is no second router to disagree with `template.yaml` or to import: Powertools' resolver
+costs 76 ms of cold start (design §10).
+"""
+
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.logging import Logger
+
+from anonauth import errors, wiring
+from anonauth.handlers._body import parse_body
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger()
+
+STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
+    errors.AuthError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BadRequest: HTTPStatus.BAD_REQUEST,
+    errors.InvalidSession: HTTPStatus.UNAUTHORIZED,
+    errors.SessionNotFound: HTTPStatus.UNAUTHORIZED,
+    errors.AnonymousLinkRefused: HTTPStatus.BAD_REQUEST,
+    errors.AppNotFound: HTTPStatus.NOT_FOUND,
+    errors.RouteNotFound: HTTPStatus.NOT_FOUND,
+    # Never 401 or 403: those make clients throw their user away (design §7).
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_RETRY_AFTER = "2"  # seconds
+
+# The whole value: the native SDKs compare it to the last character (contract §1.1).
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request as a route function sees it."""
+
+    event: Mapping[str, Any]
+
+    @property
+    def base_url(self) -> str:
+        """The public address: a setting, or the domain the gateway was reached at.
+
+        Never the Host header, which is the client's word.
+        """
+        configured = wiring.services().settings.base_url
+        return configured or f"https://{self.event['requestContext']['domainName']}"
+
+    @property
+    def app_id(self) -> str:
+        """The client app id in the path.
+
+        Raises:
+            AppNotFound: It is not one of this deployment.
+        """
+        app: str = self.event["pathParameters"]["appId"]
+        if app not in wiring.services().settings.app_ids:
+            raise errors.AppNotFound(app)
+        return app
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the query asks to link (`?link=true`); repeats come comma-joined."""
+        query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
+        return "true" in query.get("link", "").split(",")
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that was sent, `{}` if none was.
+
+        Raises:
+            BadRequest: See `parse_body`.
+        """
+        return parse_body(
+            self.event.get("body"), is_base64=self.event.get("isBase64Encoded", False)
+        )
+
+    def bearer_token(self) -> str:
+        """Return the token of the Authorization header, unchecked.
+
+        Raises:
+            InvalidSession: No header, another scheme, or no token in it.
+        """
+        headers: Mapping[str, str] = self.event.get("headers") or {}
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise errors.InvalidSession(
+                "expected Authorization header with JWT (Bearer schema)"
+            )
+        return token.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success; a refusal is an `AuthError`. Not to be stored unless it says so."""
+
+    body: Any = field(default_factory=dict)
+    cache_control: str = "no-store"
+
+
+RouteFunction = Callable[[Request], Answer]
+HttpHandler = Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]
+
+
+def lambda_handler(
+    routes: Mapping[str, RouteFunction], *, preload: tuple[str, ...] = ()
+) -> HttpHandler:
+    """Make the handler of a function from its routes.
+
+    Args:
+        routes: Route key, as in `template.yaml`, to the function that answers it.
+        preload: Modules that `wiring` would import at the first request.
+    """
+    wiring.preload(*preload)
+
+    @logger.inject_lambda_context(log_event=False, clear_state=True)
+    def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+        request = Request(event)
+        logger.set_correlation_id(event["requestContext"]["requestId"])
+        try:
+            answer = routes[event["routeKey"]](request)
+        except errors.AuthError as refusal:
+            return _refuse(refusal, request, context)
+        except Exception as exc:  # noqa: BLE001 - a bug is our trouble: 503, never 401
+            return _refuse(errors.AuthError(), request, context, cause=exc)
+        return _response(
+            HTTPStatus.OK, answer.body, {"cache-control": answer.cache_control}
+        )
+
+    return handler
+
+
+def _refuse(
+    refusal: errors.AuthError,
+    request: Request,
+    context: "LambdaContext",
+    cause: BaseException | None = None,
+) -> dict[str, Any]:
+    status = STATUS[type(refusal)]
+    log_id = context.aws_request_id.replace("-", "")
+    details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
+    headers = {"cache-control": "no-store"}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = _RETRY_AFTER
+        details["trace"] = _trace(cause or refusal.__cause__)
+        logger.error(type(refusal).__name__, extra=details)
+    else:
+        logger.info(type(refusal).__name__, extra=details)
+    body = {
+        "error": str(refusal),
+        "error_code": refusal.code,
+        # Native SDKs' tests look for the base URL and "logs?co_id=" (contract §1.5).
+        "link": f"{request.base_url}/logs?co_id={log_id}",
+    }
+    return _response(status, body, headers)
+
+
+def _trace(cause: BaseException | None) -> list[str]:
+    # Types and places only: the text of an exception may quote what a client sent.
+    lines = []
+    while cause is not None:
+        lines.append(type(cause).__qualname__)
+        for frame in traceback.extract_tb(cause.__traceback__):
+            lines.append(f"{frame.filename}:{frame.lineno} {frame.name}")  # noqa: PERF401
+        cause = cause.__cause__
+    return lines
+
+
+def _response(
+    status: HTTPStatus, body: Any, headers: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "statusCode": int(status),
+        "headers": {"content-type": _JSON, **headers},
+        "body": json.dumps(body, separators=(",", ":")),
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,45 @@
+"""Where the service is and who vouches for its tokens; 404 for every other path."""
+
+from anonauth import wiring
+from anonauth.errors import RouteNotFound
+from anonauth.handlers._http import Answer, Request, lambda_handler
+from anonauth.usecases.discovery import location, openid_configuration
+
+# Verifiers may keep the key set for some minutes: keys are published a day ahead.
+_CACHEABLE = "public, max-age=300"
+
+
+def locate(request: Request) -> Answer:
+    """Answer with the address that the SDKs send everything to (contract §2.1)."""
+    _ = request.app_id
+    region = wiring.services().settings.region
+    return Answer(location(request.base_url, region), _CACHEABLE)
+
+
+def configuration(request: Request) -> Answer:
+    """Answer with issuer and key set address (OpenID Connect Discovery 1.0 §4)."""
+    return Answer(openid_configuration(request.base_url, request.app_id), _CACHEABLE)
+
+
+def jwks(request: Request) -> Answer:
+    """Answer with the public keys (RFC 7517 §5)."""
+    _ = request.app_id
+    services = wiring.services()
+    return Answer(services.ring.jwks(services.clock()), _CACHEABLE)
+
+
+def not_found(_: Request) -> Answer:
+    """Refuse whatever no route of the API takes."""
+    raise RouteNotFound
+
+
+_APP = "GET /api/client/v2.0/app/{appId}"
+
+ROUTES = {
+    f"{_APP}/location": locate,
+    f"{_APP}/.well-known/openid-configuration": configuration,
+    f"{_APP}/.well-known/jwks.json": jwks,
+    "$default": not_found,
+}
+
+handler = lambda_handler(ROUTES)

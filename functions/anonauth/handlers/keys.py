@@ -1,0 +1,33 @@
+"""Daily schedule and CloudFormation: keep the key ring supplied."""
+
+from typing import TYPE_CHECKING, Any
+
+from anonauth import wiring
+from anonauth.handlers._cloudformation import answer_custom_resource
+from anonauth.handlers._http import logger
+from anonauth.usecases.keys import rotate_keys
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def rotate() -> dict[str, Any]:
+    """Bring the ring up to date; return the ids of its keys, which are public."""
+    services = wiring.services()
+    ring = rotate_keys(
+        rings=services.store, keys=services.key_maker, now=services.clock()
+    )
+    logger.info("key ring", version=ring.version, kids=[key.kid for key in ring.keys])
+    return {"version": ring.version, "kids": [key.kid for key in ring.keys]}
+
+
+@logger.inject_lambda_context(log_event=False, clear_state=True)
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Rotate; a custom resource also gets the answer that its stack waits for.
+
+    Raises:
+        AuthError: On a schedule only, so that Lambda repeats it and counts it.
+    """
+    if "ResponseURL" in event:
+        return answer_custom_resource(event, context, rotate)
+    return rotate()

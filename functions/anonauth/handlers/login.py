@@ -1,0 +1,29 @@
+"""POST …/anon-user/login: create an anonymous user and open a session for it."""
+
+from anonauth import wiring
+from anonauth.handlers._answers import opened_session
+from anonauth.handlers._body import parse_device
+from anonauth.handlers._http import Answer, Request, lambda_handler
+from anonauth.usecases.login import log_in_anonymously
+
+
+def login(request: Request) -> Answer:
+    """Answer with tokens, user id and device id (client API contract §2.2)."""
+    services = wiring.services()
+    opened = log_in_anonymously(
+        request.app_id,
+        link=request.is_link,
+        device=parse_device(request.body()),
+        base_url=request.base_url,
+        users=services.store,
+        tokens=services.tokens,
+        now=services.clock(),
+    )
+    return Answer(opened_session(opened))
+
+
+ROUTES = {
+    "POST /api/client/v2.0/app/{appId}/auth/providers/anon-user/login": login,
+}
+
+handler = lambda_handler(ROUTES, preload=("anonauth.tokens",))

@@ -1,0 +1,69 @@
+"""The configuration of a function, read from its environment and checked once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+_APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+
+
+class SettingsError(ValueError):
+    """A setting is missing or malformed; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a function is told by `template.yaml`.
+
+    `base_url` is empty without a custom domain: each request's own domain name
+    counts then. `endpoint_url` is empty on AWS.
+    """
+
+    region: str
+    table_name: str
+    kms_key_id: str
+    app_ids: frozenset[str]
+    access_token_lifetime: timedelta
+    base_url: str
+    endpoint_url: str
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> "Settings":
+        """Read and check the settings.
+
+        Raises:
+            SettingsError: The message names the variable. The function does not start.
+        """
+        app_ids = [app.strip() for app in _required(env, "APP_IDS").split(",")]
+        for app in app_ids:
+            if not _APP_ID.fullmatch(app):
+                raise SettingsError(
+                    f"APP_IDS: '{app}' is not 1 to 64 ASCII letters, digits, '_', '-'"
+                )
+        minutes = env.get("ACCESS_TOKEN_MINUTES", "30")
+        if not re.fullmatch(r"[0-9]{1,2}", minutes) or not 5 <= int(minutes) <= 60:
+            raise SettingsError(
+                f"ACCESS_TOKEN_MINUTES: '{minutes}' is not 5 to 60 minutes"
+            )
+        base_url = env.get("BASE_URL", "")
+        # A trailing slash or a path would double in the SDKs' routes (contract §1.10).
+        if base_url and not _BASE_URL.fullmatch(base_url):
+            raise SettingsError(f"BASE_URL: '{base_url}' is not scheme://host[:port]")
+        return cls(
+            region=_required(env, "AWS_REGION"),
+            table_name=_required(env, "TABLE_NAME"),
+            kms_key_id=_required(env, "KMS_KEY_ID"),
+            app_ids=frozenset(app_ids),
+            access_token_lifetime=timedelta(minutes=int(minutes)),
+            base_url=base_url,
+            endpoint_url=env.get("ENDPOINT_URL", ""),
+        )
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"{name}: not set")
+    return value

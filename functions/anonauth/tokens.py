@@ -1,0 +1,232 @@
+"""Access and refresh tokens: what is in them, and how they are checked.
+
+PyJWT verifies signatures; the claims are checked here, times against the `now` of
+the request. An access token is for anyone (RS256, published keys); a refresh token is
+for this service alone (HS256, a key that never leaves it). Design §5 has the table.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from anonauth.domain import (
+    AccessClaims,
+    RefreshClaims,
+    Session,
+    User,
+    hash_token_id,
+    issuer_of,
+)
+from anonauth.errors import AppNotFound, InvalidSession
+from anonauth.keys import KeyRing
+
+CLOCK_SKEW = timedelta(seconds=60)
+"""Tolerance for `exp` and `iat`: two functions need not agree to the second."""
+
+# An anonymous user's item decides how long it lives; the SDKs only want a date.
+_REFRESH_LIFETIME = timedelta(days=5 * 365)
+
+# API Gateway lets 10 KB of headers through; ours are 1 KB.
+_LONGEST = 8192
+
+_NOT_BY_THE_LIBRARY: Any = {
+    f"verify_{claim}": False
+    for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+}
+
+_MALFORMED = "invalid session: malformed token"
+_BAD_SIGNATURE = "signature is invalid"
+
+
+class Tokens:
+    """`TokenIssuer` over the key ring, for the apps of this deployment."""
+
+    def __init__(
+        self, ring: KeyRing, *, app_ids: frozenset[str], access_lifetime: timedelta
+    ) -> None:
+        self._ring = ring
+        self._app_ids = app_ids
+        self._access_lifetime = access_lifetime
+
+    def access_token(
+        self, user: User, session: Session, *, base_url: str, now: datetime
+    ) -> str:
+        """Sign an access token: RFC 9068 claims plus the SDKs' own (contract §3).
+
+        No `nbf`, since clocks differ; `aud` repeated as `client_id`, since API
+        Gateway's JWT authorizer takes either.
+        """
+        kid, key = self._ring.access_signing_key(now)
+        issued = int(now.timestamp())
+        claims = {
+            "iss": issuer_of(base_url, user.app),
+            "aud": user.app,
+            "client_id": user.app,
+            "sub": user.id,
+            "sid": session.id,
+            "jti": secrets.token_hex(16),
+            "iat": issued,
+            "exp": issued + int(self._access_lifetime.total_seconds()),
+            "typ": "access",
+            "anonymous": user.anonymous,
+            "provider": session.provider,
+            **_sdk_claims(user, session),
+        }
+        return jwt.encode(claims, key, "RS256", headers={"kid": kid, "typ": "at+jwt"})
+
+    def refresh_token(
+        self, user: User, session: Session, *, jti: str, now: datetime
+    ) -> str:
+        """Sign the refresh token of a session (contract §3).
+
+        It names no host: a custom domain that comes later must log nobody out.
+        """
+        kid, key = self._ring.refresh_signing_key(now)
+        issued = int(now.timestamp())
+        urn = _session_urn(user.app)
+        identity = {
+            "id": user.identities[0].id,
+            "provider_type": session.provider,
+            "provider_id": _object_id(f"{user.app}/{session.provider}"),
+        }
+        claims = {
+            "iss": urn,
+            "aud": urn,
+            "sub": user.id,
+            "jti": jti,
+            "iat": issued,
+            "exp": issued + int(_REFRESH_LIFETIME.total_seconds()),
+            "typ": "refresh",
+            "baas_id": session.id,
+            "stitch_id": session.id,
+            "baas_identity": identity,
+            "stitch_ident": identity,
+            "baas_data": None,
+            "stitch_data": None,
+            **_sdk_claims(user, session),
+        }
+        return jwt.encode(claims, key, "HS256", headers={"kid": kid})
+
+    def read_access_token(self, token: str, now: datetime) -> AccessClaims:
+        """Verify an access token of this service; the host of its `iss` is free.
+
+        Raises:
+            InvalidSession: Not an access token that is good at `now`.
+            AppNotFound: A good token of an app that is no longer configured.
+            KeysUnavailable, StoreUnavailable: No ring to verify against. Retry.
+        """
+        claims = _verify(
+            token,
+            alg="RS256",
+            key_of=lambda kid: self._ring.access_verifying_key(kid, now),
+        )
+        if claims.get("typ") != "access":
+            raise InvalidSession("invalid session: not an access token")
+        app = _text(claims, "aud")
+        if not _text(claims, "iss").endswith(issuer_of("", app)):
+            raise InvalidSession(_MALFORMED)
+        _check_times(claims, now, expired="invalid session: access token expired")
+        self._check_app(app)
+        return AccessClaims(app, _text(claims, "sub"), _text(claims, "sid"))
+
+    def read_refresh_token(self, token: str, now: datetime) -> RefreshClaims:
+        """Verify a refresh token of this service; the user item has the last word.
+
+        Raises:
+            InvalidSession: Not a refresh token that is good at `now`.
+            AppNotFound: A good token of an app that is no longer configured.
+            KeysUnavailable, StoreUnavailable: No key to verify with. Retry.
+        """
+        claims = _verify(
+            token,
+            alg="HS256",
+            key_of=lambda kid: self._ring.refresh_verifying_key(kid, now),
+        )
+        urn = _text(claims, "aud")
+        app = urn.removeprefix("urn:anonauth:").removesuffix(":session")
+        ours = urn == _session_urn(app) and claims.get("iss") == urn
+        if not ours or claims.get("typ") != "refresh":
+            raise InvalidSession("invalid session: not a refresh token")
+        _check_times(claims, now, expired="invalid session: refresh token expired")
+        self._check_app(app)
+        return RefreshClaims(
+            app,
+            _text(claims, "sub"),
+            _text(claims, "baas_id"),
+            hash_token_id(_text(claims, "jti")),
+        )
+
+    def _check_app(self, app: str) -> None:
+        if app not in self._app_ids:
+            raise AppNotFound(app)
+
+
+def _verify(
+    token: str, *, alg: str, key_of: Callable[[str], RSAPublicKey | bytes | None]
+) -> dict[str, Any]:
+    if len(token) > _LONGEST:
+        raise InvalidSession(_MALFORMED)
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, RecursionError) as exc:
+        raise InvalidSession(_MALFORMED) from exc
+    kid = header.get("kid")
+    # The algorithm goes with the key in our ring, never with the token's word.
+    key = key_of(kid) if isinstance(kid, str) and header.get("alg") == alg else None
+    if key is None:
+        raise InvalidSession(_BAD_SIGNATURE)
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token, key, algorithms=[alg], options=_NOT_BY_THE_LIBRARY
+        )
+    except jwt.InvalidSignatureError as exc:
+        raise InvalidSession(_BAD_SIGNATURE) from exc
+    except jwt.PyJWTError as exc:
+        raise InvalidSession(_MALFORMED) from exc
+    return claims
+
+
+def _check_times(claims: dict[str, Any], now: datetime, *, expired: str) -> None:
+    at, skew = int(now.timestamp()), int(CLOCK_SKEW.total_seconds())
+    if _seconds(claims, "exp") + skew <= at:
+        raise InvalidSession(expired)
+    if _seconds(claims, "iat") - skew > at:
+        raise InvalidSession("invalid session: token issued in the future")
+
+
+def _seconds(claims: dict[str, Any], name: str) -> int:
+    value = claims.get(name)
+    if type(value) is not int:
+        raise InvalidSession(_MALFORMED)
+    return value
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str):
+        raise InvalidSession(_MALFORMED)
+    return value
+
+
+def _session_urn(app: str) -> str:
+    return f"urn:anonauth:{app}:session"
+
+
+def _sdk_claims(user: User, session: Session) -> dict[str, str]:
+    domain = _object_id(user.app)
+    return {
+        "baas_device_id": session.device.id,
+        "stitch_devId": session.device.id,
+        "baas_domain_id": domain,
+        "stitch_domainId": domain,
+    }
+
+
+def _object_id(name: str) -> str:
+    # The old service's internal ids of app and provider; ours need only be stable.
+    return hashlib.sha256(name.encode()).hexdigest()[:24]

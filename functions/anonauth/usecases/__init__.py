@@ -1,0 +1,1 @@
+"""What the service does. Dependencies and `now` are arguments."""

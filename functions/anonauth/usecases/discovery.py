@@ -1,0 +1,44 @@
+"""Where the service is, and who vouches for its tokens. Pure."""
+
+from typing import Any
+
+from anonauth.domain import issuer_of
+
+
+def location(base_url: str, region: str) -> dict[str, str]:
+    """Return the address that the SDKs send all further requests to (contract §2.1).
+
+    Core up to 13 needs all four fields. There is no sync service behind `ws_hostname`.
+    """
+    return {
+        "deployment_model": "GLOBAL",
+        "location": region,
+        "hostname": base_url,
+        "ws_hostname": "ws" + base_url.removeprefix("http"),
+    }
+
+
+def openid_configuration(base_url: str, app: str) -> dict[str, Any]:
+    """Return what a verifier needs of OpenID Connect Discovery 1.0 §3.
+
+    There is no authorization endpoint: users come without a browser flow.
+    """
+    issuer = issuer_of(base_url, app)
+    return {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "claims_supported": [
+            "iss",
+            "aud",
+            "sub",
+            "sid",
+            "jti",
+            "iat",
+            "exp",
+            "anonymous",
+            "provider",
+        ],
+    }

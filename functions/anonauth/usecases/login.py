@@ -1,0 +1,96 @@
+"""Log in anonymously: a new user with one session, and nothing asked."""
+
+import secrets
+import string
+from dataclasses import dataclass
+from datetime import datetime
+
+from anonauth.domain import (
+    ANONYMOUS,
+    Device,
+    Identity,
+    Session,
+    User,
+    expiry_after,
+    hash_token_id,
+    utc_day,
+)
+from anonauth.errors import AnonymousLinkRefused, StoreUnavailable
+from anonauth.ports import TokenIssuer, UserStore
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """What a login gives its client: the user, its session, and both tokens."""
+
+    user: User
+    session: Session
+    access_token: str
+    refresh_token: str
+
+
+def log_in_anonymously(
+    app: str,
+    *,
+    link: bool,
+    device: Device,
+    base_url: str,
+    users: UserStore,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> OpenedSession:
+    """Make a new anonymous user and open its only session.
+
+    Always a new one: reuse is the client's, by keeping its refresh token (client API
+    contract §6).
+
+    Args:
+        app: A client app id that is configured.
+        link: The request asked to link, which an anonymous identity cannot be.
+        base_url: Public address of this service, without a trailing slash.
+        now: Aware UTC time of the request.
+
+    Raises:
+        AnonymousLinkRefused: `link` was asked for; nothing was written.
+        KeysUnavailable: Tokens cannot be signed; no user was made.
+        StoreUnavailable: A user may have been made; nobody has a token of it.
+    """
+    if link:
+        raise AnonymousLinkRefused
+    jti = secrets.token_urlsafe(32)
+    session = Session(
+        id=secrets.token_hex(12),
+        token_hash=hash_token_id(jti),
+        provider=ANONYMOUS,
+        created_at=now,
+        used_day=utc_day(now),
+        device=device,
+    )
+    user = User(
+        app=app,
+        id=secrets.token_hex(12),
+        anonymous=True,
+        version=1,
+        created_at=now,
+        last_active_day=utc_day(now),
+        expires_at=expiry_after(now),
+        sessions={session.id: session},
+        identities=(Identity(_anonymous_identity_id(), ANONYMOUS),),
+    )
+    # Signed first: without keys there must be no user either.
+    opened = OpenedSession(
+        user,
+        session,
+        tokens.access_token(user, session, base_url=base_url, now=now),
+        tokens.refresh_token(user, session, jti=jti, now=now),
+    )
+    if not users.create_user(user):
+        # 96 random bits do not meet by chance: let the client ask again.
+        raise StoreUnavailable
+    return opened
+
+
+def _anonymous_identity_id() -> str:
+    # The old service's form: 24 hex digits, 24 lower case letters (contract §2.4).
+    letters = (secrets.choice(string.ascii_lowercase) for _ in range(24))
+    return f"{secrets.token_hex(12)}-{''.join(letters)}"

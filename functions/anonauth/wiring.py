@@ -1,0 +1,123 @@
+"""Puts the parts together: the one place that reads the environment and the clock."""
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+import botocore.config
+import botocore.session
+
+from anonauth.keys import KeyMaker, KeyRing, KmsWrapping
+from anonauth.settings import Settings
+from anonauth.store import Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+    from anonauth.tokens import Tokens
+
+
+def utc_now() -> datetime:
+    """Return the time; the only reading of the clock."""
+    return datetime.now(UTC)  # noqa: TID251 - the one clock
+
+
+class Services:
+    """What the handlers of one function share, each part made on first use."""
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """Users and the key ring's item."""
+        return Store(
+            self.settings.table_name,
+            region=self.settings.region,
+            endpoint_url=self.settings.endpoint_url or None,
+        )
+
+    @functools.cached_property
+    def wrapping(self) -> KmsWrapping:
+        """Encryption of keys at rest."""
+        return KmsWrapping(self._connect_kms, self.settings.kms_key_id)
+
+    @functools.cached_property
+    def ring(self) -> KeyRing:
+        """The key ring, at most five minutes old."""
+        return KeyRing(self.store, self.wrapping)
+
+    @functools.cached_property
+    def key_maker(self) -> KeyMaker:
+        """New keys."""
+        return KeyMaker(self.wrapping)
+
+    @functools.cached_property
+    def tokens(self) -> "Tokens":
+        """Access and refresh tokens."""
+        # PyJWT costs 60 ms of a cold start; Discovery and Keys do without it.
+        from anonauth.tokens import Tokens  # noqa: PLC0415
+
+        return Tokens(
+            self.ring,
+            app_ids=self.settings.app_ids,
+            access_lifetime=self.settings.access_token_lifetime,
+        )
+
+    def _connect_kms(self) -> "KMSClient":
+        client = botocore.session.get_session().create_client(
+            "kms",
+            region_name=self.settings.region,
+            endpoint_url=self.settings.endpoint_url or None,
+            config=botocore.config.Config(
+                connect_timeout=0.5,
+                read_timeout=2,
+                retries={"total_max_attempts": 2, "mode": "standard"},
+            ),
+        )
+        return cast("KMSClient", client)
+
+
+_installed: ContextVar[Services | None] = ContextVar("services", default=None)
+
+
+def services() -> Services:
+    """Return the services of this function, made once per execution environment.
+
+    Raises:
+        SettingsError: The environment is not as `template.yaml` makes it.
+    """
+    return _installed.get() or _from_environment()
+
+
+@contextmanager
+def using(stand_in: Services) -> Iterator[None]:
+    """Make `services` return these: for the local server, and for tests."""
+    token = _installed.set(stand_in)
+    try:
+        yield
+    finally:
+        _installed.reset(token)
+
+
+def preload(*modules: str) -> None:
+    """Import now what the first request would otherwise wait for.
+
+    Lambda gives a function's start a full core; hiding imports in the first request
+    gains nothing (design §10).
+    """
+    for module in modules:
+        importlib.import_module(module)
+
+
+@functools.cache
+def _from_environment() -> Services:
+    return Services(Settings.from_environment(os.environ))
