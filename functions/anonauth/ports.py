@@ -45,7 +45,7 @@ class RingStore(Protocol):
         """Read the key ring; None before the first deployment has made it."""
         ...
 
-    def save_ring(self, ring: Ring) -> bool:
+    def save_ring(self, new: Ring) -> bool:
         """Write the ring over the version before it; False if that has moved on."""
         ...
 

@@ -285,18 +285,18 @@ class Store:
             return None
         return Ring(int(item.version), tuple(_ring_key(key) for key in item.keys))
 
-    def save_ring(self, ring: Ring) -> bool:
+    def save_ring(self, new: Ring) -> bool:
         """Write the key ring in one PutItem; see `RingStore`."""
         item = self._ring_item(
-            _RING_PK, version=ring.version, keys=[_ring_key_map(k) for k in ring.keys]
+            _RING_PK, version=new.version, keys=[_ring_key_map(k) for k in new.keys]
         )
         none_yet = RingItem.pk.does_not_exist()
-        one_before = RingItem.version == ring.version - 1
+        one_before = RingItem.version == new.version - 1
         try:
             self._send(lambda: item.save(condition=none_yet | one_before))
         except Refused as refused:
             written = self.load_ring(consistent=True) if refused.perhaps_ours else None
-            return written is not None and _kids(written) == _kids(ring)
+            return written is not None and _kids(written) == _kids(new)
         return True
 
     def _send(self, call: Callable[[], _T]) -> _T:
@@ -350,7 +350,9 @@ def _codes(failure: PynamoDBException) -> set[str]:
     if isinstance(failure, TransactWriteError) and failure.cancellation_reasons:
         codes = {r.code for r in failure.cancellation_reasons if r is not None}
     else:
-        codes = {failure.cause_response_code or ""}
+        # Not `cause_response_code`: it fails on a time-out, whose response is None.
+        response = getattr(failure.cause, "response", None) or {}
+        codes = {response.get("Error", {}).get("Code", "")}
     return {code.removesuffix("Exception") for code in codes if code}
 
 

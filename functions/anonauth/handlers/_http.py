@@ -49,6 +49,12 @@ class Request:
     event: Mapping[str, Any]
 
     @property
+    def method(self) -> str:
+        """The HTTP method, in capitals."""
+        method: str = self.event["requestContext"]["http"]["method"]
+        return method
+
+    @property
     def base_url(self) -> str:
         """The public address: a setting, or the domain the gateway was reached at.
 

@@ -28,8 +28,15 @@ def jwks(request: Request) -> Answer:
     return Answer(services.ring.jwks(services.clock()), _CACHEABLE)
 
 
-def not_found(_: Request) -> Answer:
-    """Refuse whatever no route of the API takes."""
+def unknown(request: Request) -> Answer:
+    """Refuse whatever no route of the API takes, except a browser's preflight.
+
+    A `$default` route catches OPTIONS too; the gateway adds the CORS headers, but the
+    status is ours, and a preflight is good only with 2xx (AWS, "Configure CORS for
+    HTTP APIs": special considerations for `$default`).
+    """
+    if request.method == "OPTIONS":
+        return Answer()
     raise RouteNotFound
 
 
@@ -39,7 +46,7 @@ ROUTES = {
     f"{_APP}/location": locate,
     f"{_APP}/.well-known/openid-configuration": configuration,
     f"{_APP}/.well-known/jwks.json": jwks,
-    "$default": not_found,
+    "$default": unknown,
 }
 
 handler = lambda_handler(ROUTES)

@@ -1,0 +1,96 @@
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sam_template
+from runtime import aws, runtime_api
+from sam_template import resources
+from tools import ROOT, machine, require_tool
+
+FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
+
+Start = Callable[[str], runtime_api.Function]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle as `sam build` makes it, for this machine."""
+    directory = tmp_path_factory.mktemp("bundle")
+    platform = machine()
+    subprocess.run(  # noqa: S603 - our own Makefile
+        [
+            require_tool("make"),
+            "--directory",
+            ROOT / "functions",
+            "build-LoginFunction",
+            f"ARTIFACTS_DIR={directory}",
+            f"PLATFORM={platform}",
+            f"PYTHON={require_tool('python3.13')}",
+        ],
+        # A make that runs these tests would pass its own options down.
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        check=True,
+    )
+    return directory
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[aws.Aws]:
+    """DynamoDB and KMS, without a key ring yet."""
+    with aws.serving(FUNCTIONS) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def start(
+    bundle: Path, cloud: aws.Aws, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
+    """Starts a new execution environment of a function."""
+    logs = tmp_path_factory.mktemp("logs")
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+    with ExitStack() as environments:
+
+        def start(name: str) -> runtime_api.Function:
+            environment = environment_of(functions[name]) | {
+                "TABLE_NAME": cloud.table_name,
+                "KMS_KEY_ID": cloud.key_arn,
+                "ENDPOINT_URL": cloud.endpoint_url,
+                "AWS_REGION": aws.REGION,
+                "AWS_ACCESS_KEY_ID": name,
+                "AWS_SECRET_ACCESS_KEY": "secret",
+            }
+            return environments.enter_context(
+                runtime_api.running(
+                    functions[name]["Handler"],
+                    bundle=bundle,
+                    environment=environment,
+                    log=logs / f"{name}-{len(list(logs.iterdir()))}",
+                )
+            )
+
+        yield start
+
+
+def environment_of(function: dict[str, Any]) -> dict[str, str]:
+    """Return the variables of a function as a deployment with defaults sets them."""
+    parameters = sam_template.load()["Parameters"]
+
+    def resolve(value: Any) -> str:
+        match value:
+            case {"Ref": name} if name in parameters:
+                return str(parameters[name]["Default"])
+            case {"Fn::Join": [",", value]}:
+                return resolve(value)
+            case {"Fn::If": ["HasDomain", _, value]}:
+                return resolve(value)
+            case dict():
+                return "set by the test"
+        return str(value)
+
+    variables = function["Environment"]["Variables"]
+    return {name: resolve(value) for name, value in variables.items()}

@@ -1,0 +1,204 @@
+"""Runs a function of the built bundle in AWS's own runtime client, `awslambdaric`.
+
+In place of Lambda stands a Runtime API (AWS Lambda Developer Guide, "Using the Lambda
+runtime API") that hands out one event at a time.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tools import require_tool
+
+_CLOSED = b""
+
+# Bundle first and runtime client last, as on Lambda. -I and -S keep out everything that
+# is installed beside the standard library, and the working directory.
+ISOLATED = ["-I", "-S", "-W", "error", "-c"]
+_PATHS = "import sys; sys.path[:0] = [sys.argv.pop(1)]; sys.path += [sys.argv.pop(1)]\n"
+_BOOT = f"{_PATHS}from awslambdaric.__main__ import main; main(sys.argv)"
+
+
+class LambdaError(Exception):
+    """The function raised, or did not even start; the text is its own."""
+
+
+class _RuntimeApi(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
+        self.events: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+
+class _RuntimeApiHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _RuntimeApi
+
+    def do_GET(self) -> None:
+        event = self.server.events.get()
+        if event == _CLOSED:
+            self.close_connection = True
+            return
+        deadline = datetime.now(UTC).timestamp() + 29  # noqa: TID251 - Lambda's own clock
+        self._answer(
+            200,
+            event,
+            {
+                "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
+                "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
+                "Lambda-Runtime-Invoked-Function-Arn": (
+                    "arn:aws:lambda:eu-central-1:123456789012:function:it"
+                ),
+            },
+        )
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.answers.put((self.path.rpartition("/")[2], json.loads(body)))
+        self._answer(202, b"{}", {})
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""
+
+
+class Function:
+    """An execution environment; `cpu_seconds` is what it has used since its start."""
+
+    def __init__(self, api: _RuntimeApi, process: "subprocess.Popen[bytes]", log: Path):
+        self._api = api
+        self._process = process
+        self._log = log
+
+    def invoke(self, event: Mapping[str, Any]) -> Any:
+        """Hand over an event and return the answer.
+
+        Raises:
+            LambdaError: The function raised, or its process has ended.
+        """
+        self._api.events.put(json.dumps(event).encode())
+        while True:
+            try:
+                outcome, answer = self._api.answers.get(timeout=0.5)
+            except queue.Empty:
+                if self._process.poll() is not None:
+                    raise LambdaError(self.log()) from None
+                continue
+            if outcome == "error":
+                raise LambdaError(json.dumps(answer, indent=1) + self.log())
+            return answer
+
+    def log(self) -> str:
+        """Return what the function has written so far."""
+        return self._log.read_text()
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time used since the start, imports included."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(
+    handler: str, *, bundle: Path, environment: Mapping[str, str], log: Path
+) -> Iterator[Function]:
+    """Start a function as Lambda does, and end it."""
+    ric = require_tool("awslambdaric")
+    api = _RuntimeApi()
+    serving = threading.Thread(target=api.serve_forever, daemon=True)
+    serving.start()
+    lambda_variables = {
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_LAMBDA_FUNCTION_NAME": handler,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_LAMBDA_LOG_LEVEL": "INFO",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "group",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
+        "LAMBDA_TASK_ROOT": str(bundle),
+        "TZ": ":UTC",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [require_tool("python3.13"), *ISOLATED, _BOOT, bundle, ric, handler],
+            cwd=bundle,
+            env={**lambda_variables, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Function(api, process, log)
+    finally:
+        process.kill()
+        process.wait()
+        api.events.put(_CLOSED)
+        api.shutdown()
+        api.server_close()
+
+
+def importable(modules: list[str], *, bundle: Path) -> list[str]:
+    """Return which of these a function could import."""
+    code = (
+        f"{_PATHS}import importlib.util\n"
+        "print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
+    )
+    ric = require_tool("awslambdaric")
+    found = subprocess.run(  # noqa: S603 - our own interpreter
+        [require_tool("python3.13"), *ISOLATED, code, bundle, ric, *modules],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return found.stdout.split()
+
+
+class ResponseUrl(ThreadingHTTPServer):
+    """Where a custom resource puts its answer."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ResponseUrlHandler)
+        self.answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    @property
+    def url(self) -> str:
+        """The address, with a query as signed URLs have."""
+        return f"http://127.0.0.1:{self.server_port}/response?signature=s"
+
+
+class _ResponseUrlHandler(BaseHTTPRequestHandler):
+    server: ResponseUrl
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.answers.put(json.loads(body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""

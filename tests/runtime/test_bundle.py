@@ -1,0 +1,68 @@
+"""The built bundle as files."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.runtime_api import importable
+from tools import require_tool
+
+MAX_BYTES = 30_000_000  # unzipped
+
+
+def files(bundle: Path) -> Iterator[Path]:
+    return (path for path in bundle.rglob("*") if path.is_file())
+
+
+def test_given_a_bundle_when_measured_then_it_is_small(bundle: Path) -> None:
+    size = sum(path.stat().st_size for path in files(bundle))
+
+    assert size <= MAX_BYTES
+
+
+def test_given_a_bundle_then_every_module_has_bytecode_of_the_runtime(
+    bundle: Path,
+) -> None:
+    code = "import importlib.util as u, sys; sys.stdout.buffer.write(u.MAGIC_NUMBER)"
+    magic = subprocess.run(  # noqa: S603 - our own interpreter
+        [require_tool("python3.13"), "-c", code], capture_output=True, check=True
+    ).stdout
+    unchecked_hash = (0b01).to_bytes(4, "little")  # PEP 552
+
+    heads = {
+        (path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc").read_bytes()[:8]
+        for path in bundle.rglob("*.py")
+    }
+
+    assert heads == {magic + unchecked_hash}
+
+
+def test_given_a_bundle_then_it_carries_nothing_that_no_function_uses(
+    bundle: Path,
+) -> None:
+    services = {
+        path.name for path in (bundle / "botocore/data").iterdir() if path.is_dir()
+    }
+    endpoints = json.loads((bundle / "botocore/data/endpoints.json").read_text())
+
+    assert services == {"dynamodb", "kms"}
+    assert {
+        service
+        for partition in endpoints["partitions"]
+        for service in partition["services"]
+    } <= services
+    assert not (bundle / "anonauth/cli").exists()
+    assert list(bundle.rglob("*.dist-info")) == []
+
+
+def test_given_a_function_when_it_imports_then_only_the_bundle_is_there(
+    bundle: Path,
+) -> None:
+    ours = ["anonauth", "botocore", "cryptography", "jwt", "pynamodb"]
+    runtime = ["awslambdaric"]
+    not_ours = ["boto3", "moto", "pip", "pytest", "yaml", "anonauth.cli"]
+
+    found = importable([*ours, *runtime, *not_ours], bundle=bundle)
+
+    assert found == [*ours, *runtime]

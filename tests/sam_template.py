@@ -1,0 +1,111 @@
+"""`template.yaml` as people write it, and as CloudFormation gets it from SAM."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import boto3
+
+# Neither package ships types.
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+from samtranslator.translator.translator import (  # type: ignore[import-untyped]
+    Translator,
+)
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+from tools import ROOT
+
+EVENTS = ROOT / "events"
+
+BASIC_EXECUTION = (
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"  # logs only
+)
+
+Json = dict[str, Any]
+
+
+def load() -> Json:
+    """Return the template, intrinsic functions in their long form; a fresh copy."""
+    template: Json = yaml_parse((ROOT / "template.yaml").read_text())
+    return template
+
+
+def translate(template: Json, parameters: dict[str, str] | None = None) -> Json:
+    """Return what SAM makes of a template on AWS.
+
+    Args:
+        template: As `load` returns it.
+        parameters: What a deployment sets; defaults count for the others. SAM sees
+            lists as one string, as on AWS.
+    """
+    # `sam package` writes the place of the uploaded bundle here.
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/bundle"
+    translator = Translator(
+        {"AWSLambdaBasicExecutionRole": BASIC_EXECUTION},
+        Parser(),
+        boto_session=boto3.session.Session(region_name="eu-central-1"),
+    )
+    try:
+        translated = translator.translate(template, parameters or {})
+    finally:
+        translator.metrics.publish()  # to nobody; it would complain at exit
+    plain: Json = json.loads(json.dumps(translated))
+    return plain
+
+
+@cache
+def _translated() -> str:
+    return json.dumps(translate(load()))
+
+
+def translated() -> Json:
+    """Return the translated `template.yaml`; a fresh copy."""
+    template: Json = json.loads(_translated())
+    return template
+
+
+def resources(template: Json, kind: str) -> dict[str, Json]:
+    """Return logical id and properties of the resources of one type."""
+    return {
+        name: resource["Properties"]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+def statements(function: str) -> list[Json]:
+    """Return the policy statements of a function's role, without the one for logs."""
+    role = resources(translated(), "AWS::IAM::Role")[f"{function}Role"]
+    return [
+        statement
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route key of API Gateway and the function behind it."""
+
+    key: str
+    function: str
+
+
+def routes() -> Iterator[Route]:
+    """Yield the routes that API Gateway imports."""
+    paths = translated()["Resources"]["Api"]["Properties"]["Body"]["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+            function = uri.rpartition("${")[2].partition(".Arn}")[0]
+            is_default = operation.get("isDefaultRoute", False)
+            key = "$default" if is_default else f"{method.upper()} {path}"
+            yield Route(key, function)
+
+
+def event(name: str) -> Json:
+    """Return the event of `events/<name>.json`."""
+    loaded: Json = json.loads((EVENTS / f"{name}.json").read_text())
+    return loaded

@@ -1,0 +1,307 @@
+"""What any `UserStore` and `RingStore` must do; run on moto and on real engines.
+
+A subclass provides the fixture `store`. Nothing here depends on what else is in the
+table: every test makes users of its own.
+"""
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from anonauth.domain import (
+    ANONYMOUS,
+    Device,
+    Identity,
+    RefreshClaims,
+    Ring,
+    RingKey,
+    Session,
+    User,
+    expiry_after,
+)
+from anonauth.store import Store
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+APP = "myapp-abcde"
+
+
+def a_session(now: datetime = NOW, expires_at: datetime | None = None) -> Session:
+    return Session(
+        id=secrets.token_hex(12),
+        token_hash=secrets.token_urlsafe(32),
+        provider=ANONYMOUS,
+        created_at=now,
+        used_day=now.date(),
+        device=Device("d" * 24, {"platform": "node"}),
+        expires_at=expires_at,
+    )
+
+
+def a_guest(now: datetime = NOW) -> User:
+    session = a_session(now)
+    return User(
+        app=APP,
+        id=secrets.token_hex(12),
+        anonymous=True,
+        version=1,
+        created_at=now,
+        last_active_day=now.date(),
+        expires_at=expiry_after(now),
+        sessions={session.id: session},
+        identities=(Identity("i-x", ANONYMOUS),),
+    )
+
+
+def a_permanent_user(*sessions: Session) -> User:
+    return replace(
+        a_guest(),
+        anonymous=False,
+        expires_at=None,
+        sessions={session.id: session for session in sessions},
+    )
+
+
+def only_session(user: User) -> Session:
+    (session,) = user.sessions.values()
+    return session
+
+
+def claims_of(user: User, session: Session | None = None) -> RefreshClaims:
+    session = session or only_session(user)
+    return RefreshClaims(user.app, user.id, session.id, session.token_hash)
+
+
+class StoreContract:
+    """Inherit, and provide `store`."""
+
+    def test_given_a_new_user_when_created_then_it_reads_back_whole(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+
+        assert store.create_user(user)
+
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_an_id_that_is_taken_when_created_then_the_first_one_stays(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert not store.create_user(replace(a_guest(), id=user.id))
+
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_an_app_when_reading_then_users_of_another_are_not_there(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert store.get_user("other-fghij", user.id) is None
+        assert store.get_user(APP, "0" * 24) is None
+
+    def test_given_a_guest_when_active_on_a_new_day_then_its_expiry_moves(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert store.record_activity(user, only_session(user), NOW + DAY)
+
+        after = store.get_user(APP, user.id)
+        assert after is not None
+        assert after.expires_at == expiry_after(NOW + DAY)
+        assert after.last_active_day == (NOW + DAY).date()
+        assert only_session(after).used_day == (NOW + DAY).date()
+        assert after.version == user.version
+
+    def test_given_a_day_that_was_noted_when_noted_again_then_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert not store.record_activity(user, only_session(user), NOW)
+        assert store.record_activity(user, only_session(user), NOW + DAY)
+        assert not store.record_activity(user, only_session(user), NOW + DAY)
+
+    def test_given_an_expired_guest_when_active_then_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+        assert user.expires_at is not None
+
+        assert not store.record_activity(user, only_session(user), user.expires_at)
+        assert store.get_user(APP, user.id) == user
+        assert store.record_activity(user, only_session(user), user.expires_at - SECOND)
+
+    def test_given_a_link_in_between_when_a_guest_is_active_then_it_stays_permanent(
+        self, store: Store
+    ) -> None:
+        """The write of a stale reader must not give a permanent user a TTL again."""
+        guest = a_guest()
+        linked = replace(guest, anonymous=False, expires_at=None, version=2)
+        store.create_user(linked)
+
+        assert not store.record_activity(guest, only_session(guest), NOW + DAY)
+
+        assert store.get_user(APP, guest.id) == linked
+
+    def test_given_a_permanent_user_when_active_then_no_expiry_is_written(
+        self, store: Store
+    ) -> None:
+        session = a_session(expires_at=NOW + 60 * DAY)
+        user = a_permanent_user(session)
+        store.create_user(user)
+
+        assert store.record_activity(user, session, NOW + DAY)
+
+        after = store.get_user(APP, user.id)
+        assert after is not None
+        assert after.expires_at is None
+        assert only_session(after).used_day == (NOW + DAY).date()
+
+    def test_given_another_token_when_active_then_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+        stranger = replace(only_session(user), token_hash="another")
+
+        assert not store.record_activity(user, stranger, NOW + DAY)
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_a_session_that_is_gone_when_active_then_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+
+        assert not store.record_activity(user, only_session(user), NOW + DAY)
+        assert store.get_user(APP, user.id) is None
+
+    def test_given_a_guest_when_its_session_ends_then_it_is_deleted(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert store.end_session(claims_of(user), NOW)
+
+        assert store.get_user(APP, user.id) is None
+        assert not store.end_session(claims_of(user), NOW)
+
+    def test_given_a_permanent_user_when_a_session_ends_then_only_that_is_gone(
+        self, store: Store
+    ) -> None:
+        ended, other = a_session(), a_session()
+        user = a_permanent_user(ended, other)
+        store.create_user(user)
+
+        assert store.end_session(claims_of(user, ended), NOW)
+
+        after = store.get_user(APP, user.id)
+        assert after == replace(user, sessions={other.id: other})
+        assert not store.end_session(claims_of(user, ended), NOW)
+
+    def test_given_another_token_when_a_session_ends_then_it_does_not(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        claims = replace(claims_of(user), token_hash="another")
+
+        assert not store.end_session(claims, NOW)
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_an_expired_guest_when_its_session_ends_then_it_waits_for_the_sweep(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+        assert user.expires_at is not None
+
+        assert not store.end_session(claims_of(user), user.expires_at)
+        assert store.get_user(APP, user.id) == user
+        assert store.end_session(claims_of(user), user.expires_at - SECOND)
+
+    def test_given_an_expired_session_when_it_ends_then_it_counts_as_gone(
+        self, store: Store
+    ) -> None:
+        session = a_session(expires_at=NOW)
+        user = a_permanent_user(session)
+        store.create_user(user)
+
+        assert not store.end_session(claims_of(user), NOW)
+        assert store.end_session(claims_of(user), NOW - SECOND)
+
+    def test_given_a_user_when_deleted_on_request_then_it_is_gone(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert store.delete_user(user, only_session(user), NOW)
+
+        assert store.get_user(APP, user.id) is None
+        assert not store.delete_user(user, only_session(user), NOW)
+
+    @pytest.mark.parametrize(
+        "stale",
+        [
+            pytest.param({"version": 0}, id="version moved on"),
+            pytest.param({"id": "0" * 24}, id="no such user"),
+        ],
+    )
+    def test_given_a_stale_read_when_deleted_then_nothing_happens(
+        self, store: Store, stale: dict[str, object]
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        read = replace(user, **stale)  # type: ignore[arg-type]
+
+        assert not store.delete_user(read, only_session(user), NOW)
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_an_expired_guest_when_deleted_on_request_then_it_is_refused(
+        self, store: Store
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+        assert user.expires_at is not None
+
+        assert not store.delete_user(user, only_session(user), user.expires_at)
+        assert store.delete_user(user, only_session(user), user.expires_at - SECOND)
+
+    def test_given_a_ring_when_saved_then_it_reads_back_whole(
+        self, store: Store
+    ) -> None:
+        before = store.load_ring(consistent=True) or Ring(0, ())
+        access = RingKey("a", "access", b"\x00wrapped", b"\x30pub", NOW, NOW + DAY)
+        refresh = RingKey("r", "refresh", b"\xffwrapped", None, NOW, None)
+        ring = Ring(before.version + 1, (access, refresh))
+
+        assert store.save_ring(ring)
+
+        assert store.load_ring() == ring
+        assert store.load_ring(consistent=True) == ring
+
+    def test_given_a_ring_that_moved_on_when_saved_then_it_stays(
+        self, store: Store
+    ) -> None:
+        before = store.load_ring(consistent=True) or Ring(0, ())
+        newer = Ring(before.version + 1, ())
+        store.save_ring(newer)
+
+        assert not store.save_ring(Ring(before.version + 1, ()))
+        assert not store.save_ring(Ring(before.version, ()))
+        assert not store.save_ring(Ring(before.version + 3, ()))
+        assert store.load_ring(consistent=True) == newer

@@ -1,0 +1,94 @@
+"""Fixtures of the unit suite: moto is the only fake of AWS."""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from mypy_boto3_dynamodb import DynamoDBClient
+
+import sam_template
+from anonauth.store import Store
+from harness import TABLE, Clients, Deployment
+
+
+def pytest_collection_finish() -> None:
+    # The imports of the suite are a million objects that live on: sweeping them again
+    # and again takes a third of its time.
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def db(moto: None) -> DynamoDBClient:
+    return boto3.client("dynamodb")
+
+
+@pytest.fixture(scope="session")
+def key_id(moto: None) -> str:
+    return boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
+
+
+@pytest.fixture
+def table(db: DynamoDBClient) -> Iterator[str]:
+    """An empty table, made as the template says."""
+    made = sam_template.load()["Resources"]["Table"]["Properties"]
+    db.create_table(
+        TableName=TABLE,
+        KeySchema=made["KeySchema"],
+        AttributeDefinitions=made["AttributeDefinitions"],
+        BillingMode=made["BillingMode"],
+    )
+    yield TABLE
+    db.delete_table(TableName=TABLE)
+
+
+@pytest.fixture(scope="session")
+def shared_clients(moto: None) -> Clients:
+    return Clients()
+
+
+@pytest.fixture
+def clients(shared_clients: Clients) -> Clients:
+    """The clients, and a wire without memory and faults."""
+    shared_clients.wire.reset()
+    return shared_clients
+
+
+@pytest.fixture
+def store(table: str, clients: Clients) -> Store:
+    """A store that does not wait between its attempts."""
+    return clients.store(table)
+
+
+@pytest.fixture
+def new_service(
+    table: str, db: DynamoDBClient, key_id: str, clients: Clients
+) -> Deployment:
+    """The service before its first deployment has made a key ring."""
+    return Deployment(table, db, key_id, clients)
+
+
+@pytest.fixture(scope="session")
+def made_ring() -> dict[str, Any]:
+    """Holds the first ring that a test deployed; making RSA keys is slow."""
+    return {}
+
+
+@pytest.fixture
+def service(new_service: Deployment, made_ring: dict[str, Any]) -> Deployment:
+    """The service, deployed: it has a key ring, and has loaded nothing yet."""
+    if made_ring:
+        new_service.db.put_item(TableName=new_service.table, Item=made_ring)
+    new_service.rotate()
+    made_ring.update(new_service.items("KEY#")["KEY#ring"])
+    new_service.restart()
+    return new_service

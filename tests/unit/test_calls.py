@@ -1,0 +1,135 @@
+"""AWS calls of each operation, counted on the wire (design §4), and imports."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    CONFIGURATION,
+    DELETE,
+    HANDLERS,
+    JWKS,
+    LOCATION,
+    LOGIN,
+    LOGOUT,
+    PROFILE,
+    SESSION,
+    Deployment,
+)
+
+DAY = timedelta(days=1)
+
+
+def test_given_a_warm_service_when_used_then_each_operation_costs_what_it_must(
+    service: Deployment,
+) -> None:
+    body = service.log_in()
+    guest = service.log_in()
+    refresh, access = body["refresh_token"], body["access_token"]
+
+    def calls(route: str, token: str | None = None) -> list[str]:
+        return service.counted(lambda: service.send(route, token=token))
+
+    assert calls(LOGIN) == ["PutItem"]
+    assert calls(SESSION, refresh) == ["GetItem"]
+    assert calls(PROFILE, access) == ["GetItem"]
+    assert calls(LOCATION) == []
+    assert calls(CONFIGURATION) == []
+    assert calls(JWKS) == []
+    assert calls(LOGOUT, refresh) == ["DeleteItem"]
+    assert calls(DELETE, guest["access_token"]) == ["GetItem", "TransactWriteItems"]
+
+
+def test_given_a_new_day_when_refreshing_then_one_update_and_then_none(
+    service: Deployment,
+) -> None:
+    token = service.log_in()["refresh_token"]
+
+    for _ in range(3):
+        service.advance(DAY)
+        service.send(JWKS)  # the ring's own five minutes
+        first = service.counted(lambda: service.send(SESSION, token=token))
+        second = service.counted(lambda: service.send(SESSION, token=token))
+        assert first == ["GetItem", "UpdateItem"]
+        assert second == ["GetItem"]
+
+
+def test_given_an_environment_when_five_minutes_pass_then_the_ring_is_read_once(
+    service: Deployment,
+) -> None:
+    def calls() -> list[str]:
+        return service.counted(lambda: service.send(LOGIN))
+
+    assert calls() == ["GetItem", "Decrypt", "Decrypt", "PutItem"]
+    for _ in range(4):
+        service.now += timedelta(minutes=1)
+        assert calls() == ["PutItem"]
+    service.now += timedelta(minutes=1)
+    assert calls() == ["GetItem", "PutItem"]
+
+
+@pytest.mark.parametrize(
+    ("route", "kind", "decrypts"),
+    [
+        pytest.param(LOGIN, None, 2, id="login: both keys"),
+        pytest.param(SESSION, "refresh_token", 2, id="session: both keys"),
+        pytest.param(LOGOUT, "refresh_token", 1, id="logout: the refresh key"),
+        pytest.param(PROFILE, "access_token", 0, id="profile: public keys"),
+        pytest.param(DELETE, "access_token", 0, id="delete: public keys"),
+        pytest.param(JWKS, None, 0, id="key set: public keys"),
+    ],
+)
+def test_given_a_cold_start_when_called_then_only_the_keys_it_uses_are_unwrapped(
+    service: Deployment, route: str, kind: str | None, decrypts: int
+) -> None:
+    """The policies in template.yaml allow no more."""
+    body = service.log_in()
+    service.restart()
+
+    calls = service.counted(
+        lambda: service.send(route, token=body[kind] if kind else None)
+    )
+
+    assert calls.count("Decrypt") == decrypts
+
+
+def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(
+    service: Deployment,
+) -> None:
+    assert service.counted(service.rotate) == ["GetItem"]
+
+
+# Heavy parts, and the functions that need them (design §10).
+NEEDS: dict[str, set[str]] = {
+    "jwt": {"Login", "Session", "Logout", "Profile"},
+    "pynamodb": {"Login", "Session", "Logout", "Profile", "Discovery", "Keys"},
+    "boto3": set(),
+    "pydantic": set(),
+    "requests": set(),
+    "aws_xray_sdk": set(),
+    "aws_lambda_powertools.event_handler": set(),
+    "anonauth.cli": set(),
+}
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_given_a_function_when_it_starts_then_it_imports_only_what_it_needs(
+    function: str,
+) -> None:
+    module = HANDLERS[function].rpartition(".")[0]
+    code = f"import sys, {module}; print(*sorted(sys.modules))"
+    ran = subprocess.run(  # noqa: S603 - constant words
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2] / "functions",
+    )
+    loaded = set(ran.stdout.split())
+
+    name = function.removesuffix("Function")
+    for heavy, functions in NEEDS.items():
+        assert (heavy in loaded) == (name in functions), heavy

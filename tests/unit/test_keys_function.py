@@ -1,0 +1,166 @@
+"""The Keys function: daily schedule and custom resource."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from anonauth.errors import KeysUnavailable, StoreUnavailable
+from harness import JWKS, LOGIN, SESSION, Deployment
+from wire import no_connection, throttled
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Receiver:
+    """Where a stack waits: a signed URL that takes a PUT."""
+
+    url: str = ""
+    answers: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    received = Receiver()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {k.lower(): v for k, v in self.headers.items()}
+            received.answers.append((headers, json.loads(body)))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        received.url = f"http://127.0.0.1:{server.server_port}/answer?signed=1"
+        yield received
+        server.shutdown()
+
+
+def request(kind: str, receiver: Receiver) -> dict[str, Any]:
+    event = {
+        "RequestType": kind,
+        "ResponseURL": receiver.url,
+        "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/a/b",
+        "RequestId": "request-1",
+        "LogicalResourceId": "KeyRing",
+        "ResourceType": "Custom::KeyRing",
+        "ResourceProperties": {},
+    }
+    return event if kind == "Create" else event | {"PhysicalResourceId": "KeyRing"}
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update"])
+def test_given_a_deployment_when_it_asks_then_there_is_a_ring_and_an_answer(
+    new_service: Deployment, receiver: Receiver, kind: str
+) -> None:
+    new_service.invoke("KeysFunction", request(kind, receiver))
+
+    ((headers, answer),) = receiver.answers
+    assert headers["content-type"] == ""
+    assert answer == {
+        "Status": "SUCCESS",
+        "PhysicalResourceId": "KeyRing",
+        "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/a/b",
+        "RequestId": "request-1",
+        "LogicalResourceId": "KeyRing",
+        "Data": answer["Data"],
+    }
+    assert new_service.send(LOGIN).status == 200
+
+
+def test_given_a_redeployment_when_it_asks_then_the_ring_stays(
+    service: Deployment, receiver: Receiver
+) -> None:
+    before = service.items()
+
+    service.invoke("KeysFunction", request("Update", receiver))
+
+    assert service.items() == before
+    assert receiver.answers[0][1]["Status"] == "SUCCESS"
+
+
+def test_given_a_stack_that_is_deleted_when_it_asks_then_the_ring_stays(
+    service: Deployment, receiver: Receiver
+) -> None:
+    before = service.items()
+
+    service.invoke("KeysFunction", request("Delete", receiver))
+
+    assert service.items() == before
+    assert receiver.answers[0][1]["Status"] == "SUCCESS"
+
+
+def test_given_trouble_when_a_stack_waits_then_it_hears_failed_and_no_detail(
+    new_service: Deployment, receiver: Receiver
+) -> None:
+    new_service.wire.always = no_connection
+
+    new_service.invoke("KeysFunction", request("Create", receiver))
+
+    answer = receiver.answers[0][1]
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"] == "StoreUnavailable; see log stream"
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        pytest.param([no_connection] * 3, StoreUnavailable, id="table"),
+        pytest.param([None, *[throttled] * 9], KeysUnavailable, id="KMS"),
+    ],
+)
+def test_given_trouble_when_the_schedule_runs_then_it_fails_and_can_be_repeated(
+    new_service: Deployment, faults: list[Any], error: type[Exception]
+) -> None:
+    new_service.wire.faults = list(faults)
+
+    with pytest.raises(error):
+        new_service.rotate()
+
+    assert new_service.items() == {}
+    new_service.wire.faults = []
+    new_service.rotate()
+    assert new_service.send(JWKS).status == 200
+
+
+def test_given_a_ring_when_written_then_no_key_is_in_clear(
+    service: Deployment,
+) -> None:
+    ring = service.items()["KEY#ring"]
+    _, private = service.services.ring.access_signing_key(service.now)
+    _, shared = service.services.ring.refresh_signing_key(service.now)
+    prime = private.private_numbers().p.to_bytes(128, "big")
+
+    stored = b"".join(key["M"]["wrapped"]["B"] for key in ring["keys"]["L"])
+    public = b"".join(
+        key["M"]["public"]["B"] for key in ring["keys"]["L"] if "public" in key["M"]
+    )
+    assert shared not in stored
+    assert prime not in stored + public
+    assert len(ring["keys"]["L"]) == 2
+
+
+def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
+    service: Deployment,
+) -> None:
+    refresh = service.log_in()["refresh_token"]
+    kids = set()
+
+    for _ in range(200):
+        service.advance(DAY)
+        kids |= {key["kid"] for key in service.send(JWKS).json["keys"]}
+        assert service.send(SESSION, token=refresh).status == 200
+
+    assert len(kids) == 3

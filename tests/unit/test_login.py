@@ -1,0 +1,238 @@
+"""POST …/anon-user/login."""
+
+import base64
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from harness import (
+    APP,
+    LOGIN,
+    NO_DEVICE,
+    OTHER_APP,
+    PROFILE,
+    START,
+    Deployment,
+)
+from unit.test_body import BAD_BODIES, WRONG_TYPES
+
+DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({}, id="no body, no content type"),
+        pytest.param({"body": ""}, id="empty body"),
+        pytest.param(
+            {"body": "{}", "headers": {"content-type": "application/json"}}, id="json"
+        ),
+        pytest.param(
+            {
+                "body": base64.b64encode(b"{}").decode(),
+                "is_base64": True,
+            },
+            id="json without a type",
+        ),
+        pytest.param(
+            {
+                "body": '{"provider":"anon-user"}',
+                "headers": {"content-type": "application/json;charset=utf-8"},
+            },
+            id="Core",
+        ),
+        pytest.param({"query": {"link": "false"}}, id="link=false"),
+        pytest.param({"headers": {"authorization": "Bearer null"}}, id="Bearer null"),
+        pytest.param({"headers": {"authorization": "Basic eA=="}}, id="other scheme"),
+    ],
+)
+def test_given_any_form_of_nothing_when_logging_in_then_there_is_a_new_user(
+    service: Deployment, sent: dict[str, Any]
+) -> None:
+    reply = service.send(LOGIN, **sent)
+
+    assert reply.status == 200
+    assert reply.headers == {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+    }
+    body = reply.json
+    assert set(body) == {
+        "access_token",
+        "refresh_token",
+        "user_id",
+        "device_id",
+        "expires_at",
+    }
+    assert re.fullmatch("[0-9a-f]{24}", body["user_id"])
+    assert body["device_id"] == NO_DEVICE
+    assert body["expires_at"] == "2026-06-09T01:00:00Z"
+    assert list(service.items("USER#")) == [f"USER#{APP}#{body['user_id']}"]
+
+
+def test_given_a_login_when_stored_then_the_item_is_the_whole_user(
+    service: Deployment,
+) -> None:
+    body = service.log_in()
+
+    item = service.user_item(body["user_id"])
+    assert item is not None
+    ((session_id, session),) = item["sessions"]["M"].items()
+    expires_at = int(datetime.fromisoformat(body["expires_at"]).timestamp())
+    assert item.keys() == {
+        "pk",
+        "state",
+        "anonymous",
+        "version",
+        "created_at",
+        "last_active_day",
+        "expires_at",
+        "ttl",
+        "sessions",
+        "identities",
+        "api_keys",
+    }
+    assert item["anonymous"] == {"BOOL": True}
+    assert item["state"] == {"S": "active"}
+    assert item["expires_at"] == {"N": str(expires_at)}
+    assert item["ttl"] == {"N": str(expires_at + 86400)}
+    assert item["last_active_day"] == {"S": "2026-03-10"}
+    assert item["created_at"] == {"N": str(int(START.timestamp()))}
+    assert item["api_keys"] == {"M": {}}
+    assert re.fullmatch("[0-9a-f]{24}", session_id)
+    assert session["M"]["used_day"] == {"S": "2026-03-10"}
+    (identity,) = item["identities"]["L"]
+    assert identity["M"]["provider"] == {"S": "anon-user"}
+    assert re.fullmatch("[0-9a-f]{24}-[a-z]{24}", identity["M"]["id"]["S"])
+
+
+def test_given_a_login_when_stored_then_no_token_and_no_address_is(
+    service: Deployment,
+) -> None:
+    body = service.log_in(headers={"x-forwarded-for": "203.0.113.9"})
+
+    stored = json.dumps(service.items("USER#"))
+    claims = jwt.decode(body["refresh_token"], options={"verify_signature": False})
+    assert "203.0.113" not in stored
+    for secret in (
+        claims["jti"],
+        body["access_token"].rpartition(".")[2],
+        body["refresh_token"].rpartition(".")[2],
+    ):
+        assert secret not in stored
+
+
+def test_given_a_good_token_when_logging_in_then_it_is_a_new_user_all_the_same(
+    service: Deployment,
+) -> None:
+    first = service.log_in()
+
+    second = service.log_in(token=first["access_token"])
+
+    assert second["user_id"] != first["user_id"]
+    assert len(service.items("USER#")) == 2
+    assert service.send(PROFILE, token=first["access_token"]).status == 200
+
+
+def test_given_a_device_id_when_logging_in_then_it_comes_back_and_is_claimed(
+    service: Deployment,
+) -> None:
+    options = {"device": {"deviceId": {"$oid": DEVICE_ID}, "platform": "node"}}
+
+    body = service.log_in(body=json.dumps({"options": options}))
+
+    assert body["device_id"] == DEVICE_ID
+    for token in (body["access_token"], body["refresh_token"]):
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert claims["baas_device_id"] == claims["stitch_devId"] == DEVICE_ID
+    item = service.user_item(body["user_id"])
+    assert item is not None
+    ((_, session),) = item["sessions"]["M"].items()
+    assert session["M"]["device"] == {"M": {"platform": {"S": "node"}}}
+
+
+def test_given_two_apps_when_logging_in_then_each_has_its_own_users(
+    service: Deployment,
+) -> None:
+    one, other = service.log_in(), service.log_in(app=OTHER_APP)
+
+    assert service.items("USER#").keys() == {
+        f"USER#{APP}#{one['user_id']}",
+        f"USER#{OTHER_APP}#{other['user_id']}",
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param({"link": "true"}, id="link=true"),
+        pytest.param({"link": "true", "x": "1"}, id="among others"),
+        pytest.param({"link": "false,true"}, id="repeated"),
+    ],
+)
+@pytest.mark.parametrize("token", [None, "null", "good"])
+def test_given_link_true_when_logging_in_then_refused_without_a_write(
+    service: Deployment, query: dict[str, str], token: str | None
+) -> None:
+    if token == "good":
+        token = service.log_in()["access_token"]
+    before = service.items()
+
+    reply = service.send(LOGIN, query=query, token=token)
+
+    assert reply.status == 400
+    assert reply.json["error"] == "linking an anonymous identity is not allowed"
+    assert reply.json["error_code"] == "InternalServerError"
+    assert service.items() == before
+
+
+@pytest.mark.parametrize(
+    "app", ["unknown", "MYAPP-ABCDE", "", f"{APP} ", f"{APP},{OTHER_APP}", "ä/../b"]
+)
+def test_given_an_unknown_app_when_logging_in_then_404_without_a_write(
+    service: Deployment, app: str
+) -> None:
+    reply = service.send(LOGIN, app=app)
+
+    assert reply.status == 404
+    assert reply.json["error_code"] == "AppNotFound"
+    assert reply.json["error"] == f"cannot find app using Client App ID '{app}'"
+    assert not service.items("USER#")
+
+
+@pytest.mark.parametrize(("body", "reason"), BAD_BODIES)
+def test_given_a_bad_body_when_logging_in_then_400_without_a_write(
+    service: Deployment, body: str, reason: str
+) -> None:
+    reply = service.send(LOGIN, body=body)
+
+    assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert reason in reply.json["error"]
+    assert not service.items("USER#")
+
+
+@pytest.mark.parametrize(("body", "name"), WRONG_TYPES)
+def test_given_a_wrong_type_when_logging_in_then_400_without_a_write(
+    service: Deployment, body: dict[str, Any], name: str
+) -> None:
+    reply = service.send(LOGIN, body=json.dumps(body))
+
+    assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert name in reply.json["error"]
+    assert not service.items("USER#")
+
+
+def test_given_a_moment_before_midnight_when_logging_in_then_expiry_is_a_day_later(
+    service: Deployment,
+) -> None:
+    midnight = datetime.fromisoformat("2026-03-11T00:00:00Z")
+    service.now = midnight - timedelta(seconds=1)
+    before = service.log_in()["expires_at"]
+    service.now = midnight
+    after = service.log_in()["expires_at"]
+
+    assert (before, after) == ("2026-06-09T01:00:00Z", "2026-06-10T01:00:00Z")

@@ -1,0 +1,351 @@
+"""What every route has in common: refusals, trouble on our side, and the log."""
+
+import importlib
+import inspect
+import io
+import itertools
+import json
+import logging
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from anonauth import errors, wiring
+from anonauth.handlers import _http
+from harness import (
+    APP,
+    CONFIGURATION,
+    DELETE,
+    HANDLERS,
+    HOST,
+    JWKS,
+    LOCATION,
+    LOGIN,
+    LOGOUT,
+    OTHER_APP,
+    PROFILE,
+    ROUTES,
+    SESSION,
+    Deployment,
+    Reply,
+)
+from unit.test_tokens import FORGERIES, Forge
+from wire import FAULTS
+
+REFRESH_ROUTES = [SESSION, LOGOUT]
+ACCESS_ROUTES = [PROFILE, DELETE]
+TOKEN_ROUTES = REFRESH_ROUTES + ACCESS_ROUTES
+TABLE_ROUTES = [*TOKEN_ROUTES, LOGIN, JWKS]
+
+
+def is_contract_error(reply: Reply) -> bool:
+    """Contract §1: exact content type, three strings, a link that SDK tests accept."""
+    body = reply.json
+    return (
+        reply.headers["content-type"] == "application/json"
+        and set(body) == {"error", "error_code", "link"}
+        and all(isinstance(value, str) and value for value in body.values())
+        and re.fullmatch(rf"https://{HOST}/logs\?co_id=[0-9a-f]{{32}}", body["link"])
+        is not None
+    )
+
+
+def test_given_the_errors_when_listed_then_each_has_a_status() -> None:
+    classes = {
+        thing
+        for _, thing in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(thing, errors.AuthError)
+    }
+
+    assert set(_http.STATUS) == classes
+
+
+def test_given_trouble_on_our_side_when_mapped_then_never_401_or_403() -> None:
+    for error, status in _http.STATUS.items():
+        may_log_out = issubclass(error, errors.InvalidSession)
+        assert (status == HTTPStatus.UNAUTHORIZED) == may_log_out
+        assert status != HTTPStatus.FORBIDDEN
+
+
+def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
+    assert set(ROUTES) == {*TABLE_ROUTES, LOCATION, CONFIGURATION, "$default"}
+
+
+@pytest.mark.parametrize("route", TOKEN_ROUTES)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="no header"),
+        pytest.param({"authorization": ""}, id="empty"),
+        pytest.param({"authorization": "Bearer"}, id="scheme only"),
+        pytest.param({"authorization": "Bearer "}, id="no token"),
+        pytest.param({"authorization": "Bearer null"}, id="Bearer null"),
+        pytest.param({"authorization": "Bearer undefined"}, id="Bearer undefined"),
+        pytest.param({"authorization": "Basic dXNlcjpwdw=="}, id="Basic"),
+        pytest.param({"authorization": "Token TOKEN"}, id="other scheme"),
+        pytest.param({"authorization": "TOKEN"}, id="bare token"),
+        pytest.param({"authorization": "Bearer TOKEN,Bearer TOKEN"}, id="twice"),
+        pytest.param({"authorization": "Bearer TOKEN TOKEN"}, id="two tokens"),
+        pytest.param({"authorization": "Bearer " + "x" * 9000}, id="oversized"),
+        pytest.param({"authorization": "Bearer \u00e9\u2603"}, id="not ASCII"),
+        pytest.param({"authorization": "Bearer \x00"}, id="NUL"),
+        pytest.param({"cookie": "token=TOKEN"}, id="in a cookie"),
+    ],
+)
+def test_given_a_bad_header_when_calling_then_a_clear_401(
+    service: Deployment, route: str, headers: dict[str, str]
+) -> None:
+    body = service.log_in()
+    kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+    sent = {k: v.replace("TOKEN", body[kind]) for k, v in headers.items()}
+
+    reply = service.send(route, headers=sent)
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert is_contract_error(reply)
+    assert service.user_item(body["user_id"]) is not None
+
+
+@pytest.mark.parametrize("route", TOKEN_ROUTES)
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_given_a_scheme_in_any_case_when_calling_then_it_is_taken(
+    service: Deployment, route: str, scheme: str
+) -> None:
+    """RFC 9110 §11.1."""
+    body = service.log_in()
+    kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+
+    reply = service.send(route, headers={"authorization": f"{scheme} {body[kind]}"})
+
+    assert reply.status == 200
+
+
+@pytest.fixture
+def forger(service: Deployment) -> Any:
+    """What `FORGERIES` take: the ring of the service, and good tokens to start from."""
+    service.log_in()
+
+    class World:
+        ring = service.services.ring
+        access_kid, private = ring.access_signing_key(service.now)
+        refresh_kid, shared = ring.refresh_signing_key(service.now)
+
+        @staticmethod
+        def access() -> str:
+            token: str = service.log_in()["access_token"]
+            return token
+
+    return World
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_given_a_forged_token_when_calling_any_route_then_401_and_nothing_changes(
+    service: Deployment, forger: Any, forge: Forge
+) -> None:
+    body = service.log_in()
+
+    for route in TOKEN_ROUTES:
+        kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+        forged = forge(forger, body[kind])
+        before = service.items()
+        reply = service.send(route, token=forged)
+        assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+        assert is_contract_error(reply)
+        assert service.items() == before
+
+
+@pytest.mark.parametrize("route", TOKEN_ROUTES)
+def test_given_the_other_kind_of_token_when_calling_then_401(
+    service: Deployment, route: str
+) -> None:
+    body = service.log_in()
+    kind = "access_token" if route in REFRESH_ROUTES else "refresh_token"
+
+    reply = service.send(route, token=body[kind])
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert service.user_item(body["user_id"]) is not None
+
+
+@pytest.mark.parametrize("route", TOKEN_ROUTES)
+def test_given_a_token_of_an_app_that_was_dropped_when_calling_then_404_not_401(
+    service: Deployment, route: str
+) -> None:
+    body = service.log_in(app=OTHER_APP)
+    kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+
+    service.restart(APP_IDS=APP)
+    dropped = service.send(route, token=body[kind])
+    service.restart()
+    restored = service.send(route, token=body[kind])
+
+    assert (dropped.status, dropped.json["error_code"]) == (404, "AppNotFound")
+    assert restored.status == 200
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("start", ["cold", "warm"])
+@pytest.mark.parametrize("route", TABLE_ROUTES)
+def test_given_aws_is_failing_when_calling_then_503_and_afterwards_all_is_well(
+    service: Deployment, route: str, start: str, fault: Any
+) -> None:
+    """DynamoDB and KMS alike; the client's tokens still work when it is over."""
+    body = service.log_in()
+    kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+    ends_it = route == LOGOUT and start == "warm" and "effect" in f"{fault.__doc__}"
+    if start == "cold":
+        service.restart()
+    service.wire.always = fault
+
+    reply = service.send(route, token=body[kind])
+
+    if route == JWKS and start == "warm":
+        assert reply.status == 200  # five minutes of a ring need no table
+    else:
+        assert reply.status == 503
+        assert reply.headers["retry-after"] == "2"
+        assert reply.headers["cache-control"] == "no-store"
+        assert is_contract_error(reply)
+
+    service.wire.always = None
+    again = service.send(route, token=body[kind])
+    if ends_it:
+        assert again.json["error"] == "invalid session: failed to find refresh token"
+        assert service.user_item(body["user_id"]) is None
+    else:
+        assert again.status == 200
+
+
+@pytest.mark.parametrize("route", [LOCATION, CONFIGURATION])
+def test_given_aws_is_failing_when_discovering_then_it_does_not_matter(
+    service: Deployment, route: str
+) -> None:
+    service.wire.always = FAULTS["no_connection"]
+    del service.wire.calls[:]
+
+    assert service.send(route).status == 200
+    assert service.wire.calls == []
+
+
+@pytest.mark.parametrize("route", [LOGIN, *TOKEN_ROUTES, JWKS])
+def test_given_no_ring_yet_when_calling_then_503_and_no_user_is_made(
+    new_service: Deployment, route: str
+) -> None:
+    reply = new_service.send(route, token="a.b.c")
+
+    unreadable = reply.status == 401 and route in TOKEN_ROUTES
+    assert unreadable or reply.status == 503
+    assert new_service.items() == {}
+
+
+def test_given_no_ring_yet_when_a_good_token_comes_then_503_not_401(
+    service: Deployment,
+) -> None:
+    body = service.log_in()
+    ring = service.items()["KEY#ring"]
+    service.db.delete_item(TableName=service.table, Key={"pk": ring["pk"]})
+    service.restart()
+
+    for route in TOKEN_ROUTES:
+        kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
+        assert service.send(route, token=body[kind]).status == 503
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the functions log, as it would reach CloudWatch."""
+    (handler,) = _http.logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream := io.StringIO())
+    yield stream
+    handler.setStream(before)
+
+
+def test_given_a_bug_when_it_strikes_then_503_and_the_client_learns_nothing(
+    service: Deployment, log: io.StringIO
+) -> None:
+    class Broken(wiring.Services):
+        @property
+        def store(self) -> Any:
+            raise RuntimeError("secret detail")
+
+    body = service.log_in()
+    service.services = Broken(service.services.settings, service.services.clock)
+
+    reply = service.send(PROFILE, token=body["access_token"])
+
+    assert reply.status == 503
+    assert reply.headers["retry-after"] == "2"
+    assert is_contract_error(reply)
+    assert "secret" not in reply.text
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert line["level"] == "ERROR"
+    assert line["trace"][0].endswith("RuntimeError")
+    assert any("wiring" in place or "test_refusals" in place for place in line["trace"])
+    assert "secret" not in json.dumps(line)
+
+
+def test_given_a_refusal_when_logged_then_by_code_and_with_the_links_id(
+    service: Deployment, log: io.StringIO
+) -> None:
+    reply = service.send(PROFILE, token="a.b.c")
+
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert line["level"] == "INFO"
+    assert line["message"] == "InvalidSession"
+    assert line["error_code"] == "InvalidSession"
+    assert reply.json["link"].endswith(line["co_id"])
+    assert line["correlation_id"] == "Xq3kGhT2liAEJ8g="
+
+
+def test_given_canaries_when_pushed_through_every_route_then_no_log_line_has_one(
+    service: Deployment,
+    log: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    body = service.log_in()
+    canary = "canary-5f0c3b2a"
+    fields = json.dumps({"password": canary, "options": {"device": {"sdk": canary}}})
+    tokens = (body["access_token"], body["refresh_token"], f"{canary}.{canary}.x")
+    for always in (FAULTS["no_connection"], FAULTS["throttled"], None):
+        service.restart()
+        service.wire.always = always
+        for token, route in itertools.product(tokens, TABLE_ROUTES):
+            service.send(
+                route,
+                token=token,
+                body=fields,
+                headers={"x-forwarded-for": "203.0.113.9", "cookie": canary},
+                query={"device": canary},
+            )
+
+    logged = log.getvalue()
+    claims = jwt.decode(body["refresh_token"], options={"verify_signature": False})
+    assert logged.count("\n") > 40
+    for secret in (
+        canary,
+        "203.0.113.9",
+        claims["jti"],
+        body["access_token"].rpartition(".")[2],
+        body["refresh_token"].rpartition(".")[2],
+    ):
+        assert secret not in logged
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_given_a_function_when_named_then_one_word_runs_through_all(
+    function: str,
+) -> None:
+    """Style guide §1: LoginFunction, handlers/login.py, events/login.json."""
+    word = function.removesuffix("Function").lower()
+    root = Path(__file__).parents[2]
+
+    importlib.import_module(f"anonauth.handlers.{word}")
+    assert HANDLERS[function] == f"anonauth.handlers.{word}.handler"
+    assert (root / "events" / f"{word}.json").exists()

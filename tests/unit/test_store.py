@@ -1,0 +1,341 @@
+"""The store on moto: its contract, the items it writes, and unclear outcomes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+import sam_template
+from anonauth.domain import Device, Ring
+from anonauth.errors import StoreUnavailable
+from anonauth.store import ATTEMPTS, Store
+from harness import TABLE, Clients
+from store_contract import (
+    APP,
+    DAY,
+    NOW,
+    StoreContract,
+    a_guest,
+    a_permanent_user,
+    a_session,
+    claims_of,
+    only_session,
+)
+from wire import (
+    FAULTS,
+    Wire,
+    lost_reply,
+    no_connection,
+    server_error,
+    throttled,
+    transaction_conflict,
+)
+
+
+@pytest.fixture
+def wire(clients: Clients) -> Wire:
+    return clients.wire
+
+
+ReadItem = Callable[[str], dict[str, Any] | None]
+
+
+@pytest.fixture
+def raw_item(db: DynamoDBClient) -> ReadItem:
+    def read(pk: str) -> Any:
+        return db.get_item(TableName=TABLE, Key={"pk": {"S": pk}}).get("Item")
+
+    return read
+
+
+def size_of(value: dict[str, Any]) -> int:
+    """Return the bytes of an attribute value (AWS: "DynamoDB item sizes")."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return (len(content) + 1) // 2 + 1
+        case "BOOL":
+            return 1
+        case "M":
+            pairs = content.items()
+            return 3 + sum(1 + len(k.encode()) + size_of(v) for k, v in pairs)
+        case "L":
+            return 3 + sum(1 + size_of(v) for v in content)
+    raise AssertionError(kind)
+
+
+class TestStoreOnMoto(StoreContract):
+    """The contract, and moto is the engine."""
+
+
+def test_given_a_guest_when_written_then_the_templates_ttl_follows_its_expiry(
+    store: Store, raw_item: ReadItem
+) -> None:
+    user = a_guest()
+    store.create_user(user)
+    table = sam_template.load()["Resources"]["Table"]["Properties"]
+    ttl = table["TimeToLiveSpecification"]["AttributeName"]
+
+    for now in (NOW, NOW + DAY):
+        if now > NOW:
+            store.record_activity(user, only_session(user), now)
+        item = raw_item(f"USER#{APP}#{user.id}")
+        assert item is not None
+        assert int(item[ttl]["N"]) - int(item["expires_at"]["N"]) == 24 * 3600
+
+
+def test_given_a_permanent_user_when_written_then_it_has_neither_expiry_nor_ttl(
+    store: Store, raw_item: ReadItem
+) -> None:
+    session = a_session()
+    user = a_permanent_user(session)
+    store.create_user(user)
+    store.record_activity(user, session, NOW + DAY)
+
+    item = raw_item(f"USER#{APP}#{user.id}")
+
+    assert item is not None
+    assert not {"ttl", "expires_at"} & item.keys()
+
+
+def test_given_the_longest_of_everything_when_written_then_under_1_kb(
+    store: Store, raw_item: ReadItem
+) -> None:
+    fields = (
+        "platform",
+        "platformVersion",
+        "sdk",
+        "sdkVersion",
+        "appVersion",
+        "frameworkName",
+        "frameworkVersion",
+    )
+    guest = a_guest()
+    session = replace(
+        only_session(guest),
+        token_hash="h" * 43,
+        device=Device("d" * 24, dict.fromkeys(fields, "x" * 32)),
+    )
+    identity = replace(guest.identities[0], id="i" * 49)
+    user = replace(
+        guest, app="a" * 64, sessions={session.id: session}, identities=(identity,)
+    )
+    store.create_user(user)
+
+    item = raw_item(f"USER#{'a' * 64}#{user.id}")
+
+    assert item is not None
+    assert size_of({"M": item}) < 1024
+
+
+def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
+    store: Store, raw_item: ReadItem
+) -> None:
+    user = a_guest()
+    store.create_user(user)
+    store.delete_user(user, only_session(user), NOW)
+
+    mark = raw_item(f"GONE#{APP}#{user.id}")
+
+    assert mark == {
+        "pk": {"S": f"GONE#{APP}#{user.id}"},
+        "reason": {"S": "requested"},
+        "ttl": {"N": str(int((NOW + 30 * DAY).timestamp()))},
+    }
+
+
+def test_given_a_user_that_is_not_active_when_read_then_it_is_not_there(
+    store: Store, db: DynamoDBClient
+) -> None:
+    user = a_guest()
+    store.create_user(user)
+    db.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"USER#{APP}#{user.id}"}},
+        UpdateExpression="SET #s = :d",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues={":d": {"S": "disabled"}},
+    )
+
+    assert store.get_user(APP, user.id) is None
+    assert not store.record_activity(user, only_session(user), NOW + DAY)
+    assert not store.end_session(claims_of(user), NOW)
+    assert not store.delete_user(user, only_session(user), NOW)
+
+
+Operation = Callable[[Store], Any]
+
+
+def existing(store: Store) -> Any:
+    user = a_guest()
+    assert store.create_user(user)
+    return user
+
+
+def create(store: Store) -> bool:
+    return store.create_user(a_guest())
+
+
+def record(store: Store) -> bool:
+    user = existing(store)
+    return store.record_activity(user, only_session(user), NOW + DAY)
+
+
+def end(store: Store) -> bool:
+    return store.end_session(claims_of(existing(store)), NOW)
+
+
+def end_permanent(store: Store) -> bool:
+    session = a_session()
+    user = a_permanent_user(session)
+    store.create_user(user)
+    return store.end_session(claims_of(user), NOW)
+
+
+def delete(store: Store) -> bool:
+    user = existing(store)
+    return store.delete_user(user, only_session(user), NOW)
+
+
+def save(store: Store) -> bool:
+    before = store.load_ring(consistent=True) or Ring(0, ())
+    return store.save_ring(Ring(before.version + 1, ()))
+
+
+# Each with the calls that come before the write in question.
+WRITES = [
+    pytest.param(create, 0, id="create"),
+    pytest.param(end, 1, id="end session"),
+    pytest.param(end_permanent, 1, id="end session, first try: delete"),
+    pytest.param(end_permanent, 2, id="end session, second try: update"),
+    pytest.param(delete, 1, id="delete"),
+    pytest.param(save, 1, id="save ring"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("operation", "before"), WRITES)
+def test_given_one_fault_when_writing_then_the_store_repeats_and_succeeds(
+    store: Store, wire: Wire, operation: Operation, before: int, fault: Any
+) -> None:
+    """However unclear the outcome of the first attempt, ours is not refused."""
+    wire.faults = [None] * before + [fault]
+
+    assert operation(store) is True
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_given_one_fault_when_noting_activity_then_it_is_noted(
+    store: Store, wire: Wire, fault: Any
+) -> None:
+    """After a lost reply the store cannot tell; its caller reads again and sees."""
+    user = existing(store)
+    wire.faults = [fault]
+
+    store.record_activity(user, only_session(user), NOW + DAY)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert only_session(after).used_day == (NOW + DAY).date()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [no_connection, lost_reply, server_error, throttled, transaction_conflict],
+    ids=lambda fault: fault.__name__,
+)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(lambda s: s.get_user(APP, "a" * 24), id="get"),
+        pytest.param(lambda s: s.create_user(a_guest()), id="create"),
+        pytest.param(
+            lambda s: s.record_activity(u := a_guest(), only_session(u), NOW),
+            id="activity",
+        ),
+        pytest.param(lambda s: s.end_session(claims_of(a_guest()), NOW), id="end"),
+        pytest.param(
+            lambda s: s.delete_user(u := a_guest(), only_session(u), NOW), id="delete"
+        ),
+        pytest.param(lambda s: s.load_ring(), id="load ring"),
+        pytest.param(lambda s: s.save_ring(Ring(1, ())), id="save ring"),
+    ],
+)
+def test_given_a_lasting_fault_when_calling_then_unavailable_after_three_attempts(
+    store: Store, wire: Wire, operation: Operation, fault: Any
+) -> None:
+    if fault is lost_reply:
+        # Refused on repetition, and the read that would tell is lost as well.
+        wire.faults = [no_connection] * ATTEMPTS
+    wire.always = fault
+
+    with pytest.raises(StoreUnavailable):
+        operation(store)
+
+    assert len(wire.calls) == ATTEMPTS
+
+
+def test_given_a_throttled_write_when_refused_then_it_is_not_taken_for_ours(
+    store: Store, wire: Wire
+) -> None:
+    """Throttling says that nothing was written; only unclear outcomes are looked up."""
+    user = existing(store)
+    wire.faults = [throttled]
+    del wire.calls[:]
+
+    assert not store.create_user(user)
+
+    assert wire.calls == ["PutItem", "PutItem"]
+
+
+def test_given_an_id_taken_by_another_when_the_reply_is_lost_then_it_is_refused(
+    store: Store, wire: Wire
+) -> None:
+    user = existing(store)
+    wire.faults = [no_connection]
+
+    assert not store.create_user(replace(a_guest(), id=user.id))
+
+    assert store.get_user(APP, user.id) == user
+
+
+def test_given_a_racing_writer_when_a_ring_save_is_unclear_then_it_is_refused(
+    store: Store, wire: Wire
+) -> None:
+    key_of_another = store.load_ring()
+    assert key_of_another is None
+    assert save(store)
+    wire.faults = [no_connection]
+
+    assert store.save_ring(Ring(1, ())) in (True, False)
+    assert store.load_ring(consistent=True) == Ring(1, ())
+
+
+def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jittered(
+    table: str,
+) -> None:
+    waits: list[float] = []
+    store = Store(table, region="eu-central-1", pause=waits.append)
+    wire = Wire()
+    wire.attach(store._connection.client)
+    wire.always = no_connection
+
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable):
+            store.get_user(APP, "a" * 24)
+
+    assert len(waits) == 20 * (ATTEMPTS - 1)
+    assert len(set(waits)) > len(waits) / 2
+    assert 0 <= min(waits) <= max(waits) < 0.5
+
+
+def test_given_the_client_when_made_then_its_own_retries_are_off(store: Store) -> None:
+    """botocore would repeat a conditional write and call its own success a failure."""
+    config: Any = store._connection.client.meta.config
+
+    assert config.retries["total_max_attempts"] == 1
+    assert (config.connect_timeout, config.read_timeout) == (0.5, 2.0)

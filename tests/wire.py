@@ -1,0 +1,114 @@
+"""The wire between the code under test and AWS: counts calls, and makes them fail.
+
+Sits in front of moto in botocore's own `before-send` event, so that all above it is
+real: PynamoDB, botocore, signatures, parsing of answers and of errors.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+from moto.core.models import botocore_stubber
+
+Forward = Callable[[], AWSResponse | None]
+Fault = Callable[[AWSPreparedRequest, Forward], AWSResponse | None]
+
+
+def no_connection(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
+    """Fail before anything has happened."""
+    raise ConnectTimeoutError(endpoint_url=request.url)
+
+
+def lost_reply(request: AWSPreparedRequest, forward: Forward) -> AWSResponse:
+    """Let the call take effect, then time out."""
+    forward()
+    raise ReadTimeoutError(endpoint_url=request.url)
+
+
+def server_error(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
+    """Answer 500."""
+    return error(request, 500, "InternalServerError")
+
+
+def server_error_after_effect(
+    request: AWSPreparedRequest, forward: Forward
+) -> AWSResponse:
+    """Let the call take effect, then answer 500."""
+    forward()
+    return error(request, 500, "InternalServerError")
+
+
+def throttled(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
+    """Answer that there is no room for the call now."""
+    return error(request, 400, "ThrottlingException")
+
+
+def transaction_conflict(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
+    """Answer as DynamoDB does to a write that meets a transaction."""
+    return error(request, 400, "TransactionConflictException")
+
+
+FAULTS: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        no_connection,
+        lost_reply,
+        server_error,
+        server_error_after_effect,
+        throttled,
+        transaction_conflict,
+    )
+}
+
+
+def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
+    body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "injected"})
+    return AWSResponse(
+        request.url,
+        status,
+        HTTPHeaders(),
+        _Raw(body.encode()),
+    )
+
+
+class Wire:
+    """Records the operations of the clients it is attached to, as `calls`.
+
+    `faults` is what befalls the next calls, in order; `always` all calls while set.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the calls, and let the next ones pass."""
+        self.calls: list[str] = []
+        self.faults: list[Fault | None] = []
+        self.always: Fault | None = None
+
+    def attach(self, client: Any) -> None:
+        """Put the wire in front of a botocore client."""
+        client.meta.events.register_first("before-send.*", self._send)
+
+    def _send(
+        self, request: AWSPreparedRequest, event_name: str, **_: Any
+    ) -> AWSResponse | None:
+        self.calls.append(event_name.rpartition(".")[2])
+        fault = self.faults.pop(0) if self.faults else self.always
+        if fault is None:
+            return None  # on to moto
+        try:
+            return fault(request, lambda: botocore_stubber(event_name, request))
+        finally:
+            # botocore asks all handlers and takes the first answer: moto must not
+            # know this address, or it would let the call take effect after all.
+            request.url = "https://nowhere.invalid/"
+
+
+class _Raw(io.BytesIO):
+    def stream(self, **_: Any) -> Any:
+        yield self.read()
