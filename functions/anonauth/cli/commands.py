@@ -1,0 +1,214 @@
+"""The commands and their options; what they do is in the modules beside this one."""
+
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
+from anonauth.cli.problem import Problem
+from anonauth.cli.template import find_template
+
+if TYPE_CHECKING:
+    from anonauth.cli.serve import LocalServer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def anonauth() -> None:
+    """Anonymous authentication for any app: the service on this machine.
+
+    Start with `anonauth serve`, and copy the curl line that it prints.
+    """
+
+
+@app.command()
+def serve(
+    *,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the service; 0 for any free one."),
+    ] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")
+    ] = "127.0.0.1",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address that clients use, if it is not that of host and port; "
+            "it is the issuer in tokens.",
+            show_default=False,
+        ),
+    ] = None,
+    app_id: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Client app id to serve; repeat for several. "
+            "By default those of template.yaml.",
+            show_default=False,
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Parameter of template.yaml; repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Another DynamoDB and KMS than the built-in one, which forgets all "
+            "at the end. The table is made there if it is absent.",
+            show_default=False,
+        ),
+    ] = None,
+    aws_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Expose the built-in DynamoDB and KMS on this port; 0 for any.",
+            show_default=False,
+        ),
+    ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(help="By default the template.yaml here or above."),
+    ] = None,
+) -> None:
+    """Serve the whole API here: no Docker, no AWS account. Ctrl-C stops it.
+
+    The real functions answer behind the routes, CORS and throttling of
+    template.yaml; users live in memory, so each start is a fresh one.
+
+    **Examples**
+
+    * `anonauth serve`
+    * `anonauth serve --port 0 --app-id myapp-abcde --app-id other-fghij`
+    * `anonauth serve --parameter ThrottlingRateLimit=5 --parameter LogLevel=INFO`
+    * `anonauth serve --aws-port 4566`, then in another terminal
+      `anonauth event logout | sam local invoke LogoutFunction -e -
+      --env-vars events/env.local.json`
+
+    **Travel in time**, to see what 90 days do to a user:
+
+    * `curl -d '{"advance": "P91D"}' http://127.0.0.1:8080/_local/clock`
+    """
+    log = logging.getLogger("anonauth.serve")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    log.propagate = False
+    with _end_of_service() as told:
+        # Brings the functions along; `anonauth --help` does without.
+        from anonauth.cli.serve import LocalServer  # noqa: PLC0415
+
+        with LocalServer(
+            host=host,
+            port=port,
+            base_url=base_url,
+            app_ids=tuple(app_id or ()),
+            parameters=dict(map(_key_and_value, parameter or ())),
+            endpoint_url=endpoint_url,
+            aws_port=aws_port,
+            template=template,
+        ) as server:
+            _introduce(server)
+            told.recv(1)
+    print("anonauth has stopped")
+
+
+@app.command()
+def event(
+    name: Annotated[str, typer.Argument(help="A file of events/, without .json.")],
+    *,
+    endpoint_url: Annotated[
+        str, typer.Option(help="Where DynamoDB and KMS are.")
+    ] = DEFAULT_ENDPOINT,
+    env_vars: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"The functions' variables; by default events/{ENVIRONMENT_FILE}.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Print an event with a fresh token in it, to be piped into `sam local invoke`.
+
+    Needs `anonauth serve --aws-port 4566` in another terminal: the token is that of a
+    user who is logged in there for it.
+
+    **Examples**
+
+    * `anonauth event logout | sam local invoke LogoutFunction -e -
+      --env-vars events/env.local.json`
+    * `anonauth event login`, which needs no token and no service
+    """
+    events = find_template(Path.cwd()).parent / "events"
+    filled = fill_event(
+        name,
+        events=events,
+        env_vars=env_vars or events / ENVIRONMENT_FILE,
+        endpoint_url=endpoint_url,
+    )
+    print(json.dumps(filled, indent=2))
+
+
+@contextmanager
+def _end_of_service() -> Iterator[socket.socket]:
+    """Yield a socket that can be read from the first Ctrl-C or SIGTERM on.
+
+    A handler in Python runs when the main thread wakes up, and that may be never: on
+    Linux another thread can take the signal off the queue, and the main one sleeps
+    on (seen in 1 of 15 runs). What writes to this socket is below Python.
+    """
+    readable, writable = socket.socketpair()
+    with readable, writable:
+        writable.settimeout(0)  # as set_wakeup_fd needs it
+        signal.set_wakeup_fd(writable.fileno())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _go_on)
+        try:
+            yield readable
+        finally:
+            signal.set_wakeup_fd(-1)
+
+
+def _go_on(_signal: int, _frame: FrameType | None) -> None:
+    """Handle a signal by nothing more, instead of by the end of the process."""
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise Problem(f"--parameter {text}: expected KEY=VALUE")
+    return key, value
+
+
+def _introduce(server: "LocalServer") -> None:
+    base_url, first = server.base_url, server.app_ids[0]
+    login = f"{base_url}/api/client/v2.0/app/{first}/auth/providers/anon-user/login"
+    # The first line is for programs too.
+    print(f"anonauth is listening on {base_url}")
+    print(f"app ids: {', '.join(server.app_ids)}")
+    if server.aws_url:
+        print(f"DynamoDB and KMS: {server.aws_url}")
+    if server.is_unnamed:
+        print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
+    print(f"\nlog in:\n  curl -X POST {login}\n\nCtrl-C stops it", flush=True)

@@ -1,0 +1,180 @@
+"""The local AWS: DynamoDB and KMS, in this process (moto) or at another address."""
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth.cli.problem import Problem
+from anonauth.cli.template import REGION
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
+
+TABLE_NAME = "anonauth-local"
+KEY_ALIAS = "alias/anonauth-local"
+
+# What `create_table` takes of the template's properties; the others (backups,
+# protection, encryption) mean nothing here.
+_TABLE_PROPERTIES = (
+    "AttributeDefinitions",
+    "BillingMode",
+    "GlobalSecondaryIndexes",
+    "KeySchema",
+)
+
+# Else a profile or a variable meant for another tool would send calls elsewhere.
+_LOCAL_ONLY = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_PROFILE": None,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+_DUMMY_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+}
+
+
+@contextmanager
+def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]:
+    """Have table and key for the time of a `with` block; make what is not there.
+
+    Args:
+        table: The properties of the template's table.
+        endpoint_url: Where DynamoDB and KMS are; None for moto, which then answers
+            every AWS call of this process and forgets all at the end.
+
+    Raises:
+        Problem: Nothing answers there, or not DynamoDB, or it has no KMS.
+    """
+    with environment(), _in_process() if endpoint_url is None else _nothing():
+        config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
+        where: dict[str, Any] = {
+            "region_name": REGION,
+            "endpoint_url": endpoint_url,
+            "config": config,
+        }
+        aws = boto3.session.Session()
+        try:
+            _make_table(aws.client("dynamodb", **where), table)
+        except (BotoCoreError, ClientError, ValueError) as exc:
+            raise Problem(f"no DynamoDB at {endpoint_url}: {_first_line(exc)}") from exc
+        try:
+            _make_key(aws.client("kms", **where))
+        except (BotoCoreError, ClientError) as exc:
+            raise Problem(
+                f"no KMS at {endpoint_url}, and anonauth wraps its keys with it: "
+                f"{_first_line(exc)}"
+            ) from exc
+        yield
+
+
+def over_http(lock: threading.RLock) -> "WSGIApplication":
+    """Return moto's DynamoDB and KMS of this process as a WSGI application.
+
+    Any region and any credentials reach the one local table and key. The lock is
+    held for each call: moto's transactions are not atomic between threads.
+    """
+    # moto's server brings Flask along, which most runs do without.
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
+        DomainDispatcherApplication,
+        create_backend_app,
+    )
+    from werkzeug.wrappers import Response  # noqa: PLC0415
+
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def application(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if not target.startswith(("DynamoDB", "TrentService.")):
+            text = '{"message":"only DynamoDB and KMS are here"}'
+            refusal = Response(text, 404, content_type="application/json")
+            return refusal(environ, start_response)
+        environ["HTTP_AUTHORIZATION"] = re.sub(
+            r"Credential=[^/]+/([0-9]+)/[^/]+/",
+            rf"Credential=local/\1/{REGION}/",
+            environ.get("HTTP_AUTHORIZATION", ""),
+        )
+        with lock:
+            return [b"".join(moto(environ, start_response))]
+
+    return application
+
+
+@contextmanager
+def _in_process() -> Iterator[None]:
+    # Costs 0.3 s; not needed with another engine.
+    from moto import mock_aws  # noqa: PLC0415
+
+    with mock_aws():
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """Keep AWS's tools, for the time of a `with` block, from looking elsewhere."""
+    own_credentials = "AWS_ACCESS_KEY_ID" in os.environ
+    with variables(_LOCAL_ONLY | ({} if own_credentials else _DUMMY_CREDENTIALS)):
+        yield
+
+
+@contextmanager
+def variables(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables for the time of a `with` block; None unsets one."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(changes: Mapping[str, str | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> None:
+    if TABLE_NAME in dynamodb.list_tables()["TableNames"]:
+        return
+    wanted = {
+        name: properties[name] for name in _TABLE_PROPERTIES if name in properties
+    }
+    if stream := properties.get("StreamSpecification"):
+        wanted["StreamSpecification"] = {"StreamEnabled": True, **stream}
+    dynamodb.create_table(TableName=TABLE_NAME, **wanted)
+    dynamodb.get_waiter("table_exists").wait(TableName=TABLE_NAME)
+    if ttl := properties.get("TimeToLiveSpecification"):
+        dynamodb.update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=ttl)
+
+
+def _make_key(kms: "KMSClient") -> None:
+    try:
+        kms.describe_key(KeyId=KEY_ALIAS)
+    except kms.exceptions.NotFoundException:
+        key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key_id)
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0]

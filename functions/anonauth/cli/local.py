@@ -1,0 +1,100 @@
+"""`/_local/*`: what only a local service can do, for this machine alone."""
+
+import ipaddress
+import json
+import urllib.parse
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+# It ships no types.
+import isodate  # type: ignore[import-untyped]
+
+from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
+from anonauth.cli.stack import LocalStack, rfc3339
+from anonauth.errors import AuthError
+
+PREFIX = "/_local/"
+
+_LONGEST_DURATION = 64  # characters
+
+
+class LocalApi:
+    """Answers `/_local/clock`, to the operator of this machine and to nobody else.
+
+    Pages of other origins are refused whatever they send, and no answer carries CORS
+    headers; a Host that is not loopback may be a page's name rebound to it.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request whose path starts with `PREFIX`."""
+        if not _is_from_here(request):
+            return _refuse(HTTPStatus.FORBIDDEN, "/_local/ answers this machine only")
+        if request.path != PREFIX + "clock":
+            return _refuse(HTTPStatus.NOT_FOUND, "no such endpoint; try /_local/clock")
+        if request.method == "GET":
+            return self._now(self._stack.clock())
+        if request.method == "POST":
+            return self._advance(request)
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it")
+
+    def _advance(self, request: HttpRequest) -> HttpResponse:
+        try:
+            duration = _read_duration(request)
+            return self._now(self._stack.advance(duration))
+        except (ValueError, ArithmeticError, RecursionError):
+            return _refuse(
+                HTTPStatus.BAD_REQUEST,
+                'expected {"advance": "P91D"}: an ISO 8601 duration, forward, '
+                "that ends before the year 10000",
+            )
+        except AuthError as exc:
+            return _refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"the clock has moved, but the keys were not rotated: {exc}",
+            )
+
+    def _now(self, now: datetime) -> HttpResponse:
+        return json_response(HTTPStatus.OK, {"now": rfc3339(now)})
+
+
+def _read_duration(request: HttpRequest) -> Any:
+    body = json.loads(request.body)
+    duration = body.get("advance") if isinstance(body, dict) else None
+    if not isinstance(duration, str) or len(duration) > _LONGEST_DURATION:
+        raise ValueError
+    return isodate.parse_duration(duration)
+
+
+def _is_from_here(request: HttpRequest) -> bool:
+    host = request.header("host")
+    origin = request.header("origin")
+    return (
+        _is_loopback(request.peer)
+        and host is not None
+        and _is_loopback(_host_name(host))
+        and origin in {None, f"http://{host}"}
+    )
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urllib.parse.urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(status: HTTPStatus, error: str) -> HttpResponse:
+    return json_response(status, {"error": error})

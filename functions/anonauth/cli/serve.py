@@ -1,0 +1,146 @@
+"""`anonauth serve`: the whole service in one process, on one port."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from anonauth.cli import engine
+from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
+from anonauth.cli.listener import Listener, application
+from anonauth.cli.local import PREFIX, LocalApi
+from anonauth.cli.problem import Problem
+from anonauth.cli.stack import LocalStack
+from anonauth.cli.template import find_template, read_template
+
+# Where a server may listen, but no client go.
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them
+
+_QUIET = {
+    # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
+    "LogLevel": "ERROR",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve.
+
+    Args:
+        host: Address to listen on.
+        port: Port of the service; 0 for any free one.
+        app_ids: Instead of those of the template.
+        parameters: Of the template.
+        template: Path of the template; None to look for it.
+        endpoint_url: Of another DynamoDB and KMS than the built-in one.
+        aws_port: Where to expose the built-in one; 0 for any free port.
+        base_url: Public address, if it is not that of host and port.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    app_ids: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    template: Path | None = None
+    endpoint_url: str | None = None
+    aws_port: int | None = None
+    base_url: str | None = None
+
+
+class LocalServer:
+    """The service on a port of this machine; a context manager.
+
+    Keyword arguments are those of `Options`, with any free port by default:
+
+        with LocalServer(app_ids=("myapp-abcde",)) as server:
+            urlopen(f"{server.base_url}/api/client/v2.0/app/myapp-abcde/location")
+    """
+
+    def __init__(self, *, port: int = 0, **options: Any) -> None:
+        self.options = Options(port=port, **options)
+        self.port = port
+        self.base_url = ""
+        self.aws_url = ""
+        self.stack: LocalStack
+        self._local: LocalApi
+        self._gateway: Gateway
+        self._closing = ExitStack()
+
+    @property
+    def app_ids(self) -> tuple[str, ...]:
+        """The client app ids that are served."""
+        return self.stack.template.app_ids
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether it listens for other machines, but `base_url` is for this one."""
+        return self.options.host in _EVERY_ADDRESS and self.options.base_url is None
+
+    def __enter__(self) -> Self:
+        """Serve, in threads of its own.
+
+        Raises:
+            Problem: See `Listener`, `LocalStack` and `read_template`.
+        """
+        options = self.options
+        if options.endpoint_url and options.aws_port is not None:
+            raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
+        parameters = {**_QUIET, **options.parameters}
+        if options.app_ids:
+            parameters["AppIds"] = ",".join(options.app_ids)
+        path = options.template or find_template(Path.cwd())
+        template = read_template(path, parameters)
+        with ExitStack() as opening:
+            listener = Listener(options.host, options.port)
+            opening.callback(listener.close)
+            self.port = listener.port
+            self.base_url = options.base_url or _url(options.host, listener.port)
+            self.stack = opening.enter_context(
+                LocalStack(
+                    template,
+                    base_url=self.base_url,
+                    endpoint_url=options.endpoint_url,
+                )
+            )
+            self._local = LocalApi(self.stack)
+            self._gateway = Gateway(
+                template,
+                invoke=self.stack.invoke,
+                clock=self.stack.clock,
+                domain_name=urlsplit(self.base_url).hostname or options.host,
+            )
+            listener.serve(application(self._answer))
+            if options.aws_port is not None:
+                aws = Listener(options.host, options.aws_port, option="--aws-port")
+                opening.callback(aws.close)
+                aws.serve(engine.over_http(self.stack.lock))
+                self.aws_url = _url(options.host, aws.port)
+            self._closing = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    def advance(self, duration: timedelta) -> datetime:
+        """Move the service's clock forward; see `LocalStack.advance`."""
+        return self.stack.advance(duration)
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(PREFIX):
+            return self._local.answer(request)
+        return self._gateway.answer(request)
+
+
+def _url(host: str, port: int) -> str:
+    if host in _EVERY_ADDRESS:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,210 @@
+"""The functions of a template, run in this process as Lambda would run them."""
+
+import importlib
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from anonauth import wiring
+from anonauth.cli import engine
+from anonauth.cli.gateway import FunctionTimedOut
+from anonauth.cli.problem import Problem
+from anonauth.cli.template import ACCOUNT, REGION, Function, Template
+from anonauth.settings import Settings, SettingsError
+
+Event = dict[str, Any]
+
+
+class LocalClock:
+    """The real time plus whatever was added to it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """Return the time of the local service, in UTC."""
+        return wiring.utc_now() + self._ahead
+
+    def move_to(self, instant: datetime) -> None:
+        """Make `instant` the present, from which time goes on."""
+        self._ahead = instant - wiring.utc_now()
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaContext:
+    """What Lambda tells a function of its invocation, and Powertools reads."""
+
+    function_name: str
+    memory_limit_in_mb: int
+    deadline: float
+    function_version: str = "$LATEST"
+    log_group_name: str = "local"
+    log_stream_name: str = "local"
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def invoked_function_arn(self) -> str:
+        """The ARN of the function."""
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the function may still run."""
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    function: Function
+    handler: Callable[[Event, LambdaContext], Any]
+    services: wiring.Services
+
+
+class LocalStack:
+    """A deployed template: table, key and functions; a context manager.
+
+    Each function runs with the environment that the template gives it, of which only
+    the names of what exists just here are replaced. One runs at a time: moto's
+    transactions are not atomic between threads. Without an `endpoint_url` all stacks of
+    a process share one table, so one clock has to do for those that run together.
+
+    Args:
+        template: With parameters put in.
+        base_url: The public address of the service, without a trailing slash.
+        endpoint_url: Of another DynamoDB and KMS than the built-in one.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        *,
+        base_url: str = "http://127.0.0.1:8080",
+        endpoint_url: str | None = None,
+    ) -> None:
+        self.template = template
+        self.clock = LocalClock()
+        self.lock = threading.RLock()
+        self._endpoint_url = endpoint_url
+        self._replaced = {
+            "BASE_URL": base_url,
+            "TABLE_NAME": engine.TABLE_NAME,
+            "KMS_KEY_ID": engine.KEY_ALIAS,
+            "ENDPOINT_URL": endpoint_url or "",
+        }
+        self._running: dict[str, _Running] = {}
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start; the key ring exists afterwards.
+
+        Raises:
+            Problem: The engine or a setting is not as it has to be.
+        """
+        with ExitStack() as opening:
+            opening.enter_context(
+                engine.opened(self.template.table, self._endpoint_url)
+            )
+            self._running = {
+                function.name: self._start(function)
+                for function in self.template.functions.values()
+            }
+            self.run_schedules()
+            self._closing = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self.lock:
+            # A late request must not run without the engine, against real AWS.
+            self._running = {}
+            self._closing.close()
+
+    def invoke(self, name: str, event: Event) -> Any:
+        """Run a function of the template on an event and return its answer.
+
+        Raises:
+            FunctionTimedOut: It took longer than its Timeout. It ran to its end all
+                the same: a thread cannot be stopped.
+        """
+        running = self._running[name]
+        with self.lock, wiring.using(running.services):
+            deadline = time.monotonic() + running.function.timeout
+            context = LambdaContext(name, running.function.memory, deadline)
+            answer = running.handler(event, context)
+            if time.monotonic() > deadline:
+                raise FunctionTimedOut
+        return answer
+
+    def advance(self, duration: Any) -> datetime:
+        """Move the clock forward, run what is scheduled, and return the new time.
+
+        Args:
+            duration: A timedelta, or an isodate Duration with months and years.
+
+        Raises:
+            ValueError: Not forward.
+            OverflowError: Past the year 9999.
+        """
+        with self.lock:
+            now = self.clock()
+            moved: datetime = now + duration
+            if moved <= now:
+                raise ValueError
+            self.clock.move_to(moved)
+            self.run_schedules()
+            return self.clock()
+
+    def run_schedules(self) -> None:
+        """Run every scheduled function once, as EventBridge does each day."""
+        for name, running in self._running.items():
+            if running.function.scheduled:
+                self.invoke(name, _schedule_event(name, self.clock()))
+
+    def _start(self, function: Function) -> _Running:
+        module, _, attribute = function.handler.rpartition(".")
+        # Only what the template declares: a function that lacks a variable on AWS
+        # has to lack it here.
+        environment = {
+            name: self._replaced.get(name, value)
+            for name, value in function.environment.items()
+        }
+        environment["AWS_REGION"] = REGION
+        try:
+            settings = Settings.from_environment(environment)
+        except SettingsError as exc:
+            raise Problem(f"{function.name}: {exc}") from exc
+        # Powertools reads its level when a module makes its Logger.
+        with engine.variables(
+            {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
+        ):
+            handler = getattr(importlib.import_module(module), attribute)
+        return _Running(function, handler, wiring.Services(settings, self.clock))
+
+
+def _schedule_event(name: str, now: datetime) -> Event:
+    rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/local-{name}"
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNT,
+        "time": rfc3339(now),
+        "region": REGION,
+        "resources": [rule],
+        "detail": {},
+    }
+
+
+def rfc3339(instant: datetime) -> str:
+    """Return an instant as `2026-11-23T13:33:20Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,220 @@
+"""The command as a shell runs it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from anonauth.cli.serve import LocalServer
+from calls import APP, OTHER_APP, call, log_in
+from tools import ROOT
+
+RUN = "from anonauth.cli import main; main()"
+EVENTS = ROOT / "events"
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "functions"), "COLUMNS": "100"}
+
+
+def run(
+    *arguments: str, code: str = RUN, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", code, *arguments],
+        env=environment(),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield the running command and the address in its first line."""
+    command = [sys.executable, "-c", RUN, "serve", "--port", "0", *arguments]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command,
+        env=environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        match = re.fullmatch(r"anonauth is listening on (http://\S+)\n", first)
+        try:
+            assert match, first
+            yield process, match[1]
+        finally:
+            process.kill()
+
+
+def end(
+    process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT
+) -> tuple[str, str]:
+    """Tell the command to end; return what it wrote after its first line."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.send_signal(number)
+    process.wait(5)
+    return process.stdout.read(), process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_given_a_service_when_told_to_end_then_it_does_with_one_line(
+    number: signal.Signals,
+) -> None:
+    with serving("--app-id", APP, "--app-id", OTHER_APP) as (process, base_url):
+        log_in(base_url, OTHER_APP)
+        idle = socket.create_connection(("127.0.0.1", int(base_url.rpartition(":")[2])))
+
+        out, err = end(process, number)
+        idle.close()
+
+    assert process.returncode == 0
+    assert out.splitlines()[-1] == "anonauth has stopped"
+    assert re.fullmatch(r"POST \S+/login  200  \d+ ms\n", err)
+
+
+def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> None:
+    with serving("--aws-port", "0") as (process, base_url):
+        out, _ = end(process)
+
+    assert "app ids: myapp-abcde\n" in out
+    assert re.search(r"DynamoDB and KMS: http://127\.0\.0\.1:\d+\n", out)
+    assert (
+        f"  curl -X POST {base_url}/api/client/v2.0/app/myapp-abcde"
+        "/auth/providers/anon-user/login\n"
+    ) in out
+    assert "Ctrl-C" in out
+
+
+def test_given_a_call_when_logged_then_it_is_one_line_on_stderr() -> None:
+    with serving() as (process, base_url):
+        answer = call(base_url, "GET", "/nothing")
+        _, err = end(process)
+
+    assert answer.status == 404
+    assert re.fullmatch(r"GET \$default  404  \d+ ms\n", err)
+
+
+def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        ended = run("serve", "--port", str(port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"anonauth: port {port} is taken; name another, or --port 0 for a free one\n"
+    )
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            ["serve", "--parameter", "LogLevel"], "expected KEY=VALUE", id="no equals"
+        ),
+        pytest.param(
+            ["serve", "--parameter", "LogLevel=LOUD"],
+            "parameter LogLevel: 'LOUD' is not allowed",
+            id="bad value",
+        ),
+        pytest.param(
+            ["serve", "--template", "nowhere.yaml"],
+            "cannot read nowhere.yaml: No such file",
+            id="no template",
+        ),
+        pytest.param(
+            ["serve", "--endpoint-url", "http://127.0.0.1:1"],
+            "no DynamoDB at http://127.0.0.1:1",
+            id="no engine",
+        ),
+        pytest.param(["event", "nonsense"], "no event 'nonsense'", id="no event"),
+    ],
+)
+def test_given_what_cannot_work_when_run_then_one_line_and_exit_code_1(
+    arguments: list[str], message: str
+) -> None:
+    ended = run(*arguments)
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("anonauth: ")
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["serve", "--port", "70000"]])
+def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
+    arguments: list[str],
+) -> None:
+    ended = run(*arguments)
+
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--help"], ["serve", "event"], id="anonauth"),
+        pytest.param([], ["serve", "event"], id="nothing"),
+        pytest.param(
+            ["serve", "--help"],
+            ["--port", "--app-id", "--aws-port", "Ctrl-C", "_local/clock"],
+            id="serve",
+        ),
+        pytest.param(
+            ["event", "--help"], ["sam local invoke", "--env-vars"], id="event"
+        ),
+    ],
+)
+def test_given_help_when_asked_for_then_it_teaches(
+    arguments: list[str], words: list[str]
+) -> None:
+    ended = run(*arguments)
+
+    assert all(word in ended.stdout + ended.stderr for word in words)
+
+
+def test_given_an_installation_without_the_extra_when_run_then_it_says_which() -> None:
+    code = f"import sys; sys.modules['typer'] = None; {RUN}"
+
+    ended = run("serve", code=code)
+
+    assert ended.returncode == 1
+    assert ended.stderr == ("anonauth: typer is missing; pip install 'anonauth[cli]'\n")
+
+
+def test_given_an_event_without_a_token_when_printed_then_it_is_the_file(
+    tmp_path: Path,
+) -> None:
+    ended = run("event", "login", cwd=tmp_path)
+
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout) == json.loads((EVENTS / "login.json").read_text())
+
+
+def test_given_a_service_when_an_event_is_printed_then_its_token_is_good() -> None:
+    with LocalServer(aws_port=0) as server:
+        ended = run("event", "logout", "--endpoint-url", server.aws_url)
+        event = json.loads(ended.stdout)
+        answer = server.stack.invoke("LogoutFunction", event)
+
+    assert ended.stderr == ""
+    assert answer["statusCode"] == 200
