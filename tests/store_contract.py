@@ -291,7 +291,6 @@ class StoreContract:
 
         assert store.save_ring(ring)
 
-        assert store.load_ring() == ring
         assert store.load_ring(consistent=True) == ring
 
     def test_given_a_ring_that_moved_on_when_saved_then_it_stays(

@@ -65,6 +65,8 @@ def _awslambdaric() -> Path | None:
 
 
 def _dynoxide() -> Path | None:
+    if on_path := shutil.which("dynoxide"):
+        return Path(on_path)
     binary = TOOLS / "dynoxide/node_modules/@dynoxide/linux-x64/dynoxide"
     return binary if binary.exists() else None
 

@@ -1,5 +1,6 @@
 """The local AWS: DynamoDB and KMS, in this process (moto) or at another address."""
 
+import io
 import os
 import re
 import threading
@@ -66,7 +67,8 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
         }
         aws = boto3.session.Session()
         try:
-            _make_table(aws.client("dynamodb", **where), table)
+            dynamodb = aws.client("dynamodb", **where)
+            is_made_here = _make_table(dynamodb, table)
         except (BotoCoreError, ClientError, ValueError) as exc:
             raise Problem(f"no DynamoDB at {endpoint_url}: {_first_line(exc)}") from exc
         try:
@@ -76,7 +78,12 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
                 f"no KMS at {endpoint_url}, and anonauth wraps its keys with it: "
                 f"{_first_line(exc)}"
             ) from exc
-        yield
+        try:
+            yield
+        finally:
+            # While something else in this process mocks AWS too, moto forgets nothing.
+            if is_made_here and endpoint_url is None:
+                dynamodb.delete_table(TableName=TABLE_NAME)
 
 
 def over_http(lock: threading.RLock) -> "WSGIApplication":
@@ -90,7 +97,8 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
         DomainDispatcherApplication,
         create_backend_app,
     )
-    from werkzeug.wrappers import Response  # noqa: PLC0415
+    from werkzeug.exceptions import HTTPException  # noqa: PLC0415
+    from werkzeug.wrappers import Request, Response  # noqa: PLC0415
 
     moto = DomainDispatcherApplication(create_backend_app)
 
@@ -107,6 +115,12 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
             rf"Credential=local/\1/{REGION}/",
             environ.get("HTTP_AUTHORIZATION", ""),
         )
+        # Read before the lock: a slow sender must not hold up the service.
+        try:
+            body = Request(environ).get_data()
+        except HTTPException as exc:  # it left, or its chunks are none
+            return exc(environ, start_response)
+        environ["wsgi.input"] = io.BytesIO(body)
         with lock:
             return [b"".join(moto(environ, start_response))]
 
@@ -154,9 +168,9 @@ def _set(changes: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> None:
+def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
     if TABLE_NAME in dynamodb.list_tables()["TableNames"]:
-        return
+        return False
     wanted = {
         name: properties[name] for name in _TABLE_PROPERTIES if name in properties
     }
@@ -166,6 +180,7 @@ def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> No
     dynamodb.get_waiter("table_exists").wait(TableName=TABLE_NAME)
     if ttl := properties.get("TimeToLiveSpecification"):
         dynamodb.update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=ttl)
+    return True
 
 
 def _make_key(kms: "KMSClient") -> None:

@@ -56,6 +56,17 @@ def test_given_a_duration_when_posted_then_the_clock_has_moved_and_keys_can_sign
     log_in(travelling.base_url)
 
 
+@pytest.mark.usefixtures("moto")
+def test_given_a_process_that_mocks_aws_when_served_twice_then_each_time_is_fresh() -> (
+    None
+):
+    with LocalServer() as first:
+        first.advance(timedelta(days=400))
+
+    with LocalServer() as second:
+        log_in(second.base_url)
+
+
 def test_given_90_days_of_silence_when_travelled_then_the_user_is_gone(
     travelling: LocalServer,
 ) -> None:

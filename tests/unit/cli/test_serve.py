@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import logging
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -298,6 +299,21 @@ def test_given_an_aws_port_when_boto3_asks_then_it_sees_what_the_service_wrote()
     assert table["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
     assert ttl["TimeToLiveDescription"]["AttributeName"] == "ttl"
     assert plain == b"a"
+
+
+def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_nobody_waits() -> (
+    None
+):
+    half = (
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n"
+        "X-Amz-Target: DynamoDB_20120810.ListTables\r\n\r\n"
+    )
+    with LocalServer(aws_port=0) as server:
+        aws_address = ("127.0.0.1", int(server.aws_url.rpartition(":")[2]))
+        with socket.create_connection(aws_address) as sender:
+            sender.sendall(half.encode())
+            for _ in range(20):
+                log_in(server.base_url)
 
 
 def test_given_an_aws_port_when_asked_for_more_then_only_those_two_are_there() -> None:

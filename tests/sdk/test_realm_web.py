@@ -1,0 +1,70 @@
+"""The official SDK, realm-web from npm, against a served instance."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anonauth.cli.serve import LocalServer
+from calls import APP, OTHER_APP
+from readme import block
+from tools import require_tool
+
+HERE = Path(__file__).parent
+SCENARIOS = sorted(HERE.glob("*.test.mjs"))
+
+
+def require_sdk() -> None:
+    """Like `require_tool`, for what npm installs here."""
+    if (HERE / "node_modules" / "realm-web").is_dir():
+        return
+    reason = "needs realm-web; run `npm install --no-package-lock` in tests/sdk"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    "scenarios", SCENARIOS, ids=lambda path: path.name.removesuffix(".test.mjs")
+)
+def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
+    scenarios: Path,
+) -> None:
+    node = require_tool("node")
+    require_sdk()
+    # A service for each file: one of them moves the clock.
+    with LocalServer(app_ids=(APP, OTHER_APP)) as server:
+        ended = subprocess.run(  # noqa: S603 - our own scenarios
+            [node, "--test", "--test-reporter=spec", scenarios],
+            cwd=HERE,
+            env={**os.environ, "BASE_URL": server.base_url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "fail 0" in ended.stdout
+    assert "pass 0" not in ended.stdout
+
+
+def test_given_the_readmes_program_when_copied_then_it_prints_what_it_says() -> None:
+    node = require_tool("node")
+    require_sdk()
+    with LocalServer(app_ids=(APP,)) as server:
+        code = block("the realm-web program", server.base_url)
+        ended = subprocess.run(  # noqa: S603 - README's own words
+            [node, "--input-type=module", "--eval", code],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert ended.returncode == 0, ended.stderr
+    assert re.match(r"user [0-9a-f]{24} \[", ended.stdout)
+    assert ended.stdout.endswith("the same one: true\n")
