@@ -7,7 +7,7 @@ real: PynamoDB, botocore, signatures, parsing of answers and of errors.
 import io
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
@@ -76,7 +76,8 @@ def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
 
 
 class Wire:
-    """Records the operations of the clients it is attached to, as `calls`.
+    """Records the operations of the clients it is attached to, as `calls`, and what
+    each was sent, as `bodies`.
 
     `faults` is what befalls the next calls, in order; `always` all calls while set.
     """
@@ -87,6 +88,7 @@ class Wire:
     def reset(self) -> None:
         """Forget the calls, and let the next ones pass."""
         self.calls: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.faults: list[Fault | None] = []
         self.always: Fault | None = None
 
@@ -98,6 +100,7 @@ class Wire:
         self, request: AWSPreparedRequest, event_name: str, **_: Any
     ) -> AWSResponse | None:
         self.calls.append(event_name.rpartition(".")[2])
+        self.bodies.append(json.loads(cast("bytes", request.body)))
         fault = self.faults.pop(0) if self.faults else self.always
         if fault is None:
             return None  # on to moto

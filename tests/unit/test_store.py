@@ -333,6 +333,36 @@ def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jit
     assert 0 <= min(waits) <= max(waits) < 0.5
 
 
+def test_given_a_user_when_read_then_consistently(store: Store, wire: Wire) -> None:
+    """A replica that lags would show a session that has ended, or none at all."""
+    store.get_user(APP, "a" * 24)
+
+    assert wire.bodies[-1]["ConsistentRead"] is True
+
+
+def test_given_the_ring_when_read_then_consistently_by_its_writer_only(
+    store: Store, wire: Wire
+) -> None:
+    """Keys are published a day ahead, so readers take half the price."""
+    store.load_ring()
+    store.load_ring(consistent=True)
+
+    assert [body["ConsistentRead"] for body in wire.bodies] == [False, True]
+
+
+def test_given_a_transaction_when_repeated_then_dynamodb_can_tell(
+    store: Store, wire: Wire
+) -> None:
+    for fault in (lost_reply, None):
+        wire.faults = [None, fault]
+        delete(store)
+
+    first, again, other = (
+        body["ClientRequestToken"] for body in wire.bodies if "TransactItems" in body
+    )
+    assert first == again != other
+
+
 def test_given_the_client_when_made_then_its_own_retries_are_off(store: Store) -> None:
     """botocore would repeat a conditional write and call its own success a failure."""
     config: Any = store._connection.client.meta.config
