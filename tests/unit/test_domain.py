@@ -11,6 +11,7 @@ from anonauth.domain import (
     Ring,
     RingKey,
     Session,
+    User,
     expiry_after,
     hash_token_id,
     next_signing_period,
@@ -46,6 +47,38 @@ def test_given_a_session_of_its_own_end_when_that_comes_then_it_is_expired() -> 
 
     assert not session.is_expired(NOON - SECOND)
     assert session.is_expired(NOON)
+
+
+@pytest.mark.parametrize(
+    ("session_ends", "user_ends", "alive"),
+    [
+        pytest.param(None, None, True, id="neither ends"),
+        pytest.param(SECOND, SECOND, True, id="both end later"),
+        pytest.param(0 * SECOND, None, False, id="the session has ended"),
+        pytest.param(None, 0 * SECOND, False, id="the user has expired"),
+    ],
+)
+def test_given_a_session_when_sought_then_it_and_its_user_have_to_live(
+    session_ends: timedelta | None, user_ends: timedelta | None, alive: bool
+) -> None:
+    def after(delta: timedelta | None) -> datetime | None:
+        return None if delta is None else NOON + delta
+
+    session = Session("s", "h", "p", NOON, NOON.date(), expires_at=after(session_ends))
+    user = User(
+        app="a",
+        id="u",
+        anonymous=True,
+        version=1,
+        created_at=NOON,
+        last_active_day=NOON.date(),
+        expires_at=after(user_ends),
+        sessions={"s": session},
+        identities=(),
+    )
+
+    assert user.live_session("s", NOON) == (session if alive else None)
+    assert user.live_session("another", NOON) is None
 
 
 def test_given_a_token_id_when_hashed_then_it_is_base64url_of_sha256() -> None:

@@ -8,12 +8,15 @@ import pytest
 from harness import (
     APP,
     DELETE,
+    JWKS,
     LOGOUT,
     OTHER_APP,
     PROFILE,
     SESSION,
     Deployment,
+    Reply,
 )
+from wire import lost_reply
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -149,6 +152,38 @@ def test_given_an_expired_user_when_it_comes_back_then_every_route_refuses_it(
     ):
         assert service.send(route, token=token).status == 401
     assert service.user_item(body["user_id"]) == item
+
+
+def test_given_another_token_of_the_session_when_refreshing_then_401(
+    service: Deployment,
+) -> None:
+    """The hash in the item is the authority, not our signature."""
+    body = service.log_in()
+    store, tokens = service.services.store, service.services.tokens
+    user = store.get_user(APP, body["user_id"])
+    assert user is not None
+    (session,) = user.sessions.values()
+    other = tokens.refresh_token(user, session, jti="another", now=service.now)
+
+    for route in (SESSION, LOGOUT):
+        assert service.send(route, token=other).status == 401
+    assert service.send(SESSION, token=body["refresh_token"]).status == 200
+
+
+def test_given_a_lost_reply_when_the_day_is_noted_then_the_refresh_succeeds(
+    service: Deployment,
+) -> None:
+    """Refused on repetition; a second look shows that the day is noted."""
+    token = service.log_in()["refresh_token"]
+    service.advance(DAY)
+    service.send(JWKS)  # the ring's own five minutes
+    service.wire.faults = [None, lost_reply]
+
+    replies: list[Reply] = []
+    calls = service.counted(lambda: replies.append(service.send(SESSION, token=token)))
+
+    assert calls == ["GetItem", "UpdateItem", "UpdateItem", "GetItem"]
+    assert [reply.status for reply in replies] == [200]
 
 
 def test_given_a_deleted_user_when_refreshing_then_it_is_final(

@@ -257,6 +257,7 @@ BAD_CLAIMS: list[Any] = [
     pytest.param({"exp": -1}, id="exp is negative"),
     pytest.param({"iat": ...}, id="no iat"),
     pytest.param({"iat": None}, id="iat is null"),
+    pytest.param({"iat": True}, id="iat is true"),
     pytest.param({"iat": ISSUED + 3600, "exp": ISSUED + 7200}, id="future iat"),
 ]
 
