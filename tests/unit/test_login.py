@@ -110,6 +110,47 @@ def test_given_a_login_when_stored_then_the_item_is_the_whole_user(
     assert re.fullmatch("[0-9a-f]{24}-[a-z]{24}", identity["M"]["id"]["S"])
 
 
+def size_of(value: dict[str, Any]) -> int:
+    """Return the bytes of an attribute value (AWS: "DynamoDB item sizes")."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return (len(content) + 1) // 2 + 1
+        case "BOOL":
+            return 1
+        case "M":
+            pairs = content.items()
+            return 3 + sum(1 + len(k.encode()) + size_of(v) for k, v in pairs)
+        case "L":
+            return 3 + sum(1 + size_of(v) for v in content)
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("text", ["x" * 99, "\u00fc" * 99], ids=["ASCII", "UTF-8"])
+def test_given_the_longest_of_everything_when_stored_then_under_1_kb(
+    service: Deployment, text: str
+) -> None:
+    """DynamoDB bills writes by the kilobyte."""
+    # All that realm-web, Core and Stitch ever send (contract 2.2).
+    names = (
+        "platform platformVersion sdk sdkVersion appId appVersion cpuArch deviceName "
+        "deviceVersion frameworkName frameworkVersion coreVersion bundleId"
+    )
+    device = dict.fromkeys(names.split(), text) | {"deviceId": DEVICE_ID}
+    app = "a" * 64
+    service.restart(APP_IDS=app)
+
+    body = service.log_in(app=app, body=json.dumps({"options": {"device": device}}))
+
+    item = service.user_item(body["user_id"], app)
+    assert item is not None
+    ((_, session),) = item["sessions"]["M"].items()
+    assert len(session["M"]["device"]["M"]) > 5
+    assert size_of({"M": item}) < 1024
+
+
 def test_given_a_login_when_stored_then_no_token_and_no_address_is(
     service: Deployment,
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
-from anonauth.domain import Device, Ring
+from anonauth.domain import Ring
 from anonauth.errors import StoreUnavailable
 from anonauth.store import ATTEMPTS, Store
 from harness import TABLE, Clients
@@ -50,24 +50,6 @@ def raw_item(db: DynamoDBClient) -> ReadItem:
     return read
 
 
-def size_of(value: dict[str, Any]) -> int:
-    """Return the bytes of an attribute value (AWS: "DynamoDB item sizes")."""
-    ((kind, content),) = value.items()
-    match kind:
-        case "S":
-            return len(content.encode())
-        case "N":
-            return (len(content) + 1) // 2 + 1
-        case "BOOL":
-            return 1
-        case "M":
-            pairs = content.items()
-            return 3 + sum(1 + len(k.encode()) + size_of(v) for k, v in pairs)
-        case "L":
-            return 3 + sum(1 + size_of(v) for v in content)
-    raise AssertionError(kind)
-
-
 class TestStoreOnMoto(StoreContract):
     """The contract, and moto is the engine."""
 
@@ -100,36 +82,6 @@ def test_given_a_permanent_user_when_written_then_it_has_neither_expiry_nor_ttl(
 
     assert item is not None
     assert not {"ttl", "expires_at"} & item.keys()
-
-
-def test_given_the_longest_of_everything_when_written_then_under_1_kb(
-    store: Store, raw_item: ReadItem
-) -> None:
-    fields = (
-        "platform",
-        "platformVersion",
-        "sdk",
-        "sdkVersion",
-        "appVersion",
-        "frameworkName",
-        "frameworkVersion",
-    )
-    guest = a_guest()
-    session = replace(
-        only_session(guest),
-        token_hash="h" * 43,
-        device=Device("d" * 24, dict.fromkeys(fields, "x" * 32)),
-    )
-    identity = replace(guest.identities[0], id="i" * 49)
-    user = replace(
-        guest, app="a" * 64, sessions={session.id: session}, identities=(identity,)
-    )
-    store.create_user(user)
-
-    item = raw_item(f"USER#{'a' * 64}#{user.id}")
-
-    assert item is not None
-    assert size_of({"M": item}) < 1024
 
 
 def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
