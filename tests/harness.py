@@ -14,8 +14,10 @@ from mypy_boto3_kms import KMSClient
 
 import sam_template
 from anonauth import wiring
+from anonauth.cli.template import read_template
 from anonauth.settings import Settings
 from anonauth.store import Store
+from tools import ROOT
 from wire import Wire
 
 TABLE = "anonauth-test"
@@ -84,6 +86,7 @@ class Deployment:
         self.db = db
         self._clients = clients
         self._environment = {
+            **ENVIRONMENT,
             "AWS_REGION": "eu-central-1",
             "TABLE_NAME": table,
             "KMS_KEY_ID": key_id,
@@ -183,6 +186,10 @@ class Deployment:
         return list(self.wire.calls)
 
 
+# All functions have the same, from Globals; only names of what exists are replaced.
+ENVIRONMENT = (
+    read_template(ROOT / "template.yaml").functions["LoginFunction"].environment
+)
 HANDLERS: dict[str, str] = {
     name: function["Handler"]
     for name, function in sam_template.resources(

@@ -166,7 +166,7 @@ PUBLISHED_AFTER = timedelta(hours=24)
 """From the last possible use to the end of publication."""
 
 # How long a key may go on signing if its successor is late: a week of failed daily
-# rotations passes unnoticed by users, and the alarm has time to be heard.
+# rotations passes unnoticed by users.
 _SPARE_TIME = timedelta(days=7)
 
 

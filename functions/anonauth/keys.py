@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 RING_MAX_AGE = timedelta(minutes=5)
 """No function signs or verifies by an older copy, so a revoked key dies that soon."""
 
+# A key that a copy does not have may be younger than the copy; so many forged ids cost
+# one read of the ring in this time.
+_UNKNOWN_KEY_PAUSE = timedelta(minutes=1)
+
 # After a failed reload the old ring goes on (an outage must not log anyone out), and
 # the next attempt waits this long, so that not every request pays for a time-out.
 _RELOAD_PAUSE = timedelta(seconds=10)
@@ -124,6 +128,7 @@ class KeyMaker:
 @dataclass(frozen=True, slots=True)
 class _Copy:
     ring: Ring
+    asked_at: datetime
     reload_at: datetime
 
 
@@ -159,7 +164,7 @@ class KeyRing:
 
     def access_verifying_key(self, kid: str, now: datetime) -> RSAPublicKey | None:
         """Return the public key of that id, None if the ring has none."""
-        key = self._ring(now).find("access", kid)
+        key = self._find("access", kid, now)
         return None if key is None else self._load_public(key)
 
     def refresh_signing_key(self, now: datetime) -> tuple[str, bytes]:
@@ -173,7 +178,7 @@ class KeyRing:
 
     def refresh_verifying_key(self, kid: str, now: datetime) -> bytes | None:
         """Return the HMAC key of that id, None if the ring has none."""
-        key = self._ring(now).find("refresh", kid)
+        key = self._find("refresh", kid, now)
         return None if key is None else self._load_shared(key)
 
     def jwks(self, now: datetime) -> dict[str, Any]:
@@ -192,6 +197,14 @@ class KeyRing:
         if not published:
             raise KeysUnavailable
         return {"keys": published}
+
+    def _find(self, use: KeyUse, kid: str, now: datetime) -> RingKey | None:
+        key = self._ring(now).find(use, kid)
+        copy = self._copy
+        if key is None and copy and copy.asked_at + _UNKNOWN_KEY_PAUSE <= now:
+            self._reload(now)
+            key = self._ring(now).find(use, kid)
+        return key
 
     def _ring(self, now: datetime) -> Ring:
         # A copy "from the future" is one made before a clock was set back.
@@ -212,9 +225,9 @@ class KeyRing:
             ring = None
         if ring is None:
             if self._copy is not None:
-                self._copy = _Copy(self._copy.ring, now + _RELOAD_PAUSE)
+                self._copy = _Copy(self._copy.ring, now, now + _RELOAD_PAUSE)
             return
-        self._copy = _Copy(ring, now + RING_MAX_AGE)
+        self._copy = _Copy(ring, now, now + RING_MAX_AGE)
         kept = {key.kid for key in ring.keys}
         for loaded in (self._private, self._public, self._shared):
             for kid in loaded.keys() - kept:

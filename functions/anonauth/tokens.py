@@ -168,7 +168,7 @@ def _verify(
 ) -> dict[str, Any]:
     try:
         header = jwt.get_unverified_header(token)
-    except (jwt.PyJWTError, RecursionError) as exc:
+    except (jwt.PyJWTError, RecursionError, UnicodeError) as exc:
         raise InvalidSession(_MALFORMED) from exc
     kid = header.get("kid")
     key = key_of(kid) if isinstance(kid, str) else None

@@ -228,6 +228,18 @@ def test_given_the_table_when_deployed_then_it_is_as_the_store_expects() -> None
     assert table["BillingMode"] == "PAY_PER_REQUEST"
 
 
+def test_given_the_api_when_imported_then_a_warning_does_not_fail_it() -> None:
+    """SAM's DisableExecuteApiEndpoint makes a `servers` entry without `url`.
+
+    API Gateway warns of that, and with FailOnWarnings the deployment fails
+    (aws/serverless-application-model issue 2424).
+    """
+    (api,) = resources(translated(), "AWS::ApiGatewayV2::Api").values()
+
+    assert any("url" not in server for server in api["Body"]["servers"])
+    assert "FailOnWarnings" not in api
+
+
 def test_given_the_api_when_deployed_then_it_has_no_path_prefix() -> None:
     stages = resources(sam_template.translated(), "AWS::ApiGatewayV2::Stage")
 
@@ -347,6 +359,12 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
         pytest.param("AppIds", "my app", False, id="app id with a space"),
         pytest.param("AppIds", "my#app", False, id="app id with the key separator"),
         pytest.param("AppIds", "müapp", False, id="app id beyond ASCII"),
+        pytest.param("AccessTokenMinutes", "5", True, id="5 minutes"),
+        pytest.param("AccessTokenMinutes", "60", True, id="60 minutes"),
+        pytest.param("AccessTokenMinutes", "4", False, id="4 minutes"),
+        pytest.param("AccessTokenMinutes", "61", False, id="61 minutes"),
+        pytest.param("AccessTokenMinutes", "7.5", False, id="half a minute"),
+        pytest.param("AccessTokenMinutes", "05", False, id="leading zero"),
         pytest.param("AllowedOrigins", "", True, id="no origin"),
         pytest.param("AllowedOrigins", "*", True, id="every origin"),
         pytest.param("AllowedOrigins", "https://example.com", True, id="one origin"),

@@ -84,6 +84,7 @@ def test_given_the_key_set_when_fetched_then_it_verifies_tokens(
     assert reply.status == 200
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["cache-control"] == "public, max-age=300"
+    assert reply.headers["vary"] == "origin"
     token = service.log_in()["access_token"]
     keys = jwt.PyJWKSet.from_dict(reply.json)
     jwt.decode(

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "keys": PURE | {"ports"},
     "tokens": PURE | {"keys"},
     "wiring": {"keys", "settings", "store", "tokens"},
-    "handlers": PURE | {"handlers", "usecases", "wiring"},
+    "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
     "cli": PURE | {"cli", "settings", "usecases", "wiring"},
 }
 # Names of the outside world and the parts that may know them.

@@ -143,6 +143,32 @@ def test_given_a_copy_when_used_for_five_minutes_then_it_is_read_once(
     assert ring.rings.loads == 2
 
 
+def test_given_an_unknown_key_when_sought_then_the_ring_is_read_once_a_minute(
+    ring: RingInMemory,
+) -> None:
+    """A token of a key that is younger than the copy must not end a session."""
+    copy = ring.open()
+    (old,) = copy.jwks(NOW)["keys"]
+    ring.rings.loads = 0
+    ring.rotate(NOW + 89 * DAY)
+    assert ring.rings.ring is not None
+    (new,) = (
+        k.kid for k in ring.rings.ring.keys if k.use == "access" and k.kid != old["kid"]
+    )
+    ring.rings.loads = 0
+
+    assert copy.access_verifying_key(new, NOW + 59 * SECOND) is None
+    assert ring.rings.loads == 0
+    assert copy.access_verifying_key(new, NOW + 60 * SECOND) is not None
+    assert ring.rings.loads == 1
+    for seconds in range(60, 120):
+        assert copy.access_verifying_key("forged", NOW + seconds * SECOND) is None
+        assert copy.refresh_verifying_key("forged", NOW + seconds * SECOND) is None
+    assert ring.rings.loads == 1
+    assert copy.refresh_verifying_key("forged", NOW + 120 * SECOND) is None
+    assert ring.rings.loads == 2
+
+
 def test_given_a_clock_that_was_set_back_when_used_then_the_copy_is_renewed(
     ring: RingInMemory,
 ) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import jwt
 import pytest
 
+from anonauth.domain import User
+from anonauth.keys import KeyRing
+from anonauth.store import Store
 from harness import (
     APP,
     LOGIN,
@@ -194,6 +197,25 @@ def test_given_a_device_id_when_logging_in_then_it_comes_back_and_is_claimed(
     assert item is not None
     ((_, session),) = item["sessions"]["M"].items()
     assert session["M"]["device"] == {"M": {"platform": {"S": "node"}}}
+
+
+def test_given_an_id_that_is_taken_when_logging_in_then_503_and_no_token(
+    service: Deployment,
+) -> None:
+    class Full(Store):
+        def create_user(self, user: User) -> bool:
+            return False
+
+    service.services.store = Full(service.table, region="eu-central-1")
+    # The ring is read through the store that was there before.
+    service.services.ring = KeyRing(
+        service._clients.store(service.table), service.services.wrapping
+    )
+
+    reply = service.send(LOGIN)
+
+    assert reply.status == 503
+    assert "token" not in reply.text
 
 
 def test_given_two_apps_when_logging_in_then_each_has_its_own_users(

@@ -17,6 +17,7 @@ import pytest
 
 from anonauth import errors, wiring
 from anonauth.handlers import _http
+from anonauth.settings import SettingsError
 from harness import (
     APP,
     CONFIGURATION,
@@ -288,6 +289,20 @@ def test_given_a_bug_when_it_strikes_then_503_and_the_client_learns_nothing(
     assert line["trace"][0].endswith("RuntimeError")
     assert any("wiring" in place or "test_refusals" in place for place in line["trace"])
     assert "secret" not in json.dumps(line)
+
+
+def test_given_settings_that_are_wrong_when_called_then_503_as_for_any_bug(
+    service: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> wiring.Services:
+        raise SettingsError("TABLE_NAME: not set")
+
+    monkeypatch.setattr(wiring, "services", fail)
+
+    reply = service.send(LOGIN)
+
+    assert reply.status == 503
+    assert is_contract_error(reply)
 
 
 def test_given_a_refusal_when_logged_then_by_code_and_with_the_links_id(

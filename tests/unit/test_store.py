@@ -8,7 +8,7 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
-from anonauth.domain import Ring
+from anonauth.domain import Ring, RingKey
 from anonauth.errors import StoreUnavailable
 from anonauth.store import ATTEMPTS, Store
 from harness import TABLE, Clients
@@ -258,13 +258,26 @@ def test_given_an_id_taken_by_another_when_the_reply_is_lost_then_it_is_refused(
 def test_given_a_racing_writer_when_a_ring_save_is_unclear_then_it_is_refused(
     store: Store, wire: Wire
 ) -> None:
-    key_of_another = store.load_ring()
-    assert key_of_another is None
-    assert save(store)
+    ours, theirs = (
+        Ring(1, (RingKey(kid, "refresh", b"w", None, NOW, None),))
+        for kid in ("ours", "theirs")
+    )
+    assert store.save_ring(theirs)
     wire.faults = [no_connection]
 
-    assert store.save_ring(Ring(1, ())) in (True, False)
-    assert store.load_ring(consistent=True) == Ring(1, ())
+    assert store.save_ring(ours) is False
+    assert store.load_ring(consistent=True) == theirs
+
+
+def test_given_a_user_that_changed_when_a_delete_is_unclear_then_it_is_not_done(
+    store: Store, wire: Wire
+) -> None:
+    user = existing(store)
+    read = replace(user, version=user.version - 1)
+    wire.faults = [no_connection]
+
+    assert store.delete_user(read, only_session(user), NOW) is False
+    assert store.get_user(APP, user.id) == user
 
 
 def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jittered(

@@ -357,6 +357,7 @@ FORGERIES: list[Any] = [
     pytest.param(lambda w, t: t + ".x", id="four parts"),
     pytest.param(lambda w, t: t + "x" * 9000, id="huge"),
     pytest.param(lambda w, t: "é" + t, id="not ASCII"),
+    pytest.param(lambda w, t: "\udc80" + t, id="half a character"),
     pytest.param(lambda w, t: _b64(b"[" * 6000) + ".e30.x", id="deep header"),
     pytest.param(lambda w, t: _with_header(t, []), id="header is an array"),
     pytest.param(lambda w, t: _with_header(t, {}), id="empty header"),

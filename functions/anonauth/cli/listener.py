@@ -1,12 +1,14 @@
 """The sockets: Werkzeug's server, and what it reads as the gateway wants it."""
 
 import errno
+import json
 import socket
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -15,6 +17,9 @@ from anonauth.cli.problem import Problem
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+
+_JSON = "application/json"
 
 
 class Listener:
@@ -86,6 +91,8 @@ def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplicati
             too_large = len(body) > LONGEST_PAYLOAD
         except RequestEntityTooLarge:
             too_large = True
+        except HTTPException as exc:  # chunks that are none
+            return Response(_message(exc.name), exc.code, content_type=_JSON)
         response = answer(
             HttpRequest(
                 method=request.method,
@@ -102,6 +109,10 @@ def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplicati
     return respond
 
 
+def _message(text: str) -> str:
+    return json.dumps({"message": text}, separators=(",", ":"))
+
+
 class _Untyped(Response):
     """Names no content type of its own: on a 204 SDKs take one for a body."""
 
@@ -110,6 +121,16 @@ class _Untyped(Response):
 
 class _Quiet(WSGIRequestHandler):
     """The gateway logs, and leaves out what must not be logged."""
+
+    default_request_version = "HTTP/1.0"  # 0.9 would get bodies without headers
+    error_content_type = _JSON
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        """Refuse a malformed request with a body as the gateway's own."""
+        self.error_message_format = _message(HTTPStatus(code).phrase)
+        super().send_error(code, message, explain)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         pass

@@ -374,7 +374,7 @@ def _throttling(settings: Json | None) -> Throttling | None:
         return None
     return Throttling(
         rate=float(settings["ThrottlingRateLimit"]),
-        burst=int(settings["ThrottlingBurstLimit"]),
+        burst=int(float(settings["ThrottlingBurstLimit"])),
     )
 
 

@@ -16,6 +16,7 @@ from aws_lambda_powertools.logging import Logger
 
 from anonauth import errors, wiring
 from anonauth.handlers._body import parse_body
+from anonauth.settings import SettingsError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -37,6 +38,8 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
 }
 
 _RETRY_AFTER = "2"  # seconds
+
+_NOT_STORED = {"cache-control": "no-store"}  # tokens: RFC 6749 §5.1
 
 # The whole value: the native SDKs compare it to the last character (contract §1.1).
 _JSON = "application/json"
@@ -111,7 +114,7 @@ class Answer:
     """A success; a refusal is an `AuthError`. Not to be stored unless it says so."""
 
     body: Any = field(default_factory=dict)
-    cache_control: str = "no-store"
+    headers: Mapping[str, str] = field(default_factory=lambda: _NOT_STORED)
 
 
 RouteFunction = Callable[[Request], Answer]
@@ -139,9 +142,7 @@ def lambda_handler(
             return _refuse(refusal, request, context)
         except Exception as exc:  # noqa: BLE001 - a bug is our trouble: 503, never 401
             return _refuse(errors.AuthError(), request, context, cause=exc)
-        return _response(
-            HTTPStatus.OK, answer.body, {"cache-control": answer.cache_control}
-        )
+        return _response(HTTPStatus.OK, answer.body, answer.headers)
 
     return handler
 
@@ -155,18 +156,22 @@ def _refuse(
     status = STATUS[type(refusal)]
     log_id = context.aws_request_id.replace("-", "")
     details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
-    headers = {"cache-control": "no-store"}
+    headers = dict(_NOT_STORED)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = _RETRY_AFTER
         details["trace"] = _trace(cause or refusal.__cause__)
         logger.error(type(refusal).__name__, extra=details)
     else:
         logger.info(type(refusal).__name__, extra=details)
+    try:
+        base_url = request.base_url
+    except SettingsError:  # what was wrong may be the settings themselves
+        base_url = f"https://{request.event['requestContext']['domainName']}"
     body = {
         "error": str(refusal),
         "error_code": refusal.code,
         # Native SDKs' tests look for the base URL and "logs?co_id=" (contract §1.5).
-        "link": f"{request.base_url}/logs?co_id={log_id}",
+        "link": f"{base_url}/logs?co_id={log_id}",
     }
     return _response(status, body, headers)
 

@@ -6,7 +6,8 @@ from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.discovery import location, openid_configuration
 
 # Verifiers may keep the key set for some minutes: keys are published a day ahead.
-_CACHEABLE = "public, max-age=300"
+# With a list of origins the gateway's CORS headers differ for each of them.
+_CACHEABLE = {"cache-control": "public, max-age=300", "vary": "origin"}
 
 
 def locate(request: Request) -> Answer:

@@ -140,7 +140,7 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
             id="no template",
         ),
         pytest.param(
-            ["serve", "--endpoint-url", "http://127.0.0.1:1"],
+            ["serve", "--port", "0", "--endpoint-url", "http://127.0.0.1:1"],
             "no DynamoDB at http://127.0.0.1:1",
             id="no engine",
         ),

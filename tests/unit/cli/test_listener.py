@@ -138,10 +138,19 @@ def test_given_a_body_at_the_limit_when_sent_then_a_byte_more_is_too_large(
         pytest.param(b"NONSENSE\r\n\r\n", id="one word"),
         pytest.param(b"GET / HTTP/1.1 x\r\n\r\n", id="four words"),
         pytest.param(b"GET / FTP/1.1\r\n\r\n", id="protocol"),
+        pytest.param(
+            head("POST", "/", "Transfer-Encoding: chunked") + b"zz\r\n", id="chunk"
+        ),
     ],
 )
-def test_given_malformed_http_when_sent_then_400(sent: bytes, talk: Talk) -> None:
-    assert b" 400 " in talk(sent).partition(b"\r\n")[0]
+def test_given_malformed_http_when_sent_then_400_as_the_gateway_words_it(
+    sent: bytes, talk: Talk
+) -> None:
+    answer = talk(sent)
+
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+    assert b"content-type: application/json\r\n" in answer.lower()
+    assert answer.endswith(b'{"message":"Bad Request"}')
 
 
 def test_given_clients_that_leave_when_they_do_then_the_next_is_served(
