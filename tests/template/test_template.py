@@ -234,7 +234,7 @@ def test_given_the_api_when_imported_then_a_warning_does_not_fail_it() -> None:
     API Gateway warns of that, and with FailOnWarnings the deployment fails
     (aws/serverless-application-model issue 2424).
     """
-    (api,) = resources(translated(), "AWS::ApiGatewayV2::Api").values()
+    api = sam_template.translated()["Resources"]["Api"]["Properties"]
 
     assert any("url" not in server for server in api["Body"]["servers"])
     assert "FailOnWarnings" not in api
