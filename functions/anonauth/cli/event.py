@@ -80,7 +80,7 @@ def _log_in(env_vars: dict[str, Any], endpoint_url: str) -> OpenedSession:
                 tokens=services.tokens,
                 now=services.clock(),
             )
-        except Unavailable as exc:
+        except (Unavailable, ValueError) as exc:  # the second: not a URL
             raise Problem(
                 f"cannot log in with DynamoDB and KMS at {endpoint_url}; "
                 "start `anonauth serve --aws-port 4566`, or name another --endpoint-url"

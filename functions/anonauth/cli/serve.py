@@ -87,6 +87,8 @@ class LocalServer:
             Problem: See `Listener`, `LocalStack` and `read_template`.
         """
         options = self.options
+        if not options.host:  # as from a variable that is not set
+            raise Problem("--host is empty; 0.0.0.0 is every address of this machine")
         if options.endpoint_url and options.aws_port is not None:
             raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
         parameters = {**_QUIET, **options.parameters}

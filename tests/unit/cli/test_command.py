@@ -145,6 +145,12 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
             id="no engine",
         ),
         pytest.param(["event", "nonsense"], "no event 'nonsense'", id="no event"),
+        pytest.param(["serve", "--host", ""], "--host is empty", id="no host"),
+        pytest.param(
+            ["event", "logout", "--endpoint-url", "foo"],
+            "cannot log in with DynamoDB and KMS at foo",
+            id="no URL",
+        ),
     ],
 )
 def test_given_what_cannot_work_when_run_then_one_line_and_exit_code_1(
