@@ -18,6 +18,7 @@ from anonauth.domain import (
     Ring,
     RingKey,
     Session,
+    SessionLimits,
     User,
     expiry_after,
 )
@@ -70,6 +71,15 @@ def only_session(user: User) -> Session:
     return session
 
 
+def note_activity(store: Store, user: User, session: Session, now: datetime) -> bool:
+    """Note a use as a refresh does, with an idle time of 60 days."""
+    limits = SessionLimits(idle=60 * DAY, total=1825 * DAY)
+    expires_at = (
+        expiry_after(now) if user.anonymous else limits.expiry(session.created_at, now)
+    )
+    return store.record_activity(user, session, now, expires_at=expires_at)
+
+
 def claims_of(user: User, session: Session | None = None) -> RefreshClaims:
     session = session or only_session(user)
     return RefreshClaims(user.app, user.id, session.id, session.token_hash)
@@ -112,7 +122,7 @@ class StoreContract:
         user = a_guest()
         store.create_user(user)
 
-        assert store.record_activity(user, only_session(user), NOW + DAY)
+        assert note_activity(store, user, only_session(user), NOW + DAY)
 
         after = store.get_user(APP, user.id)
         assert after is not None
@@ -127,9 +137,9 @@ class StoreContract:
         user = a_guest()
         store.create_user(user)
 
-        assert not store.record_activity(user, only_session(user), NOW)
-        assert store.record_activity(user, only_session(user), NOW + DAY)
-        assert not store.record_activity(user, only_session(user), NOW + DAY)
+        assert not note_activity(store, user, only_session(user), NOW)
+        assert note_activity(store, user, only_session(user), NOW + DAY)
+        assert not note_activity(store, user, only_session(user), NOW + DAY)
 
     def test_given_an_expired_guest_when_active_then_nothing_is_written(
         self, store: Store
@@ -138,9 +148,9 @@ class StoreContract:
         store.create_user(user)
         assert user.expires_at is not None
 
-        assert not store.record_activity(user, only_session(user), user.expires_at)
+        assert not note_activity(store, user, only_session(user), user.expires_at)
         assert store.get_user(APP, user.id) == user
-        assert store.record_activity(user, only_session(user), user.expires_at - SECOND)
+        assert note_activity(store, user, only_session(user), user.expires_at - SECOND)
 
     def test_given_a_link_in_between_when_a_guest_is_active_then_it_stays_permanent(
         self, store: Store
@@ -150,7 +160,7 @@ class StoreContract:
         linked = replace(guest, anonymous=False, expires_at=None, version=2)
         store.create_user(linked)
 
-        assert not store.record_activity(guest, only_session(guest), NOW + DAY)
+        assert not note_activity(store, guest, only_session(guest), NOW + DAY)
 
         assert store.get_user(APP, guest.id) == linked
 
@@ -161,7 +171,7 @@ class StoreContract:
         user = a_permanent_user(session)
         store.create_user(user)
 
-        assert store.record_activity(user, session, NOW + DAY)
+        assert note_activity(store, user, session, NOW + DAY)
 
         after = store.get_user(APP, user.id)
         assert after is not None
@@ -175,7 +185,7 @@ class StoreContract:
         store.create_user(user)
         stranger = replace(only_session(user), token_hash="another")
 
-        assert not store.record_activity(user, stranger, NOW + DAY)
+        assert not note_activity(store, user, stranger, NOW + DAY)
         assert store.get_user(APP, user.id) == user
 
     def test_given_a_session_that_is_gone_when_active_then_nothing_is_written(
@@ -183,7 +193,7 @@ class StoreContract:
     ) -> None:
         user = a_guest()
 
-        assert not store.record_activity(user, only_session(user), NOW + DAY)
+        assert not note_activity(store, user, only_session(user), NOW + DAY)
         assert store.get_user(APP, user.id) is None
 
     def test_given_a_guest_when_its_session_ends_then_it_is_deleted(

@@ -1,4 +1,4 @@
-"""Users, identities, sessions, the 90-day rule and the life of a key.
+"""Users, identities, sessions, the 90-day rule, budgets and the life of a key.
 
 Pure: no clock, no input or output. Instants are aware UTC datetimes and end in
 `_at`; days are UTC dates.
@@ -14,6 +14,12 @@ from typing import Literal
 ANONYMOUS = "anon-user"
 """The provider of an anonymous identity, as routes and tokens spell it."""
 
+USERPASS = "local-userpass"
+"""The provider of an identity by e-mail and password."""
+
+API_KEY = "api-key"
+"""The provider of a session that was opened with an API key."""
+
 NO_DEVICE = "0" * 24
 """The device id that means "none" (client API contract §2.2)."""
 
@@ -23,6 +29,24 @@ ANONYMOUS_LIFETIME = timedelta(days=90)
 # The last access token of a day may be used for some minutes past midnight, and
 # clocks differ: one hour covers both.
 _GRACE = timedelta(hours=1)
+
+MOST_SESSIONS = 32
+"""Of a permanent user; an anonymous one has exactly one by construction."""
+
+MOST_API_KEY_SESSIONS = 8
+"""Of a permanent user's sessions, those opened with API keys."""
+
+MOST_IDENTITIES = 10
+"""Of a user, the anonymous one included."""
+
+MOST_API_KEYS = 20
+"""Of a permanent user (client API contract §2.7)."""
+
+PENDING_LIFETIME = timedelta(hours=24)
+"""A registered e-mail address that nobody confirms is free again after this time."""
+
+UNBOUND_LIFETIME = timedelta(days=30)
+"""So is a confirmed one that nobody has logged in with or linked."""
 
 SWEEP_DELAY = timedelta(hours=24)
 """From expiry, which every read and write checks, to the table's own deletion (TTL).
@@ -40,6 +64,27 @@ def expiry_after(now: datetime) -> datetime:
     """
     tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), UTC) + ANONYMOUS_LIFETIME + _GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long the session of a permanent user lives: idle, and in all.
+
+    The session of an anonymous user has neither: it lives as long as its user.
+    """
+
+    idle: timedelta
+    total: timedelta
+
+    def expiry(self, created_at: datetime, now: datetime) -> datetime:
+        """Return when a session expires that is used at `now`.
+
+        The idle time counts from the end of the UTC day, as for anonymous users: one
+        write a day is enough, whatever the hour of the next day's use.
+        """
+        tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
+        idle = datetime.combine(tomorrow, time(), UTC) + self.idle + _GRACE
+        return min(idle, created_at + self.total)
 
 
 def utc_day(now: datetime) -> date:
@@ -61,10 +106,85 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A pair of a provider and that provider's subject, linked to one user."""
+    """A pair of a provider and that provider's subject, as its user lists it.
+
+    `key` names the identity's own record (see `identity_key`) and is empty for the
+    anonymous one, which has none. `version` is that of the credential: a reset
+    password raises it here and in the record, and both must agree.
+    """
 
     id: str
     provider: str
+    key: str = ""
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MailToken:
+    """A secret that was sent by mail: the hash of it, and until when it is good."""
+
+    hash: str
+    expires_at: datetime
+
+
+IdentityState = Literal["pending", "confirmed", "bound"]
+"""`pending`: an e-mail address nobody has confirmed; `confirmed`: it was, but no user
+has it yet; `bound`: one user has it. Identities of other providers are always bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRecord:
+    """An identity's own record: whose it is, and what is known of it.
+
+    `data` is for display only (profile). What follows it is of `local-userpass`
+    alone: `verified` says that a mail to the address has come back, ever.
+    `expires_at` is set if and only if the identity is not bound.
+    """
+
+    app: str
+    provider: str
+    key: str
+    id: str
+    state: IdentityState
+    user_id: str | None = None
+    version: int = 1
+    data: Mapping[str, str] = field(default_factory=dict)
+    password_hash: str = ""
+    verified: bool = False
+    confirmation: MailToken | None = None
+    reset: MailToken | None = None
+    expires_at: datetime | None = None
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether nobody confirmed it or bound it in time: it is free again."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """What a provider vouches for at this moment: the bearer is that subject.
+
+    `id` is shown in profiles, `key` is what counts (see `identity_key`). `data` is for
+    display. `record` is the identity's own record where the provider has read it to
+    verify the credential (`local-userpass`, `api-key`), None where it has not.
+    """
+
+    provider: str
+    key: str
+    id: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    record: IdentityRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as its user lists it; of the key itself only `hash` is stored."""
+
+    id: str
+    name: str
+    hash: str
+    created_at: datetime
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +193,8 @@ class Session:
 
     `token_hash` is the hash of the refresh token's `jti` (see `tokens`), the only
     trace of the token that is stored. `expires_at` is None in the session of an
-    anonymous user, which lives as long as its user.
+    anonymous user, which lives as long as its user. `identity_id` is the identity or
+    API key that the session was opened with and dies with; None for an anonymous one.
     """
 
     id: str
@@ -83,6 +204,7 @@ class Session:
     used_day: date
     device: Device = field(default_factory=Device)
     expires_at: datetime | None = None
+    identity_id: str | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether the session's own time has passed."""
@@ -107,6 +229,7 @@ class User:
     expires_at: datetime | None
     sessions: Mapping[str, Session]
     identities: tuple[Identity, ...]
+    api_keys: Mapping[str, ApiKey] = field(default_factory=dict)
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether 90 days of silence have passed; expired is final."""
@@ -117,7 +240,54 @@ class User:
         session = self.sessions.get(session_id)
         if session is None or session.is_expired(now) or self.is_expired(now):
             return None
-        return session
+        return session if self._vouches_for(session) else None
+
+    def find_identity(self, provider: str, key: str) -> Identity | None:
+        """Return the user's entry for an identity."""
+        for identity in self.identities:
+            if identity.provider == provider and identity.key == key:
+                return identity
+        return None
+
+    def usable_identities(self) -> list[Identity]:
+        """Return those that can log in: all but the anonymous one."""
+        return [i for i in self.identities if i.provider != ANONYMOUS]
+
+    def sessions_to_end(self, opening: Session, now: datetime) -> list[Session]:
+        """Return the sessions that have to end for this one to be opened.
+
+        Those that are dead anyway; and at a limit the least recently used. Sessions
+        of API keys end only each other, so that a program in a loop cannot log out a
+        person (but if there are none yet, a first one takes its place).
+        """
+        live = sorted(
+            (s for s in self.sessions.values() if self.live_session(s.id, now)),
+            key=lambda s: (s.used_day, s.created_at),
+        )
+        of_keys = [s for s in live if s.provider == API_KEY]
+        of_people = [s for s in live if s.provider != API_KEY]
+        ended = [s for s in self.sessions.values() if s not in live]
+        if opening.provider == API_KEY:
+            excess = len(of_keys) - MOST_API_KEY_SESSIONS + 1
+            ended += of_keys[: max(excess, 0)]
+            candidates = of_keys[max(excess, 0) :] + of_people
+        else:
+            candidates = of_people + of_keys
+        excess = len(self.sessions) - len(ended) - MOST_SESSIONS + 1
+        return ended + candidates[: max(excess, 0)]
+
+    def _vouches_for(self, session: Session) -> bool:
+        # The user's own list is the authority: what opened a session must still be
+        # there, whatever raced with its removal.
+        if session.identity_id is None:
+            return True
+        if session.provider == API_KEY:
+            key = self.api_keys.get(session.identity_id)
+            return key is not None and not key.disabled
+        return any(
+            i.id == session.identity_id and i.provider == session.provider
+            for i in self.identities
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +309,15 @@ class RefreshClaims:
     token_hash: str
 
 
+def identity_key(subject: str) -> str:
+    """Return the key of a subject's record: base64url(SHA-256), 43 characters.
+
+    Args:
+        subject: As the provider has it, byte for byte; an e-mail address normalised.
+    """
+    return _hash(subject)
+
+
 def issuer_of(base_url: str, app: str) -> str:
     """Return the issuer (`iss`) of an app's access tokens, also its URL prefix."""
     return f"{base_url}/api/client/v2.0/app/{app}"
@@ -149,8 +328,45 @@ def hash_token_id(jti: str) -> str:
 
     A plain hash is enough: the `jti` carries 256 random bits (OWASP ASVS 5.0 §11.4).
     """
-    digest = hashlib.sha256(jti.encode()).digest()
+    return _hash(jti)
+
+
+def hash_secret(secret: str) -> str:
+    """Return the stored form of an API key or a mail token, both of 256 random bits."""
+    return _hash(secret)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A budget's count in one window of time; over at `ends_at`."""
+
+    name: str
+    limit: int
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """So many events of a kind within a fixed window of time."""
+
+    kind: str
+    limit: int
+    window: timedelta
+
+    def counter(self, *subject: str, now: datetime) -> Counter:
+        """Return the counter of a subject in the window that `now` lies in."""
+        window = int(self.window.total_seconds())
+        number = int(now.timestamp()) // window
+        return Counter(
+            "#".join((self.kind, *subject, str(number))),
+            self.limit,
+            datetime.fromtimestamp((number + 1) * window, UTC),
+        )
 
 
 KeyUse = Literal["access", "refresh"]

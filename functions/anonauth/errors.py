@@ -25,7 +25,7 @@ class BadRequest(AuthError):
 class InvalidSession(AuthError):
     """The token is bad, expired or revoked; a fresh one, or a new login, may do.
 
-    The only cause of a 401 on the routes of this service: every SDK answers it with
+    The only cause of a 401 on routes that take a token: every SDK answers it with
     a refresh, and a refused refresh with the end of its user (contract §5).
     """
 
@@ -85,3 +85,229 @@ class StoreUnavailable(Unavailable):
 
 class KeysUnavailable(Unavailable):
     """No key ring yet, none of its keys may sign now, or KMS did not answer."""
+
+
+class BadCredential(AuthError):
+    """The credential does not prove an identity.
+
+    A plain login answers every cause alike, 401 with the word that the old service
+    used (contract §4). `reason`, a constant text that quotes nothing, goes to the log,
+    and to clients that link (see `CredentialRefused`).
+    """
+
+    code = "AuthError"
+    description = "unauthorized"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class WrongPassword(BadCredential):
+    """Wrong password, or nobody with that e-mail address: the same to the client."""
+
+    code = "InvalidPassword"
+
+    def __init__(self) -> None:
+        super().__init__("invalid username/password")
+
+
+class NotConfirmed(BadCredential):
+    """The password is right, but the e-mail address was never confirmed."""
+
+    description = "confirmation required"
+
+    def __init__(self) -> None:
+        super().__init__(self.description)
+
+
+class CredentialRefused(AuthError):
+    """A bad credential while linking: 403, since realm-web repeats a 401 for ever."""
+
+    code = "AuthError"
+
+
+class PasswordRefused(CredentialRefused):
+    """A wrong password while linking."""
+
+    code = "InvalidPassword"
+
+
+class ProviderUnsupported(InvalidSession):
+    """Login by a provider that is off for this app (contract §4, the old answer)."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"authentication via '{provider}' is unsupported")
+
+
+class ProviderNotFound(AuthError):
+    """Linking by a provider that is off; never `InvalidSession` here (contract §7)."""
+
+    code = "AuthProviderNotFound"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"authentication via '{provider}' is unsupported")
+
+
+class BrowserLoginNotOffered(AuthError):
+    """A GET on a login route: OAuth by redirects, which this service does not do."""
+
+    code = "AuthProviderNotFound"
+    description = (
+        "login by redirects is not offered: let the provider's own library sign in, "
+        "and POST its token here"
+    )
+
+
+class IdentityTaken(AuthError):
+    """The identity belongs to another user; nothing was changed (contract §7)."""
+
+    code = "AccountNameInUse"
+    description = "a user already exists with the specified provider"
+
+
+class SecondUserpassRefused(AuthError):
+    """A user has one e-mail address and password; code as in the old service."""
+
+    code = "InternalServerError"
+    description = (
+        "linking a local-userpass identity is not allowed when one is already linked"
+    )
+
+
+class ApiKeyLinkRefused(AuthError):
+    """An API key is of its user; it cannot be linked to one (contract §7)."""
+
+    code = "InvalidParameter"
+    description = "invalid user link request"
+
+
+class TooManyIdentities(AuthError):
+    """The user has as many identities as a user can have."""
+
+    code = "InvalidParameter"
+    description = "this user has 10 identities, the most there can be"
+
+
+class IdentityNotFound(AuthError):
+    """The user has no such identity."""
+
+    code = "IdentityNotFound"
+    description = "this user has no such identity"
+
+
+class AnonymousUnlinkRefused(AuthError):
+    """The anonymous identity stays: it says where the user came from."""
+
+    code = "InvalidParameter"
+    description = "the anonymous identity cannot be removed"
+
+
+class LastIdentity(AuthError):
+    """Without it nobody could log in to the user any more."""
+
+    code = "InvalidParameter"
+    description = "the last identity that can log in cannot be removed"
+
+
+class AccountNameInUse(AuthError):
+    """That e-mail address is registered and confirmed."""
+
+    code = "AccountNameInUse"
+    description = "name already in use"
+
+
+class UserpassTokenInvalid(AuthError):
+    """A confirm or reset token that is unknown, used or too old."""
+
+    code = "UserpassTokenInvalid"
+    description = "userpass token is expired or invalid"
+
+
+class AlreadyConfirmed(AuthError):
+    """The e-mail address needs no confirmation any more."""
+
+    code = "UserAlreadyConfirmed"
+    description = "already confirmed"
+
+
+class UserNotFound(AuthError):
+    """Nobody has registered that e-mail address."""
+
+    code = "UserNotFound"
+    description = "user not found"
+
+
+class InvalidParameter(AuthError):
+    """A parameter has a form that the client API rules out; the text says which."""
+
+    code = "InvalidParameter"
+
+
+class ApiKeyNotFound(AuthError):
+    """The user has no API key of that id."""
+
+    code = "APIKeyNotFound"
+    description = "API key not found"
+
+
+class ApiKeyNameTaken(AuthError):
+    """The user has an API key of that name already."""
+
+    code = "APIKeyAlreadyExists"
+    description = "API key with name already exists"
+
+
+class PermanentUsersOnly(AuthError):
+    """Anonymous users have no API keys: link an identity first (contract §2.7)."""
+
+    code = "AuthError"
+    description = "API keys are for users with a linked identity"
+
+
+class ApiKeyInUse(AuthError):
+    """The session was opened with the key that it asks to delete or disable."""
+
+    code = "AuthError"
+    description = "this session was opened with that API key; use another to remove it"
+
+
+class BudgetSpent(AuthError):
+    """Too many attempts; repeat after `retry_after` seconds."""
+
+    code = "RateLimitExceeded"
+    description = "too many attempts, please try again later"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider's keys or its own service cannot be reached; retry."""
+
+
+class MailUnavailable(Unavailable):
+    """The mail could not be sent; retry."""
+
+
+class SettingsUnavailable(Unavailable):
+    """The settings of the providers cannot be read, or are wrong.
+
+    `detail`, which names the key and quotes no secret, goes to the log.
+    """
+
+    def __init__(self, *, detail: str = "") -> None:
+        super().__init__()
+        self.detail = detail
+
+
+class WrongApp(AuthError):
+    """The access token is of another app than the route.
+
+    Not a 401: a refresh would give another token of that app, and realm-web would go
+    on for ever.
+    """
+
+    code = "UserAppDomainMismatch"
+    description = "the access token belongs to another app"

@@ -8,6 +8,8 @@ unwrap; that happens once per key and cold start, never per request (design §5)
 import base64
 import functools
 import hashlib
+import hmac
+import ipaddress
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -181,6 +183,21 @@ class KeyRing:
         key = self._find("refresh", kid, now)
         return None if key is None else self._load_shared(key)
 
+    def hash_network(self, address: str, now: datetime) -> str:
+        """Return the keyed hash of a client's network: IPv4 address, or IPv6 /64.
+
+        Keyed, since all IPv4 addresses can be hashed within minutes. Anything else
+        that names a client counts as a network of its own.
+
+        Raises:
+            KeysUnavailable: No ring, or KMS does not answer.
+        """
+        _, key = self.refresh_signing_key(now)
+        # Told apart from a token by what is before the colon: no JWT has one there.
+        message = b"network:" + _network(address).encode()
+        digest = hmac.digest(key, message, "sha256")
+        return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
     def jwks(self, now: datetime) -> dict[str, Any]:
         """Return the JWK Set (RFC 7517 §5), keys that are yet to sign included.
 
@@ -252,6 +269,19 @@ class KeyRing:
 def _context(use: KeyUse, kid: str) -> dict[str, str]:
     # template.yaml's policies name `ring`: a function unwraps only what it uses.
     return {"ring": use, "kid": kid}
+
+
+def _network(address: str) -> str:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        # A household has a /64 at least; single addresses of it cost nothing.
+        return str(ipaddress.ip_network((ip.packed, 64), strict=False))
+    return str(ip)
 
 
 def _required(key: RingKey | None) -> RingKey:

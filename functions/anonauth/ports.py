@@ -1,14 +1,29 @@
 """What the use cases need of the outside, as Protocols.
 
-`store` satisfies `UserStore` and `RingStore`, `tokens` satisfies `TokenIssuer`,
-`keys` satisfies `KeyWrapping`, `KeyMaking` and `PublishedKeys`.
+`store` satisfies all that end in `Store`, `tokens` satisfies `TokenIssuer`, `keys`
+satisfies `KeyWrapping`, `KeyMaking`, `PublishedKeys` and `NetworkHashing`; the modules
+of `providers` satisfy `Provider`, `Providers`, `Passwords`, `EmailAddresses` and
+`Mailer`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from anonauth.domain import AccessClaims, RefreshClaims, Ring, RingKey, Session, User
+from anonauth.domain import (
+    AccessClaims,
+    ApiKey,
+    Counter,
+    Identity,
+    IdentityRecord,
+    MailToken,
+    RefreshClaims,
+    Ring,
+    RingKey,
+    Session,
+    User,
+    VerifiedIdentity,
+)
 
 
 class UserStore(Protocol):
@@ -22,10 +37,14 @@ class UserStore(Protocol):
         """Read a user, strongly consistent; None if there is none that is active."""
         ...
 
-    def record_activity(self, user: User, session: Session, now: datetime) -> bool:
-        """Note the first use of a session on a UTC day; push an anonymous expiry.
+    def record_activity(
+        self, user: User, session: Session, now: datetime, *, expires_at: datetime
+    ) -> bool:
+        """Note the first use of a session on a UTC day, and push what expires.
 
-        False if the user is no longer as it was read; nothing is written then.
+        That is an anonymous user (see `expiry_after`), or the session of a permanent
+        one, then to `expires_at`. False if the user is no longer as it was read;
+        nothing is written then.
         """
         ...
 
@@ -35,6 +54,268 @@ class UserStore(Protocol):
 
     def delete_user(self, user: User, session: Session, now: datetime) -> bool:
         """Delete a user and everything of it; False if it changed since the read."""
+        ...
+
+
+class BudgetStore(Protocol):
+    """Counts of what strangers may do only so often. Can raise `StoreUnavailable`."""
+
+    def count(self, counter: Counter) -> None:
+        """Add one; a lost reply may make it two."""
+        ...
+
+    def spend(self, counter: Counter) -> bool:
+        """Add one if the limit is not reached; False if it is, nothing written then."""
+        ...
+
+
+class IdentityStore(Protocol):
+    """Identities of permanent users. Every method can raise `StoreUnavailable`.
+
+    Those that write return False if something was no longer as it was read; then
+    nothing was written, and the caller reads again and decides again.
+    """
+
+    def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
+        """Read an identity's record, strongly consistent, expired or not."""
+        ...
+
+    def link_identity(
+        self,
+        user: User,
+        session: Session,
+        identity: VerifiedIdentity,
+        now: datetime,
+        *,
+        expires_at: datetime,
+    ) -> bool:
+        """Add the identity to a user and make it permanent, in one transaction.
+
+        Args:
+            session: The one that asks; from now on it expires at `expires_at`.
+            identity: With its record if it has one: confirmed, and of nobody yet.
+        """
+        ...
+
+    def create_linked_user(
+        self, user: User, identity: VerifiedIdentity, now: datetime
+    ) -> bool:
+        """Write a new permanent user and its first identity, in one transaction."""
+        ...
+
+    def open_session(
+        self, user: User, session: Session, ended: Sequence[Session], now: datetime
+    ) -> bool:
+        """Add a session to a permanent user as it was read; drop the `ended` ones."""
+        ...
+
+    def update_identity_data(
+        self, record: IdentityRecord, data: Mapping[str, str]
+    ) -> None:
+        """Replace what is displayed of a bound identity, if it still is as read."""
+        ...
+
+    def get_identity_data(
+        self, app: str, identities: Sequence[Identity]
+    ) -> list[Mapping[str, str]]:
+        """Read what is displayed of identities, in their order, in one call at most.
+
+        An anonymous one has no record, and needs no call.
+        """
+        ...
+
+    def unlink_identity(
+        self, user: User, session: Session, identity: Identity, now: datetime
+    ) -> bool:
+        """Remove an identity and the sessions opened with it, in one transaction.
+
+        The session that asks stays.
+        """
+        ...
+
+
+class AccountStore(BudgetStore, Protocol):
+    """Records of `local-userpass`. Every method can raise `StoreUnavailable`.
+
+    Those that write return False if their condition did not hold; nothing was written
+    then.
+    """
+
+    def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
+        """Read an identity's record, strongly consistent, expired or not."""
+        ...
+
+    def get_account_and_counts(
+        self, app: str, key: str, counters: Sequence[Counter]
+    ) -> tuple[IdentityRecord | None, list[int]]:
+        """Read a record, strongly consistent, and counts, in one call."""
+        ...
+
+    def register(self, record: IdentityRecord, now: datetime) -> bool:
+        """Write a new record, over a pending or an expired one if need be."""
+        ...
+
+    def set_confirmation(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        """Replace the confirm token of a pending record (still with that password)."""
+        ...
+
+    def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
+        """Confirm a pending record whose confirm token this is.
+
+        True also if it was confirmed with this very token before.
+        """
+        ...
+
+    def set_reset(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        """Replace the reset token of a record that is not expired."""
+        ...
+
+    def reset_password(
+        self,
+        record: IdentityRecord,
+        user: User | None,
+        *,
+        token_hash: str,
+        password_hash: str,
+        now: datetime,
+    ) -> bool:
+        """Replace the password by a reset token; end all that the old one opened.
+
+        One transaction: the record gets the new password, the next version, is
+        confirmed and verified; its user, if it has one, loses all sessions and API
+        keys, and, if the address had never been verified by mail, every other
+        identity but the anonymous one.
+
+        Args:
+            record: As read, with the token in it.
+            user: As read, if the record has one.
+        """
+        ...
+
+    def replace_password_hash(self, record: IdentityRecord, password_hash: str) -> bool:
+        """Store the same password hashed anew; its version stays."""
+        ...
+
+
+class ApiKeyStore(Protocol):
+    """API keys of permanent users. Every method can raise `StoreUnavailable`.
+
+    The user is given as it was read and the session that asks must be alive; False if
+    that is no longer so; nothing was written then.
+    """
+
+    def create_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        """Add a key, in one transaction: the user's entry and the key's record."""
+        ...
+
+    def delete_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        """Remove a key and the sessions opened with it, in one transaction."""
+        ...
+
+    def set_api_key_disabled(
+        self,
+        user: User,
+        session: Session,
+        key: ApiKey,
+        now: datetime,
+        *,
+        disabled: bool,
+    ) -> bool:
+        """Switch a key off or on, in one update; off ends its sessions."""
+        ...
+
+
+class Provider(Protocol):
+    """One identity provider as one app has configured it."""
+
+    def verify(
+        self, credential: Mapping[str, Any], *, network: str, now: datetime
+    ) -> VerifiedIdentity:
+        """Turn a credential into the identity that it proves.
+
+        Args:
+            credential: The body of the login (client API contract §2.2): JSON of a
+                stranger, with fields that are not the provider's.
+            network: IP address of the client; for budgets only, never stored as is.
+            now: Aware UTC time of the request.
+
+        Raises:
+            BadRequest: A field is missing or has the wrong type.
+            BadCredential: The credential proves nothing.
+            BudgetSpent: Too many wrong ones.
+            Unavailable: It could not be checked; nothing is known of it.
+        """
+        ...
+
+
+class Providers(Protocol):
+    """The providers of all apps, by the settings document."""
+
+    def find(self, app: str, provider: str) -> Provider | None:
+        """Return a provider, None if it is off for that app.
+
+        Raises:
+            SettingsUnavailable: The settings cannot be read.
+        """
+        ...
+
+
+class Passwords(Protocol):
+    """Password hashing, at a cost that is the same for known and unknown users."""
+
+    def hash(self, password: str) -> str:
+        """Return the PHC string of a password, with a salt of its own."""
+        ...
+
+    def verify(self, password: str, password_hash: str | None) -> bool:
+        """Tell whether the hash is that of the password; None costs the same time."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether it was made with other parameters than today's."""
+        ...
+
+
+class EmailAddresses(Protocol):
+    """Which e-mail addresses there can be, and which of them are the same."""
+
+    def normalise(self, address: str) -> str:
+        """Return the form that an account is found by; whatever is given has one."""
+        ...
+
+    def check(self, address: str) -> str:
+        """Return the normal form of an address that accounts can be registered with.
+
+        Raises:
+            BadRequest: Not the syntax of an address that mail can be sent to.
+        """
+        ...
+
+
+class Mailer(Protocol):
+    """Sends mail. Can raise `MailUnavailable`."""
+
+    def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
+        """Send one plain text mail."""
+        ...
+
+
+class NetworkHashing(Protocol):
+    """Names of client networks that say nothing to whoever reads the table."""
+
+    def hash_network(self, address: str, now: datetime) -> str:
+        """Return the keyed hash of an IPv4 address, or of the /64 of an IPv6 one.
+
+        Can raise `KeysUnavailable`.
+        """
         ...
 
 

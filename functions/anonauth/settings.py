@@ -5,8 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from anonauth.domain import SessionLimits
+
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+# SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
+_PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
+_MOST_DAYS = 1825  # 5 years, what refresh tokens live on paper
 
 
 class SettingsError(ValueError):
@@ -18,7 +23,10 @@ class Settings:
     """What a function is told by `template.yaml`.
 
     `base_url` is empty without a custom domain: each request's own domain name
-    counts then. `endpoint_url` is empty on AWS.
+    counts then. `endpoint_url` is empty on AWS. `settings_parameter` is the SSM
+    parameter with the settings of the providers, empty if there are none, and in the
+    functions that have nothing to do with them. `allow_private_issuers` is for the
+    local service: key servers there are on the same machine.
     """
 
     region: str
@@ -26,8 +34,11 @@ class Settings:
     kms_key_id: str
     app_ids: frozenset[str]
     access_token_lifetime: timedelta
+    session_limits: SessionLimits
     base_url: str
     endpoint_url: str
+    settings_parameter: str
+    allow_private_issuers: bool
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -47,6 +58,19 @@ class Settings:
             raise SettingsError(
                 f"ACCESS_TOKEN_MINUTES: '{minutes}' is not 5 to 60 minutes"
             )
+        idle = _days(env, "SESSION_IDLE_DAYS", 60)
+        total = _days(env, "SESSION_MAX_DAYS", _MOST_DAYS)
+        parameter = env.get("SETTINGS_PARAMETER", "")
+        if parameter and not _PARAMETER.fullmatch(parameter):
+            raise SettingsError(
+                f"SETTINGS_PARAMETER: '{parameter}' is not a parameter's full name, "
+                "such as /anonauth/settings"
+            )
+        private = env.get("ALLOW_PRIVATE_ISSUERS", "false")
+        if private not in {"true", "false"}:
+            raise SettingsError(
+                f"ALLOW_PRIVATE_ISSUERS: '{private}' is neither true nor false"
+            )
         base_url = env.get("BASE_URL", "")
         # A trailing slash or a path would double in the SDKs' routes (contract §1.10).
         if base_url and not _BASE_URL.fullmatch(base_url):
@@ -57,9 +81,19 @@ class Settings:
             kms_key_id=_required(env, "KMS_KEY_ID"),
             app_ids=frozenset(app_ids),
             access_token_lifetime=timedelta(minutes=int(minutes)),
+            session_limits=SessionLimits(idle=idle, total=total),
             base_url=base_url,
             endpoint_url=env.get("ENDPOINT_URL", ""),
+            settings_parameter=parameter,
+            allow_private_issuers=private == "true",
         )
+
+
+def _days(env: Mapping[str, str], name: str, default: int) -> timedelta:
+    days = env.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,4}", days) or not 1 <= int(days) <= _MOST_DAYS:
+        raise SettingsError(f"{name}: '{days}' is not 1 to {_MOST_DAYS} days")
+    return timedelta(days=int(days))
 
 
 def _required(env: Mapping[str, str], name: str) -> str:

@@ -28,7 +28,7 @@ from anonauth.keys import KeyRing
 CLOCK_SKEW = timedelta(seconds=60)
 """Tolerance for `exp` and `iat`: two functions need not agree to the second."""
 
-# An anonymous user's item decides how long it lives; the SDKs only want a date.
+# The user's item decides how long a session lives; the SDKs only want a date.
 _REFRESH_LIFETIME = timedelta(days=5 * 365)
 
 _NOT_BY_THE_LIBRARY: Any = {
@@ -87,7 +87,7 @@ class Tokens:
         issued = int(now.timestamp())
         urn = _session_urn(user.app)
         identity = {
-            "id": user.identities[0].id,
+            "id": session.identity_id or user.identities[0].id,
             "provider_type": session.provider,
             "provider_id": _object_id(f"{user.app}/{session.provider}"),
         }

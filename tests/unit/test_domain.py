@@ -1,19 +1,29 @@
 """The 90-day rule and the life of a key, at their boundaries."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from anonauth.domain import (
+    ANONYMOUS,
+    API_KEY,
     KEY_LIFETIME,
+    MOST_API_KEY_SESSIONS,
+    MOST_SESSIONS,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
+    ApiKey,
+    Budget,
+    Identity,
     Ring,
     RingKey,
     Session,
+    SessionLimits,
     User,
     expiry_after,
     hash_token_id,
+    identity_key,
     next_signing_period,
 )
 
@@ -156,3 +166,167 @@ def test_given_a_key_of_one_use_when_sought_for_another_then_it_is_not_found() -
     assert ring.find("access", "a") is key
     assert ring.find("refresh", "a") is None
     assert ring.signing_key("refresh", NOON) is None
+
+
+LIMITS = SessionLimits(idle=60 * DAY, total=365 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("used_at", "expires_at"),
+    [
+        pytest.param(NOON, datetime(2026, 5, 10, 1, tzinfo=UTC), id="noon"),
+        pytest.param(
+            datetime(2026, 3, 10, 23, 59, 59, tzinfo=UTC),
+            datetime(2026, 5, 10, 1, tzinfo=UTC),
+            id="last second of the day",
+        ),
+        pytest.param(
+            datetime(2026, 3, 11, tzinfo=UTC),
+            datetime(2026, 5, 11, 1, tzinfo=UTC),
+            id="first second of the next",
+        ),
+        pytest.param(
+            NOON + 304 * DAY, datetime(2027, 3, 10, 1, tzinfo=UTC), id="below the cap"
+        ),
+        pytest.param(NOON + 305 * DAY, NOON + 365 * DAY, id="capped"),
+    ],
+)
+def test_given_a_session_when_used_then_it_lives_for_60_full_days_up_to_its_cap(
+    used_at: datetime, expires_at: datetime
+) -> None:
+    found = LIMITS.expiry(NOON, used_at)
+
+    assert found == expires_at
+    assert found - used_at > 60 * DAY or found == NOON + LIMITS.total
+
+
+def a_session(
+    session_id: str, provider: str = "custom-token", day: int = 0, opener: str = "i"
+) -> Session:
+    created_at = NOON + day * DAY
+    return Session(
+        session_id, "h", provider, created_at, created_at.date(), identity_id=opener
+    )
+
+
+def a_user(*sessions: Session) -> User:
+    return User(
+        app="a",
+        id="u",
+        anonymous=False,
+        version=1,
+        created_at=NOON,
+        last_active_day=NOON.date(),
+        expires_at=None,
+        sessions={session.id: session for session in sessions},
+        identities=(Identity("g", ANONYMOUS), Identity("i", "custom-token", "k")),
+        api_keys={"key": ApiKey("key", "ci", "hash", NOON)},
+    )
+
+
+def ended(user: User, opening: Session) -> list[str]:
+    return [session.id for session in user.sessions_to_end(opening, NOON)]
+
+
+@pytest.mark.parametrize(
+    ("opener", "alive"),
+    [
+        pytest.param(None, True, id="none: it was a guest's"),
+        pytest.param("i", True, id="an identity of the user"),
+        pytest.param("g", False, id="of another provider"),
+        pytest.param("x", False, id="unlinked"),
+    ],
+)
+def test_given_a_session_when_its_identity_is_gone_then_it_is_dead(
+    opener: str | None, alive: bool
+) -> None:
+    session = replace(a_session("s"), identity_id=opener)
+
+    assert (a_user(session).live_session("s", NOON) is not None) == alive
+
+
+@pytest.mark.parametrize(
+    ("keys", "alive"),
+    [
+        pytest.param({"key": ApiKey("key", "ci", "h", NOON)}, True, id="there"),
+        pytest.param(
+            {"key": ApiKey("key", "ci", "h", NOON, disabled=True)}, False, id="disabled"
+        ),
+        pytest.param({"i": ApiKey("i", "ci", "h", NOON)}, False, id="another"),
+        pytest.param({}, False, id="deleted"),
+    ],
+)
+def test_given_a_session_of_an_api_key_when_that_is_off_then_it_is_dead(
+    keys: dict[str, ApiKey], alive: bool
+) -> None:
+    user = replace(a_user(a_session("s", API_KEY, opener="key")), api_keys=keys)
+
+    assert (user.live_session("s", NOON) is not None) == alive
+
+
+def test_given_room_when_a_session_opens_then_none_ends() -> None:
+    most = [a_session(f"s{n}") for n in range(MOST_SESSIONS - 1)]
+
+    assert ended(a_user(*most), a_session("new")) == []
+
+
+def test_given_as_many_sessions_as_can_be_then_the_least_recently_used_ends() -> None:
+    most = [a_session(f"s{n}", day=n) for n in range(MOST_SESSIONS)]
+    most[0] = replace(most[0], used_day=(NOON + 99 * DAY).date())
+
+    assert ended(a_user(*most), a_session("new")) == ["s1"]
+
+
+def test_given_dead_sessions_when_one_opens_then_all_of_them_go() -> None:
+    expired = replace(a_session("expired"), expires_at=NOON)
+    unlinked = a_session("unlinked", opener="x")
+    last_second = replace(a_session("alive"), expires_at=NOON + SECOND)
+
+    user = a_user(expired, unlinked, last_second)
+
+    assert ended(user, a_session("new")) == ["expired", "unlinked"]
+
+
+def test_given_sessions_of_keys_when_one_more_opens_then_they_end_each_other() -> None:
+    people = [a_session(f"p{n}") for n in range(3)]
+    keys = [
+        a_session(f"k{n}", API_KEY, day=n + 1, opener="key")
+        for n in range(MOST_API_KEY_SESSIONS)
+    ]
+    new = a_session("new", API_KEY, opener="key")
+
+    assert ended(a_user(*people, *keys[1:]), new) == []
+    assert ended(a_user(*people, *keys), new) == ["k0"]
+
+
+def test_given_a_full_house_when_a_key_or_a_person_comes_then_its_own_kind_ends() -> (
+    None
+):
+    people = [a_session(f"p{n}", day=n) for n in range(MOST_SESSIONS - 1)]
+    old_key = a_session("k", API_KEY, day=-1, opener="key")
+    user = a_user(*people, old_key)
+
+    assert ended(user, a_session("new")) == ["p0"]
+    assert ended(user, a_session("new", API_KEY, opener="key")) == ["k"]
+    only_people = a_user(*people, a_session("p99", day=99))
+    assert ended(only_people, a_session("new", API_KEY, opener="key")) == ["p0"]
+
+
+def test_given_a_window_when_it_is_over_then_the_counter_is_another_one() -> None:
+    budget = Budget("kind", 3, timedelta(minutes=15))
+
+    first = budget.counter("app", "who", now=NOON)
+    last_second = budget.counter("app", "who", now=NOON + 900 * SECOND - SECOND)
+    next_window = budget.counter("app", "who", now=NOON + 900 * SECOND)
+
+    assert first == last_second
+    assert first.limit == 3
+    assert first.ends_at == NOON + timedelta(minutes=15)
+    assert next_window.name != first.name
+    assert budget.counter("app", "other", now=NOON).name != first.name
+
+
+def test_given_a_subject_when_hashed_then_it_is_sha256_in_base64url() -> None:
+    empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, of nothing
+
+    assert identity_key("") == empty

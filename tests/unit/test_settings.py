@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 
 from anonauth.settings import Settings, SettingsError
@@ -16,6 +18,10 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.app_ids == {"myapp-abcde", "other-fghij"}
     assert settings.access_token_lifetime.total_seconds() == 1800
     assert (settings.base_url, settings.endpoint_url) == ("", "")
+    assert settings.session_limits.idle == timedelta(days=60)
+    assert settings.session_limits.total == timedelta(days=1825)
+    assert settings.settings_parameter == ""
+    assert settings.allow_private_issuers is False
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,19 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
         pytest.param("BASE_URL", "https://a.example/", id="trailing slash"),
         pytest.param("BASE_URL", "https://a.example/prod", id="path"),
         pytest.param("BASE_URL", "a.example", id="no scheme"),
+        pytest.param("SESSION_IDLE_DAYS", "0", id="idle for 0 days"),
+        pytest.param("SESSION_IDLE_DAYS", "1826", id="idle for more than 5 years"),
+        pytest.param("SESSION_IDLE_DAYS", "7.5", id="half a day"),
+        pytest.param("SESSION_IDLE_DAYS", "\u0661", id="days of another script"),
+        pytest.param("SESSION_MAX_DAYS", "0", id="0 days in all"),
+        pytest.param("SESSION_MAX_DAYS", "1826", id="more than 5 years in all"),
+        pytest.param("SESSION_MAX_DAYS", "", id="no days in all"),
+        pytest.param("SETTINGS_PARAMETER", "settings", id="no slash"),
+        pytest.param("SETTINGS_PARAMETER", "/a/", id="slash at the end"),
+        pytest.param("SETTINGS_PARAMETER", "/a//b", id="empty level"),
+        pytest.param("SETTINGS_PARAMETER", "/a" * 15, id="no level for secrets"),
+        pytest.param("ALLOW_PRIVATE_ISSUERS", "True", id="capital letter"),
+        pytest.param("ALLOW_PRIVATE_ISSUERS", "", id="neither true nor false"),
     ],
 )
 def test_given_a_bad_setting_when_read_then_the_error_names_it(
@@ -53,3 +72,26 @@ def test_given_minutes_at_the_edge_when_read_then_they_hold(minutes: str) -> Non
     settings = Settings.from_environment(GOOD | {"ACCESS_TOKEN_MINUTES": minutes})
 
     assert settings.access_token_lifetime.total_seconds() == 60 * int(minutes)
+
+
+@pytest.mark.parametrize("days", ["1", "1825"])
+def test_given_days_at_the_edge_when_read_then_they_hold(days: str) -> None:
+    settings = Settings.from_environment(
+        GOOD | {"SESSION_IDLE_DAYS": days, "SESSION_MAX_DAYS": days}
+    )
+
+    limits = settings.session_limits
+    assert limits.idle == limits.total == timedelta(days=int(days))
+
+
+@pytest.mark.parametrize("name", ["", "/a", "/anonauth/prod.1/settings_2", "/a" * 14])
+def test_given_the_name_of_a_parameter_when_read_then_it_holds(name: str) -> None:
+    settings = Settings.from_environment(GOOD | {"SETTINGS_PARAMETER": name})
+
+    assert settings.settings_parameter == name
+
+
+def test_given_the_local_stack_when_read_then_private_issuers_are_allowed() -> None:
+    settings = Settings.from_environment(GOOD | {"ALLOW_PRIVATE_ISSUERS": "true"})
+
+    assert settings.allow_private_issuers is True

@@ -8,10 +8,25 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
-from anonauth.domain import Ring, RingKey
+from anonauth.domain import USERPASS, Counter, Identity, MailToken, Ring, RingKey
 from anonauth.errors import StoreUnavailable
-from anonauth.store import ATTEMPTS, Store
+from anonauth.store import Store
+from anonauth.store.table import ATTEMPTS
 from harness import TABLE, Clients
+from identity_contract import (
+    IdentityContract,
+    a_foreign_identity,
+    a_linked_user,
+    a_pending_account,
+    a_reset,
+    a_stored_guest,
+    a_user_with_account,
+    an_account,
+    an_api_key,
+    link,
+    reset,
+)
+from identity_contract import read as stored
 from store_contract import (
     APP,
     DAY,
@@ -21,6 +36,7 @@ from store_contract import (
     a_permanent_user,
     a_session,
     claims_of,
+    note_activity,
     only_session,
 )
 from wire import (
@@ -50,7 +66,7 @@ def raw_item(db: DynamoDBClient) -> ReadItem:
     return read
 
 
-class TestStoreOnMoto(StoreContract):
+class TestStoreOnMoto(StoreContract, IdentityContract):
     """The contract, and moto is the engine."""
 
 
@@ -64,7 +80,7 @@ def test_given_a_guest_when_written_then_the_templates_ttl_follows_its_expiry(
 
     for now in (NOW, NOW + DAY):
         if now > NOW:
-            store.record_activity(user, only_session(user), now)
+            note_activity(store, user, only_session(user), now)
         item = raw_item(f"USER#{APP}#{user.id}")
         assert item is not None
         assert int(item[ttl]["N"]) - int(item["expires_at"]["N"]) == 24 * 3600
@@ -76,7 +92,7 @@ def test_given_a_permanent_user_when_written_then_it_has_neither_expiry_nor_ttl(
     session = a_session()
     user = a_permanent_user(session)
     store.create_user(user)
-    store.record_activity(user, session, NOW + DAY)
+    note_activity(store, user, session, NOW + DAY)
 
     item = raw_item(f"USER#{APP}#{user.id}")
 
@@ -114,7 +130,7 @@ def test_given_a_user_that_is_not_active_when_read_then_it_is_not_there(
     )
 
     assert store.get_user(APP, user.id) is None
-    assert not store.record_activity(user, only_session(user), NOW + DAY)
+    assert not note_activity(store, user, only_session(user), NOW + DAY)
     assert not store.end_session(claims_of(user), NOW)
     assert not store.delete_user(user, only_session(user), NOW)
 
@@ -134,7 +150,7 @@ def create(store: Store) -> bool:
 
 def record(store: Store) -> bool:
     user = existing(store)
-    return store.record_activity(user, only_session(user), NOW + DAY)
+    return note_activity(store, user, only_session(user), NOW + DAY)
 
 
 def end(store: Store) -> bool:
@@ -158,6 +174,73 @@ def save(store: Store) -> bool:
     return store.save_ring(Ring(before.version + 1, ()))
 
 
+def first_login(store: Store) -> bool:
+    identity = a_foreign_identity()
+    entry = Identity(identity.id, identity.provider, identity.key)
+    user = replace(a_permanent_user(a_session()), identities=(entry,))
+    return store.create_linked_user(user, identity, NOW)
+
+
+def open_session(store: Store) -> bool:
+    return store.open_session(a_linked_user(store), a_session(), [], NOW)
+
+
+def unlink(store: Store) -> bool:
+    user = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
+    return store.unlink_identity(user, only_session(user), user.identities[1], NOW)
+
+
+def delete_linked(store: Store) -> bool:
+    user = a_linked_user(store)
+    return store.delete_user(user, only_session(user), NOW)
+
+
+def register(store: Store) -> bool:
+    return store.register(a_pending_account(), NOW)
+
+
+def resend(store: Store) -> bool:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    return store.set_confirmation(account, MailToken("t", NOW + DAY), NOW)
+
+
+def confirm(store: Store) -> bool:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    assert account.confirmation is not None
+    return store.confirm(APP, account.key, account.confirmation.hash, NOW)
+
+
+def send_reset(store: Store) -> bool:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    return store.set_reset(account, MailToken("t", NOW + DAY), NOW)
+
+
+def reset_password(store: Store) -> bool:
+    user, account = a_user_with_account(store)
+    account, token_hash = a_reset(store, account)
+    return reset(store, account, user, token_hash)
+
+
+def spend(store: Store) -> bool:
+    counter = Counter("name", 1, NOW + DAY)
+    return store.spend(counter)
+
+
+def create_key(store: Store) -> bool:
+    user = a_linked_user(store)
+    return store.create_api_key(user, only_session(user), an_api_key(), NOW)
+
+
+def delete_key(store: Store) -> bool:
+    user, key = a_linked_user(store), an_api_key()
+    assert store.create_api_key(user, only_session(user), key, NOW)
+    user = stored(store, user)
+    return store.delete_api_key(user, only_session(user), key, NOW)
+
+
 # Each with the calls that come before the write in question.
 WRITES = [
     pytest.param(create, 0, id="create"),
@@ -165,7 +248,19 @@ WRITES = [
     pytest.param(end_permanent, 1, id="end session, first try: delete"),
     pytest.param(end_permanent, 2, id="end session, second try: update"),
     pytest.param(delete, 1, id="delete"),
+    pytest.param(delete_linked, 3, id="delete a linked user"),
     pytest.param(save, 1, id="save ring"),
+    pytest.param(first_login, 0, id="first login"),
+    pytest.param(open_session, 3, id="open session"),
+    pytest.param(unlink, 5, id="unlink"),
+    pytest.param(register, 0, id="register"),
+    pytest.param(resend, 1, id="confirm token"),
+    pytest.param(confirm, 1, id="confirm"),
+    pytest.param(send_reset, 1, id="reset token"),
+    pytest.param(reset_password, 6, id="reset"),
+    pytest.param(spend, 0, id="spend"),
+    pytest.param(create_key, 3, id="make an API key"),
+    pytest.param(delete_key, 5, id="delete an API key"),
 ]
 
 
@@ -188,11 +283,25 @@ def test_given_one_fault_when_noting_activity_then_it_is_noted(
     user = existing(store)
     wire.faults = [fault]
 
-    store.record_activity(user, only_session(user), NOW + DAY)
+    note_activity(store, user, only_session(user), NOW + DAY)
 
     after = store.get_user(APP, user.id)
     assert after is not None
     assert only_session(after).used_day == (NOW + DAY).date()
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_given_one_fault_when_linking_then_it_is_linked(
+    store: Store, wire: Wire, fault: Any
+) -> None:
+    """After a lost reply the store cannot tell; its caller reads again and sees."""
+    guest = a_stored_guest(store)
+    identity = a_foreign_identity()
+    wire.faults = [fault]
+
+    link(store, guest, identity)
+
+    assert stored(store, guest).find_identity(identity.provider, identity.key)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +315,31 @@ def test_given_one_fault_when_noting_activity_then_it_is_noted(
         pytest.param(lambda s: s.get_user(APP, "a" * 24), id="get"),
         pytest.param(lambda s: s.create_user(a_guest()), id="create"),
         pytest.param(
-            lambda s: s.record_activity(u := a_guest(), only_session(u), NOW),
+            lambda s: note_activity(s, u := a_guest(), only_session(u), NOW),
             id="activity",
         ),
         pytest.param(lambda s: s.end_session(claims_of(a_guest()), NOW), id="end"),
         pytest.param(
             lambda s: s.delete_user(u := a_guest(), only_session(u), NOW), id="delete"
         ),
+        pytest.param(lambda s: s.get_identity(APP, USERPASS, "k"), id="get identity"),
+        pytest.param(
+            lambda s: s.get_account_and_counts(APP, "k", []), id="get account"
+        ),
+        pytest.param(
+            lambda s: s.get_identity_data(APP, [Identity("i", "p", "k")]),
+            id="get identity data",
+        ),
+        pytest.param(lambda s: link(s, a_guest(), a_foreign_identity()), id="link"),
+        pytest.param(
+            lambda s: s.open_session(a_guest(), a_session(), [], NOW), id="open"
+        ),
+        pytest.param(lambda s: s.register(an_account(), NOW), id="register"),
+        pytest.param(lambda s: s.confirm(APP, "k", "t", NOW), id="confirm"),
+        pytest.param(lambda s: s.count(Counter("n", 1, NOW)), id="count"),
+        pytest.param(lambda s: s.spend(Counter("n", 1, NOW)), id="spend"),
+        pytest.param(lambda s: s.replace_password_hash(an_account(), "h"), id="rehash"),
+        pytest.param(lambda s: reset(s, an_account(), a_guest(), "t"), id="reset"),
         pytest.param(lambda s: s.load_ring(), id="load ring"),
         pytest.param(lambda s: s.save_ring(Ring(1, ())), id="save ring"),
     ],

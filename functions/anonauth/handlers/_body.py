@@ -62,6 +62,18 @@ def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
     return value
 
 
+def text(body: dict[str, Any], name: str) -> str:
+    """Return a required string field; it may be empty.
+
+    Raises:
+        BadRequest: It is missing, or of another type.
+    """
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} is missing or not a string")
+    return value
+
+
 def parse_device(body: dict[str, Any]) -> Device:
     """Return the device in `options.device`, as realm-web, Core and Stitch send it.
 

@@ -35,7 +35,41 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.MailUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SettingsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    # Plain logins: the old service's 401 (contract §4). They carry no token, so no
+    # client refreshes and none forgets the user it has.
+    errors.BadCredential: HTTPStatus.UNAUTHORIZED,
+    errors.WrongPassword: HTTPStatus.UNAUTHORIZED,
+    errors.NotConfirmed: HTTPStatus.UNAUTHORIZED,
+    errors.ProviderUnsupported: HTTPStatus.UNAUTHORIZED,
+    # Linking: anything but 401 (contract §7).
+    errors.CredentialRefused: HTTPStatus.FORBIDDEN,
+    errors.PasswordRefused: HTTPStatus.FORBIDDEN,
+    errors.IdentityTaken: HTTPStatus.CONFLICT,
+    errors.ProviderNotFound: HTTPStatus.NOT_FOUND,
+    errors.BrowserLoginNotOffered: HTTPStatus.NOT_FOUND,
+    errors.WrongApp: HTTPStatus.BAD_REQUEST,
+    errors.SecondUserpassRefused: HTTPStatus.BAD_REQUEST,
+    errors.ApiKeyLinkRefused: HTTPStatus.BAD_REQUEST,
+    errors.TooManyIdentities: HTTPStatus.BAD_REQUEST,
+    errors.IdentityNotFound: HTTPStatus.NOT_FOUND,
+    errors.AnonymousUnlinkRefused: HTTPStatus.BAD_REQUEST,
+    errors.LastIdentity: HTTPStatus.BAD_REQUEST,
+    errors.AccountNameInUse: HTTPStatus.CONFLICT,
+    errors.UserpassTokenInvalid: HTTPStatus.BAD_REQUEST,
+    errors.AlreadyConfirmed: HTTPStatus.BAD_REQUEST,
+    errors.UserNotFound: HTTPStatus.NOT_FOUND,
+    errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
+    errors.ApiKeyNotFound: HTTPStatus.NOT_FOUND,
+    errors.ApiKeyNameTaken: HTTPStatus.CONFLICT,
+    errors.PermanentUsersOnly: HTTPStatus.FORBIDDEN,
+    errors.ApiKeyInUse: HTTPStatus.FORBIDDEN,
+    errors.BudgetSpent: HTTPStatus.TOO_MANY_REQUESTS,
 }
+
+_LONGEST_PARAMETER = 2048
 
 _RETRY_AFTER = "2"  # seconds
 
@@ -83,6 +117,32 @@ class Request:
         """Whether the query asks to link (`?link=true`); repeats come comma-joined."""
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
         return "true" in query.get("link", "").split(",")
+
+    def path_parameter(self, name: str) -> str:
+        """Return a parameter of the route's path, decoded and otherwise unchecked."""
+        value: str = self.event["pathParameters"][name]
+        return value
+
+    def query_parameter(self, name: str) -> str:
+        """Return a parameter of the query that has to be there.
+
+        Raises:
+            BadRequest: It is missing, empty or overlong.
+        """
+        query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
+        value = query.get(name, "")
+        if not 0 < len(value) <= _LONGEST_PARAMETER:
+            raise errors.BadRequest(
+                f"expected a query parameter '{name}' of 1 to {_LONGEST_PARAMETER} "
+                "characters"
+            )
+        return value
+
+    @property
+    def network(self) -> str:
+        """The client's IP address, as the gateway saw it."""
+        address: str = self.event["requestContext"]["http"]["sourceIp"]
+        return address
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that was sent, `{}` if none was.
@@ -156,12 +216,18 @@ def _refuse(
     status = STATUS[type(refusal)]
     log_id = context.aws_request_id.replace("-", "")
     details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
+    if isinstance(refusal, errors.BadCredential):
+        details["reason"] = refusal.reason
+    if isinstance(refusal, errors.SettingsUnavailable):
+        details["detail"] = refusal.detail
     headers = dict(_NOT_STORED)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = _RETRY_AFTER
         details["trace"] = _trace(cause or refusal.__cause__)
         logger.error(type(refusal).__name__, extra=details)
     else:
+        if isinstance(refusal, errors.BudgetSpent):
+            headers["retry-after"] = str(refusal.retry_after)
         logger.info(type(refusal).__name__, extra=details)
     try:
         base_url = request.base_url

@@ -13,6 +13,7 @@ def session(request: Request) -> Answer:
         base_url=request.base_url,
         users=services.store,
         tokens=services.tokens,
+        limits=services.settings.session_limits,
         now=services.clock(),
     )
     return Answer({"access_token": access_token})

@@ -57,18 +57,10 @@ def log_in_anonymously(
     """
     if link:
         raise AnonymousLinkRefused
-    jti = secrets.token_urlsafe(32)
-    session = Session(
-        id=secrets.token_hex(12),
-        token_hash=hash_token_id(jti),
-        provider=ANONYMOUS,
-        created_at=now,
-        used_day=utc_day(now),
-        device=device,
-    )
+    session, jti = new_session(ANONYMOUS, device, now)
     user = User(
         app=app,
-        id=secrets.token_hex(12),
+        id=new_id(),
         anonymous=True,
         version=1,
         created_at=now,
@@ -78,19 +70,64 @@ def log_in_anonymously(
         identities=(Identity(_anonymous_identity_id(), ANONYMOUS),),
     )
     # Signed first: without keys there must be no user either.
-    opened = OpenedSession(
-        user,
-        session,
-        tokens.access_token(user, session, base_url=base_url, now=now),
-        tokens.refresh_token(user, session, jti=jti, now=now),
-    )
+    opened = sign(user, session, jti, tokens=tokens, base_url=base_url, now=now)
     if not users.create_user(user):
         # 96 random bits do not meet by chance: let the client ask again.
         raise StoreUnavailable
     return opened
 
 
+def new_id() -> str:
+    """Return a random id of the old service's form: 24 hex digits (contract §2.2)."""
+    return secrets.token_hex(12)
+
+
+def new_session(
+    provider: str,
+    device: Device,
+    now: datetime,
+    *,
+    identity_id: str | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[Session, str]:
+    """Return a session that is yet to be stored, and the `jti` of its refresh token."""
+    jti = secrets.token_urlsafe(32)
+    session = Session(
+        id=new_id(),
+        token_hash=hash_token_id(jti),
+        provider=provider,
+        created_at=now,
+        used_day=utc_day(now),
+        device=device,
+        expires_at=expires_at,
+        identity_id=identity_id,
+    )
+    return session, jti
+
+
+def sign(
+    user: User,
+    session: Session,
+    jti: str,
+    *,
+    tokens: TokenIssuer,
+    base_url: str,
+    now: datetime,
+) -> OpenedSession:
+    """Return the session with both its tokens.
+
+    Raises:
+        KeysUnavailable, StoreUnavailable: Tokens cannot be signed now.
+    """
+    return OpenedSession(
+        user,
+        session,
+        tokens.access_token(user, session, base_url=base_url, now=now),
+        tokens.refresh_token(user, session, jti=jti, now=now),
+    )
+
+
 def _anonymous_identity_id() -> str:
     # The old service's form: 24 hex digits, 24 lower case letters (contract §2.4).
     letters = (secrets.choice(string.ascii_lowercase) for _ in range(24))
-    return f"{secrets.token_hex(12)}-{''.join(letters)}"
+    return f"{new_id()}-{''.join(letters)}"

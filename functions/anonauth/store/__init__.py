@@ -1,0 +1,21 @@
+"""The table: items, the conditions on every write, and what an unclear outcome means.
+
+The only importer of PynamoDB. Design §4 has the data model; two rules run through all
+of this package:
+
+- DynamoDB deletes expired items late, so every condition checks the expiry itself.
+- A reply can be lost after the write took effect. The SDK would repeat the write
+  and report its own success as a failed condition; so its retries are off, `Table`
+  repeats calls itself, and only what a first attempt refuses counts as refused.
+"""
+
+from anonauth.store.accounts import Accounts
+from anonauth.store.api_keys import ApiKeys
+from anonauth.store.ring import Rings
+
+
+class Store(Accounts, ApiKeys, Rings):
+    """All that `ports` calls a store, on one DynamoDB table; see `Table`.
+
+    Accounts and API keys are both built on identities, and those on users.
+    """

@@ -1,0 +1,250 @@
+"""Accounts of `local-userpass`, and the budgets that guard them."""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from anonauth.domain import (
+    ANONYMOUS,
+    SWEEP_DELAY,
+    UNBOUND_LIFETIME,
+    USERPASS,
+    Counter,
+    IdentityRecord,
+    MailToken,
+    User,
+)
+from anonauth.store.conditions import as_read, record_in_time
+from anonauth.store.identities import Identities, same_version
+from anonauth.store.items import (
+    CounterItem,
+    IdentityItem,
+    UserItem,
+    counter_pk,
+    identity_list,
+    identity_pk,
+    record_fields,
+    record_of,
+    user_pk,
+)
+from anonauth.store.table import Refused
+
+
+class Accounts(Identities):
+    """`AccountStore`."""
+
+    def count(self, counter: Counter) -> None:
+        """Add one, in one UpdateItem; see `BudgetStore`."""
+        item = self._counter_item(counter_pk(counter.name))
+        self._send(lambda: item.update(_add_one(counter)))
+
+    def spend(self, counter: Counter) -> bool:
+        """Add one within the limit, in one UpdateItem; see `BudgetStore`."""
+        item = self._counter_item(counter_pk(counter.name))
+        first = CounterItem.number.does_not_exist()
+        below = CounterItem.number < counter.limit
+        try:
+            self._send(lambda: item.update(_add_one(counter), first | below))
+        except Refused as refused:
+            # Repeated after a lost reply: the last one may have been ours.
+            return refused.perhaps_ours
+        return True
+
+    def get_account_and_counts(
+        self, app: str, key: str, counters: Sequence[Counter]
+    ) -> tuple[IdentityRecord | None, list[int]]:
+        """Read a record and counts in one BatchGetItem; see `AccountStore`."""
+        account = identity_pk(app, USERPASS, key)
+        pks = [counter_pk(counter.name) for counter in counters]
+        items = self._send(
+            lambda: list(
+                self._account_item.batch_get([account, *pks], consistent_read=True)
+            )
+        )
+        found = {item.pk: item for item in items}
+        counts = [int(found[pk].number or 0) if pk in found else 0 for pk in pks]
+        item = found.get(account)
+        record = None if item is None else record_of(item, app, USERPASS, key)
+        return record, counts
+
+    def register(self, record: IdentityRecord, now: datetime) -> bool:
+        """Write a record, in one PutItem; see `AccountStore`."""
+        item = self._record_item(record, **record_fields(record))
+        free = IdentityItem.pk.does_not_exist()
+        pending = IdentityItem.state == "pending"
+        expired = IdentityItem.expires_at <= now
+        try:
+            self._send(lambda: item.save(condition=free | pending | expired))
+        except Refused as refused:
+            written = self._read(record) if refused.perhaps_ours else None
+            return written is not None and written.id == record.id
+        return True
+
+    def set_confirmation(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        """Replace the confirm token, in one UpdateItem; see `AccountStore`."""
+        pending = IdentityItem.state == "pending"
+        actions: list[Action] = [
+            IdentityItem.confirm_hash.set(token.hash),
+            IdentityItem.confirm_expires_at.set(token.expires_at),
+        ]
+        condition = pending & same_version(record) & record_in_time(now)
+        item = self._record_item(record)
+        try:
+            self._send(lambda: item.update(actions, condition))
+        except Refused as refused:
+            written = self._read(record) if refused.perhaps_ours else None
+            return written is not None and _is(written.confirmation, token)
+        return True
+
+    def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
+        """Confirm a record, in one UpdateItem; see `AccountStore`."""
+        expires_at = now + UNBOUND_LIFETIME
+        actions: list[Action] = [
+            IdentityItem.state.set("confirmed"),
+            IdentityItem.verified.set(True),
+            IdentityItem.expires_at.set(expires_at),
+            IdentityItem.ttl.set(expires_at + SWEEP_DELAY),
+        ]
+        pending = IdentityItem.state == "pending"
+        same_token = IdentityItem.confirm_hash == token_hash
+        in_time = IdentityItem.confirm_expires_at > now
+        condition = pending & same_token & in_time & record_in_time(now)
+        item = self._identity_item(identity_pk(app, USERPASS, key))
+        try:
+            self._send(lambda: item.update(actions, condition))
+        except Refused:
+            # A link in a mail is opened twice: by a scanner, and by its reader.
+            record = self.get_identity(app, USERPASS, key)
+            return (
+                record is not None
+                and record.state != "pending"
+                and record.confirmation is not None
+                and hmac.compare_digest(record.confirmation.hash, token_hash)
+            )
+        return True
+
+    def set_reset(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        """Replace the reset token, in one UpdateItem; see `AccountStore`."""
+        actions: list[Action] = [
+            IdentityItem.reset_hash.set(token.hash),
+            IdentityItem.reset_expires_at.set(token.expires_at),
+        ]
+        condition = same_version(record) & record_in_time(now)
+        item = self._record_item(record)
+        try:
+            self._send(lambda: item.update(actions, condition))
+        except Refused as refused:
+            written = self._read(record) if refused.perhaps_ours else None
+            return written is not None and _is(written.reset, token)
+        return True
+
+    def reset_password(
+        self,
+        record: IdentityRecord,
+        user: User | None,
+        *,
+        token_hash: str,
+        password_hash: str,
+        now: datetime,
+    ) -> bool:
+        """Replace the password, in one transaction always; see `AccountStore`."""
+        item = self._record_item(record)
+        actions: list[Action] = [
+            IdentityItem.password_hash.set(password_hash),
+            IdentityItem.version.set(record.version + 1),
+            IdentityItem.verified.set(True),
+            IdentityItem.reset_hash.remove(),
+            IdentityItem.reset_expires_at.remove(),
+        ]
+        same_owner: Condition = IdentityItem.uid.does_not_exist()
+        if user is None:
+            expires_at = now + UNBOUND_LIFETIME
+            actions += [
+                IdentityItem.state.set("confirmed"),
+                IdentityItem.expires_at.set(expires_at),
+                IdentityItem.ttl.set(expires_at + SWEEP_DELAY),
+            ]
+        else:
+            same_owner = IdentityItem.uid == user.id
+        same_token = IdentityItem.reset_hash == token_hash
+        in_time = IdentityItem.reset_expires_at > now
+        condition = (
+            same_owner
+            & same_version(record)
+            & same_token
+            & in_time
+            & record_in_time(now)
+        )
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=condition)
+            if user is not None:
+                self._end_all(transaction, user, record, now)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            written = self._read(record) if refused.perhaps_ours else None
+            return written is not None and written.password_hash == password_hash
+        return True
+
+    def replace_password_hash(self, record: IdentityRecord, password_hash: str) -> bool:
+        """Replace the hash, in one UpdateItem; see `AccountStore`."""
+        item = self._record_item(record)
+        action = IdentityItem.password_hash.set(password_hash)
+        unchanged = IdentityItem.password_hash == record.password_hash
+        try:
+            self._send(lambda: item.update([action], unchanged))
+        except Refused:
+            return False
+        return True
+
+    def _end_all(
+        self,
+        transaction: TransactWrite,
+        user: User,
+        record: IdentityRecord,
+        now: datetime,
+    ) -> None:
+        renewed = []
+        for identity in user.identities:
+            if identity.provider == USERPASS:
+                renewed.append(replace(identity, version=record.version + 1))
+            elif identity.provider == ANONYMOUS or record.verified:
+                renewed.append(identity)
+            else:
+                # It may be of somebody who only squatted the address.
+                self._delete_records(transaction, user, [identity])
+        self._delete_keys(transaction, user, user.api_keys.values())
+        transaction.update(
+            self._user_item(user_pk(user.app, user.id)),
+            [
+                UserItem.sessions.set({}),
+                UserItem.api_keys.set({}),
+                UserItem.identities.set(identity_list(renewed)),
+                UserItem.version.set(user.version + 1),
+            ],
+            condition=as_read(user, now),
+        )
+
+    def _read(self, record: IdentityRecord) -> IdentityRecord | None:
+        return self.get_identity(record.app, record.provider, record.key)
+
+
+def _is(stored: MailToken | None, token: MailToken) -> bool:
+    # By the hash alone: the table keeps whole seconds.
+    return stored is not None and hmac.compare_digest(stored.hash, token.hash)
+
+
+def _add_one(counter: Counter) -> list[Any]:
+    return [CounterItem.number.add(1), CounterItem.ttl.set(counter.ends_at)]

@@ -1,0 +1,107 @@
+"""API keys of permanent users."""
+
+from datetime import datetime
+
+from pynamodb.expressions.update import Action, RemoveAction
+from pynamodb.transactions import TransactWrite
+
+from anonauth.domain import API_KEY, ApiKey, IdentityRecord, Session, User
+from anonauth.store.conditions import asked_by
+from anonauth.store.identities import Identities
+from anonauth.store.items import (
+    IdentityItem,
+    UserItem,
+    api_key_map,
+    record_fields,
+    user_pk,
+)
+from anonauth.store.table import Refused
+
+
+class ApiKeys(Identities):
+    """`ApiKeyStore`."""
+
+    def create_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        """Write the user's entry and the key's record; see `ApiKeyStore`."""
+        record = IdentityRecord(
+            app=user.app,
+            provider=API_KEY,
+            key=key.hash,
+            id=key.id,
+            state="bound",
+            user_id=user.id,
+        )
+        item = self._user_item(user_pk(user.app, user.id))
+        actions: list[Action] = [
+            UserItem.api_keys[key.id].set(api_key_map(key)),
+            UserItem.version.set(UserItem.version + 1),
+        ]
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=asked_by(user, session, now))
+            transaction.save(
+                self._record_item(record, **record_fields(record)),
+                condition=IdentityItem.pk.does_not_exist(),
+            )
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
+            return written is not None and key.id in written.api_keys
+        return True
+
+    def delete_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        """Remove entry, record and sessions of a key; see `ApiKeyStore`."""
+        item = self._user_item(user_pk(user.app, user.id))
+        actions: list[Action] = [
+            UserItem.api_keys[key.id].remove(),
+            UserItem.version.set(UserItem.version + 1),
+            *_end_sessions_of(user, key),
+        ]
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=asked_by(user, session, now))
+            self._delete_record(transaction, user, API_KEY, key.hash)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
+            return written is not None and key.id not in written.api_keys
+        return True
+
+    def set_api_key_disabled(
+        self,
+        user: User,
+        session: Session,
+        key: ApiKey,
+        now: datetime,
+        *,
+        disabled: bool,
+    ) -> bool:
+        """Switch a key off or on, in one UpdateItem; see `ApiKeyStore`."""
+        item = self._user_item(user_pk(user.app, user.id))
+        actions: list[Action] = [
+            UserItem.api_keys[key.id]["disabled"].set(disabled),
+            UserItem.version.set(UserItem.version + 1),
+            *(_end_sessions_of(user, key) if disabled else ()),
+        ]
+        try:
+            self._send(lambda: item.update(actions, asked_by(user, session, now)))
+        except Refused:
+            # Ours or somebody else's: the caller reads again and sees.
+            return False
+        return True
+
+
+def _end_sessions_of(user: User, key: ApiKey) -> list[RemoveAction]:
+    return [
+        UserItem.sessions[session.id].remove()
+        for session in user.sessions.values()
+        if (session.provider, session.identity_id) == (API_KEY, key.id)
+    ]

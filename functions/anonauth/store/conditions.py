@@ -1,0 +1,58 @@
+"""The parts that conditions on writes are made of (design §4)."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import reduce
+from operator import and_
+
+from pynamodb.expressions.condition import Condition
+
+from anonauth.domain import Session, User
+from anonauth.store.items import IdentityItem, UserItem, epoch
+
+
+def alive(now: datetime) -> Condition:
+    """Say that the user is there, active and not expired."""
+    active: Condition = UserItem.state == "active"
+    permanent: Condition = UserItem.expires_at.does_not_exist()
+    not_expired: Condition = UserItem.expires_at > now
+    condition: Condition = active & (permanent | not_expired)
+    return condition
+
+
+def mine(session_id: str, token_hash: str, now: datetime) -> Condition:
+    """Say that the session is there and not past its own expiry."""
+    session = UserItem.sessions[session_id]
+    same_token: Condition = session["hash"] == token_hash
+    unlimited: Condition = session["expires_at"].does_not_exist()
+    not_expired: Condition = session["expires_at"] > epoch(now)
+    condition: Condition = same_token & (unlimited | not_expired)
+    return condition
+
+
+def as_read(user: User, now: datetime) -> Condition:
+    """Say that the user is alive, with the identities and keys that were read."""
+    same_version: Condition = UserItem.version == user.version
+    condition: Condition = alive(now) & same_version
+    return condition
+
+
+def asked_by(user: User, session: Session, now: datetime) -> Condition:
+    """Say that the user is as it was read, and the session that asks still lives."""
+    condition: Condition = as_read(user, now) & mine(
+        session.id, session.token_hash, now
+    )
+    return condition
+
+
+def record_in_time(now: datetime) -> Condition:
+    """Say that an identity's record is there and not past its expiry."""
+    bound: Condition = IdentityItem.expires_at.does_not_exist()
+    not_expired: Condition = IdentityItem.expires_at > now
+    condition: Condition = IdentityItem.pk.exists() & (bound | not_expired)
+    return condition
+
+
+def all_of(conditions: Iterable[Condition]) -> Condition:
+    """Join conditions, at least one."""
+    return reduce(and_, conditions)

@@ -1,0 +1,210 @@
+"""Identities: linked to a user, displayed, unlinked."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from anonauth.domain import (
+    Identity,
+    IdentityRecord,
+    Session,
+    User,
+    VerifiedIdentity,
+)
+from anonauth.store.conditions import asked_by, record_in_time
+from anonauth.store.items import (
+    IdentityItem,
+    UserItem,
+    epoch,
+    identity_list,
+    identity_pk,
+    record_fields,
+    record_of,
+    user_pk,
+)
+from anonauth.store.table import Refused
+from anonauth.store.users import Users
+
+
+class Identities(Users):
+    """`IdentityStore`: what touches a user and an identity's record together."""
+
+    def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
+        """Read a record in one consistent GetItem; see `IdentityStore`."""
+        pk = identity_pk(app, provider, key)
+        try:
+            item = self._send(lambda: self._identity_item.get(pk, consistent_read=True))
+        except DoesNotExist:
+            return None
+        return record_of(item, app, provider, key)
+
+    def link_identity(
+        self,
+        user: User,
+        session: Session,
+        identity: VerifiedIdentity,
+        now: datetime,
+        *,
+        expires_at: datetime,
+    ) -> bool:
+        """Add an identity to a user that is as it was read; see `IdentityStore`.
+
+        The version as read, where design §4 asks only for fewer than ten identities:
+        it also keeps out a second e-mail address that is linked at the same time.
+        """
+        item = self._user_item(user_pk(user.app, user.id))
+        entries = identity_list([linked(identity)])
+        actions: list[Action] = [
+            UserItem.anonymous.set(False),
+            UserItem.identities.set(UserItem.identities.append(entries)),
+            UserItem.version.set(UserItem.version + 1),
+            UserItem.sessions[session.id]["expires_at"].set(epoch(expires_at)),
+            UserItem.expires_at.remove(),
+            UserItem.ttl.remove(),
+        ]
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=asked_by(user, session, now))
+            self._bind(transaction, user, identity, now)
+
+        try:
+            self._transact(fill)
+        except Refused:
+            # Ours or somebody else's: the caller reads again and sees.
+            return False
+        return True
+
+    def create_linked_user(
+        self, user: User, identity: VerifiedIdentity, now: datetime
+    ) -> bool:
+        """Write user and identity, in one transaction; see `IdentityStore`."""
+        item = self._new_user_item(user)
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.save(item, condition=UserItem.pk.does_not_exist())
+            self._bind(transaction, user, identity, now)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            return refused.perhaps_ours and self._is_written(user)
+        return True
+
+    def update_identity_data(
+        self, record: IdentityRecord, data: Mapping[str, str]
+    ) -> None:
+        """Replace display data, in one UpdateItem; see `IdentityStore`."""
+        item = self._record_item(record)
+        unchanged = (IdentityItem.uid == record.user_id) & same_version(record)
+        try:
+            self._send(
+                lambda: item.update([IdentityItem.data.set(dict(data))], unchanged)
+            )
+        except Refused:
+            return  # unlinked meanwhile: there is nothing to display
+
+    def get_identity_data(
+        self, app: str, identities: Sequence[Identity]
+    ) -> list[Mapping[str, str]]:
+        """Read display data in one BatchGetItem; see `IdentityStore`.
+
+        Consistent: every SDK asks for the profile right after a link.
+        """
+        pks = [identity_pk(app, i.provider, i.key) for i in identities]
+        wanted = [pk for pk, i in zip(pks, identities, strict=True) if i.key]
+        if not wanted:
+            return [{} for _ in identities]
+        items = self._send(
+            lambda: list(self._identity_item.batch_get(wanted, consistent_read=True))
+        )
+        found: dict[str, Any] = {
+            item.pk: item.data.as_dict()  # type: ignore[no-untyped-call]
+            for item in items
+        }
+        return [found.get(pk, {}) for pk in pks]
+
+    def unlink_identity(
+        self, user: User, session: Session, identity: Identity, now: datetime
+    ) -> bool:
+        """Remove an identity, in one transaction; see `IdentityStore`."""
+        item = self._user_item(user_pk(user.app, user.id))
+        place = user.identities.index(identity)
+        actions: list[Action] = [
+            UserItem.identities[place].remove(),
+            UserItem.version.set(UserItem.version + 1),
+        ]
+        for other in user.sessions.values():
+            if (other.provider, other.identity_id) != (identity.provider, identity.id):
+                continue
+            path = UserItem.sessions[other.id]
+            # The session that asks would die with its identity, too (`live_session`).
+            stays = other.id == session.id
+            actions.append(path["identity_id"].remove() if stays else path.remove())
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(item, actions, condition=asked_by(user, session, now))
+            self._delete_record(transaction, user, identity.provider, identity.key)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
+            return written is not None and identity not in written.identities
+        return True
+
+    def _bind(
+        self,
+        transaction: TransactWrite,
+        user: User,
+        identity: VerifiedIdentity,
+        now: datetime,
+    ) -> None:
+        # Two at once for one identity: this condition has one winner.
+        if identity.record is None:
+            unclaimed = IdentityItem.pk.does_not_exist()
+            record = IdentityRecord(
+                app=user.app,
+                provider=identity.provider,
+                key=identity.key,
+                id=identity.id,
+                state="bound",
+                user_id=user.id,
+                data=identity.data,
+            )
+            item = self._record_item(record, **record_fields(record))
+            transaction.save(item, condition=unclaimed)
+            return
+        record = identity.record
+        confirmed = IdentityItem.state == "confirmed"
+        transaction.update(
+            self._record_item(record),
+            [
+                IdentityItem.uid.set(user.id),
+                IdentityItem.state.set("bound"),
+                IdentityItem.expires_at.remove(),
+                IdentityItem.ttl.remove(),
+            ],
+            # A password that was reset meanwhile is a later version.
+            condition=confirmed & same_version(record) & record_in_time(now),
+        )
+
+    def _record_item(self, record: IdentityRecord, **fields: Any) -> IdentityItem:
+        pk = identity_pk(record.app, record.provider, record.key)
+        return self._identity_item(pk, **fields)
+
+
+def linked(identity: VerifiedIdentity) -> Identity:
+    """Return the entry that a user gets for an identity."""
+    version = 1 if identity.record is None else identity.record.version
+    return Identity(identity.id, identity.provider, identity.key, version)
+
+
+def same_version(record: IdentityRecord) -> Condition:
+    """Say that the credential of a record is still the one that was read."""
+    condition: Condition = IdentityItem.version == record.version
+    return condition

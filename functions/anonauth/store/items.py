@@ -1,0 +1,322 @@
+"""The items of the table, and how they become what `domain` knows (design §4)."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    Attribute,
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.constants import NUMBER
+from pynamodb.models import Model
+
+from anonauth.domain import (
+    SWEEP_DELAY,
+    ApiKey,
+    Device,
+    Identity,
+    IdentityRecord,
+    MailToken,
+    Ring,
+    RingKey,
+    Session,
+    User,
+)
+
+RING_PK = "KEY#ring"
+
+
+class InstantAttribute(Attribute[datetime]):
+    """An aware instant as whole epoch seconds: the form that TTL needs."""
+
+    attr_type = NUMBER
+
+    def serialize(self, value: datetime) -> str:
+        """Drop fractions of a second, towards the past."""
+        return str(epoch(value))
+
+    def deserialize(self, value: str) -> datetime:
+        """Return an aware UTC datetime."""
+        return _instant(int(value))
+
+
+class TableItem(Model):
+    """What every item has; bound to a table by `Table`."""
+
+    pk = UnicodeAttribute(hash_key=True)
+    ttl = InstantAttribute(null=True)
+
+
+class UserItem(TableItem):
+    """`USER#<app>#<uid>`: a user with its sessions, so that nothing can be orphaned.
+
+    `sessions` and `api_keys` map ids to raw maps (see `session_map`, `api_key_map`);
+    they are written empty and never left out, since a path into an absent map is an
+    error.
+    """
+
+    state = UnicodeAttribute()
+    anonymous = BooleanAttribute()
+    version = NumberAttribute()
+    created_at = InstantAttribute()
+    last_active_day = UnicodeAttribute()
+    expires_at = InstantAttribute(null=True)
+    sessions: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    identities: ListAttribute[Any] = ListAttribute()
+    api_keys: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+
+
+class IdentityItem(TableItem):
+    """`IDENT#<app>#<provider>#<key>`: an identity, or an API key, and whose it is.
+
+    Absent where a field says nothing; `uid` is there if and only if it is bound.
+    """
+
+    uid = UnicodeAttribute(null=True)
+    identity_id = UnicodeAttribute()
+    state = UnicodeAttribute()
+    version = NumberAttribute()
+    data: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    expires_at = InstantAttribute(null=True)
+    password_hash = UnicodeAttribute(null=True)
+    verified = BooleanAttribute(null=True)
+    confirm_hash = UnicodeAttribute(null=True)
+    confirm_expires_at = InstantAttribute(null=True)
+    reset_hash = UnicodeAttribute(null=True)
+    reset_expires_at = InstantAttribute(null=True)
+
+
+class CounterItem(TableItem):
+    """`RATE#<counter>`: what was counted in one window of time."""
+
+    number = NumberAttribute(null=True)
+
+
+class AccountItem(IdentityItem, CounterItem):
+    """An identity or a counter: what one BatchGetItem of a password login brings."""
+
+
+class GoneItem(TableItem):
+    """`GONE#<app>#<uid>`: the user was deleted on request."""
+
+    reason = UnicodeAttribute()
+
+
+class RingItem(TableItem):
+    """`KEY#ring`: the key ring, its secret halves wrapped by KMS."""
+
+    version = NumberAttribute()
+    keys: ListAttribute[Any] = ListAttribute()
+
+
+def user_pk(app: str, user_id: str) -> str:
+    """Return the key of a user's item."""
+    return f"USER#{app}#{user_id}"
+
+
+def identity_pk(app: str, provider: str, key: str) -> str:
+    """Return the key of an identity's item; for an API key its hash is the key."""
+    return f"IDENT#{app}#{provider}#{key}"
+
+
+def counter_pk(name: str) -> str:
+    """Return the key of a counter's item."""
+    return f"RATE#{name}"
+
+
+def user_fields(user: User) -> dict[str, Any]:
+    """Return the attributes of a new user's item."""
+    return {
+        "state": "active",
+        "anonymous": user.anonymous,
+        "version": user.version,
+        "created_at": user.created_at,
+        "last_active_day": user.last_active_day.isoformat(),
+        "expires_at": user.expires_at,
+        "ttl": None if user.expires_at is None else user.expires_at + SWEEP_DELAY,
+        "sessions": {s.id: session_map(s) for s in user.sessions.values()},
+        "identities": identity_list(user.identities),
+        "api_keys": {key.id: api_key_map(key) for key in user.api_keys.values()},
+    }
+
+
+def user_of(item: UserItem, app: str, user_id: str) -> User:
+    """Return the user that an item holds."""
+    sessions: dict[str, dict[str, Any]] = item.sessions.as_dict()  # type: ignore[no-untyped-call]
+    api_keys: dict[str, dict[str, Any]] = item.api_keys.as_dict()  # type: ignore[no-untyped-call]
+    return User(
+        app=app,
+        id=user_id,
+        anonymous=item.anonymous,
+        version=int(item.version),
+        created_at=item.created_at,
+        last_active_day=date.fromisoformat(item.last_active_day),
+        expires_at=item.expires_at,
+        sessions={sid: _session(sid, entry) for sid, entry in sessions.items()},
+        identities=tuple(_identity(entry) for entry in item.identities),
+        api_keys={kid: _api_key(kid, entry) for kid, entry in api_keys.items()},
+    )
+
+
+def session_map(session: Session) -> dict[str, Any]:
+    """Return the entry of a session in its user's item."""
+    entry: dict[str, Any] = {
+        "hash": session.token_hash,
+        "provider": session.provider,
+        "created_at": epoch(session.created_at),
+        "used_day": session.used_day.isoformat(),
+        "device_id": session.device.id,
+        "device": dict(session.device.info),
+    }
+    if session.expires_at is not None:
+        entry["expires_at"] = epoch(session.expires_at)
+    if session.identity_id is not None:
+        entry["identity_id"] = session.identity_id
+    return entry
+
+
+def identity_list(identities: Iterable[Identity]) -> list[dict[str, Any]]:
+    """Return the entries of identities in their user's item."""
+    return [
+        {"id": i.id, "provider": i.provider}
+        | ({"key": i.key, "version": i.version} if i.key else {})
+        for i in identities
+    ]
+
+
+def api_key_map(key: ApiKey) -> dict[str, Any]:
+    """Return the entry of an API key in its user's item."""
+    return {
+        "name": key.name,
+        "hash": key.hash,
+        "created_at": epoch(key.created_at),
+        "disabled": key.disabled,
+    }
+
+
+def record_fields(record: IdentityRecord) -> dict[str, Any]:
+    """Return the attributes of an identity's item."""
+    confirmation, reset = record.confirmation, record.reset
+    return {
+        "uid": record.user_id,
+        "identity_id": record.id,
+        "state": record.state,
+        "version": record.version,
+        "data": dict(record.data),
+        "expires_at": record.expires_at,
+        "ttl": record.expires_at and record.expires_at + SWEEP_DELAY,
+        "password_hash": record.password_hash or None,
+        "verified": record.verified or None,
+        "confirm_hash": confirmation and confirmation.hash,
+        "confirm_expires_at": confirmation and confirmation.expires_at,
+        "reset_hash": reset and reset.hash,
+        "reset_expires_at": reset and reset.expires_at,
+    }
+
+
+def record_of(item: IdentityItem, app: str, provider: str, key: str) -> IdentityRecord:
+    """Return the record that an identity's item holds."""
+    if item.state not in {"pending", "confirmed", "bound"}:
+        raise ValueError(item.state)
+    return IdentityRecord(
+        app=app,
+        provider=provider,
+        key=key,
+        id=item.identity_id,
+        state=item.state,  # type: ignore[arg-type]
+        user_id=item.uid,
+        version=int(item.version),
+        data=item.data.as_dict(),  # type: ignore[no-untyped-call]
+        password_hash=item.password_hash or "",
+        verified=bool(item.verified),
+        confirmation=_mail_token(item.confirm_hash, item.confirm_expires_at),
+        reset=_mail_token(item.reset_hash, item.reset_expires_at),
+        expires_at=item.expires_at,
+    )
+
+
+def ring_of(item: RingItem) -> Ring:
+    """Return the key ring that an item holds."""
+    return Ring(int(item.version), tuple(_ring_key(key) for key in item.keys))
+
+
+def ring_key_map(key: RingKey) -> dict[str, Any]:
+    """Return the entry of a key in the ring's item."""
+    entry: dict[str, Any] = {
+        "kid": key.kid,
+        "use": key.use,
+        "wrapped": key.wrapped,
+        "signs_from": epoch(key.signs_from),
+    }
+    if key.public is not None:
+        entry["public"] = key.public
+    if key.stops_at is not None:
+        entry["stops_at"] = epoch(key.stops_at)
+    return entry
+
+
+def epoch(instant: datetime) -> int:
+    """Return an instant as whole epoch seconds."""
+    return int(instant.timestamp())
+
+
+def _session(session_id: str, entry: dict[str, Any]) -> Session:
+    expires_at = entry.get("expires_at")
+    return Session(
+        id=session_id,
+        token_hash=entry["hash"],
+        provider=entry["provider"],
+        created_at=_instant(entry["created_at"]),
+        used_day=date.fromisoformat(entry["used_day"]),
+        device=Device(entry["device_id"], entry["device"]),
+        expires_at=None if expires_at is None else _instant(expires_at),
+        identity_id=entry.get("identity_id"),
+    )
+
+
+def _identity(entry: dict[str, Any]) -> Identity:
+    return Identity(
+        entry["id"],
+        entry["provider"],
+        entry.get("key", ""),
+        int(entry.get("version", 1)),
+    )
+
+
+def _api_key(key_id: str, entry: dict[str, Any]) -> ApiKey:
+    return ApiKey(
+        id=key_id,
+        name=entry["name"],
+        hash=entry["hash"],
+        created_at=_instant(entry["created_at"]),
+        disabled=entry["disabled"],
+    )
+
+
+def _mail_token(
+    token_hash: str | None, expires_at: datetime | None
+) -> MailToken | None:
+    if token_hash is None or expires_at is None:
+        return None
+    return MailToken(token_hash, expires_at)
+
+
+def _ring_key(entry: dict[str, Any]) -> RingKey:
+    stops_at = entry.get("stops_at")
+    return RingKey(
+        kid=entry["kid"],
+        use=entry["use"],
+        wrapped=entry["wrapped"],
+        public=entry.get("public"),
+        signs_from=_instant(entry["signs_from"]),
+        stops_at=None if stops_at is None else _instant(stops_at),
+    )
+
+
+def _instant(epoch: int) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)

@@ -1,0 +1,39 @@
+"""The key ring's one item."""
+
+from pynamodb.exceptions import DoesNotExist
+
+from anonauth.domain import Ring
+from anonauth.store.items import RING_PK, RingItem, ring_key_map, ring_of
+from anonauth.store.table import Refused, Table
+
+
+class Rings(Table):
+    """`RingStore`."""
+
+    def load_ring(self, *, consistent: bool = False) -> Ring | None:
+        """Read the key ring in one GetItem; see `RingStore`."""
+        try:
+            item = self._send(
+                lambda: self._ring_item.get(RING_PK, consistent_read=consistent)
+            )
+        except DoesNotExist:
+            return None
+        return ring_of(item)
+
+    def save_ring(self, new: Ring) -> bool:
+        """Write the key ring in one PutItem; see `RingStore`."""
+        item = self._ring_item(
+            RING_PK, version=new.version, keys=[ring_key_map(k) for k in new.keys]
+        )
+        none_yet = RingItem.pk.does_not_exist()
+        one_before = RingItem.version == new.version - 1
+        try:
+            self._send(lambda: item.save(condition=none_yet | one_before))
+        except Refused as refused:
+            written = self.load_ring(consistent=True) if refused.perhaps_ours else None
+            return written is not None and _kids(written) == _kids(new)
+        return True
+
+
+def _kids(ring: Ring) -> set[str]:
+    return {key.kid for key in ring.keys}

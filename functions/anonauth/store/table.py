@@ -1,0 +1,146 @@
+"""Calls to the table: repeated here, and a refusal told from an outage."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from anonauth.errors import StoreUnavailable
+from anonauth.store.items import (
+    AccountItem,
+    CounterItem,
+    GoneItem,
+    IdentityItem,
+    RingItem,
+    TableItem,
+    UserItem,
+)
+
+ATTEMPTS = 3
+"""Of each call, within a function's 29 s: 3 times 0.5 s to connect and 2 s to read."""
+
+_CONNECT_TIMEOUT = 0.5  # seconds; PynamoDB's default is 15
+_READ_TIMEOUT = 2.0  # seconds; PynamoDB's default is 30
+_PAUSE = 0.05  # seconds before the second attempt, doubled before each further one
+
+# Codes that say for sure that nothing was written. (TransactionConflict also hits
+# plain updates, and botocore does not know that it can be repeated.)
+_NOT_APPLIED = frozenset(
+    {
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingError",
+        "TransactionConflict",
+    }
+)
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item", bound=TableItem)
+
+
+class Refused(Exception):
+    """A condition did not hold; `perhaps_ours` if an earlier attempt may have won."""
+
+    def __init__(self, *, perhaps_ours: bool) -> None:
+        super().__init__()
+        self.perhaps_ours = perhaps_ours
+
+
+class Table:
+    """One DynamoDB table.
+
+    Args:
+        endpoint_url: Of another engine; None for AWS.
+        pause: Waits that many seconds between attempts; tests pass one that does not.
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        region: str,
+        endpoint_url: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pause = pause
+        meta = {
+            "table_name": table_name,
+            "region": region,
+            "host": endpoint_url,
+            "connect_timeout_seconds": _CONNECT_TIMEOUT,
+            "read_timeout_seconds": _READ_TIMEOUT,
+            # `retry_configuration` would be ignored here.
+            "max_retry_attempts": 0,
+        }
+        # PynamoDB configures classes, not objects: each store binds its own. The
+        # shared base makes them share one connection.
+        base: type[TableItem] = type(
+            "TableItem", (TableItem,), {"Meta": type("Meta", (), meta)}
+        )
+        self._connection = base._get_connection().connection  # noqa: SLF001
+
+        def bound(item: type[_Item]) -> type[_Item]:
+            return type(item.__name__, (item, base), {})
+
+        self._user_item = bound(UserItem)
+        self._identity_item = bound(IdentityItem)
+        self._account_item = bound(AccountItem)
+        self._counter_item = bound(CounterItem)
+        self._gone_item = bound(GoneItem)
+        self._ring_item = bound(RingItem)
+
+    def _send(self, call: Callable[[], _T]) -> _T:
+        """Make one call to the table, at most `ATTEMPTS` times.
+
+        Raises:
+            Refused: A condition did not hold.
+            StoreUnavailable: No attempt was answered; a write may have taken effect.
+        """
+        perhaps_ours = False
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                # Full jitter, so that callers in step fall out of it.
+                self._pause(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311
+            try:
+                return call()
+            except DoesNotExist:
+                raise
+            except PynamoDBException as exc:
+                failure = exc
+            # One class is raised for a refusal and for an unreachable engine: only
+            # the codes tell. Without one, or with a 5xx, the write may have happened.
+            codes = _codes(failure)
+            if "ConditionalCheckFailed" in codes:
+                raise Refused(perhaps_ours=perhaps_ours) from failure
+            if not codes or not codes <= _NOT_APPLIED:
+                perhaps_ours = True
+        raise StoreUnavailable from failure
+
+    def _transact(self, fill: Callable[[TransactWrite], None]) -> None:
+        """Make one transaction of what `fill` puts into it; raises as `_send` does."""
+        # The same for each attempt: DynamoDB then knows a repetition from a second one.
+        token = str(uuid.uuid4())
+
+        def commit() -> None:
+            with TransactWrite(
+                connection=self._connection, client_request_token=token
+            ) as transaction:
+                fill(transaction)
+
+        self._send(commit)
+
+
+def _codes(failure: PynamoDBException) -> set[str]:
+    # A cancelled transaction has one code for each item that was in its way.
+    if isinstance(failure, TransactWriteError) and failure.cancellation_reasons:
+        codes = {r.code for r in failure.cancellation_reasons if r is not None}
+    else:
+        # Not `cause_response_code`: it fails on a time-out, whose response is None.
+        response = getattr(failure.cause, "response", None) or {}
+        codes = {response.get("Error", {}).get("Code", "")}
+    return {code.removesuffix("Exception") for code in codes if code}

@@ -1,0 +1,194 @@
+"""Users and their sessions."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pynamodb.exceptions import DoesNotExist
+from pynamodb.expressions.condition import size
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from anonauth.domain import (
+    API_KEY,
+    MOST_SESSIONS,
+    SWEEP_DELAY,
+    ApiKey,
+    Identity,
+    RefreshClaims,
+    Session,
+    User,
+    utc_day,
+)
+from anonauth.store.conditions import alive, all_of, as_read, asked_by, mine
+from anonauth.store.items import (
+    IdentityItem,
+    UserItem,
+    epoch,
+    identity_pk,
+    session_map,
+    user_fields,
+    user_of,
+    user_pk,
+)
+from anonauth.store.table import Refused, Table
+
+_GONE_FOR = timedelta(days=30)
+
+
+class Users(Table):
+    """`UserStore`, and the one write of a login to a user that is there."""
+
+    def create_user(self, user: User) -> bool:
+        """Write a new user in one PutItem; see `UserStore`."""
+        item = self._new_user_item(user)
+        try:
+            self._send(lambda: item.save(condition=UserItem.pk.does_not_exist()))
+        except Refused as refused:
+            return refused.perhaps_ours and self._is_written(user)
+        return True
+
+    def get_user(self, app: str, user_id: str) -> User | None:
+        """Read a user in one consistent GetItem; see `UserStore`."""
+        pk = user_pk(app, user_id)
+        try:
+            item = self._send(lambda: self._user_item.get(pk, consistent_read=True))
+        except DoesNotExist:
+            return None
+        return user_of(item, app, user_id) if item.state == "active" else None
+
+    def record_activity(
+        self, user: User, session: Session, now: datetime, *, expires_at: datetime
+    ) -> bool:
+        """Write once per session and UTC day, in one UpdateItem; see `UserStore`."""
+        today = utc_day(now).isoformat()
+        path = UserItem.sessions[session.id]
+        first_use_today = path["used_day"] < today
+        actions: list[Action] = [
+            path["used_day"].set(today),
+            UserItem.last_active_day.set(today),
+        ]
+        condition = (
+            alive(now)
+            & mine(session.id, session.token_hash, now)
+            & first_use_today
+            # Else a racing link is undone: its user would die 90 days later.
+            & (UserItem.anonymous == user.anonymous)
+        )
+        if user.anonymous:
+            actions += [
+                UserItem.expires_at.set(expires_at),
+                UserItem.ttl.set(expires_at + SWEEP_DELAY),
+            ]
+        else:
+            actions += [path["expires_at"].set(epoch(expires_at))]
+        item = self._user_item(user_pk(user.app, user.id))
+        try:
+            self._send(lambda: item.update(actions, condition))
+        except Refused:
+            # Ours or somebody else's: the caller reads again and sees.
+            return False
+        return True
+
+    def open_session(
+        self, user: User, session: Session, ended: Sequence[Session], now: datetime
+    ) -> bool:
+        """Add a session in one UpdateItem; see `IdentityStore`.
+
+        The version as read: a reset in between must win, whatever the old password
+        was still good for a moment ago.
+        """
+        actions: list[Action] = [
+            UserItem.sessions[session.id].set(session_map(session)),
+            UserItem.last_active_day.set(utc_day(now).isoformat()),
+            *[UserItem.sessions[old.id].remove() for old in ended],
+        ]
+        # Never more than the limit: there is room, or as many go as were counted on.
+        room = (
+            all_of(UserItem.sessions[old.id].exists() for old in ended)
+            if ended
+            else size(UserItem.sessions) < MOST_SESSIONS  # type: ignore[no-untyped-call]
+        )
+        item = self._user_item(user_pk(user.app, user.id))
+        try:
+            self._send(lambda: item.update(actions, as_read(user, now) & room))
+        except Refused as refused:
+            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
+            return written is not None and session.id in written.sessions
+        return True
+
+    def end_session(self, claims: RefreshClaims, now: datetime) -> bool:
+        """Delete the anonymous user, or else remove only the session; see `UserStore`.
+
+        One DeleteItem for an anonymous user; one UpdateItem more for others.
+        """
+        item = self._user_item(user_pk(claims.app, claims.user_id))
+        session_is_there = alive(now) & mine(claims.session_id, claims.token_hash, now)
+        is_anonymous = UserItem.anonymous == True  # noqa: E712 - an expression
+        remove = [UserItem.sessions[claims.session_id].remove()]
+        perhaps_ours = False
+        calls: tuple[Callable[[], Any], ...] = (
+            lambda: item.delete(session_is_there & is_anonymous),
+            lambda: item.update(remove, session_is_there),
+        )
+        for call in calls:
+            try:
+                self._send(call)
+            except Refused as refused:
+                perhaps_ours = perhaps_ours or refused.perhaps_ours
+            else:
+                return True
+        # Repeated after a lost reply: the session that is gone now was there.
+        return perhaps_ours
+
+    def delete_user(self, user: User, session: Session, now: datetime) -> bool:
+        """Delete user, identities and keys and leave the mark of it, all at once."""
+        item = self._user_item(user_pk(user.app, user.id))
+        gone = self._gone_item(
+            f"GONE#{user.app}#{user.id}", reason="requested", ttl=now + _GONE_FOR
+        )
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.delete(item, condition=asked_by(user, session, now))
+            self._delete_records(transaction, user, user.usable_identities())
+            self._delete_keys(transaction, user, user.api_keys.values())
+            transaction.save(gone)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            return refused.perhaps_ours and self.get_user(user.app, user.id) is None
+        return True
+
+    def _new_user_item(self, user: User) -> UserItem:
+        return self._user_item(user_pk(user.app, user.id), **user_fields(user))
+
+    def _is_written(self, user: User) -> bool:
+        written = self.get_user(user.app, user.id)
+        return written is not None and _hashes(written) == _hashes(user)
+
+    def _delete_records(
+        self, transaction: TransactWrite, user: User, identities: Iterable[Identity]
+    ) -> None:
+        for identity in identities:
+            self._delete_record(transaction, user, identity.provider, identity.key)
+
+    def _delete_keys(
+        self, transaction: TransactWrite, user: User, keys: Iterable[ApiKey]
+    ) -> None:
+        for key in keys:
+            self._delete_record(transaction, user, API_KEY, key.hash)
+
+    def _delete_record(
+        self, transaction: TransactWrite, user: User, provider: str, key: str
+    ) -> None:
+        # One that is missing, as after a restore in parts, must not hold up the rest.
+        missing = IdentityItem.pk.does_not_exist()
+        transaction.delete(
+            self._identity_item(identity_pk(user.app, provider, key)),
+            condition=missing | (IdentityItem.uid == user.id),
+        )
+
+
+def _hashes(user: User) -> set[str]:
+    return {session.token_hash for session in user.sessions.values()}

@@ -1,0 +1,774 @@
+"""What any store of identities, accounts and API keys must do; see `store_contract`.
+
+Run on moto and on real engines. Every test makes users and identities of its own.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from anonauth.domain import (
+    ANONYMOUS,
+    API_KEY,
+    MOST_SESSIONS,
+    PENDING_LIFETIME,
+    UNBOUND_LIFETIME,
+    USERPASS,
+    ApiKey,
+    Counter,
+    Identity,
+    IdentityRecord,
+    MailToken,
+    User,
+    VerifiedIdentity,
+    hash_secret,
+    identity_key,
+)
+from anonauth.store import Store
+from store_contract import (
+    APP,
+    DAY,
+    NOW,
+    SECOND,
+    a_guest,
+    a_session,
+    claims_of,
+    note_activity,
+    only_session,
+)
+
+IN_30_MINUTES = NOW + 1800 * SECOND
+IN_60_DAYS = NOW + 60 * DAY
+
+
+def a_foreign_identity(**fields: Any) -> VerifiedIdentity:
+    """Return a fresh identity that a provider has vouched for."""
+    subject = secrets.token_hex(8)
+    return VerifiedIdentity(
+        "custom-token", identity_key(subject), subject, {"name": "Ada"}, **fields
+    )
+
+
+def an_account(**fields: Any) -> IdentityRecord:
+    """Return the record of a fresh, confirmed e-mail address that nobody has yet."""
+    record = IdentityRecord(
+        app=APP,
+        provider=USERPASS,
+        key=identity_key(secrets.token_hex(8)),
+        id=secrets.token_hex(12),
+        state="confirmed",
+        data={"email": "ada@example.org"},
+        password_hash="$argon2id$old",
+        expires_at=NOW + UNBOUND_LIFETIME,
+    )
+    return replace(record, **fields)
+
+
+def a_pending_account(**fields: Any) -> IdentityRecord:
+    token = MailToken(hash_secret(secrets.token_urlsafe()), IN_30_MINUTES)
+    pending = an_account(
+        state="pending", confirmation=token, expires_at=NOW + PENDING_LIFETIME
+    )
+    return replace(pending, **fields)
+
+
+def an_api_key(name: str = "ci") -> ApiKey:
+    return ApiKey(secrets.token_hex(12), name, hash_secret(secrets.token_hex()), NOW)
+
+
+def verified(record: IdentityRecord) -> VerifiedIdentity:
+    return VerifiedIdentity(USERPASS, record.key, record.id, record.data, record)
+
+
+def read(store: Store, user: User) -> User:
+    found = store.get_user(user.app, user.id)
+    assert found is not None
+    return found
+
+
+def record_of(
+    store: Store, identity: VerifiedIdentity | IdentityRecord
+) -> IdentityRecord | None:
+    return store.get_identity(APP, identity.provider, identity.key)
+
+
+def link(
+    store: Store, user: User, identity: VerifiedIdentity, now: datetime = NOW
+) -> bool:
+    session = next(iter(user.sessions.values()))
+    return store.link_identity(user, session, identity, now, expires_at=IN_60_DAYS)
+
+
+def a_stored_guest(store: Store) -> User:
+    guest = a_guest()
+    assert store.create_user(guest)
+    return guest
+
+
+def a_linked_user(store: Store, *identities: VerifiedIdentity) -> User:
+    """Return a user that was a guest and has these identities."""
+    user = a_stored_guest(store)
+    for identity in identities or (a_foreign_identity(),):
+        assert link(store, user, identity)
+        user = read(store, user)
+    return user
+
+
+def a_user_with_account(
+    store: Store, *others: VerifiedIdentity, **fields: Any
+) -> tuple[User, IdentityRecord]:
+    """Return a user with an e-mail address and password, and its record."""
+    account = an_account(**fields)
+    assert store.register(account, NOW)
+    user = a_linked_user(store, verified(account), *others)
+    record = record_of(store, account)
+    assert record is not None
+    return user, record
+
+
+def a_reset(store: Store, record: IdentityRecord) -> tuple[IdentityRecord, str]:
+    """Return the record with a reset token in it, and the token's hash."""
+    token = MailToken(hash_secret(secrets.token_urlsafe()), IN_30_MINUTES)
+    assert store.set_reset(record, token, NOW)
+    return replace(record, reset=token), token.hash
+
+
+def reset(
+    store: Store,
+    record: IdentityRecord,
+    user: User | None,
+    token_hash: str,
+    now: datetime = NOW,
+) -> bool:
+    return store.reset_password(
+        record, user, token_hash=token_hash, password_hash="$argon2id$new", now=now
+    )
+
+
+def gone(store: Store, user: User) -> User:
+    assert store.delete_user(user, only_session(user), NOW)
+    return user
+
+
+def changed(store: Store, user: User) -> User:
+    """Return a user as it was before it got one more identity."""
+    assert link(store, user, a_foreign_identity())
+    return user
+
+
+def logged_out(store: Store, user: User) -> User:
+    session = only_session(user)
+    assert store.end_session(claims_of(user, session), NOW)
+    return user
+
+
+STALE: list[Callable[[Store, User], User]] = [gone, changed, logged_out]
+"""What can happen to a permanent user after it was read."""
+
+
+class IdentityContract:
+    """Inherit, and provide `store`."""
+
+    def test_given_a_guest_when_linked_then_it_is_permanent_with_its_session(
+        self, store: Store
+    ) -> None:
+        guest = a_stored_guest(store)
+        identity = a_foreign_identity()
+
+        assert link(store, guest, identity)
+
+        session = replace(only_session(guest), expires_at=IN_60_DAYS)
+        entry = Identity(identity.id, identity.provider, identity.key)
+        assert read(store, guest) == replace(
+            guest,
+            anonymous=False,
+            expires_at=None,
+            version=2,
+            sessions={session.id: session},
+            identities=(*guest.identities, entry),
+        )
+        assert record_of(store, identity) == IdentityRecord(
+            app=APP,
+            provider=identity.provider,
+            key=identity.key,
+            id=identity.id,
+            state="bound",
+            user_id=guest.id,
+            data={"name": "Ada"},
+        )
+
+    def test_given_an_identity_of_another_when_linked_then_nothing_changes(
+        self, store: Store
+    ) -> None:
+        identity = a_foreign_identity()
+        owner = a_linked_user(store, identity)
+        guest = a_stored_guest(store)
+
+        assert not link(store, guest, identity)
+
+        assert read(store, guest) == guest
+        assert read(store, owner) == owner
+        record = record_of(store, identity)
+        assert record is not None
+        assert record.user_id == owner.id
+
+    @pytest.mark.parametrize("happen", STALE)
+    def test_given_a_stale_read_when_linked_then_nothing_is_written(
+        self, store: Store, happen: Callable[[Store, User], User]
+    ) -> None:
+        stale = happen(store, a_linked_user(store))
+        identity = a_foreign_identity()
+        before = store.get_user(APP, stale.id)
+
+        assert not link(store, stale, identity)
+
+        assert record_of(store, identity) is None
+        assert store.get_user(APP, stale.id) == before
+
+    def test_given_an_expired_guest_when_linked_then_it_is_refused(
+        self, store: Store
+    ) -> None:
+        guest = a_stored_guest(store)
+        assert guest.expires_at is not None
+
+        assert not link(store, guest, a_foreign_identity(), guest.expires_at)
+        assert link(store, guest, a_foreign_identity(), guest.expires_at - SECOND)
+
+    def test_given_a_confirmed_account_when_linked_then_it_is_bound(
+        self, store: Store
+    ) -> None:
+        account = an_account(version=3)
+        store.register(account, NOW)
+        guest = a_stored_guest(store)
+
+        assert link(store, guest, verified(account))
+
+        bound = replace(account, state="bound", user_id=guest.id, expires_at=None)
+        assert record_of(store, account) == bound
+        assert read(store, guest).identities[-1] == Identity(
+            account.id, USERPASS, account.key, version=3
+        )
+
+    @pytest.mark.parametrize(
+        ("state", "now", "version"),
+        [
+            pytest.param("pending", NOW, 1, id="never confirmed"),
+            pytest.param("confirmed", NOW + UNBOUND_LIFETIME, 1, id="expired"),
+            pytest.param("confirmed", NOW, 2, id="another password"),
+        ],
+    )
+    def test_given_an_account_that_is_not_ready_when_linked_then_nothing_changes(
+        self, store: Store, state: Any, now: datetime, version: int
+    ) -> None:
+        account = an_account(state=state)
+        store.register(account, NOW)
+        guest = a_stored_guest(store)
+
+        stale = verified(replace(account, version=version))
+
+        assert not link(store, guest, stale, now)
+        assert record_of(store, account) == account
+        assert read(store, guest) == guest
+
+    def test_given_an_account_when_linked_in_the_last_second_then_it_is_in_time(
+        self, store: Store
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+        guest = a_stored_guest(store)
+
+        assert link(store, guest, verified(account), NOW + UNBOUND_LIFETIME - SECOND)
+
+    def test_given_a_new_identity_when_it_logs_in_then_user_and_record_are_made(
+        self, store: Store
+    ) -> None:
+        identity = a_foreign_identity()
+        session = a_session(expires_at=IN_60_DAYS)
+        entry = Identity(identity.id, identity.provider, identity.key)
+        user = replace(
+            a_guest(),
+            anonymous=False,
+            expires_at=None,
+            sessions={session.id: session},
+            identities=(entry,),
+        )
+
+        assert store.create_linked_user(user, identity, NOW)
+        second = replace(user, id=secrets.token_hex(12))
+        assert not store.create_linked_user(second, identity, NOW)
+
+        assert read(store, user) == user
+        assert store.get_user(APP, second.id) is None
+        record = record_of(store, identity)
+        assert record is not None
+        assert record.user_id == user.id
+
+    def test_given_a_user_id_that_is_taken_when_it_logs_in_then_no_record_is_made(
+        self, store: Store
+    ) -> None:
+        guest = a_stored_guest(store)
+        identity = a_foreign_identity()
+        user = replace(guest, anonymous=False, expires_at=None)
+
+        assert not store.create_linked_user(user, identity, NOW)
+
+        assert read(store, guest) == guest
+        assert record_of(store, identity) is None
+
+    def test_given_a_permanent_user_when_a_session_opens_then_it_is_added(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        session = replace(
+            a_session(NOW + DAY, IN_60_DAYS), provider="custom-token", identity_id="i"
+        )
+
+        assert store.open_session(user, session, [], NOW + DAY)
+
+        after = read(store, user)
+        assert after.sessions == {**user.sessions, session.id: session}
+        assert after.last_active_day == (NOW + DAY).date()
+        assert after.version == user.version
+
+    @pytest.mark.parametrize("happen", [gone, changed])
+    def test_given_a_stale_read_when_a_session_opens_then_it_does_not(
+        self, store: Store, happen: Callable[[Store, User], User]
+    ) -> None:
+        stale = happen(store, a_linked_user(store))
+        before = store.get_user(APP, stale.id)
+
+        assert not store.open_session(stale, a_session(), [], NOW)
+
+        assert store.get_user(APP, stale.id) == before
+
+    def test_given_as_many_sessions_as_can_be_when_one_more_opens_then_one_must_end(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        for _ in range(MOST_SESSIONS - 1):
+            assert store.open_session(user, a_session(), [], NOW)
+        full = read(store, user)
+        oldest, *_ = full.sessions.values()
+        one_more, another = a_session(), a_session()
+
+        assert not store.open_session(full, one_more, [], NOW)
+        assert store.open_session(full, one_more, [oldest], NOW)
+        assert not store.open_session(full, another, [oldest], NOW)
+
+        after = read(store, user).sessions
+        assert len(after) == MOST_SESSIONS
+        assert one_more.id in after
+        assert oldest.id not in after
+
+    def test_given_display_data_when_replaced_then_only_of_an_identity_as_read(
+        self, store: Store
+    ) -> None:
+        identity = a_foreign_identity()
+        a_linked_user(store, identity)
+        record = record_of(store, identity)
+        assert record is not None
+
+        store.update_identity_data(replace(record, user_id="0" * 24), {"name": "Eve"})
+        assert record_of(store, identity) == record
+        store.update_identity_data(replace(record, version=2), {"name": "Eve"})
+        assert record_of(store, identity) == record
+        store.update_identity_data(record, {"name": "Ada L."})
+        assert record_of(store, identity) == replace(record, data={"name": "Ada L."})
+
+    def test_given_identities_when_displayed_then_each_has_its_data_in_order(
+        self, store: Store
+    ) -> None:
+        first = a_foreign_identity()
+        second = replace(a_foreign_identity(), data={"email": "x@example.org"})
+        user = a_linked_user(store, first, second)
+
+        data = store.get_identity_data(APP, user.identities)
+
+        assert data == [{}, {"name": "Ada"}, {"email": "x@example.org"}]
+        assert store.get_identity_data(APP, user.identities[:1]) == [{}]
+
+    def test_given_a_linked_identity_when_unlinked_then_it_and_its_sessions_are_gone(
+        self, store: Store
+    ) -> None:
+        kept, removed = a_foreign_identity(), a_foreign_identity()
+        user = a_linked_user(store, kept, removed)
+        asking = only_session(user)
+        of_removed = replace(
+            a_session(), provider="custom-token", identity_id=removed.id
+        )
+        of_kept = replace(a_session(), provider="custom-token", identity_id=kept.id)
+        for session in (of_removed, of_kept):
+            assert store.open_session(user, session, [], NOW)
+        user = read(store, user)
+
+        assert store.unlink_identity(user, asking, user.identities[2], NOW)
+
+        after = read(store, user)
+        assert after == replace(
+            user,
+            version=user.version + 1,
+            identities=user.identities[:2],
+            sessions={asking.id: asking, of_kept.id: of_kept},
+        )
+        assert record_of(store, removed) is None
+        assert record_of(store, kept) is not None
+
+    def test_given_a_session_of_the_identity_when_it_unlinks_it_then_it_stays(
+        self, store: Store
+    ) -> None:
+        kept, removed = a_foreign_identity(), a_foreign_identity()
+        user = a_linked_user(store, kept, removed)
+        asking = replace(a_session(), provider="custom-token", identity_id=removed.id)
+        assert store.open_session(user, asking, [], NOW)
+        user = read(store, user)
+
+        assert store.unlink_identity(user, asking, user.identities[2], NOW)
+
+        after = read(store, user)
+        assert after.live_session(asking.id, NOW) == replace(asking, identity_id=None)
+
+    @pytest.mark.parametrize("happen", STALE)
+    def test_given_a_stale_read_when_unlinked_then_nothing_changes(
+        self, store: Store, happen: Callable[[Store, User], User]
+    ) -> None:
+        identity = a_foreign_identity()
+        user = a_linked_user(store, a_foreign_identity(), identity)
+        stale = happen(store, user)
+        before = store.get_user(APP, user.id)
+        record = record_of(store, identity)
+
+        session = only_session(user)
+
+        assert not store.unlink_identity(stale, session, user.identities[2], NOW)
+        assert store.get_user(APP, user.id) == before
+        assert record_of(store, identity) == record
+
+    def test_given_a_user_when_deleted_then_its_identities_and_keys_are_free(
+        self, store: Store
+    ) -> None:
+        identity = a_foreign_identity()
+        user, account = a_user_with_account(store, identity)
+        key = an_api_key()
+        assert store.create_api_key(user, only_session(user), key, NOW)
+        user = read(store, user)
+
+        assert store.delete_user(user, only_session(user), NOW)
+
+        assert record_of(store, identity) is None
+        assert record_of(store, account) is None
+        assert store.get_identity(APP, API_KEY, key.hash) is None
+        assert link(store, a_stored_guest(store), identity)
+
+    def test_given_a_free_address_when_registered_then_it_reads_back_whole(
+        self, store: Store
+    ) -> None:
+        account = a_pending_account(verified=True, version=7)
+
+        assert store.register(account, NOW)
+
+        assert record_of(store, account) == account
+        assert store.get_account_and_counts(APP, account.key, []) == (account, [])
+        nobody = identity_key(secrets.token_hex())
+        assert store.get_account_and_counts(APP, nobody, []) == (None, [])
+
+    @pytest.mark.parametrize(
+        ("first", "now", "replaced"),
+        [
+            pytest.param(a_pending_account(), NOW, True, id="pending"),
+            pytest.param(an_account(), NOW, False, id="confirmed"),
+            pytest.param(
+                an_account(),
+                NOW + UNBOUND_LIFETIME - SECOND,
+                False,
+                id="confirmed, last second",
+            ),
+            pytest.param(
+                an_account(), NOW + UNBOUND_LIFETIME, True, id="confirmed, expired"
+            ),
+            pytest.param(
+                an_account(state="bound", user_id="u", expires_at=None),
+                NOW + 9999 * DAY,
+                False,
+                id="bound",
+            ),
+        ],
+    )
+    def test_given_a_registered_address_when_registered_again_then_by_its_state(
+        self, store: Store, first: IdentityRecord, now: datetime, replaced: bool
+    ) -> None:
+        first = replace(first, key=identity_key(secrets.token_hex()))
+        second = a_pending_account(key=first.key, password_hash="second")
+        store.register(first, NOW)
+
+        assert store.register(second, now) is replaced
+
+        assert record_of(store, first) == (second if replaced else first)
+
+    def test_given_a_confirm_token_when_used_then_the_address_is_confirmed(
+        self, store: Store
+    ) -> None:
+        account = a_pending_account()
+        store.register(account, NOW)
+        assert account.confirmation is not None
+        token_hash = account.confirmation.hash
+
+        assert store.confirm(APP, account.key, token_hash, NOW)
+
+        after = replace(
+            account,
+            state="confirmed",
+            verified=True,
+            expires_at=NOW + UNBOUND_LIFETIME,
+        )
+        assert record_of(store, account) == after
+        assert store.confirm(APP, account.key, token_hash, NOW + DAY)
+        assert not store.confirm(APP, account.key, "another", NOW)
+        assert record_of(store, account) == after
+
+    def test_given_a_confirm_token_when_wrong_or_late_then_it_stays_pending(
+        self, store: Store
+    ) -> None:
+        account = a_pending_account()
+        store.register(account, NOW)
+        assert account.confirmation is not None
+        token_hash = account.confirmation.hash
+
+        assert not store.confirm(APP, account.key, "another", NOW)
+        assert not store.confirm(APP, account.key, token_hash, IN_30_MINUTES)
+        assert record_of(store, account) == account
+        assert store.confirm(APP, account.key, token_hash, IN_30_MINUTES - SECOND)
+        nobody = identity_key(secrets.token_hex())
+        assert not store.confirm(APP, nobody, token_hash, NOW)
+
+    def test_given_a_token_that_outlives_its_record_when_used_then_it_is_refused(
+        self, store: Store
+    ) -> None:
+        late = MailToken("t", NOW + 9999 * DAY)
+        account = a_pending_account(confirmation=late, reset=late)
+        store.register(account, NOW)
+        expiry = NOW + PENDING_LIFETIME
+
+        assert not store.confirm(APP, account.key, "t", expiry)
+        assert not reset(store, account, None, "t", expiry)
+        assert not store.set_confirmation(account, late, expiry)
+        assert not store.set_reset(account, late, expiry)
+        assert record_of(store, account) == account
+        assert reset(store, account, None, "t", expiry - SECOND)
+
+    def test_given_a_pending_account_when_mailed_again_then_the_first_token_is_dead(
+        self, store: Store
+    ) -> None:
+        account = a_pending_account()
+        store.register(account, NOW)
+        token = MailToken("second", IN_30_MINUTES)
+
+        assert store.set_confirmation(account, token, NOW)
+
+        assert record_of(store, account) == replace(account, confirmation=token)
+        assert not store.set_confirmation(replace(account, version=9), token, NOW)
+        assert account.confirmation is not None
+        assert not store.confirm(APP, account.key, account.confirmation.hash, NOW)
+        assert store.confirm(APP, account.key, "second", NOW)
+        assert not store.set_confirmation(account, token, NOW)
+
+    def test_given_a_reset_token_when_used_then_all_that_was_open_is_closed(
+        self, store: Store
+    ) -> None:
+        other = a_foreign_identity()
+        user, account = a_user_with_account(store, other, verified=True)
+        key = an_api_key()
+        assert store.create_api_key(user, only_session(user), key, NOW)
+        user = read(store, user)
+        account, token_hash = a_reset(store, account)
+
+        assert reset(store, account, user, token_hash)
+
+        entry = Identity(account.id, USERPASS, account.key, version=2)
+        assert read(store, user) == replace(
+            user,
+            version=user.version + 1,
+            sessions={},
+            api_keys={},
+            identities=(user.identities[0], entry, user.identities[2]),
+        )
+        assert record_of(store, account) == replace(
+            account, version=2, password_hash="$argon2id$new", reset=None
+        )
+        assert store.get_identity(APP, API_KEY, key.hash) is None
+        assert record_of(store, other) is not None
+        assert not reset(store, account, user, token_hash)
+
+    def test_given_an_address_never_verified_when_reset_then_others_are_detached(
+        self, store: Store
+    ) -> None:
+        first, second = a_foreign_identity(), a_foreign_identity()
+        user, account = a_user_with_account(store, first, second, verified=False)
+        account, token_hash = a_reset(store, account)
+
+        assert reset(store, account, user, token_hash)
+
+        after = read(store, user)
+        assert [i.provider for i in after.identities] == [ANONYMOUS, USERPASS]
+        assert record_of(store, first) is None
+        assert record_of(store, second) is None
+        renewed = record_of(store, account)
+        assert renewed is not None
+        assert renewed.verified
+
+    @pytest.mark.parametrize("account", [an_account(), a_pending_account()])
+    def test_given_an_account_of_nobody_when_reset_then_it_is_confirmed(
+        self, store: Store, account: IdentityRecord
+    ) -> None:
+        account = replace(account, key=identity_key(secrets.token_hex()))
+        store.register(account, NOW)
+        account, token_hash = a_reset(store, account)
+
+        assert reset(store, account, None, token_hash)
+
+        assert record_of(store, account) == replace(
+            account,
+            state="confirmed",
+            version=2,
+            password_hash="$argon2id$new",
+            verified=True,
+            reset=None,
+            expires_at=NOW + UNBOUND_LIFETIME,
+        )
+
+    def test_given_a_reset_when_token_time_or_owner_are_wrong_then_nothing_changes(
+        self, store: Store
+    ) -> None:
+        user, account = a_user_with_account(store)
+        account, token_hash = a_reset(store, account)
+        stale = replace(user, version=user.version - 1)
+        stranger = a_linked_user(store)
+
+        assert not reset(store, account, user, "another")
+        assert not reset(store, account, user, token_hash, IN_30_MINUTES)
+        assert not reset(store, account, None, token_hash)
+        assert not reset(store, account, stale, token_hash)
+        assert not reset(store, account, stranger, token_hash)
+        assert not reset(store, replace(account, version=9), user, token_hash)
+
+        assert record_of(store, account) == account
+        assert read(store, user) == user
+        assert read(store, stranger) == stranger
+        assert reset(store, account, user, token_hash, IN_30_MINUTES - SECOND)
+
+    def test_given_a_bind_in_between_when_reset_then_it_is_decided_anew(
+        self, store: Store
+    ) -> None:
+        """The user that just got the identity must lose its sessions, too."""
+        account = an_account()
+        store.register(account, NOW)
+        unbound, token_hash = a_reset(store, account)
+        guest = a_stored_guest(store)
+        assert link(store, guest, verified(account))
+
+        assert not reset(store, unbound, None, token_hash)
+
+        assert read(store, guest).sessions
+
+    def test_given_a_hash_that_is_out_of_date_when_replaced_then_only_as_read(
+        self, store: Store
+    ) -> None:
+        _, account = a_user_with_account(store)
+
+        assert store.replace_password_hash(account, "anew")
+        assert not store.replace_password_hash(account, "again")
+
+        assert record_of(store, account) == replace(account, password_hash="anew")
+
+    def test_given_a_budget_when_spent_then_it_is_refused_until_the_window_is_over(
+        self, store: Store
+    ) -> None:
+        name = secrets.token_hex()
+        counter = Counter(name, 2, IN_30_MINUTES)
+        key = identity_key(name)
+
+        assert store.spend(counter)
+        assert store.spend(counter)
+        assert not store.spend(counter)
+        assert store.get_account_and_counts(APP, key, [counter]) == (None, [2])
+
+        store.count(counter)
+        other = Counter(f"{name}-other", 2, IN_30_MINUTES)
+        counts = store.get_account_and_counts(APP, key, [other, counter])[1]
+        assert counts == [0, 3]
+
+    def test_given_a_permanent_user_when_a_key_is_made_then_it_is_listed_and_found(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        key = an_api_key()
+
+        assert store.create_api_key(user, only_session(user), key, NOW)
+
+        assert read(store, user) == replace(
+            user, version=user.version + 1, api_keys={key.id: key}
+        )
+        record = store.get_identity(APP, API_KEY, key.hash)
+        assert record is not None
+        assert (record.id, record.user_id, record.state) == (key.id, user.id, "bound")
+
+    def test_given_a_key_when_disabled_or_deleted_then_its_sessions_end(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        asking = only_session(user)
+        key = an_api_key()
+        assert store.create_api_key(user, asking, key, NOW)
+
+        def with_session_of_key() -> User:
+            opened = replace(a_session(), provider=API_KEY, identity_id=key.id)
+            assert store.open_session(read(store, user), opened, [], NOW)
+            return read(store, user)
+
+        user = with_session_of_key()
+        assert store.set_api_key_disabled(user, asking, key, NOW, disabled=True)
+        disabled = read(store, user)
+        assert disabled.api_keys == {key.id: replace(key, disabled=True)}
+        assert set(disabled.sessions) == {asking.id}
+        assert store.set_api_key_disabled(disabled, asking, key, NOW, disabled=False)
+
+        user = with_session_of_key()
+        assert store.delete_api_key(user, asking, key, NOW)
+        after = read(store, user)
+        assert after.api_keys == {}
+        assert set(after.sessions) == {asking.id}
+        assert after.version == user.version + 1
+        assert store.get_identity(APP, API_KEY, key.hash) is None
+
+    @pytest.mark.parametrize("happen", STALE)
+    def test_given_a_stale_read_when_keys_change_then_nothing_is_written(
+        self, store: Store, happen: Callable[[Store, User], User]
+    ) -> None:
+        user = a_linked_user(store)
+        session = only_session(user)
+        key, other = an_api_key(), an_api_key("other")
+        assert store.create_api_key(user, session, key, NOW)
+        stale = happen(store, read(store, user))
+        before = store.get_user(APP, user.id)
+
+        assert not store.create_api_key(stale, session, other, NOW)
+        assert not store.set_api_key_disabled(stale, session, key, NOW, disabled=True)
+        assert not store.delete_api_key(stale, session, key, NOW)
+
+        assert store.get_user(APP, user.id) == before
+        assert store.get_identity(APP, API_KEY, other.hash) is None
+
+    def test_given_a_linked_guest_when_active_then_its_session_is_pushed(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        session = only_session(user)
+
+        assert note_activity(store, user, session, NOW + DAY)
+
+        after = only_session(read(store, user))
+        assert after.expires_at == NOW.replace(hour=1) + 62 * DAY
+        assert after.used_day == (NOW + DAY).date()
