@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import botocore.config
 import botocore.session
@@ -17,8 +17,8 @@ from anonauth.settings import Settings
 from anonauth.store import Store
 
 if TYPE_CHECKING:
-    from mypy_boto3_kms import KMSClient
-
+    from anonauth.ports import EmailAddresses, Mailer, Passwords
+    from anonauth.providers.registry import Registry
     from anonauth.tokens import Tokens
 
 
@@ -48,7 +48,7 @@ class Services:
     @functools.cached_property
     def wrapping(self) -> KmsWrapping:
         """Encryption of keys at rest."""
-        return KmsWrapping(self._connect_kms, self.settings.kms_key_id)
+        return KmsWrapping(lambda: self._connect("kms"), self.settings.kms_key_id)
 
     @functools.cached_property
     def ring(self) -> KeyRing:
@@ -72,9 +72,51 @@ class Services:
             access_lifetime=self.settings.access_token_lifetime,
         )
 
-    def _connect_kms(self) -> "KMSClient":
-        client = botocore.session.get_session().create_client(
-            "kms",
+    # Only Link, Userpass and ApiKeys import what is behind the next four.
+
+    @functools.cached_property
+    def providers(self) -> "Registry":
+        """The identity providers, by the settings document."""
+        from anonauth.providers.registry import Registry  # noqa: PLC0415
+        from anonauth.providers.source import SettingsSource  # noqa: PLC0415
+
+        return Registry(
+            SettingsSource(
+                lambda: self._connect("ssm"),
+                self.settings.settings_parameter,
+                allow_private=self.settings.allow_private_issuers,
+            ),
+            store=self.store,
+            networks=self.ring,
+            passwords=lambda: self.passwords,
+            clock=self.clock,
+            allow_private=self.settings.allow_private_issuers,
+        )
+
+    @functools.cached_property
+    def passwords(self) -> "Passwords":
+        """Password hashing."""
+        from anonauth.providers.passwords import Argon2Passwords  # noqa: PLC0415
+
+        return Argon2Passwords()
+
+    @functools.cached_property
+    def addresses(self) -> "EmailAddresses":
+        """Syntax of e-mail addresses."""
+        from anonauth.providers.email_address import EmailSyntax  # noqa: PLC0415
+
+        return EmailSyntax()
+
+    @functools.cached_property
+    def mailer(self) -> "Mailer":
+        """Sending of mail."""
+        from anonauth.providers.mail import SesMailer  # noqa: PLC0415
+
+        return SesMailer(lambda: self._connect("sesv2"))
+
+    def _connect(self, service: str) -> Any:
+        return botocore.session.get_session().create_client(
+            service,
             region_name=self.settings.region,
             endpoint_url=self.settings.endpoint_url or None,
             config=botocore.config.Config(
@@ -83,7 +125,6 @@ class Services:
                 retries={"total_max_attempts": 2, "mode": "standard"},
             ),
         )
-        return cast("KMSClient", client)
 
 
 _installed: ContextVar[Services | None] = ContextVar("services", default=None)

@@ -1,0 +1,1 @@
+"""Identity providers: turn a credential into a verified identity, or refuse it."""

@@ -1,0 +1,126 @@
+"""`custom-token`: JWTs of the app's own issuers (client API contract §2.2)."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.errors import SettingsUnavailable
+from anonauth.providers.document import CustomTokenSettings, IssuerSettings
+from anonauth.providers.fields import credential_field, shown
+from anonauth.providers.foreign_token import Claims, ForeignToken
+from anonauth.providers.key_sets import Key, KeySets, load_pem, load_secret
+
+PROVIDER = "custom-token"
+"""The provider's name, as routes spell it."""
+
+MAX_FIELDS = 32
+"""Metadata fields that one identity shows; what is configured beyond is left out."""
+
+
+class CustomToken:
+    """`Provider` of one app; a subject is one of its issuer, never of another.
+
+    Args:
+        app: Client app id, the audience where an issuer has none configured.
+        settings: The issuers, secrets in clear.
+        key_sets: Shared by all apps.
+    """
+
+    def __init__(
+        self, app: str, settings: CustomTokenSettings, key_sets: KeySets
+    ) -> None:
+        self._app = app
+        self._issuers = {each.issuer: each for each in reversed(settings.issuers)}
+        self._key_sets = key_sets
+
+    def verify(
+        self, credential: Mapping[str, Any], *, network: str, now: datetime
+    ) -> VerifiedIdentity:
+        """Return the identity that the JWT in `token` proves; see `Provider`.
+
+        Raises:
+            BadRequest: No `token`.
+            BadCredential: The reason begins with `invalid custom auth token`.
+            ProviderUnavailable: Its issuer's keys could not be fetched.
+            SettingsUnavailable: Its issuer's key is not one of its algorithm.
+        """
+        del network
+        token = ForeignToken(
+            credential_field(credential, "token"), kind="custom auth token"
+        )
+        settings = self._issuers.get(token.unverified_issuer or "") or (
+            self._issuers.get(None)
+        )
+        if settings is None:
+            raise token.refusal("wrong issuer")
+        issuer, key = self._key(settings, token, now)
+        claims = token.verify(key, settings.algorithm)
+        if issuer is not None:
+            claims.check_issuer((issuer,))
+        claims.check_audience(settings.audience or (self._app,))
+        claims.check_times(now)
+        subject = claims.subject()
+        return VerifiedIdentity(
+            PROVIDER,
+            # An issuer has no space in it, so this is the only way to read the pair.
+            identity_key(f"{issuer or ''} {subject}"),
+            subject,
+            _metadata(claims, settings),
+        )
+
+    def _key(
+        self, settings: IssuerSettings, token: ForeignToken, now: datetime
+    ) -> tuple[str | None, Key | None]:
+        issuer, url = settings.issuer, settings.jwks_url
+        if settings.pem is not None:
+            return issuer, load_pem(settings.pem, settings.algorithm)
+        if isinstance(settings.secret, str):
+            return issuer, load_secret(settings.secret, settings.algorithm)
+        if settings.openid_configuration is not None:
+            found = self._key_sets.discover(settings.openid_configuration, issuer, now)
+            issuer, url = found.issuer, found.jwks_url
+            # A nameless entry has its name from there; spare a stranger's token the
+            # request for keys.
+            if token.unverified_issuer != issuer:
+                raise token.refusal("wrong issuer")
+        if url is None:
+            raise SettingsUnavailable
+        key = self._key_sets.find(
+            url, kid=token.kid, algorithm=settings.algorithm, now=now
+        )
+        return issuer, key
+
+
+def _metadata(claims: Claims, settings: IssuerSettings) -> Mapping[str, str]:
+    data: dict[str, str] = {}
+    for field in settings.metadata_fields:
+        text = _text(_find(claims.values, field.name))
+        if text is None:
+            if field.required:
+                raise claims.token.refusal("a required metadata field is missing")
+        elif len(data) < MAX_FIELDS:
+            data[field.field_name or field.name] = shown(text)
+    return data
+
+
+def _find(claims: Mapping[str, Any], name: str) -> object:
+    # Issuers like to put dots into names of their own (`https://example.com/role`).
+    if name in claims:
+        return claims[name]
+    value: object = claims
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        # The native SDKs read every field of a profile as a string (contract §2.4).
+        return json.dumps(value)
+    return None

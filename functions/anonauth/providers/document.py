@@ -1,0 +1,431 @@
+"""The settings document: which providers each app has, and how they are configured.
+
+JSON of this shape; `*` stands for every app without an entry of its own, a provider
+that is absent is off:
+
+    {"apps": {"myapp-abcde": {
+        "local-userpass": {"mail": {"sender": …, "confirm_url": …, "reset_url": …}},
+        "api-key": {},
+        "custom-token": {"issuers": [{"issuer": …, "jwks_url": …}]},
+        "oauth2-google": {"client_ids": […]},
+        "oauth2-apple": {"client_ids": […]},
+        "oauth2-facebook": {"app_id": …, "app_secret": …}}}}
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from email.utils import parseaddr
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from anonauth.errors import SettingsUnavailable
+
+Text = Annotated[str, Meta(min_length=1, max_length=2048)]
+
+
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every part of the document is: exactly the fields that it lists."""
+
+
+class SecretReference(Part, frozen=True):
+    """A secret in an SSM parameter of its own, below the document's.
+
+    With the document in `/anonauth/settings`, `{"ssm": "google"}` is the value of
+    `/anonauth/settings/google`.
+    """
+
+    ssm: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+
+
+Secret = Text | SecretReference
+"""A secret, in clear or by reference. Once the document is loaded, always in clear."""
+
+
+class MailSettings(Part, frozen=True):
+    """Confirm and reset mails; `token` and `tokenId` are added to the URLs."""
+
+    sender: Text
+    confirm_url: Text
+    reset_url: Text
+
+
+class PasswordBudgets(Part, frozen=True):
+    """Wrong passwords per 15 minutes, and mails per address and hour."""
+
+    account_and_network: Annotated[int, Meta(ge=1)] = 10
+    account: Annotated[int, Meta(ge=1)] = 100
+    network: Annotated[int, Meta(ge=1)] = 100
+    mails: Annotated[int, Meta(ge=1)] = 5
+
+
+class LocalUserpassSettings(Part, frozen=True):
+    """E-mail and password. Without `mail` every address counts as confirmed."""
+
+    enabled: bool = True
+    min_password_length: Annotated[int, Meta(ge=6, le=128)] = 6
+    mail: MailSettings | None = None
+    budgets: PasswordBudgets = PasswordBudgets()
+
+
+class ApiKeySettings(Part, frozen=True):
+    """API keys that users make for themselves."""
+
+    enabled: bool = True
+
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512",
+]  # fmt: skip
+
+
+class MetadataField(Part, frozen=True):
+    """A claim that becomes a field of the profile, as App Services configured it."""
+
+    name: Text
+    field_name: Annotated[str, Meta(max_length=2048)] = ""
+    required: bool = False
+
+
+class IssuerSettings(Part, frozen=True):
+    """Whose JWTs `custom-token` takes; exactly one of the four sources of keys.
+
+    `audience` is the app id by default. Without `issuer` tokens are taken whatever
+    their `iss`; at most one issuer of an app can be like that.
+    """
+
+    issuer: Text | None = None
+    audience: tuple[Text, ...] = ()
+    algorithm: Algorithm = "RS256"
+    jwks_url: Text | None = None
+    openid_configuration: Text | None = None
+    pem: Text | None = None
+    secret: Secret | None = None
+    metadata_fields: tuple[MetadataField, ...] = ()
+
+
+class CustomTokenSettings(Part, frozen=True, kw_only=True):
+    """JWTs of the app's own issuers."""
+
+    enabled: bool = True
+    issuers: Annotated[tuple[IssuerSettings, ...], Meta(min_length=1)]
+
+
+class GoogleSettings(Part, frozen=True, kw_only=True):
+    """ID tokens of Google; auth codes too if there is a client secret."""
+
+    enabled: bool = True
+    client_ids: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    client_secret: Secret | None = None
+    redirect_uri: str = ""
+    jwks_url: Text = "https://www.googleapis.com/oauth2/v3/certs"
+    token_url: Text = "https://oauth2.googleapis.com/token"  # noqa: S105 - a URL
+
+
+class AppleSettings(Part, frozen=True, kw_only=True):
+    """Identity tokens of Sign in with Apple."""
+
+    enabled: bool = True
+    client_ids: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    jwks_url: Text = "https://appleid.apple.com/auth/keys"
+
+
+class FacebookSettings(Part, frozen=True, kw_only=True):
+    """User access tokens of Facebook Login."""
+
+    enabled: bool = True
+    app_id: Text
+    app_secret: Secret
+    graph_url: Text = "https://graph.facebook.com/v21.0"
+
+
+ProviderSettings = (
+    LocalUserpassSettings
+    | ApiKeySettings
+    | CustomTokenSettings
+    | GoogleSettings
+    | AppleSettings
+    | FacebookSettings
+)
+"""The part of the document that is of one provider."""
+
+
+class AppSettings(
+    Part,
+    frozen=True,
+    rename={
+        "local_userpass": "local-userpass",
+        "api_key": "api-key",
+        "custom_token": "custom-token",
+        "oauth2_google": "oauth2-google",
+        "oauth2_apple": "oauth2-apple",
+        "oauth2_facebook": "oauth2-facebook",
+    },
+):
+    """The providers of one app."""
+
+    local_userpass: LocalUserpassSettings | None = None
+    api_key: ApiKeySettings | None = None
+    custom_token: CustomTokenSettings | None = None
+    oauth2_google: GoogleSettings | None = None
+    oauth2_apple: AppleSettings | None = None
+    oauth2_facebook: FacebookSettings | None = None
+
+    def provider(self, name: str) -> ProviderSettings | None:
+        """Return the settings of a provider, by the name that routes have for it."""
+        if name not in self.__struct_encode_fields__:
+            return None
+        settings: ProviderSettings | None = getattr(self, name.replace("-", "_"))
+        return settings
+
+
+class Document(Part, frozen=True, kw_only=True):
+    """The whole document, checked; its secrets may still be references."""
+
+    apps: dict[str, AppSettings] = {}
+
+    def app(self, app_id: str) -> AppSettings:
+        """Return the settings of an app: its own, else those of `*`, else nothing.
+
+        A provider that is switched off is left out.
+        """
+        app = self.apps.get(app_id) or self.apps.get(EVERY_APP) or AppSettings()
+        parts = ((name, getattr(app, name)) for name in app.__struct_fields__)
+        off = {name: None for name, part in parts if part and not part.enabled}
+        return structs.replace(app, **off)
+
+
+class DocumentError(ValueError):
+    """The document cannot be used; the message names the key and quotes no value."""
+
+
+EVERY_APP = "*"
+"""Where the settings of all apps stand that have none of their own."""
+
+# RFC 7518 §3.2: as many as the hash has. App Services asked for 32 too.
+_SHORTEST_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes
+
+_APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+_PAGE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
+_ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
+
+_Fault = tuple[str, str]  # the path of a key below its app, and what is wrong with it
+
+
+def parse(text: str, *, allow_private: bool = False) -> Document:
+    """Read and check a settings document.
+
+    Args:
+        text: JSON.
+        allow_private: Let the URLs of keys be http: for the local stack and tests.
+
+    Raises:
+        DocumentError: The message begins with the key's path, such as
+            `apps.myapp-abcde.custom-token.issuers[0].jwks_url`.
+    """
+    try:
+        outline = msgspec.json.decode(text, type=_Outline)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        raise _error("", exc) from None
+    for app in outline.apps:
+        if app != EVERY_APP and not _APP_ID.fullmatch(app):
+            raise DocumentError(
+                f"apps.{app}: expected '{EVERY_APP}' or an app id of 1 to 64 ASCII "
+                "letters, digits, '_', '-'"
+            )
+    return _document(outline.apps, allow_private=allow_private)
+
+
+def references(document: Document) -> dict[str, str]:
+    """Return the secrets by reference: the key's full path, and the reference."""
+    return {
+        f"apps.{app}.{path}": secret.ssm
+        for app, settings in document.apps.items()
+        for path, secret in _secrets(settings)
+        if isinstance(secret, SecretReference)
+    }
+
+
+def resolve(
+    document: Document, secrets: Mapping[str, str], *, allow_private: bool = False
+) -> Document:
+    """Return the document with its secrets in clear, which are checked like others.
+
+    Args:
+        secrets: From reference to value; those that are missing are refused.
+        allow_private: As for `parse`.
+
+    Raises:
+        DocumentError: The message begins with the key's path.
+    """
+    referred = references(document)
+    for path, name in referred.items():
+        if name not in secrets:
+            raise DocumentError(f"{path}: there is no SSM parameter '{name}'")
+    if not referred:
+        return document
+    plain: dict[str, Any] = msgspec.to_builtins(document.apps)
+    return _document(_filled(plain, secrets), allow_private=allow_private)
+
+
+class _Outline(Part, frozen=True, kw_only=True):
+    # App by app, since paths in msgspec's messages do not tell the keys of a dict.
+    apps: dict[str, Any]
+
+
+def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:
+    checked = {}
+    for app, plain in apps.items():
+        try:
+            settings = msgspec.convert(plain, AppSettings)
+        except msgspec.ValidationError as exc:
+            raise _error(f"apps.{app}", exc) from None
+        for path, problem in _faults(settings, allow_private=allow_private):
+            raise DocumentError(f"apps.{app}.{path}: {problem}")
+        checked[app] = settings
+    return Document(apps=checked)
+
+
+def _error(place: str, exc: Exception) -> DocumentError:
+    # As msgspec words it: "Expected `str`, got `int` - at `$.custom-token.issuers[0]`".
+    problem, _, path = str(exc).partition(" - at `$")
+    key = (place + path.removesuffix("`")).removeprefix(".")
+    return DocumentError(f"{key}: {problem}" if key else problem)
+
+
+def _filled(plain: Any, secrets: Mapping[str, str]) -> Any:
+    match plain:
+        case {"ssm": str(name)}:
+            return secrets[name]
+        case dict():
+            return {key: _filled(value, secrets) for key, value in plain.items()}
+        case list() | tuple():
+            return [_filled(value, secrets) for value in plain]
+    return plain
+
+
+def _secrets(app: AppSettings) -> Iterator[tuple[str, Secret | None]]:
+    if app.custom_token is not None:
+        for number, issuer in enumerate(app.custom_token.issuers):
+            yield f"custom-token.issuers[{number}].secret", issuer.secret
+    if app.oauth2_google is not None:
+        yield "oauth2-google.client_secret", app.oauth2_google.client_secret
+    if app.oauth2_facebook is not None:
+        yield "oauth2-facebook.app_secret", app.oauth2_facebook.app_secret
+
+
+def _faults(app: AppSettings, *, allow_private: bool) -> Iterator[_Fault]:
+    """Yield what the types of the document cannot say."""
+    if app.local_userpass is not None and app.local_userpass.mail is not None:
+        yield from _mail_faults(app.local_userpass.mail)
+    if app.custom_token is not None:
+        yield from _issuers_faults(app.custom_token.issuers)
+    for path, url in _key_urls(app):
+        if problem := _url_problem(url, allow_private=allow_private):
+            yield path, problem
+
+
+def _mail_faults(mail: MailSettings) -> Iterator[_Fault]:
+    _, address = parseaddr(mail.sender)
+    plain = mail.sender.isascii() and mail.sender.isprintable()
+    if not plain or not _ADDRESS.fullmatch(address):
+        # Amazon SES API v2, "SendEmail": other letters in a name have to be encoded.
+        yield (
+            "local-userpass.mail.sender",
+            "expected an address, or 'Name <address>', in ASCII",
+        )
+    for name in ("confirm_url", "reset_url"):
+        url: str = getattr(mail, name)
+        if not _PAGE_URL.fullmatch(url):
+            yield (
+                f"local-userpass.mail.{name}",
+                "expected an absolute URL, with 'https://' or a scheme of the app's",
+            )
+
+
+def _issuers_faults(issuers: tuple[IssuerSettings, ...]) -> Iterator[_Fault]:
+    seen = set()
+    for number, issuer in enumerate(issuers):
+        path = f"custom-token.issuers[{number}]"
+        for name, problem in _issuer_faults(issuer):
+            yield f"{path}.{name}".removesuffix("."), problem
+        if issuer.issuer in seen:
+            yield f"{path}.issuer", "another issuer has the same, or none either"
+        seen.add(issuer.issuer)
+
+
+def _issuer_faults(settings: IssuerSettings) -> Iterator[_Fault]:
+    issuer, algorithm, secret = settings.issuer, settings.algorithm, settings.secret
+    # Issuer and subject are stored as one text, with a space between them.
+    if issuer is not None and (not issuer.isprintable() or " " in issuer):
+        yield "issuer", "must not have spaces or control characters"
+    sources = (
+        settings.jwks_url,
+        settings.openid_configuration,
+        settings.pem,
+        secret,
+    )
+    if sum(source is not None for source in sources) != 1:
+        yield (
+            "",
+            "expected exactly one of jwks_url, openid_configuration, pem and secret",
+        )
+    # A public key must never be taken for an HMAC secret: whoever knows it could sign.
+    elif algorithm.startswith("HS") != (secret is not None):
+        yield "algorithm", "HS256, HS384 and HS512 go with a secret, others do not"
+    elif isinstance(secret, str):
+        shortest = _SHORTEST_SECRET[algorithm]
+        if len(secret.encode()) < shortest:
+            yield "secret", f"expected at least {shortest} bytes for {algorithm}"
+        elif "-----BEGIN " in secret:
+            yield "secret", "is a PEM text, not a secret"
+    elif settings.pem is not None and not _is_pem_of(settings.pem, algorithm):
+        yield "pem", f"expected a public key for {algorithm}, PEM-encoded"
+
+
+def _is_pem_of(pem: str, algorithm: str) -> bool:
+    # cryptography and PyJWT: most documents have no PEM text.
+    from anonauth.providers.key_sets import load_pem  # noqa: PLC0415
+
+    try:
+        load_pem(pem, algorithm)
+    except SettingsUnavailable:
+        return False
+    return True
+
+
+def _key_urls(app: AppSettings) -> Iterator[tuple[str, str]]:
+    if app.custom_token is not None:
+        for number, issuer in enumerate(app.custom_token.issuers):
+            path = f"custom-token.issuers[{number}]"
+            if issuer.jwks_url is not None:
+                yield f"{path}.jwks_url", issuer.jwks_url
+            if issuer.openid_configuration is not None:
+                yield f"{path}.openid_configuration", issuer.openid_configuration
+    if app.oauth2_google is not None:
+        yield "oauth2-google.jwks_url", app.oauth2_google.jwks_url
+        yield "oauth2-google.token_url", app.oauth2_google.token_url
+    if app.oauth2_apple is not None:
+        yield "oauth2-apple.jwks_url", app.oauth2_apple.jwks_url
+    if app.oauth2_facebook is not None:
+        yield "oauth2-facebook.graph_url", app.oauth2_facebook.graph_url
+
+
+def _url_problem(url: str, *, allow_private: bool) -> str | None:
+    schemes = {"https", "http"} if allow_private else {"https"}
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port != 0
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in schemes or not parts.hostname:
+        return "expected an absolute https URL"
+    if not _VISIBLE_ASCII.fullmatch(url) or not port_is_good:
+        return "not a URL"
+    if parts.username is not None or "#" in url:
+        return "must not have a user name or a fragment"
+    return None

@@ -1,0 +1,288 @@
+"""Fetching of JSON from the URLs that the operator has configured.
+
+What is fetched decides who may log in as whom, and a URL can lead into the network of
+the service itself (OWASP, Server-Side Request Forgery Prevention). Hence: https only,
+no redirects, public addresses only, little time and little data.
+
+By `http.client`, not urllib3: the latter logs the URL of an answer whose headers it
+cannot parse, query and all, and Facebook takes tokens in the query. Neither proxies
+nor the environment have a say in it.
+"""
+
+import ipaddress
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from anonauth.errors import ProviderUnavailable
+
+TIMEOUT = timedelta(seconds=2)
+"""For everything: name, connection, TLS and the last byte of the answer."""
+
+MAX_BYTES = 256 * 1024
+"""Of an answer. The JWK Sets of Google and Apple have 2 KB, large ones 50 KB."""
+
+# What IANA has given out; the rest of the address space is not public, though
+# `is_global` says so of some of it: fec0::/10, ::127.0.0.1, multicast.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+# DNS64 makes these in networks that have only IPv6 (RFC 6052): an IPv4 address inside.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+_VISIBLE_ASCII = re.compile("[!-~]+")
+
+
+class FetchFailed(Exception):
+    """Why something was not fetched; for the log, so it quotes neither URL nor data."""
+
+
+class UrlRefused(FetchFailed):
+    """Not an https URL of the form that we fetch."""
+
+
+class AddressRefused(FetchFailed):
+    """The host has an address that is not public."""
+
+
+class AnswerRefused(FetchFailed):
+    """A redirect, an error of the server, too large, or not a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: status 200 or 4xx, and the JSON object, `{}` if a 4xx has none."""
+
+    status: int
+    body: Mapping[str, Any]
+
+
+def addresses_of(host: str) -> Sequence[str]:
+    """Return all IP addresses of a host, as the system's resolver has them."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in found]
+
+
+class Fetcher:
+    """Gets and posts, each request on a connection of its own.
+
+    Args:
+        allow_private: Allow http and addresses that are not public: local stack only.
+        resolve: From host to IP addresses.
+        tls: Makes the TLS context, on the first https request.
+        timeout: For everything; the default is the rule.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        resolve: Callable[[str], Sequence[str]] = addresses_of,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        timeout: timedelta = TIMEOUT,
+    ) -> None:
+        self._allow_private = allow_private
+        self._resolve = resolve
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        self._seconds = timeout.total_seconds()
+
+    def document(self, url: str) -> Mapping[str, Any]:
+        """Get a JSON object that has to be there.
+
+        Raises:
+            ProviderUnavailable: Whatever the reason, it was not to be had.
+        """
+        reply = self.get(url)
+        if reply.status != HTTPStatus.OK:
+            raise ProviderUnavailable from AnswerRefused("status")
+        return reply.body
+
+    def get(self, url: str, query: Mapping[str, str] | None = None) -> Reply:
+        """Get an answer, which may be a refusal (4xx).
+
+        Args:
+            url: As configured, without a query if there is one to add.
+            query: May hold secrets.
+
+        Raises:
+            ProviderUnavailable: No answer, or none that says anything of the request.
+        """
+        return self._fetch("GET", f"{url}?{urlencode(query)}" if query else url, None)
+
+    def post(self, url: str, form: Mapping[str, str]) -> Reply:
+        """Post a form and get an answer, which may be a refusal (4xx).
+
+        Raises:
+            ProviderUnavailable: No answer, or none that says anything of the request;
+                it may have taken effect.
+        """
+        return self._fetch("POST", url, urlencode(form).encode())
+
+    def _fetch(self, method: str, url: str, form: bytes | None) -> Reply:
+        try:
+            exchange = _Exchange(self._target(url), method, form)
+        except (FetchFailed, OSError) as exc:
+            raise ProviderUnavailable from exc
+        # A thread, since nothing else bounds the time of a name look-up, and of an
+        # answer that comes byte by byte, each within the socket's own time-out.
+        worker = ThreadPoolExecutor(max_workers=1)
+        try:
+            return worker.submit(exchange.run).result(self._seconds)
+        except (FetchFailed, OSError, HTTPException, ValueError) as exc:
+            raise ProviderUnavailable from exc
+        finally:
+            exchange.abandon()
+            worker.shutdown(wait=False)
+
+    def _target(self, url: str) -> "_Target":
+        if not _VISIBLE_ASCII.fullmatch(url):
+            raise UrlRefused("characters")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise UrlRefused("syntax") from None
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and self._allow_private
+        ):
+            raise UrlRefused("scheme")
+        if not parts.hostname or parts.username is not None:
+            raise UrlRefused("host")
+        if parts.scheme == "https" and self._tls is None:
+            self._tls = self._make_tls()
+        return _Target(
+            host=parts.hostname,
+            port=port or (443 if parts.scheme == "https" else 80),
+            authority=parts.netloc,
+            path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            tls=self._tls if parts.scheme == "https" else None,
+            seconds=self._seconds,
+            resolve=self._resolve if self._allow_private else self._resolve_public,
+        )
+
+    def _resolve_public(self, host: str) -> Sequence[str]:
+        addresses = self._resolve(host)
+        if not all(is_public(address) for address in addresses):
+            raise AddressRefused("not public")
+        return addresses
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one of the internet at large.
+
+    An IPv6 address that stands for an IPv4 address is judged by that one.
+    """
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        elif ip.ipv4_mapped:
+            ip = ip.ipv4_mapped
+        elif ip not in _UNICAST or ip in _6TO4:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    host: str
+    port: int
+    authority: str
+    path: str
+    tls: ssl.SSLContext | None
+    seconds: float
+    resolve: Callable[[str], Sequence[str]]
+
+
+class _Exchange:
+    """One request and its answer, on a thread that may be abandoned."""
+
+    def __init__(self, target: _Target, method: str, form: bytes | None) -> None:
+        self._target = target
+        self._method = method
+        self._form = form
+        self._socket: socket.socket | None = None
+        self._abandoned = False
+
+    def run(self) -> Reply:
+        target = self._target
+        headers = {
+            "Host": target.authority,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "User-Agent": "anonauth",
+        }
+        if self._form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        with closing(self._connect()) as connected:
+            if self._abandoned:  # nobody waits for it: an auth code is still unspent
+                raise FetchFailed("too late")
+            connection = HTTPConnection(target.host, target.port)
+            connection.sock = connected
+            connection.request(self._method, target.path, self._form, headers)
+            with connection.getresponse() as response:
+                return _reply(response.status, response.read(MAX_BYTES + 1))
+
+    def abandon(self) -> None:
+        """Wake the thread if it still waits, and let it do nothing more."""
+        self._abandoned = True
+        if self._socket is not None:
+            with suppress(OSError):
+                # The plain socket's: SSLSocket.shutdown would drop the TLS state
+                # while the thread is using it.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _connect(self) -> socket.socket:
+        # To the addresses that were checked: a name that is looked up once more may
+        # have another one by then (DNS rebinding).
+        failure: OSError | None = None
+        for address in self._target.resolve(self._target.host):
+            try:
+                return self._connect_to(address)
+            except OSError as exc:
+                failure = exc
+        raise failure or FetchFailed("no address")
+
+    def _connect_to(self, address: str) -> socket.socket:
+        plain = socket.create_connection(
+            (address, self._target.port), self._target.seconds
+        )
+        self._socket = plain
+        if self._target.tls is not None:
+            try:
+                self._socket = self._target.tls.wrap_socket(
+                    plain, server_hostname=self._target.host
+                )
+            except BaseException:
+                plain.close()
+                raise
+        return self._socket
+
+
+def _reply(status: int, body: bytes) -> Reply:
+    refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    busy = status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    if busy or not (refused or status == HTTPStatus.OK):
+        raise AnswerRefused("status")
+    if len(body) > MAX_BYTES:
+        raise AnswerRefused("too large")
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    if isinstance(parsed, dict):
+        return Reply(status, parsed)
+    if refused:
+        return Reply(status, {})
+    raise AnswerRefused("not a JSON object")

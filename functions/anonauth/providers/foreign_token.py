@@ -1,0 +1,156 @@
+"""JWTs of other issuers: PyJWT verifies the signature, the claims are checked here."""
+
+import math
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from jwt.warnings import InsecureKeyLengthWarning
+
+from anonauth.errors import BadCredential
+from anonauth.providers.key_sets import Key
+
+CLOCK_SKEW = timedelta(seconds=60)
+"""Tolerance for `exp`, `nbf` and `iat`: clocks differ (RFC 7519 §4.1.4)."""
+
+MAX_SUBJECT_LENGTH = 256
+"""Characters; OpenID Connect Core §2 stays within 255."""
+
+_NOT_BY_THE_LIBRARY: Any = {
+    f"verify_{claim}": False
+    for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+}
+
+# Control characters, and lone surrogates, which cannot be encoded.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class ForeignToken:
+    """A JWT as it came. Nothing that it says is true before `verify`.
+
+    Args:
+        text: In compact form.
+        kind: How refusals call it, such as `ID token`.
+
+    Raises:
+        BadCredential: It is no signed JWT, or demands what we do not understand.
+    """
+
+    def __init__(self, text: str, *, kind: str) -> None:
+        self._text = text
+        self._kind = kind
+        try:
+            unverified = jwt.decode_complete(text, options={"verify_signature": False})
+        except (jwt.PyJWTError, RecursionError, UnicodeError) as exc:
+            raise self.refusal("malformed") from exc
+        header: Mapping[str, Any] = unverified["header"]
+        if "crit" in header:  # RFC 7515 §4.1.11: refuse what one does not process
+            raise self.refusal("unsupported critical header")
+        self.kid: str | None = header.get("kid")
+        issuer = unverified["payload"].get("iss")
+        self.unverified_issuer = issuer if isinstance(issuer, str) else None
+
+    def refusal(self, reason: str) -> BadCredential:
+        """Return the refusal of this token; the reason is a constant text."""
+        return BadCredential(f"invalid {self._kind}: {reason}")
+
+    def verify(self, key: Key | None, algorithm: str) -> "Claims":
+        """Return the claims if the signature is good by this key and algorithm.
+
+        Args:
+            key: None if the issuer has no such key.
+            algorithm: Goes with the key; what the token says of it must be the same.
+
+        Raises:
+            BadCredential: Anything else.
+        """
+        if key is None:
+            raise self.refusal("unknown key")
+        try:
+            # A short HMAC secret is the operator's choice; the log need not repeat it.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+                values: dict[str, Any] = jwt.decode(
+                    self._text,
+                    key,
+                    algorithms=[algorithm],
+                    options=_NOT_BY_THE_LIBRARY,
+                )
+        except jwt.InvalidAlgorithmError as exc:
+            raise self.refusal("wrong algorithm") from exc
+        except jwt.PyJWTError as exc:
+            raise self.refusal("bad signature") from exc
+        return Claims(values, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says; whether that will do is still to be checked."""
+
+    values: Mapping[str, Any]
+    token: ForeignToken
+
+    def check_issuer(self, issuers: Collection[str]) -> None:
+        """Refuse tokens of any other issuer."""
+        issuer = self.values.get("iss")
+        if not isinstance(issuer, str) or issuer not in issuers:
+            raise self.token.refusal("wrong issuer")
+
+    def audience(self) -> list[str]:
+        """Return `aud` as a list; it is a string or a list (RFC 7519 §4.1.3)."""
+        audience = self.values.get("aud")
+        if isinstance(audience, str):
+            return [audience]
+        if not isinstance(audience, list) or not all(
+            isinstance(each, str) for each in audience
+        ):
+            raise self.token.refusal("wrong audience")
+        return audience
+
+    def check_audience(self, accepted: Collection[str]) -> None:
+        """Refuse tokens that were not made for any of these."""
+        if not set(self.audience()) & set(accepted):
+            raise self.token.refusal("wrong audience")
+
+    def check_times(self, now: datetime) -> None:
+        """Refuse tokens that have expired (`exp` is required) or are not yet good."""
+        at, skew = now.timestamp(), CLOCK_SKEW.total_seconds()
+        expires = self._seconds("exp")
+        if expires is None:
+            raise self.token.refusal("no expiry")
+        if expires + skew <= at:
+            raise self.token.refusal("expired")
+        for claim, reason in (
+            ("nbf", "not yet valid"),
+            ("iat", "issued in the future"),
+        ):
+            since = self._seconds(claim)
+            if since is not None and since - skew > at:
+                raise self.token.refusal(reason)
+
+    def subject(self) -> str:
+        """Return `sub`, the issuer's name for the bearer."""
+        subject = self.values.get("sub")
+        if (
+            not isinstance(subject, str)
+            or not 0 < len(subject) <= MAX_SUBJECT_LENGTH
+            or _UNFIT.search(subject)
+        ):
+            raise self.token.refusal("no usable subject")
+        return subject
+
+    def _seconds(self, claim: str) -> float | None:
+        if claim not in self.values:
+            return None
+        value = self.values[claim]
+        # A NumericDate may have a fraction (RFC 7519 §2), but JSON as Python reads it
+        # knows NaN and Infinity too, integers of any size, and bool is an int.
+        if type(value) is int and abs(value) < 2**53:
+            return value
+        if type(value) is float and math.isfinite(value):
+            return value
+        raise self.token.refusal(f"malformed {claim}")

@@ -1,0 +1,255 @@
+"""The public keys of other issuers: fetched, cached, and fit for one algorithm each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias
+
+import jwt
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt.algorithms import AllowedPublicKeys
+
+from anonauth.errors import ProviderUnavailable, SettingsUnavailable
+
+Key: TypeAlias = AllowedPublicKeys | bytes
+"""A public key, or the secret of an HMAC."""
+
+FRESH = timedelta(hours=1)
+"""A document is not asked for again within this time, unless a key is missing in it."""
+
+PAUSE = timedelta(minutes=1)
+"""Between two questions to one URL, whatever comes of them and however many need it."""
+
+USABLE = timedelta(hours=24)
+"""So long a document will do if its issuer is down; then nobody can log in with it."""
+
+# RFC 7518 §3.1, RFC 8037 §3.1: the key type of each algorithm, and its curves.
+_RSA: tuple[str, tuple[str, ...]] = ("RSA", ())
+_KEY_TYPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "RS256": _RSA,
+    "RS384": _RSA,
+    "RS512": _RSA,
+    "PS256": _RSA,
+    "PS384": _RSA,
+    "PS512": _RSA,
+    "ES256": ("EC", ("P-256",)),
+    "ES384": ("EC", ("P-384",)),
+    "ES512": ("EC", ("P-521",)),
+    "EdDSA": ("OKP", ("Ed25519", "Ed448")),
+}
+
+_PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+
+class Documents(Protocol):
+    """Where documents come from; see `Fetcher`."""
+
+    def document(self, url: str) -> Mapping[str, Any]:
+        """Get a JSON object, or raise `ProviderUnavailable`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What we need of an issuer's OpenID configuration."""
+
+    issuer: str
+    jwks_url: str
+
+
+class DocumentRefused(Exception):
+    """It is not what it ought to be: for the log, so it quotes nothing."""
+
+
+class IssuerDiffers(DocumentRefused):
+    """The OpenID configuration is that of another issuer than configured."""
+
+
+class KeySets:
+    """JWK Sets and OpenID configurations by URL, as one environment holds them."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._copies: dict[tuple[_Check, str], _Copy] = {}
+
+    def find(
+        self, url: str, *, kid: str | None, algorithm: str, now: datetime
+    ) -> Key | None:
+        """Return a key of the JWK Set, None if the issuer says that it has no such key.
+
+        A key that is missing is asked for, but only once in `PAUSE`, so that many
+        tokens with invented key ids cost one request.
+
+        Args:
+            url: Of the JWK Set.
+            kid: As the token has it. None will do if one key alone fits.
+            algorithm: The only one the key may be used for.
+
+        Raises:
+            ProviderUnavailable: The issuer does not answer, and no copy has the key.
+            SettingsUnavailable: No URL can have keys for that algorithm.
+        """
+        if algorithm not in _KEY_TYPES:
+            raise SettingsUnavailable
+        copy = self._copy(url, _is_key_set, now)
+        key = _pick(copy.document_at(now), kid, algorithm)
+        if key is None and copy.may_be_replaced(now):
+            copy = self._ask(url, _is_key_set, now)
+            key = _pick(copy.document_at(now), kid, algorithm)
+        if key is None and copy.failure is not None:
+            # The new key may be the one that we could not fetch.
+            raise ProviderUnavailable from copy.failure
+        return key
+
+    def discover(self, url: str, issuer: str | None, now: datetime) -> Configuration:
+        """Return the OpenID configuration of an issuer.
+
+        Args:
+            url: Of the configuration itself.
+            issuer: Whose it must be; None if the configuration is to say it.
+
+        Raises:
+            ProviderUnavailable: The issuer does not answer and there is no copy, or it
+                is another issuer (OpenID Connect Discovery §4.3).
+        """
+        copy = self._copy(url, _is_configuration, now)
+        document = copy.document_at(now)
+        if document is None:
+            raise ProviderUnavailable from copy.failure
+        found = Configuration(document["issuer"], document["jwks_uri"])
+        if issuer is not None and found.issuer != issuer:
+            raise ProviderUnavailable from IssuerDiffers()
+        return found
+
+    def _copy(self, url: str, is_sound: "_Check", now: datetime) -> "_Copy":
+        copy = self._copies.get((is_sound, url))
+        if copy is None or (not copy.is_fresh(now) and copy.may_be_replaced(now)):
+            return self._ask(url, is_sound, now)
+        return copy
+
+    def _ask(self, url: str, is_sound: "_Check", now: datetime) -> "_Copy":
+        document: Mapping[str, Any] | None = None
+        failure: BaseException | None = None
+        try:
+            document = self._documents.document(url)
+        except ProviderUnavailable as exc:
+            failure = exc.__cause__ or exc
+        if document is not None and not is_sound(document):
+            failure = DocumentRefused()
+        if failure is None:
+            copy = _Copy(now, document, fetched_at=now)
+        else:
+            before = self._copies.get((is_sound, url), _Copy(now))
+            copy = replace(before, asked_at=now, failure=failure)
+        self._copies[is_sound, url] = copy
+        return copy
+
+
+def load_pem(pem: str, algorithm: str) -> Key:
+    """Return the public key in a PEM text.
+
+    Raises:
+        SettingsUnavailable: It is none, or none for that algorithm.
+    """
+    if algorithm not in _KEY_TYPES:
+        raise SettingsUnavailable
+    method = jwt.get_algorithm_by_name(algorithm)
+    try:
+        key: Key = method.prepare_key(load_pem_public_key(pem.encode()))
+    except (ValueError, TypeError, jwt.PyJWTError) as exc:
+        raise SettingsUnavailable from exc
+    if method.check_key_length(key):
+        raise SettingsUnavailable
+    return key
+
+
+def load_secret(secret: str, algorithm: str) -> Key:
+    """Return the HMAC key of a secret text.
+
+    Raises:
+        SettingsUnavailable: It looks like a public key, or the algorithm is no HMAC.
+    """
+    if not algorithm.startswith("HS"):
+        raise SettingsUnavailable
+    try:
+        key: Key = jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
+    except jwt.PyJWTError as exc:
+        raise SettingsUnavailable from exc
+    return key
+
+
+_Check: TypeAlias = Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    asked_at: datetime
+    document: Mapping[str, Any] | None = None
+    fetched_at: datetime | None = None
+    failure: BaseException | None = None
+
+    def is_fresh(self, now: datetime) -> bool:
+        return self.fetched_at is not None and _within(FRESH, self.fetched_at, now)
+
+    def may_be_replaced(self, now: datetime) -> bool:
+        return not _within(PAUSE, self.asked_at, now)
+
+    def document_at(self, now: datetime) -> Mapping[str, Any] | None:
+        usable = self.fetched_at is not None and now < self.fetched_at + USABLE
+        return self.document if usable else None
+
+
+def _within(period: timedelta, since: datetime, now: datetime) -> bool:
+    # What lies in the future was written before a clock was set back.
+    return since <= now < since + period
+
+
+def _is_key_set(document: Mapping[str, Any]) -> bool:
+    return isinstance(document.get("keys"), list)
+
+
+def _is_configuration(document: Mapping[str, Any]) -> bool:
+    # An issuer is a URL (OpenID Connect Discovery §3), and the subject is told from it
+    # by a space.
+    issuer, url = document.get("issuer"), document.get("jwks_uri")
+    return isinstance(issuer, str) and " " not in issuer and isinstance(url, str)
+
+
+def _pick(
+    document: Mapping[str, Any] | None, kid: str | None, algorithm: str
+) -> Key | None:
+    if document is None:
+        return None
+    fit = [
+        key
+        for jwk in document["keys"]
+        if isinstance(jwk, dict) and (kid is None or jwk.get("kid") == kid)
+        if (key := _load(jwk, algorithm)) is not None
+    ]
+    if kid is None and len(fit) > 1:
+        return None
+    return fit[0] if fit else None
+
+
+def _load(jwk: dict[str, Any], algorithm: str) -> Key | None:
+    # What we do not understand is ignored, not an error (RFC 7517 §5). So is a private
+    # key, which proves nothing once it is published; `kty` leaves no way for `oct`.
+    key_type, curves = _KEY_TYPES[algorithm]
+    operations = jwk.get("key_ops", ["verify"])
+    fits = (
+        jwk.get("kty") == key_type
+        and (not curves or jwk.get("crv") in curves)
+        and jwk.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+        and jwk.get("alg", algorithm) == algorithm
+        and not _PRIVATE_MEMBERS & jwk.keys()
+    )
+    if not fits:
+        return None
+    try:
+        made = jwt.PyJWK(jwk, algorithm)
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+        return None
+    key: Key = made.key
+    return None if made.Algorithm.check_key_length(key) else key

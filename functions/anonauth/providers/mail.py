@@ -1,0 +1,53 @@
+"""Mail by Amazon SES, API v2."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth.errors import MailUnavailable
+from anonauth.providers.email_address import to_ascii
+
+if TYPE_CHECKING:
+    from mypy_boto3_sesv2 import SESV2Client
+
+
+class SesMailer:
+    """`Mailer` by Amazon SES.
+
+    Args:
+        connect: Makes the client, on first use: most requests send no mail.
+    """
+
+    def __init__(self, connect: "Callable[[], SESV2Client]") -> None:
+        self._connect = connect
+
+    def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
+        """Send one plain text mail.
+
+        Args:
+            sender: An address, with or without a name, that SES has verified.
+            recipient: A registered address.
+
+        Raises:
+            MailUnavailable: SES did not answer, or refused: a sender that is not
+                verified, a sandbox, a spent quota. None is the client's fault.
+        """
+        try:
+            self._client.send_email(
+                FromEmailAddress=sender,
+                Destination={"ToAddresses": [to_ascii(recipient)]},
+                Content={
+                    "Simple": {
+                        "Subject": {"Data": subject, "Charset": "UTF-8"},
+                        "Body": {"Text": {"Data": text, "Charset": "UTF-8"}},
+                    }
+                },
+            )
+        except (BotoCoreError, ClientError) as exc:
+            raise MailUnavailable from exc
+
+    @functools.cached_property
+    def _client(self) -> "SESV2Client":
+        return self._connect()

@@ -1,0 +1,129 @@
+"""`oauth2-facebook`: user access tokens, checked with the Graph API."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavailable
+from anonauth.providers.document import FacebookSettings
+from anonauth.providers.fetch import AnswerRefused, Fetcher, Reply
+from anonauth.providers.fields import credential_field, shown, shown_claims
+
+PROVIDER = "oauth2-facebook"
+"""The provider's name, as routes spell it."""
+
+# Graph API, "Handling Errors": the only codes that are about the client's token. Others
+# are limits, outages, and mistakes in our app id or secret: so is 190 to debug_token,
+# which reports a bad input token with status 200 and `is_valid` false.
+_INVALID_PARAMETER = 100  # to debug_token: a token of another app
+_INVALID_TOKEN = 190  # to me: expired or withdrawn since
+
+_SHOWN = {name: name for name in ("name", "email", "first_name", "last_name")}
+
+
+class Facebook:
+    """`Provider` of one app; the subject is Facebook's user id within that app."""
+
+    def __init__(self, settings: FacebookSettings, fetcher: Fetcher) -> None:
+        self._settings = settings
+        self._fetcher = fetcher
+
+    def verify(
+        self, credential: Mapping[str, Any], *, network: str, now: datetime
+    ) -> VerifiedIdentity:
+        """Return the identity that `accessToken` proves; see `Provider`.
+
+        A token that any other app got from the same person works with the Graph API as
+        well: only `debug_token` tells whose it is.
+
+        Raises:
+            BadRequest: No `accessToken`.
+            BadCredential: The reason begins with `invalid Facebook access token`.
+            ProviderUnavailable: Facebook could not be asked, or refused us.
+            SettingsUnavailable: The app secret has not been loaded.
+        """
+        del network
+        token = credential_field(credential, "accessToken")
+        if not isinstance(self._settings.app_secret, str):
+            raise SettingsUnavailable
+        user_id = self._inspect(token, self._settings.app_secret, now)
+        profile = self._profile(token, self._settings.app_secret)
+        if profile.get("id") != user_id:
+            raise _refusal("another user")
+        data = dict(shown_claims(profile, _SHOWN))
+        picture = _nested(profile, "picture", "data", "url")
+        if isinstance(picture, str):
+            # Twice, since the SDKs differ in its name (contract §2.4).
+            data["picture"] = data["picture_url"] = shown(picture)
+        return VerifiedIdentity(PROVIDER, identity_key(user_id), user_id, data)
+
+    def _inspect(self, token: str, secret: str, now: datetime) -> str:
+        reply = self._fetcher.get(
+            self._url("debug_token"),
+            {
+                "input_token": token,
+                "access_token": f"{self._settings.app_id}|{secret}",
+            },
+        )
+        data = _body(reply, _INVALID_PARAMETER).get("data")
+        if not isinstance(data, dict):
+            raise ProviderUnavailable from AnswerRefused("no data")
+        if data.get("is_valid") is not True:
+            raise _refusal("not valid")
+        if _digits(data.get("app_id")) != self._settings.app_id:
+            raise _refusal("wrong app")
+        # Page and system tokens name a user too, but not the one who holds them.
+        if data.get("type", "USER") != "USER":
+            raise _refusal("not of a user")
+        expires = data.get("expires_at", 0)  # 0: never
+        if type(expires) is not int or 0 != expires <= now.timestamp():
+            raise _refusal("expired")
+        user_id = _digits(data.get("user_id"))
+        if user_id is None:
+            raise _refusal("no user")
+        return user_id
+
+    def _profile(self, token: str, secret: str) -> Mapping[str, Any]:
+        proof = hmac.new(secret.encode(), token.encode(), hashlib.sha256)
+        reply = self._fetcher.get(
+            self._url("me"),
+            {
+                "fields": "id,name,first_name,last_name,email,picture",
+                "access_token": token,
+                "appsecret_proof": proof.hexdigest(),
+            },
+        )
+        return _body(reply, _INVALID_TOKEN)
+
+    def _url(self, edge: str) -> str:
+        return f"{self._settings.graph_url.rstrip('/')}/{edge}"
+
+
+def _refusal(reason: str) -> BadCredential:
+    return BadCredential(f"invalid Facebook access token: {reason}")
+
+
+def _body(reply: Reply, code_of_bad_token: int) -> Mapping[str, Any]:
+    if reply.status == HTTPStatus.OK:
+        return reply.body
+    if _nested(reply.body, "error", "code") == code_of_bad_token:
+        raise _refusal("not valid")
+    raise ProviderUnavailable from AnswerRefused("error of the Graph API")
+
+
+def _nested(value: object, *path: str) -> object:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _digits(value: object) -> str | None:
+    # Ids are strings of digits; older versions of the Graph API sent numbers.
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 64:
+        return text
+    return None

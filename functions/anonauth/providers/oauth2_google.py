@@ -1,0 +1,108 @@
+"""`oauth2-google`: ID tokens of Google, and auth codes exchanged for them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.errors import (
+    BadCredential,
+    BadRequest,
+    ProviderUnavailable,
+    SettingsUnavailable,
+)
+from anonauth.providers.document import GoogleSettings
+from anonauth.providers.fetch import AnswerRefused, Fetcher
+from anonauth.providers.fields import credential_field, shown_claims
+from anonauth.providers.key_sets import KeySets
+from anonauth.providers.oidc import verify_id_token
+
+PROVIDER = "oauth2-google"
+"""The provider's name, as routes spell it."""
+
+# Google for Developers, "Verify the Google ID token on your server side": either.
+_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+
+# For display; the picture twice, since the SDKs differ in its name (contract §2.4).
+_SHOWN = {
+    "name": "name",
+    "email": "email",
+    "picture": "picture",
+    "picture_url": "picture",
+    "first_name": "given_name",
+    "last_name": "family_name",
+}
+
+
+class Google:
+    """`Provider` of one app. The subject is `sub`; an e-mail address proves nothing."""
+
+    def __init__(
+        self, settings: GoogleSettings, key_sets: KeySets, fetcher: Fetcher
+    ) -> None:
+        self._settings = settings
+        self._key_sets = key_sets
+        self._fetcher = fetcher
+
+    def verify(
+        self, credential: Mapping[str, Any], *, network: str, now: datetime
+    ) -> VerifiedIdentity:
+        """Return the identity that `id_token` or `authCode` proves; see `Provider`.
+
+        Raises:
+            BadRequest: Neither of them, or an auth code although none can be exchanged.
+            BadCredential: The reason begins with `invalid ID token` or is `invalid auth
+                code`.
+            ProviderUnavailable: Google could not be asked, or refused us, not the code.
+            SettingsUnavailable: The client secret has not been loaded.
+        """
+        del network
+        if "id_token" in credential:
+            id_token = credential_field(credential, "id_token")
+        elif "authCode" in credential:
+            id_token = self._exchange(credential_field(credential, "authCode"))
+        else:
+            raise BadRequest("expected 'id_token' or 'authCode'")
+        claims = verify_id_token(
+            id_token,
+            issuers=_ISSUERS,
+            client_ids=self._settings.client_ids,
+            jwks_url=self._settings.jwks_url,
+            key_sets=self._key_sets,
+            now=now,
+        )
+        subject = claims.subject()
+        return VerifiedIdentity(
+            PROVIDER,
+            identity_key(subject),
+            subject,
+            shown_claims(claims.values, _SHOWN),
+        )
+
+    def _exchange(self, code: str) -> str:
+        # RFC 6749 §4.1.3. A code is spent by the first attempt, so it is tried with one
+        # client only: the first, which the secret belongs to.
+        secret = self._settings.client_secret
+        if secret is None:
+            raise BadRequest("'authCode' is not accepted by this app; send 'id_token'")
+        if not isinstance(secret, str):
+            raise SettingsUnavailable
+        reply = self._fetcher.post(
+            self._settings.token_url,
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "client_id": self._settings.client_ids[0],
+                "client_secret": secret,
+                "redirect_uri": self._settings.redirect_uri,
+            },
+        )
+        # Of the errors of RFC 6749 §5.2 only this one is about the code; the others
+        # are about our client id, secret or redirect URI.
+        if reply.body.get("error") == "invalid_grant":
+            raise BadCredential("invalid auth code")
+        id_token = reply.body.get("id_token")
+        if reply.status != HTTPStatus.OK or not isinstance(id_token, str):
+            raise ProviderUnavailable from AnswerRefused("no ID token")
+        return id_token

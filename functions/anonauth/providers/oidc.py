@@ -1,0 +1,50 @@
+"""ID tokens of OpenID Connect, as Google and Apple issue them."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from anonauth.providers.foreign_token import Claims, ForeignToken
+from anonauth.providers.key_sets import KeySets
+
+
+def verify_id_token(
+    text: str,
+    *,
+    issuers: Collection[str],
+    client_ids: Collection[str],
+    jwks_url: str,
+    key_sets: KeySets,
+    now: datetime,
+) -> Claims:
+    """Return the claims of an ID token that was made for one of our clients.
+
+    The rules are those of OpenID Connect Core §3.1.3.7; no nonce, since the SDKs have
+    none to compare with. `azp` names the client that asked for the token, as Google's
+    Android library does beside an `aud` of the server: both have to be ours.
+
+    Args:
+        text: The token.
+        issuers: All forms of the one issuer's name.
+        client_ids: Ours at that issuer.
+        jwks_url: Where the issuer's keys are.
+        key_sets: To fetch them with.
+        now: Aware UTC time of the request.
+
+    Raises:
+        BadCredential: The reason begins with `invalid ID token`.
+        ProviderUnavailable: The issuer's keys could not be fetched.
+    """
+    token = ForeignToken(text, kind="ID token")
+    if token.unverified_issuer not in issuers:
+        raise token.refusal("wrong issuer")
+    key = key_sets.find(jwks_url, kid=token.kid, algorithm="RS256", now=now)
+    claims = token.verify(key, "RS256")
+    claims.check_issuer(issuers)
+    claims.check_audience(client_ids)
+    party = claims.values.get("azp")
+    is_missing = "azp" not in claims.values and len(claims.audience()) > 1
+    is_foreign = "azp" in claims.values and party not in tuple(client_ids)
+    if is_missing or is_foreign:
+        raise token.refusal("wrong authorized party")
+    claims.check_times(now)
+    return claims

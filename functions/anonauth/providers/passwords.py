@@ -1,0 +1,79 @@
+"""Password hashing by argon2id."""
+
+import base64
+import functools
+import secrets
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from argon2.low_level import ARGON2_VERSION, Type
+
+MEMORY_COST = 19 * 1024
+"""KiB. With `TIME_COST` and one lane what the OWASP Password Storage Cheat Sheet
+recommends for argon2id."""
+
+TIME_COST = 2
+"""Passes over the memory."""
+
+_SALT_LENGTH = 16  # bytes; RFC 9106 §3.1 recommends it
+_HASH_LENGTH = 32  # bytes
+
+
+class Argon2Passwords:
+    """`Passwords` by argon2id (RFC 9106).
+
+    A password is hashed as it was sent, as UTF-8, without normalisation.
+
+    Args:
+        memory_cost: KiB; tests take less.
+        time_cost: Passes over the memory.
+    """
+
+    def __init__(
+        self, *, memory_cost: int = MEMORY_COST, time_cost: int = TIME_COST
+    ) -> None:
+        self._hasher = PasswordHasher(
+            time_cost=time_cost,
+            memory_cost=memory_cost,
+            parallelism=1,
+            hash_len=_HASH_LENGTH,
+            salt_len=_SALT_LENGTH,
+            type=Type.ID,
+        )
+
+    def hash(self, password: str) -> str:
+        """Return the PHC string of a password, with a salt of its own."""
+        return self._hasher.hash(password)
+
+    def verify(self, password: str, password_hash: str | None) -> bool:
+        """Tell whether the hash is that of the password; None costs the same time.
+
+        Raises:
+            Exception: The hash is not one that argon2 has made: the table is damaged,
+                and nothing is known of the password.
+        """
+        try:
+            self._hasher.verify(
+                self._nobodys if password_hash is None else password_hash, password
+            )
+        except VerifyMismatchError:
+            return False
+        return password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether it was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    @functools.cached_property
+    def _nobodys(self) -> str:
+        # Random bytes in place of a hash: to make a real one would cost the first
+        # unknown user twice the time.
+        return (
+            f"$argon2id$v={ARGON2_VERSION}"
+            f"$m={self._hasher.memory_cost},t={self._hasher.time_cost},p=1"
+            f"${_base64(_SALT_LENGTH)}${_base64(_HASH_LENGTH)}"
+        )
+
+
+def _base64(length: int) -> str:
+    return base64.b64encode(secrets.token_bytes(length)).rstrip(b"=").decode()

@@ -1,0 +1,136 @@
+"""The providers of all apps, made from the settings document when first asked for."""
+
+import functools
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from anonauth.ports import (
+    AccountStore,
+    IdentityStore,
+    NetworkHashing,
+    Passwords,
+    Provider,
+)
+from anonauth.providers.document import (
+    ApiKeySettings,
+    AppleSettings,
+    AppSettings,
+    CustomTokenSettings,
+    Document,
+    FacebookSettings,
+    GoogleSettings,
+    LocalUserpassSettings,
+    ProviderSettings,
+)
+from anonauth.providers.source import SettingsSource
+
+if TYPE_CHECKING:
+    from anonauth.providers.fetch import Fetcher
+    from anonauth.providers.key_sets import KeySets
+
+# ruff: noqa: PLC0415 - PyJWT, argon2 and the rest are imported where they are used: no
+# request needs more than one provider, and Userpass and ApiKeys fetch no keys.
+
+
+class Records(IdentityStore, AccountStore, Protocol):
+    """The store, as far as providers need it."""
+
+
+class Registry:
+    """`Providers`, by the settings document that is in effect.
+
+    Args:
+        passwords: Makes the hashing of passwords, which not every function imports.
+        allow_private: Key servers may be on private addresses and without TLS.
+    """
+
+    def __init__(
+        self,
+        source: SettingsSource,
+        *,
+        store: Records,
+        networks: NetworkHashing,
+        passwords: Callable[[], Passwords],
+        clock: Callable[[], datetime],
+        allow_private: bool = False,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._networks = networks
+        self._passwords = passwords
+        self._clock = clock
+        self._allow_private = allow_private
+        self._document: Document | None = None
+        self._made: dict[tuple[str, str], Provider] = {}
+
+    def settings(self, app: str) -> AppSettings:
+        """Return the settings of an app's providers; None in it means off.
+
+        Raises:
+            SettingsUnavailable: They cannot be read.
+        """
+        return self._load().app(app)
+
+    def find(self, app: str, provider: str) -> Provider | None:
+        """Return a provider, None if it is off for that app; see `Providers`."""
+        document = self._load()
+        if document is not self._document:
+            self._document = document
+            self._made.clear()
+        made = self._made.get((app, provider))
+        if made is None:
+            settings = document.app(app).provider(provider)
+            if settings is None:
+                return None
+            made = self._made[app, provider] = self._make(app, settings)
+        return made
+
+    def _load(self) -> Document:
+        return self._source.document(self._clock())
+
+    def _make(self, app: str, settings: ProviderSettings) -> Provider:
+        match settings:
+            case LocalUserpassSettings():
+                from anonauth.providers.local_userpass import LocalUserpass
+
+                return LocalUserpass(
+                    app,
+                    settings,
+                    accounts=self._store,
+                    passwords=self._passwords(),
+                    networks=self._networks,
+                )
+            case ApiKeySettings():
+                from anonauth.providers.api_key import ApiKeys
+
+                return ApiKeys(app, identities=self._store)
+            case CustomTokenSettings():
+                from anonauth.providers.custom_token import CustomToken
+
+                return CustomToken(app, settings, self._key_sets)
+            case GoogleSettings():
+                from anonauth.providers.oauth2_google import Google
+
+                return Google(settings, self._key_sets, self._fetcher)
+            case AppleSettings():
+                from anonauth.providers.oauth2_apple import Apple
+
+                return Apple(settings, self._key_sets)
+            case FacebookSettings():
+                from anonauth.providers.oauth2_facebook import Facebook
+
+                return Facebook(settings, self._fetcher)
+
+    @functools.cached_property
+    def _fetcher(self) -> "Fetcher":
+        from anonauth.providers.fetch import Fetcher
+
+        return Fetcher(allow_private=self._allow_private)
+
+    @functools.cached_property
+    def _key_sets(self) -> "KeySets":
+        # Keys of other issuers outlive the document that they were fetched for.
+        from anonauth.providers.key_sets import KeySets
+
+        return KeySets(self._fetcher)

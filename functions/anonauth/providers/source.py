@@ -1,0 +1,122 @@
+"""The settings document as AWS Systems Manager (SSM) keeps it, at most minutes old."""
+
+import functools
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth.errors import SettingsUnavailable
+from anonauth.providers.document import (
+    Document,
+    DocumentError,
+    parse,
+    references,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+MAX_AGE = timedelta(minutes=5)
+"""Of the copy in an execution environment: a change takes so long to be everywhere."""
+
+_PAUSE = timedelta(seconds=10)  # before a reload that has failed is tried again
+_BATCH = 10  # names in one GetParameters
+
+# Of the standard library, whose records Lambda logs as it logs ours. For when the copy
+# is kept: there is no refusal then that could carry the cause to the log.
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    document: Document
+    reload_at: datetime
+
+
+class SettingsSource:
+    """The document of one SSM parameter, and the secrets below it.
+
+    Args:
+        connect: Makes the client, on first use.
+        parameter: Name of the parameter, a SecureString; empty: no app has a provider,
+            and nothing is read.
+        allow_private: As for `parse`.
+    """
+
+    def __init__(
+        self,
+        connect: "Callable[[], SSMClient]",
+        parameter: str,
+        *,
+        allow_private: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._parameter = parameter
+        self._allow_private = allow_private
+        self._empty = Document()
+        self._copy: _Copy | None = None
+
+    def document(self, now: datetime) -> Document:
+        """Return the document with its secrets in clear.
+
+        If it cannot be read again, or is no longer valid, the copy goes on; the log
+        says why.
+
+        Raises:
+            SettingsUnavailable: There is no copy either.
+        """
+        if not self._parameter:
+            return self._empty
+        # A copy "from the future" is one made before a clock was set back.
+        if self._copy is None or not (
+            self._copy.reload_at - MAX_AGE <= now < self._copy.reload_at
+        ):
+            self._copy = self._reload(now)
+        return self._copy.document
+
+    def _reload(self, now: datetime) -> _Copy:
+        try:
+            return _Copy(self._read(), now + MAX_AGE)
+        except (BotoCoreError, ClientError, DocumentError) as exc:
+            detail = _detail(exc)
+            if self._copy is None:
+                raise SettingsUnavailable(detail=detail) from exc
+        _logger.error("the settings document is out of date: %s", detail)
+        return _Copy(self._copy.document, now + _PAUSE)
+
+    def _read(self) -> Document:
+        answer = self._client.get_parameter(Name=self._parameter, WithDecryption=True)
+        document = parse(
+            answer["Parameter"]["Value"], allow_private=self._allow_private
+        )
+        secrets = self._secrets(set(references(document).values()))
+        return resolve(document, secrets, allow_private=self._allow_private)
+
+    def _secrets(self, names: Collection[str]) -> dict[str, str]:
+        prefix = f"{self._parameter}/"
+        found = {}
+        wanted = [prefix + name for name in sorted(names)]
+        for start in range(0, len(wanted), _BATCH):
+            answer = self._client.get_parameters(
+                Names=wanted[start : start + _BATCH], WithDecryption=True
+            )
+            for parameter in answer["Parameters"]:
+                found[parameter["Name"].removeprefix(prefix)] = parameter["Value"]
+        return found
+
+    @functools.cached_property
+    def _client(self) -> "SSMClient":
+        return self._connect()
+
+
+def _detail(exc: Exception) -> str:
+    if isinstance(exc, DocumentError):
+        return str(exc)
+    if isinstance(exc, ClientError):
+        return f"SSM: {exc.response['Error']['Code']}"
+    return f"SSM: {type(exc).__name__}"

@@ -1,0 +1,128 @@
+"""argon2id: parameters, the cost of unknown users, and damaged hashes."""
+
+from collections.abc import Callable
+
+import pytest
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from anonauth.providers.passwords import Argon2Passwords
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def passwords() -> Argon2Passwords:
+    """With the least that argon2 takes."""
+    return Argon2Passwords(memory_cost=8, time_cost=1)
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hashes that argon2 is run on."""
+    seen: list[str] = []
+    verify: Callable[..., bool] = PasswordHasher.verify
+
+    def record(self: PasswordHasher, hash: str, password: str) -> bool:  # noqa: A002
+        seen.append(hash)
+        return verify(self, hash, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", record)
+    return seen
+
+
+def test_given_todays_parameters_when_hashing_then_owasps_with_16_and_32_bytes() -> (
+    None
+):
+    made = Argon2Passwords().hash(PASSWORD)
+
+    assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert Argon2Passwords().verify(PASSWORD, made)
+    parameters = extract_parameters(made)
+    assert parameters.type is Type.ID
+    assert (parameters.salt_len, parameters.hash_len) == (16, 32)
+
+
+def test_given_one_password_when_hashed_twice_then_the_salts_differ(
+    passwords: Argon2Passwords,
+) -> None:
+    assert passwords.hash(PASSWORD) != passwords.hash(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        pytest.param(PASSWORD, True, id="the same"),
+        pytest.param(PASSWORD + " ", False, id="white space after it"),
+        pytest.param(PASSWORD.upper(), False, id="other case"),
+        pytest.param(PASSWORD[:-1], False, id="a beginning"),
+        pytest.param("", False, id="empty"),
+        pytest.param("x" * 16_000, False, id="as long as a body"),
+    ],
+)
+def test_given_a_hash_when_verifying_then_only_that_password_is_right(
+    passwords: Argon2Passwords, given: str, right: bool
+) -> None:
+    made = passwords.hash(PASSWORD)
+
+    assert passwords.verify(given, made) is right
+
+
+def test_given_letters_in_two_forms_when_verifying_then_they_are_two_passwords(
+    passwords: Argon2Passwords,
+) -> None:
+    made = passwords.hash("p\u00e4ssword")
+
+    assert passwords.verify("p\u00e4ssword", made)
+    assert not passwords.verify("pa\u0308ssword", made)
+
+
+def test_given_nobody_when_verifying_then_argon2_runs_with_the_same_parameters(
+    passwords: Argon2Passwords, verified: list[str]
+) -> None:
+    made = passwords.hash(PASSWORD)
+
+    assert passwords.verify(PASSWORD, None) is False
+    assert passwords.verify(PASSWORD, made) is True
+
+    nobodys, somebodys = map(extract_parameters, verified)
+    assert nobodys == somebodys
+
+
+def test_given_nobody_when_verifying_then_it_is_the_same_hash_as_before(
+    passwords: Argon2Passwords, verified: list[str]
+) -> None:
+    passwords.verify(PASSWORD, None)
+    passwords.verify(PASSWORD, None)
+    Argon2Passwords(memory_cost=8, time_cost=1).verify(PASSWORD, None)
+
+    first, second, of_another_environment = verified
+    assert first == second
+    assert first != of_another_environment
+
+
+def test_given_a_damaged_hash_when_verifying_then_it_is_not_a_wrong_password(
+    passwords: Argon2Passwords,
+) -> None:
+    made = passwords.hash(PASSWORD)
+
+    for damaged in ("", "plain text", made[:-10] + "!" * 10, made[: len(made) // 2]):
+        with pytest.raises((InvalidHashError, VerificationError)) as caught:
+            passwords.verify(PASSWORD, damaged)
+        assert "mismatch" not in type(caught.value).__name__.lower()
+
+
+@pytest.mark.parametrize(
+    ("memory_cost", "time_cost", "outdated"),
+    [
+        pytest.param(8, 1, False, id="today's"),
+        pytest.param(16, 1, True, id="other memory"),
+        pytest.param(8, 2, True, id="other time"),
+    ],
+)
+def test_given_a_hash_when_asked_then_it_is_outdated_if_parameters_differ(
+    passwords: Argon2Passwords, memory_cost: int, time_cost: int, outdated: bool
+) -> None:
+    other = Argon2Passwords(memory_cost=memory_cost, time_cost=time_cost)
+
+    assert passwords.is_outdated(other.hash(PASSWORD)) is outdated
