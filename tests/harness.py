@@ -1,20 +1,22 @@
 """The service on moto: its functions, its clock, and the wire to AWS."""
 
+import functools
 import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import boto3
 from mypy_boto3_dynamodb import DynamoDBClient
-from mypy_boto3_kms import KMSClient
 
 import sam_template
 from anonauth import wiring
 from anonauth.cli.template import read_template
+from anonauth.providers.passwords import Argon2Passwords
 from anonauth.settings import Settings
 from anonauth.store import Store
 from tools import ROOT
@@ -24,6 +26,7 @@ TABLE = "anonauth-test"
 APP = "myapp-abcde"
 OTHER_APP = "other-fghij"
 HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
+SETTINGS = "/anonauth/settings"
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NO_DEVICE = "0" * 24
 
@@ -60,9 +63,16 @@ class Clients:
 
     def __init__(self) -> None:
         self.wire = Wire()
-        self.kms: KMSClient = boto3.client("kms")
-        self.wire.attach(self.kms)
+        self._made: dict[str, Any] = {}
         self._dynamodb: Any = None
+
+    def connect(self, service: str) -> Any:
+        """Return the client of a service of AWS."""
+        if service not in self._made:
+            client = boto3.session.Session().client(service)  # type: ignore[call-overload]
+            self.wire.attach(client)
+            self._made[service] = client
+        return self._made[service]
 
     def store(self, table: str) -> Store:
         """Return a store that does not wait between its attempts."""
@@ -72,6 +82,24 @@ class Clients:
             self.wire.attach(self._dynamodb)
         store._connection._client = self._dynamodb
         return store
+
+
+class Services(wiring.Services):
+    """The services of a function; their clients are shared, and passwords cheap."""
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime], clients: Clients
+    ) -> None:
+        super().__init__(settings, clock)
+        self._clients = clients
+        self.store = clients.store(settings.table_name)
+
+    @functools.cached_property
+    def passwords(self) -> Argon2Passwords:
+        return Argon2Passwords(memory_cost=8, time_cost=1)
+
+    def _connect(self, service: str) -> Any:
+        return self._clients.connect(service)
 
 
 class Deployment:
@@ -97,9 +125,19 @@ class Deployment:
     def restart(self, **environment: str) -> None:
         """Begin cold: nothing cached, perhaps with other settings."""
         settings = Settings.from_environment(self._environment | environment)
-        self.services = wiring.Services(settings, clock=lambda: self.now)
-        self.services.store = self._clients.store(self.table)
-        self.services.wrapping._client = self._clients.kms
+        self.services: wiring.Services = Services(
+            settings, lambda: self.now, self._clients
+        )
+
+    def restart_with(
+        self, document: Mapping[str, Any] | str, **environment: str
+    ) -> None:
+        """Begin cold with this settings document in SSM, text as it is."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        self._clients.connect("ssm").put_parameter(
+            Name=SETTINGS, Value=text, Type="SecureString", Overwrite=True
+        )
+        self.restart(SETTINGS_PARAMETER=SETTINGS, **environment)
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """Run the handler that the template names for a function."""
@@ -118,29 +156,39 @@ class Deployment:
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
         is_base64: bool = False,
         domain: str = HOST,
+        network: str = "203.0.113.9",
     ) -> Reply:
-        """Send a request to a route, `METHOD /path`, as API Gateway would."""
+        """Send a request to a route, `METHOD /path`, as API Gateway would.
+
+        `parameters` are those of the path, the app's id aside.
+        """
         method, _, path = route.partition(" ")
+        in_path = dict(parameters or {})
+        if "{appId}" in path:
+            in_path["appId"] = app
+        for name, value in in_path.items():
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
         sent = {"user-agent": "pytest", **(headers or {})}
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
         event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": route,
-            "rawPath": path.replace("{appId}", app),
+            "rawPath": path,
             "rawQueryString": "",
             "headers": sent,
             "requestContext": {
                 "domainName": domain,
                 "requestId": "Xq3kGhT2liAEJ8g=",
-                "http": {"method": method, "sourceIp": "203.0.113.9"},
+                "http": {"method": method, "sourceIp": network},
             },
             "isBase64Encoded": is_base64,
         }
-        if "{appId}" in path:
-            event["pathParameters"] = {"appId": app}
+        if in_path:
+            event["pathParameters"] = in_path
         if body is not None:
             event["body"] = body
         if query is not None:
@@ -203,6 +251,14 @@ SESSION = "POST /api/client/v2.0/auth/session"
 LOGOUT = "DELETE /api/client/v2.0/auth/session"
 PROFILE = "GET /api/client/v2.0/auth/profile"
 DELETE = "DELETE /api/client/v2.0/auth/delete"
+UNLINK = "DELETE /api/client/v2.0/auth/identities"
+CREATE_KEY = "POST /api/client/v2.0/auth/api_keys"
+LIST_KEYS = "GET /api/client/v2.0/auth/api_keys"
+GET_KEY = "GET /api/client/v2.0/auth/api_keys/{id}"
+DELETE_KEY = "DELETE /api/client/v2.0/auth/api_keys/{id}"
+ENABLE_KEY = "PUT /api/client/v2.0/auth/api_keys/{id}/enable"
+DISABLE_KEY = "PUT /api/client/v2.0/auth/api_keys/{id}/disable"
+LINK = "POST /api/client/v2.0/app/{appId}/auth/providers/{provider}/login"
 LOCATION = "GET /api/client/v2.0/app/{appId}/location"
 CONFIGURATION = "GET /api/client/v2.0/app/{appId}/.well-known/openid-configuration"
 JWKS = "GET /api/client/v2.0/app/{appId}/.well-known/jwks.json"

@@ -52,6 +52,16 @@ def transaction_conflict(request: AWSPreparedRequest, _: Forward) -> AWSResponse
     return error(request, 400, "TransactionConflictException")
 
 
+def preceded_by(change: Callable[[], object]) -> Fault:
+    """Return what lets a change get in before the call takes effect."""
+
+    def fault(_: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
+        change()
+        return forward()
+
+    return fault
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (

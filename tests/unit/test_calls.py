@@ -104,8 +104,13 @@ def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(
 
 # Heavy parts, and the functions that need them (design §10).
 NEEDS: dict[str, set[str]] = {
-    "jwt": {"Login", "Session", "Logout", "Profile"},
-    "pynamodb": {"Login", "Session", "Logout", "Profile", "Discovery", "Keys"},
+    "jwt": {"Login", "Session", "Logout", "Profile", "Link", "ApiKeys"},
+    "pynamodb": {*(name.removesuffix("Function") for name in HANDLERS)},
+    "argon2": {"Link", "Userpass"},
+    "email_validator": {"Userpass"},
+    "msgspec": {"Link", "Userpass", "ApiKeys"},
+    "anonauth.providers": {"Link", "Userpass", "ApiKeys"},
+    "anonauth.providers.fetch": set(),  # only if an identity of others comes
     "boto3": set(),
     "pydantic": set(),
     "requests": set(),

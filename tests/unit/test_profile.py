@@ -5,8 +5,19 @@ from typing import Any
 
 import pytest
 
-from harness import APP, DELETE, LOGOUT, PROFILE, SESSION, Deployment
-from wire import Forward, lost_reply
+from anonauth.domain import identity_key
+from harness import (
+    APP,
+    CREATE_KEY,
+    DELETE,
+    LOGOUT,
+    OTHER_APP,
+    PROFILE,
+    SESSION,
+    Deployment,
+)
+from linked import link, log_in_linked, open_session
+from wire import FAULTS, Forward, lost_reply
 
 
 def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
@@ -36,6 +47,140 @@ def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
         "data": {},
         "expires_at": body["expires_at"],
     }
+
+
+def test_given_linked_identities_when_asking_then_they_come_in_order_with_their_data(
+    service: Deployment,
+) -> None:
+    """Where two tell of one field, the one that was linked first is right."""
+    body = service.log_in()
+    google = {"name": "Ada Lovelace", "picture": "https://example.org/ada.png"}
+    jwt = {"name": "ada", "email": "ada@example.org"}
+    link(service, body, "oauth2-google", "108", data=google)
+    link(service, body, "custom-token", "ada", data=jwt)
+
+    reply = service.send(PROFILE, token=body["access_token"])
+
+    item = service.user_item(body["user_id"])
+    assert item is not None
+    anonymous_id = item["identities"]["L"][0]["M"]["id"]["S"]
+    assert reply.status == 200
+    assert reply.json == {
+        "user_id": body["user_id"],
+        "type": "normal",
+        "identities": [
+            {"id": anonymous_id, "provider_type": "anon-user", "data": {}},
+            {"id": "108", "provider_type": "oauth2-google", "data": google},
+            {"id": "ada", "provider_type": "custom-token", "data": jwt},
+        ],
+        "data": {**google, "email": "ada@example.org"},
+    }
+
+
+def test_given_many_identities_when_asking_then_two_calls_in_all(
+    service: Deployment,
+) -> None:
+    body = service.log_in()
+    for number in range(9):
+        link(service, body, "custom-token", f"user-{number}")
+    service.send(PROFILE, token=body["access_token"])
+
+    calls = service.counted(lambda: service.send(PROFILE, token=body["access_token"]))
+
+    assert calls == ["GetItem", "BatchGetItem"]
+
+
+@pytest.fixture
+def with_keys(service: Deployment) -> None:
+    """API keys are switched on."""
+    service.restart_with({"apps": {APP: {"api-key": {}}}})
+
+
+@pytest.mark.usefixtures("with_keys")
+def test_given_a_session_of_an_api_key_when_asking_then_type_and_key_say_so(
+    service: Deployment,
+) -> None:
+    """Contract §2.4, §2.7; what the key is called does not rename the user."""
+    body = service.log_in()
+    link(service, body, "custom-token", "ada", data={"name": "Ada"})
+    made = service.send(
+        CREATE_KEY, token=body["refresh_token"], body='{"name":"laptop"}'
+    ).json
+    by_key = open_session(service, body["user_id"], "api-key", made["_id"])
+
+    profile = service.send(PROFILE, token=by_key["access_token"]).json
+    other = service.send(PROFILE, token=body["access_token"]).json
+
+    key = {
+        "id": made["_id"],
+        "provider_type": "api-key",
+        "data": {"name": "laptop"},
+    }
+    assert profile["user_id"] == body["user_id"]
+    assert profile["type"] == "server"
+    assert profile["identities"] == [*other["identities"], key]
+    assert profile["data"] == {"name": "Ada"}
+    assert other["type"] == "normal"
+
+
+@pytest.mark.usefixtures("with_keys")
+def test_given_a_user_without_data_when_a_key_asks_then_the_name_is_the_keys(
+    service: Deployment,
+) -> None:
+    body = log_in_linked(service)
+    made = service.send(
+        CREATE_KEY, token=body["refresh_token"], body='{"name":"laptop"}'
+    ).json
+    by_key = open_session(service, body["user_id"], "api-key", made["_id"])
+
+    profile = service.send(PROFILE, token=by_key["access_token"]).json
+
+    assert profile["data"] == {"name": "laptop"}
+
+
+def test_given_an_identity_without_its_record_when_asking_then_it_has_no_data(
+    service: Deployment,
+) -> None:
+    body = log_in_linked(service)
+    pk = f"IDENT#{APP}#custom-token#{identity_key('ada')}"
+    service.db.delete_item(TableName=service.table, Key={"pk": {"S": pk}})
+
+    profile = service.send(PROFILE, token=body["access_token"]).json
+
+    assert profile["identities"][1] == {
+        "id": "ada",
+        "provider_type": "custom-token",
+        "data": {},
+    }
+
+
+def test_given_the_same_subject_in_two_apps_when_asking_then_each_has_its_own_data(
+    service: Deployment,
+) -> None:
+    one, other = service.log_in(), service.log_in(app=OTHER_APP)
+    link(service, one, "custom-token", "ada", data={"name": "one"})
+    link(service, other, "custom-token", "ada", data={"name": "other"}, app=OTHER_APP)
+
+    names = [
+        service.send(PROFILE, token=body["access_token"]).json["data"]["name"]
+        for body in (one, other)
+    ]
+
+    assert names == ["one", "other"]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_given_no_answer_to_the_second_read_when_asking_then_503_and_later_all_is_well(
+    service: Deployment, fault: Any
+) -> None:
+    body = log_in_linked(service)
+    service.send(PROFILE, token=body["access_token"])
+    service.wire.faults = [None, fault, fault, fault]
+
+    failed = service.send(PROFILE, token=body["access_token"])
+    again = service.send(PROFILE, token=body["access_token"])
+
+    assert (failed.status, again.status) == (503, 200)
 
 
 def test_given_activity_when_asking_then_the_profile_tells_the_later_expiry(
@@ -79,6 +224,22 @@ def test_given_a_guest_when_it_deletes_itself_then_every_token_is_refused(
     ):
         again = service.send(route, token=token)
         assert (again.status, again.json["error_code"]) == (401, "InvalidSession")
+
+
+@pytest.mark.usefixtures("with_keys")
+def test_given_a_permanent_user_when_it_deletes_itself_then_all_of_it_is_gone(
+    service: Deployment,
+) -> None:
+    """Identities and keys too: whoever signs in with them next is somebody else."""
+    body = log_in_linked(service)
+    link(service, body, "oauth2-google", "108")
+    service.send(CREATE_KEY, token=body["refresh_token"], body='{"name":"laptop"}')
+
+    reply = service.send(DELETE, token=body["access_token"])
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert set(service.items()) == {f"GONE#{APP}#{body['user_id']}", "KEY#ring"}
+    assert log_in_linked(service)["user_id"] != body["user_id"]
 
 
 def test_given_a_lost_reply_when_deleting_then_the_store_repeats_and_it_succeeds(

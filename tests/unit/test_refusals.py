@@ -21,10 +21,17 @@ from anonauth.settings import SettingsError
 from harness import (
     APP,
     CONFIGURATION,
+    CREATE_KEY,
     DELETE,
+    DELETE_KEY,
+    DISABLE_KEY,
+    ENABLE_KEY,
+    GET_KEY,
     HANDLERS,
     HOST,
     JWKS,
+    LINK,
+    LIST_KEYS,
     LOCATION,
     LOGIN,
     LOGOUT,
@@ -32,16 +39,32 @@ from harness import (
     PROFILE,
     ROUTES,
     SESSION,
+    UNLINK,
     Deployment,
     Reply,
 )
 from unit.test_tokens import FORGERIES, Forge
 from wire import FAULTS
 
-REFRESH_ROUTES = [SESSION, LOGOUT]
-ACCESS_ROUTES = [PROFILE, DELETE]
+KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
+REFRESH_ROUTES = [SESSION, LOGOUT, *KEY_ROUTES]
+ACCESS_ROUTES = [PROFILE, DELETE, UNLINK, LINK]
 TOKEN_ROUTES = REFRESH_ROUTES + ACCESS_ROUTES
 TABLE_ROUTES = [*TOKEN_ROUTES, LOGIN, JWKS]
+
+# What else a request needs; these are from a guest, and no provider is on.
+OPTIONS: dict[str, dict[str, Any]] = {
+    LINK: {"parameters": {"provider": "custom-token"}, "query": {"link": "true"}},
+    UNLINK: {"query": {"provider": "custom-token", "id": "nobody"}},
+    CREATE_KEY: {"body": '{"name": "ci"}'},
+    **{key: {"parameters": {"id": "0" * 24}} for key in KEY_ROUTES[2:]},
+}
+REFUSED_TO_A_GUEST = dict.fromkeys([*KEY_ROUTES, UNLINK, LINK], 404)
+"""The status that such a request gets when all is well; 200 where none is named."""
+
+
+def send(service: Deployment, route: str, **options: Any) -> Reply:
+    return service.send(route, **{**OPTIONS.get(route, {}), **options})
 
 
 def is_contract_error(reply: Reply) -> bool:
@@ -68,13 +91,28 @@ def test_given_the_errors_when_listed_then_each_has_a_status() -> None:
 
 def test_given_trouble_on_our_side_when_mapped_then_never_401_or_403() -> None:
     for error, status in _http.STATUS.items():
-        may_log_out = issubclass(error, errors.InvalidSession)
+        may_log_out = issubclass(error, errors.InvalidSession | errors.BadCredential)
         assert (status == HTTPStatus.UNAUTHORIZED) == may_log_out
-        assert status != HTTPStatus.FORBIDDEN
+        forbids = {
+            errors.CredentialRefused,
+            errors.PasswordRefused,
+            errors.PermanentUsersOnly,
+            errors.ApiKeyInUse,
+        }
+        assert (status == HTTPStatus.FORBIDDEN) == (error in forbids)
+        if issubclass(error, errors.Unavailable):
+            assert status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
-    assert set(ROUTES) == {*TABLE_ROUTES, LOCATION, CONFIGURATION, "$default"}
+    elsewhere = {route for route in ROUTES if "local-userpass" in route}
+    assert set(ROUTES) - elsewhere == {
+        *TABLE_ROUTES,
+        LINK.replace("POST", "GET"),
+        LOCATION,
+        CONFIGURATION,
+        "$default",
+    }
 
 
 @pytest.mark.parametrize("route", TOKEN_ROUTES)
@@ -105,7 +143,7 @@ def test_given_a_bad_header_when_calling_then_a_clear_401(
     kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
     sent = {k: v.replace("TOKEN", body[kind]) for k, v in headers.items()}
 
-    reply = service.send(route, headers=sent)
+    reply = send(service, route, headers=sent)
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert is_contract_error(reply)
@@ -121,9 +159,9 @@ def test_given_a_scheme_in_any_case_when_calling_then_it_is_taken(
     body = service.log_in()
     kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
 
-    reply = service.send(route, headers={"authorization": f"{scheme} {body[kind]}"})
+    reply = send(service, route, headers={"authorization": f"{scheme} {body[kind]}"})
 
-    assert reply.status == 200
+    assert reply.status == REFUSED_TO_A_GUEST.get(route, 200)
 
 
 @pytest.fixture
@@ -154,7 +192,7 @@ def test_given_a_forged_token_when_calling_any_route_then_401_and_nothing_change
         kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
         forged = forge(forger, body[kind])
         before = service.items()
-        reply = service.send(route, token=forged)
+        reply = send(service, route, token=forged)
         assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
         assert is_contract_error(reply)
         assert service.items() == before
@@ -167,7 +205,7 @@ def test_given_the_other_kind_of_token_when_calling_then_401(
     body = service.log_in()
     kind = "access_token" if route in REFRESH_ROUTES else "refresh_token"
 
-    reply = service.send(route, token=body[kind])
+    reply = send(service, route, token=body[kind])
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert service.user_item(body["user_id"]) is not None
@@ -181,12 +219,12 @@ def test_given_a_token_of_an_app_that_was_dropped_when_calling_then_404_not_401(
     kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
 
     service.restart(APP_IDS=APP)
-    dropped = service.send(route, token=body[kind])
+    dropped = send(service, route, token=body[kind], app=OTHER_APP)
     service.restart()
-    restored = service.send(route, token=body[kind])
+    restored = send(service, route, token=body[kind], app=OTHER_APP)
 
     assert (dropped.status, dropped.json["error_code"]) == (404, "AppNotFound")
-    assert restored.status == 200
+    assert restored.status == REFUSED_TO_A_GUEST.get(route, 200)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -203,7 +241,7 @@ def test_given_aws_is_failing_when_calling_then_503_and_afterwards_all_is_well(
         service.restart()
     service.wire.always = fault
 
-    reply = service.send(route, token=body[kind])
+    reply = send(service, route, token=body[kind])
 
     if route == JWKS and start == "warm":
         assert reply.status == 200  # five minutes of a ring need no table
@@ -214,12 +252,12 @@ def test_given_aws_is_failing_when_calling_then_503_and_afterwards_all_is_well(
         assert is_contract_error(reply)
 
     service.wire.always = None
-    again = service.send(route, token=body[kind])
+    again = send(service, route, token=body[kind])
     if ends_it:
         assert again.json["error"] == "invalid session: failed to find refresh token"
         assert service.user_item(body["user_id"]) is None
     else:
-        assert again.status == 200
+        assert again.status == REFUSED_TO_A_GUEST.get(route, 200)
 
 
 @pytest.mark.parametrize("route", [LOCATION, CONFIGURATION])
@@ -237,7 +275,7 @@ def test_given_aws_is_failing_when_discovering_then_it_does_not_matter(
 def test_given_no_ring_yet_when_calling_then_503_and_no_user_is_made(
     new_service: Deployment, route: str
 ) -> None:
-    reply = new_service.send(route, token="a.b.c")
+    reply = send(new_service, route, token="a.b.c")
 
     unreadable = reply.status == 401 and route in TOKEN_ROUTES
     assert unreadable or reply.status == 503
@@ -254,7 +292,7 @@ def test_given_no_ring_yet_when_a_good_token_comes_then_503_not_401(
 
     for route in TOKEN_ROUTES:
         kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
-        assert service.send(route, token=body[kind]).status == 503
+        assert send(service, route, token=body[kind]).status == 503
 
 
 @pytest.fixture
@@ -335,7 +373,8 @@ def test_given_canaries_when_pushed_through_every_route_then_no_log_line_has_one
         service.restart()
         service.wire.always = always
         for token, route in itertools.product(tokens, TABLE_ROUTES):
-            service.send(
+            send(
+                service,
                 route,
                 token=token,
                 body=fields,

@@ -1,10 +1,14 @@
 """The bodies that the SDKs parse (client API contract §2)."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anonauth.domain import User
+from anonauth.domain import NO_DEVICE, ApiKey, Device, User
 from anonauth.usecases.login import OpenedSession
+
+if TYPE_CHECKING:  # Login, the hot path, does not need it
+    from anonauth.usecases.link import LinkedSession
+    from anonauth.usecases.profile import Profile
 
 
 def opened_session(opened: OpenedSession) -> dict[str, Any]:
@@ -18,18 +22,46 @@ def opened_session(opened: OpenedSession) -> dict[str, Any]:
     }
 
 
-def profile_of(user: User) -> dict[str, Any]:
+def linked_session(linked: "LinkedSession", device: Device) -> dict[str, Any]:
+    """Return the answer to a link (contract §2.3); a device id sent comes back.
+
+    No `refresh_token`: clients go on with theirs.
+    """
+    return {
+        "access_token": linked.access_token,
+        "user_id": linked.user.id,
+        "device_id": (
+            linked.session.device.id if device.id == NO_DEVICE else device.id
+        ),
+    }
+
+
+def profile_of(profile: "Profile") -> dict[str, Any]:
     """Return the answer to a profile request; `expires_at` as in a login."""
     return {
-        "user_id": user.id,
-        "type": "normal",
+        "user_id": profile.user.id,
+        "type": "server" if profile.by_api_key else "normal",
         "identities": [
-            {"id": identity.id, "provider_type": identity.provider, "data": {}}
-            for identity in user.identities
+            {
+                "id": identity.id,
+                "provider_type": identity.provider,
+                "data": dict(identity.data),
+            }
+            for identity in profile.identities
         ],
-        "data": {},
-        **_expiry(user),
+        "data": dict(profile.data),
+        **_expiry(profile.user),
     }
+
+
+def api_key(key: ApiKey) -> dict[str, Any]:
+    """Return an API key as it is listed (contract §2.7); `_id` a plain string."""
+    return {"_id": key.id, "name": key.name, "disabled": key.disabled}
+
+
+def created_api_key(key: ApiKey, secret: str) -> dict[str, Any]:
+    """Return the answer to create, the only one with the key itself in it."""
+    return {**api_key(key), "key": secret}
 
 
 def _expiry(user: User) -> dict[str, str]:

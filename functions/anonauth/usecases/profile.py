@@ -1,25 +1,132 @@
-"""Who am I; delete me. Both by access token, and both read the user's own item."""
+"""Who am I; unlink one identity; delete me.
 
+All by access token, and all read the user's own item.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from anonauth.domain import Session, User
-from anonauth.errors import InvalidSession, StoreUnavailable
-from anonauth.ports import TokenIssuer, UserStore
+from anonauth.domain import ANONYMOUS, API_KEY, User
+from anonauth.errors import (
+    AnonymousUnlinkRefused,
+    BadRequest,
+    IdentityNotFound,
+    LastIdentity,
+    StoreUnavailable,
+)
+from anonauth.ports import IdentityStore, TokenIssuer, UserStore
+from anonauth.usecases._authenticate import authenticate_access
 
 _DECISIONS = 4  # reads of a user that others keep changing, before we give up
 
 
+@dataclass(frozen=True, slots=True)
+class ShownIdentity:
+    """An identity with what its provider tells of the user."""
+
+    id: str
+    provider: str
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A user as it sees itself.
+
+    `identities` are in the order in which they were linked. In a session that an API
+    key has opened (`by_api_key`) that key is the last of them (contract §2.7).
+    """
+
+    user: User
+    identities: tuple[ShownIdentity, ...]
+    by_api_key: bool
+
+    @property
+    def data(self) -> Mapping[str, str]:
+        """The union of all identities' data; the one linked first wins."""
+        union: dict[str, str] = {}
+        for identity in reversed(self.identities):
+            union.update(identity.data)
+        return union
+
+
 def read_profile(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> User:
-    """Return the live user of an access token.
+    access_token: str,
+    *,
+    users: UserStore,
+    identities: IdentityStore,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> Profile:
+    """Return the profile of an access token's user.
+
+    An anonymous user costs one read, any other one more.
 
     Raises:
         InvalidSession: Bad token, or its session or user is gone or expired.
         StoreUnavailable: Nothing is wrong with the token; retry.
     """
-    user, _ = _authenticate(access_token, users=users, tokens=tokens, now=now)
-    return user
+    user, session = authenticate_access(
+        access_token, users=users, tokens=tokens, now=now
+    )
+    shown = _show_identities(user, identities)
+    by_api_key = session.provider == API_KEY
+    if by_api_key and session.identity_id is not None:
+        key = user.api_keys[session.identity_id]
+        shown += (ShownIdentity(key.id, API_KEY, {"name": key.name}),)
+    return Profile(user, shown, by_api_key)
+
+
+def unlink_identity(
+    access_token: str,
+    provider: str,
+    identity_id: str,
+    *,
+    users: UserStore,
+    identities: IdentityStore,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> None:
+    """Remove an identity from its user, and with it the sessions that it opened.
+
+    The session that asks stays.
+
+    Args:
+        provider: As the profile lists it.
+        identity_id: The same. Two issuers may have given one `sub`: then the one that
+            was linked first is removed.
+
+    Raises:
+        InvalidSession: Bad token, or its session or user is gone or expired.
+        BadRequest: It is an API key.
+        IdentityNotFound: Also for a client that repeats itself after it succeeded.
+        AnonymousUnlinkRefused, LastIdentity: It has to stay.
+        StoreUnavailable: It may have been removed, so retry.
+    """
+    if provider == API_KEY:
+        raise BadRequest("API keys are removed by DELETE …/auth/api_keys/{id}")
+    for _ in range(_DECISIONS):
+        user, session = authenticate_access(
+            access_token, users=users, tokens=tokens, now=now
+        )
+        identity = next(
+            (
+                i
+                for i in user.identities
+                if i.provider == provider and i.id == identity_id
+            ),
+            None,
+        )
+        if identity is None:
+            raise IdentityNotFound
+        if provider == ANONYMOUS:
+            raise AnonymousUnlinkRefused
+        if user.usable_identities() == [identity]:
+            raise LastIdentity
+        if identities.unlink_identity(user, session, identity, now):
+            return
+    raise StoreUnavailable
 
 
 def delete_user(
@@ -32,18 +139,19 @@ def delete_user(
         StoreUnavailable: The user may still exist, so retry.
     """
     for _ in range(_DECISIONS):
-        user, session = _authenticate(access_token, users=users, tokens=tokens, now=now)
+        user, session = authenticate_access(
+            access_token, users=users, tokens=tokens, now=now
+        )
         if users.delete_user(user, session, now):
             return
     raise StoreUnavailable
 
 
-def _authenticate(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session]:
-    claims = tokens.read_access_token(access_token, now)
-    user = users.get_user(claims.app, claims.user_id)
-    session = user.live_session(claims.session_id, now) if user else None
-    if user is None or session is None:
-        raise InvalidSession("invalid session: user or session not found")
-    return user, session
+def _show_identities(
+    user: User, identities: IdentityStore
+) -> tuple[ShownIdentity, ...]:
+    data = identities.get_identity_data(user.app, user.identities)
+    return tuple(
+        ShownIdentity(identity.id, identity.provider, known)
+        for identity, known in zip(user.identities, data, strict=True)
+    )

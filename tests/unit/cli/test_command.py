@@ -93,12 +93,52 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
         out, _ = end(process)
 
     assert "app ids: myapp-abcde\n" in out
-    assert re.search(r"DynamoDB and KMS: http://127\.0\.0\.1:\d+\n", out)
-    assert (
-        f"  curl -X POST {base_url}/api/client/v2.0/app/myapp-abcde"
-        "/auth/providers/anon-user/login\n"
-    ) in out
+    assert "providers of myapp-abcde: anon-user, local-userpass, api-key\n" in out
+    assert re.search(r"AWS \(.+\): http://127\.0\.0\.1:\d+\n", out)
+    providers = f"{base_url}/api/client/v2.0/app/myapp-abcde/auth/providers"
+    assert f"  curl -X POST {providers}/anon-user/login\n" in out
+    assert re.search(
+        rf"  curl -d '.+' {re.escape(providers)}/local-userpass/register\n", out
+    )
     assert "Ctrl-C" in out
+
+
+@pytest.mark.parametrize(
+    ("providers", "told", "untold"),
+    [
+        pytest.param(
+            {"custom-token": {"issuers": [{"jwks_url": "http://127.0.0.1:1/"}]}},
+            ["providers of myapp-abcde: anon-user, custom-token\n"],
+            ["register", "mails: "],
+            id="no e-mail",
+        ),
+        pytest.param(
+            {
+                "local-userpass": {
+                    "mail": {
+                        "sender": "app@example.com",
+                        "confirm_url": "https://www.example.com/confirm",
+                        "reset_url": "https://www.example.com/reset",
+                    }
+                }
+            },
+            ["/local-userpass/register\n", "mails: {base_url}/_local/outbox\n"],
+            [],
+            id="e-mail with mails",
+        ),
+    ],
+)
+def test_given_settings_when_it_introduces_itself_then_it_tells_what_is_on(
+    providers: dict[str, object], told: list[str], untold: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"apps": {"*": providers}}))
+
+    with serving("--settings", str(path)) as (process, base_url):
+        out, _ = end(process)
+
+    assert all(line.format(base_url=base_url) in out for line in told)
+    assert not any(words in out for words in untold)
 
 
 def test_given_a_call_when_logged_then_it_is_one_line_on_stderr() -> None:
@@ -144,6 +184,11 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
             "no DynamoDB at http://127.0.0.1:1",
             id="no engine",
         ),
+        pytest.param(
+            ["serve", "--settings", "nowhere.json"],
+            "cannot read nowhere.json: No such file",
+            id="no settings",
+        ),
         pytest.param(["event", "nonsense"], "no event 'nonsense'", id="no event"),
         pytest.param(["serve", "--host", ""], "--host is empty", id="no host"),
         pytest.param(
@@ -182,7 +227,7 @@ def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
         pytest.param([], ["serve", "event"], id="nothing"),
         pytest.param(
             ["serve", "--help"],
-            ["--port", "--app-id", "--aws-port", "Ctrl-C", "_local/clock"],
+            ["--port", "--settings", "--aws-port", "_local/clock", "_local/outbox"],
             id="serve",
         ),
         pytest.param(

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import jwt
 import pytest
 
-from anonauth.cli.event import PLACEHOLDER, fill_event
+from anonauth.cli.event import DEFAULT_ENDPOINT, fill_event
 from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
+from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
+from anonauth.cli.stack import LocalStack
+from anonauth.cli.template import find_template, read_template
 from tools import ROOT
 
 EVENTS = ROOT / "events"
@@ -18,9 +21,27 @@ ENV_VARS = EVENTS / "env.local.json"
 NAMES = sorted(path.stem for path in EVENTS.glob("*.json") if path != ENV_VARS)
 
 
+SETTINGS = {
+    "apps": {
+        "*": {
+            "api-key": {},
+            "local-userpass": {
+                "mail": {
+                    "sender": "app@example.com",
+                    "confirm_url": "https://www.example.com/confirm",
+                    "reset_url": "https://www.example.com/reset",
+                }
+            },
+        }
+    }
+}
+
+
 @pytest.fixture(scope="module")
-def with_aws() -> Iterator[LocalServer]:
-    with LocalServer(aws_port=0) as running:
+def with_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    path = tmp_path_factory.mktemp("settings") / "settings.json"
+    path.write_text(json.dumps(SETTINGS))
+    with LocalServer(aws_port=0, settings=path) as running:
         yield running
 
 
@@ -28,6 +49,28 @@ def fill(name: str, server: LocalServer) -> dict[str, Any]:
     return fill_event(
         name, events=EVENTS, env_vars=ENV_VARS, endpoint_url=server.aws_url
     )
+
+
+def claims_in(event: dict[str, Any]) -> dict[str, Any]:
+    token = event["headers"]["authorization"].removeprefix("Bearer ")
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def user_of(event: dict[str, Any], server: LocalServer) -> Any:
+    """Return the stored user whose token is in an event."""
+    (item,) = [
+        item
+        for item in boto3.client("dynamodb", "eu-central-1").scan(
+            TableName="anonauth-local"
+        )["Items"]
+        if item["pk"]["S"].endswith(f"#{claims_in(event)['sub']}")
+    ]
+    return item
+
+
+def providers_of(user: Any) -> list[str]:
+    return [identity["M"]["provider"]["S"] for identity in user["identities"]["L"]]
 
 
 def function_of(event: dict[str, Any], server: LocalServer) -> str:
@@ -39,6 +82,16 @@ def function_of(event: dict[str, Any], server: LocalServer) -> str:
     return name
 
 
+def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -> None:
+    stack = LocalStack(read_template(find_template(ROOT), LOCAL_PARAMETERS))
+
+    served = stack.environment("LinkFunction")
+
+    told = json.loads(ENV_VARS.read_text())["Parameters"]
+    assert told.pop("ENDPOINT_URL").endswith(DEFAULT_ENDPOINT.rpartition(":")[2])
+    assert told.items() <= served.items()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_given_an_event_when_filled_then_its_function_answers_well(
     name: str, with_aws: LocalServer
@@ -47,7 +100,7 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
 
     answer = with_aws.stack.invoke(function_of(event, with_aws), event)
 
-    assert PLACEHOLDER not in json.dumps(event)
+    assert "REPLACE" not in json.dumps(event)
     assert answer.get("statusCode", 200) == 200, answer
 
 
@@ -58,17 +111,66 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
         pytest.param("logout", "refresh", id="logout"),
         pytest.param("profile", "access", id="profile"),
         pytest.param("profile-delete", "access", id="delete"),
+        pytest.param("profile-unlink", "access", id="unlink"),
+        pytest.param("link", "access", id="link"),
+        pytest.param("apikeys", "refresh", id="API keys"),
     ],
 )
 def test_given_an_event_when_filled_then_it_has_the_token_its_route_takes(
     name: str, kind: str, with_aws: LocalServer
 ) -> None:
-    authorization = fill(name, with_aws)["headers"]["authorization"]
+    event = fill(name, with_aws)
 
-    claims = jwt.decode(
-        authorization.removeprefix("Bearer "), options={"verify_signature": False}
-    )
-    assert claims["typ"] == kind
+    assert claims_in(event)["typ"] == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "anonymous", "providers"),
+    [
+        pytest.param("link", True, ["anon-user"], id="link"),
+        pytest.param("apikeys", False, ["custom-token"], id="API keys"),
+    ],
+)
+def test_given_an_event_when_filled_then_its_user_is_such_as_the_route_takes(
+    name: str, providers: list[str], with_aws: LocalServer, *, anonymous: bool
+) -> None:
+    event = fill(name, with_aws)
+
+    user = user_of(event, with_aws)
+    assert user["anonymous"]["BOOL"] is anonymous
+    assert providers_of(user) == providers
+
+
+def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(
+    with_aws: LocalServer,
+) -> None:
+    event = fill("profile-unlink", with_aws)
+
+    before = providers_of(user_of(event, with_aws))
+    with_aws.stack.invoke("ProfileFunction", event)
+    after = providers_of(user_of(event, with_aws))
+
+    assert before == ["custom-token", event["queryStringParameters"]["provider"]]
+    assert after == ["custom-token"]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("link", "user"))])
+def test_given_an_event_with_an_address_when_filled_then_each_time_it_is_a_new_one(
+    name: str, with_aws: LocalServer
+) -> None:
+    events = [fill(name, with_aws) for _ in range(2)]
+
+    assert events[0]["body"] != events[1]["body"]
+    for event in events:
+        assert event["headers"]["content-length"] == str(len(event["body"]))
+        answer = with_aws.stack.invoke(function_of(event, with_aws), event)
+        assert answer["statusCode"] == 200
+
+
+def test_given_an_event_that_registers_when_filled_then_no_service_is_needed() -> None:
+    event = fill_event("userpass", events=EVENTS, env_vars=ENV_VARS, endpoint_url="")
+
+    assert "@" in json.loads(event["body"])["email"]
 
 
 def test_given_two_fillings_when_compared_then_each_has_a_user_of_its_own(

@@ -269,6 +269,104 @@ def test_given_a_request_when_matched_then_the_fullest_route_wins(
     assert api.match(method, path) == (route, parameters)
 
 
+PROVIDERS = f"{API}/app/{{appId}}/auth/providers"
+LINK = f"POST {PROVIDERS}/{{provider}}/login"
+BROWSER = f"GET {PROVIDERS}/{{provider}}/login"
+REGISTER = f"POST {PROVIDERS}/local-userpass/register"
+CONFIRM_SEND = f"POST {PROVIDERS}/local-userpass/confirm/send"
+KEYS = f"GET {API}/auth/api_keys"
+ONE_KEY = f"GET {API}/auth/api_keys/{{id}}"
+ENABLE = f"PUT {API}/auth/api_keys/{{id}}/enable"
+ID = "0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "parameters"),
+    [
+        pytest.param("POST", "/app/x/{}/anon-user/login", LOGIN, {}, id="literal"),
+        pytest.param(
+            "POST", "/app/x/{}/anon%2Duser/login", LOGIN, {}, id="literal, encoded"
+        ),
+        pytest.param(
+            "POST",
+            "/app/x/{}/custom-token/login",
+            LINK,
+            {"provider": "custom-token"},
+            id="variable",
+        ),
+        pytest.param(
+            "POST",
+            "/app/x/{}/local-userpass/login",
+            LINK,
+            {"provider": "local-userpass"},
+            id="literal of other routes",
+        ),
+        pytest.param(
+            "POST",
+            "/app/x/{}/a%20%C3%BC%2B+/login",
+            LINK,
+            {"provider": "a ü++"},
+            id="variable, encoded",
+        ),
+        pytest.param(
+            "POST", "/app/x/{}/anon-user/login?link=true", LOGIN, {}, id="query"
+        ),
+        pytest.param(
+            "GET",
+            "/app/x/{}/anon-user/login",
+            BROWSER,
+            {"provider": "anon-user"},
+            id="a method that the literal lacks",
+        ),
+        pytest.param(
+            "POST", "/app/x/{}/local-userpass/register", REGISTER, {}, id="register"
+        ),
+        pytest.param(
+            "POST",
+            "/app/x/{}/local-userpass/confirm/send",
+            CONFIRM_SEND,
+            {},
+            id="one segment more",
+        ),
+        pytest.param(
+            "POST", "/app/x/{}/custom-token/register", "$default", None, id="no route"
+        ),
+        pytest.param("POST", "/app/x/{}//login", "$default", None, id="empty variable"),
+        pytest.param("GET", "/auth/api_keys", KEYS, None, id="collection"),
+        pytest.param(
+            "GET", "/auth/api_keys/", "$default", None, id="collection with a slash"
+        ),
+        pytest.param("GET", f"/auth/api_keys/{ID}", ONE_KEY, {"id": ID}, id="one"),
+        pytest.param(
+            "PUT", f"/auth/api_keys/{ID}/enable", ENABLE, {"id": ID}, id="PUT"
+        ),
+        pytest.param(
+            "POST", f"/auth/api_keys/{ID}/enable", "$default", None, id="not PUT"
+        ),
+    ],
+)
+def test_given_a_route_that_a_variable_covers_when_matched_then_the_literal_wins(
+    method: str, path: str, route: str, parameters: dict[str, str] | None
+) -> None:
+    """Whatever the order in which the routes were made."""
+    routes = (LINK, BROWSER, LOGIN, REGISTER, CONFIRM_SEND, ENABLE, ONE_KEY, KEYS)
+    of_app = {"appId": "x"} if "/app/" in path else {}
+    expected = {} if parameters is None else of_app | parameters
+    target = API + path.replace("{}", "auth/providers")
+    events: list[dict[str, Any]] = []
+
+    for order in (routes, routes[::-1]):
+        gateway(events.append, routes=(*order, "$default")).answer(
+            HttpRequest(method, target)
+        )
+
+    assert len(events) == 2
+    for event in events:
+        assert event["routeKey"] == route
+        assert event["requestContext"]["routeKey"] == route
+        assert event.get("pathParameters", {}) == expected
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "headers", "body"),
     [

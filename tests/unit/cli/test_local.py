@@ -72,6 +72,7 @@ def test_given_a_caller_when_asking_then_only_this_machine_is_answered(
         pytest.param("GET", "/_local/clocks", 404, id="path"),
         pytest.param("GET", "/_local/", 404, id="no path"),
         pytest.param("GET", "/_local/clock/", 404, id="trailing slash"),
+        pytest.param("GET", "/_local/outbox/", 404, id="outbox, trailing slash"),
         pytest.param("DELETE", CLOCK, 405, id="method"),
         pytest.param("OPTIONS", CLOCK, 405, id="preflight"),
         pytest.param("GET", "/_local", 404, id="the service's own 404"),

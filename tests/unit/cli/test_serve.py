@@ -316,10 +316,12 @@ def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_nobody_waits()
                 log_in(server.base_url)
 
 
-def test_given_an_aws_port_when_asked_for_more_then_only_those_two_are_there() -> None:
+def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there() -> (
+    None
+):
     with (
         LocalServer(aws_port=0) as server,
-        pytest.raises(ClientError, match="only DynamoDB and KMS"),
+        pytest.raises(ClientError, match="only DynamoDB, KMS, SSM and SES are here"),
     ):
         aws("secretsmanager", server.aws_url).list_secrets()
 

@@ -1,0 +1,221 @@
+"""API keys: a permanent user's programs log in with them, as the user itself.
+
+All by refresh token (client API contract §2.7).
+"""
+
+import re
+import secrets
+from datetime import datetime
+
+from anonauth.domain import API_KEY, MOST_API_KEYS, ApiKey, Session, User, hash_secret
+from anonauth.errors import (
+    ApiKeyInUse,
+    ApiKeyNameTaken,
+    ApiKeyNotFound,
+    InvalidParameter,
+    PermanentUsersOnly,
+    ProviderNotFound,
+    StoreUnavailable,
+)
+from anonauth.ports import ApiKeyStore, Providers, TokenIssuer, UserStore
+from anonauth.usecases._authenticate import authenticate_refresh
+
+LONGEST_NAME = 64
+"""Of an API key, in characters."""
+
+_DECISIONS = 4  # reads of a user that others keep changing, before we give up
+
+
+def create_api_key(
+    refresh_token: str,
+    name: str,
+    *,
+    users: UserStore,
+    api_keys: ApiKeyStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> tuple[ApiKey, str]:
+    """Make a key; return its entry, and the key itself, which nobody can show again.
+
+    Raises:
+        InvalidSession: Bad token, or its session or user is gone or expired.
+        ProviderNotFound: API keys are off for the app.
+        PermanentUsersOnly: The user is anonymous.
+        InvalidParameter: The name is ill-formed, or there are 20 keys already.
+        ApiKeyNameTaken: Names are unique within a user.
+        StoreUnavailable: There may be a key of that name now that nobody knows.
+    """
+    secret = secrets.token_urlsafe(32)
+    key = ApiKey(
+        id=_key_id(now),
+        name=name,
+        hash=hash_secret(secret),
+        created_at=now,
+    )
+    for _ in range(_DECISIONS):
+        user, session = _authenticate(
+            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        )
+        _check_name(name)
+        if any(other.name == name for other in user.api_keys.values()):
+            raise ApiKeyNameTaken
+        if len(user.api_keys) >= MOST_API_KEYS:
+            raise InvalidParameter(
+                f"this user has {MOST_API_KEYS} API keys, the most there can be"
+            )
+        if api_keys.create_api_key(user, session, key, now):
+            return key, secret
+    raise StoreUnavailable
+
+
+def list_api_keys(
+    refresh_token: str,
+    *,
+    users: UserStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> list[ApiKey]:
+    """Return the user's keys in the order in which they were made.
+
+    Raises:
+        InvalidSession: Bad token, or its session or user is gone or expired.
+        ProviderNotFound: API keys are off for the app.
+        PermanentUsersOnly: The user is anonymous.
+        StoreUnavailable: Nothing is wrong with the token; retry.
+    """
+    user, _ = _authenticate(
+        refresh_token, users=users, providers=providers, tokens=tokens, now=now
+    )
+    return sorted(user.api_keys.values(), key=lambda key: key.id)
+
+
+def get_api_key(
+    refresh_token: str,
+    key_id: str,
+    *,
+    users: UserStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> ApiKey:
+    """Return one of the user's keys.
+
+    Raises:
+        ApiKeyNotFound: The user has none of that id.
+        AuthError: As `list_api_keys`.
+    """
+    user, _ = _authenticate(
+        refresh_token, users=users, providers=providers, tokens=tokens, now=now
+    )
+    return _find_key(user, key_id)
+
+
+def delete_api_key(
+    refresh_token: str,
+    key_id: str,
+    *,
+    users: UserStore,
+    api_keys: ApiKeyStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> None:
+    """Delete a key, and with it the sessions that it opened.
+
+    Raises:
+        ApiKeyInUse: This session is one of them.
+        ApiKeyNotFound: Also for a client that repeats itself after it succeeded.
+        StoreUnavailable: The key may still be good, so retry.
+        AuthError: As `list_api_keys`.
+    """
+    for _ in range(_DECISIONS):
+        user, session = _authenticate(
+            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        )
+        key = _find_key(user, key_id)
+        _check_not_in_use(key, session)
+        if api_keys.delete_api_key(user, session, key, now):
+            return
+    raise StoreUnavailable
+
+
+def switch_api_key(
+    refresh_token: str,
+    key_id: str,
+    *,
+    disabled: bool,
+    users: UserStore,
+    api_keys: ApiKeyStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> None:
+    """Enable a key, or disable it and end the sessions that it opened.
+
+    A key that is so already is left alone (contract §2.7).
+
+    Raises:
+        ApiKeyInUse: This session is one of those that would end.
+        ApiKeyNotFound: The user has none of that id.
+        StoreUnavailable: The key may be either, so retry.
+        AuthError: As `list_api_keys`.
+    """
+    for _ in range(_DECISIONS):
+        user, session = _authenticate(
+            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        )
+        key = _find_key(user, key_id)
+        if key.disabled == disabled:
+            return
+        if disabled:
+            _check_not_in_use(key, session)
+        if api_keys.set_api_key_disabled(user, session, key, now, disabled=disabled):
+            return
+    raise StoreUnavailable
+
+
+def _authenticate(
+    refresh_token: str,
+    *,
+    users: UserStore,
+    providers: Providers,
+    tokens: TokenIssuer,
+    now: datetime,
+) -> tuple[User, Session]:
+    user, session = authenticate_refresh(
+        refresh_token, users=users, tokens=tokens, now=now
+    )
+    if providers.find(user.app, API_KEY) is None:
+        raise ProviderNotFound(API_KEY)
+    if user.anonymous:
+        raise PermanentUsersOnly
+    return user, session
+
+
+def _key_id(now: datetime) -> str:
+    # As an ObjectId does, it begins with the time, so that keys sort by their making:
+    # a map in DynamoDB has no order. Here in milliseconds.
+    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[A-Za-z0-9_-]+", name):
+        raise InvalidParameter(
+            "can only contain ASCII letters, numbers, underscores, and hyphens"
+        )
+    if len(name) > LONGEST_NAME:
+        raise InvalidParameter(f"can have at most {LONGEST_NAME} characters")
+
+
+def _find_key(user: User, key_id: str) -> ApiKey:
+    key = user.api_keys.get(key_id)
+    if key is None:
+        raise ApiKeyNotFound
+    return key
+
+
+def _check_not_in_use(key: ApiKey, session: Session) -> None:
+    if session.provider == API_KEY and session.identity_id == key.id:
+        raise ApiKeyInUse

@@ -1,0 +1,313 @@
+"""Link an identity to a user, which makes it permanent; log in by an identity.
+
+One route does both, told apart by `?link=true` (client API contract §2.2, §2.3, §7).
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from anonauth.domain import (
+    API_KEY,
+    MOST_IDENTITIES,
+    USERPASS,
+    Device,
+    Identity,
+    IdentityRecord,
+    Session,
+    SessionLimits,
+    User,
+    VerifiedIdentity,
+    utc_day,
+)
+from anonauth.errors import (
+    ApiKeyLinkRefused,
+    BadCredential,
+    CredentialRefused,
+    IdentityTaken,
+    PasswordRefused,
+    ProviderNotFound,
+    ProviderUnsupported,
+    SecondUserpassRefused,
+    StoreUnavailable,
+    TooManyIdentities,
+    WrongApp,
+    WrongPassword,
+)
+from anonauth.ports import (
+    IdentityStore,
+    Provider,
+    Providers,
+    TokenIssuer,
+    UserStore,
+)
+from anonauth.usecases._authenticate import authenticate_access
+from anonauth.usecases.login import OpenedSession, new_id, new_session, sign
+
+# Reads of a user that others keep changing, before we give up. Each round of a race
+# has a winner, and a user has ten identities at most.
+_DECISIONS = MOST_IDENTITIES
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a client presents to log in or to link.
+
+    Args:
+        app: The client app id of the route, which is configured.
+        credential: Body of the request, JSON of a stranger.
+        network: IP address of the client, for the budgets of wrong passwords.
+        base_url: Public address of this service, without a trailing slash.
+    """
+
+    app: str
+    provider: str
+    credential: Mapping[str, Any]
+    device: Device
+    network: str
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What attempts are decided with; `limits` are those of the sessions they open."""
+
+    users: UserStore
+    identities: IdentityStore
+    providers: Providers
+    tokens: TokenIssuer
+    limits: SessionLimits
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedSession:
+    """What a link gives its client: the same session, and a fresh access token."""
+
+    user: User
+    session: Session
+    access_token: str
+
+
+def link_identity(
+    access_token: str, attempt: Attempt, *, parts: Parts, now: datetime
+) -> LinkedSession:
+    """Add the identity that a credential proves to the user of an access token.
+
+    An anonymous user becomes permanent, with its id and its session. Two users never
+    become one. An identity that the user has already is no error and no write.
+
+    Args:
+        now: Aware UTC time of the request.
+
+    Raises:
+        InvalidSession: Bad access token, or its session or user is gone.
+        WrongApp, ProviderNotFound, ApiKeyLinkRefused, BadRequest: Makes no sense.
+        CredentialRefused: It proves nothing. Never a 401 (contract §7).
+        IdentityTaken: It is another user's.
+        SecondUserpassRefused, TooManyIdentities: There is no room for it.
+        BudgetSpent: Too many wrong passwords.
+        Unavailable: The identity may have been linked; to repeat the call is safe.
+    """
+    user, session = _authenticate(access_token, parts, now)
+    if user.app != attempt.app:
+        raise WrongApp
+    provider = parts.providers.find(attempt.app, attempt.provider)
+    if provider is None:
+        raise ProviderNotFound(attempt.provider)
+    if attempt.provider == API_KEY:
+        raise ApiKeyLinkRefused
+    verified = _verify_to_link(provider, attempt, now)
+    _check_owner(user, verified.record)
+    for _ in range(_DECISIONS):
+        if user.find_identity(verified.provider, verified.key) is not None:
+            break
+        _check_room(user, verified)
+        expires_at = parts.limits.expiry(session.created_at, now)
+        if parts.identities.link_identity(
+            user, session, verified, now, expires_at=expires_at
+        ):
+            user = replace(user, anonymous=False, expires_at=None)
+            break
+        user, session = _authenticate(access_token, parts, now)
+        record = parts.identities.get_identity(
+            attempt.app, verified.provider, verified.key
+        )
+        _check_owner(user, record)
+        verified = _unchanged(verified, record, now)
+    else:
+        raise StoreUnavailable
+    signed = parts.tokens.access_token(
+        user, session, base_url=attempt.base_url, now=now
+    )
+    return LinkedSession(user, session, signed)
+
+
+def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
+    """Open a session of the user that owns the identity; the first time, make it.
+
+    Args:
+        now: Aware UTC time of the request.
+
+    Raises:
+        ProviderUnsupported, BadRequest: Makes no sense.
+        BadCredential: It proves nothing. 401, as in the old service (contract §4).
+        BudgetSpent: Too many wrong passwords.
+        Unavailable: A session may have been opened; nobody has a token of it.
+    """
+    provider = parts.providers.find(attempt.app, attempt.provider)
+    if provider is None:
+        raise ProviderUnsupported(attempt.provider)
+    verified = _verify(provider, attempt, now)
+    record = verified.record or _read_record(attempt, verified, parts)
+    session, jti = new_session(
+        attempt.provider,
+        attempt.device,
+        now,
+        identity_id=verified.id,
+        expires_at=parts.limits.expiry(now, now),
+    )
+    for _ in range(_DECISIONS):
+        user = _user_for(attempt, verified, record, session, parts, now)
+        if user is not None:
+            opened = sign(
+                user,
+                session,
+                jti,
+                tokens=parts.tokens,
+                base_url=attempt.base_url,
+                now=now,
+            )
+            if _open(user, session, verified, record, parts, now):
+                return opened
+        # Somebody was faster: another login, or a reset of this very password. What
+        # the provider has read of ours is out of date, what others sign is not.
+        if verified.record is not None:
+            verified = _verify(provider, attempt, now)
+            record = verified.record
+        else:
+            record = _read_record(attempt, verified, parts)
+    raise StoreUnavailable
+
+
+def _authenticate(
+    access_token: str, parts: Parts, now: datetime
+) -> tuple[User, Session]:
+    return authenticate_access(
+        access_token, users=parts.users, tokens=parts.tokens, now=now
+    )
+
+
+def _verify(provider: Provider, attempt: Attempt, now: datetime) -> VerifiedIdentity:
+    return provider.verify(attempt.credential, network=attempt.network, now=now)
+
+
+def _verify_to_link(
+    provider: Provider, attempt: Attempt, now: datetime
+) -> VerifiedIdentity:
+    try:
+        return _verify(provider, attempt, now)
+    except WrongPassword as exc:
+        raise PasswordRefused(exc.reason) from exc
+    except BadCredential as exc:
+        raise CredentialRefused(exc.reason) from exc
+
+
+def _read_record(
+    attempt: Attempt, verified: VerifiedIdentity, parts: Parts
+) -> IdentityRecord | None:
+    return parts.identities.get_identity(attempt.app, verified.provider, verified.key)
+
+
+def _check_owner(user: User, record: IdentityRecord | None) -> None:
+    if record is not None and record.user_id not in {None, user.id}:
+        raise IdentityTaken
+
+
+def _check_room(user: User, verified: VerifiedIdentity) -> None:
+    if verified.provider == USERPASS and any(
+        identity.provider == USERPASS for identity in user.identities
+    ):
+        raise SecondUserpassRefused
+    if len(user.identities) >= MOST_IDENTITIES:
+        raise TooManyIdentities
+
+
+def _unchanged(
+    verified: VerifiedIdentity, record: IdentityRecord | None, now: datetime
+) -> VerifiedIdentity:
+    """Return it as it can be linked now, if what was verified still holds."""
+    if verified.record is None:
+        return verified
+    if (
+        record is None
+        or record.is_expired(now)
+        or record.id != verified.record.id
+        or record.version != verified.record.version
+    ):
+        # A reset in between has won: that password is no longer one.
+        raise PasswordRefused(WrongPassword().reason)
+    return replace(verified, record=record)
+
+
+def _user_for(
+    attempt: Attempt,
+    verified: VerifiedIdentity,
+    record: IdentityRecord | None,
+    session: Session,
+    parts: Parts,
+    now: datetime,
+) -> User | None:
+    """Return the identity's user, or a new one; None if it was just taken away."""
+    if record is None or record.user_id is None:
+        version = 1 if verified.record is None else verified.record.version
+        entry = Identity(verified.id, verified.provider, verified.key, version)
+        return User(
+            app=attempt.app,
+            id=new_id(),
+            anonymous=False,
+            version=1,
+            created_at=now,
+            last_active_day=utc_day(now),
+            expires_at=None,
+            sessions={session.id: session},
+            identities=(entry,),
+        )
+    user = parts.users.get_user(attempt.app, record.user_id)
+    if user is not None and _lists(user, record):
+        return user
+    if attempt.provider == API_KEY:
+        raise BadCredential("invalid API key")
+    return None
+
+
+def _open(
+    user: User,
+    session: Session,
+    verified: VerifiedIdentity,
+    record: IdentityRecord | None,
+    parts: Parts,
+    now: datetime,
+) -> bool:
+    if record is None or record.user_id is None:
+        return parts.identities.create_linked_user(user, verified, now)
+    ended = user.sessions_to_end(session, now)
+    if not parts.identities.open_session(user, session, ended, now):
+        return False
+    if verified.record is None and record.data != verified.data:
+        parts.identities.update_identity_data(record, verified.data)
+    return True
+
+
+def _lists(user: User, record: IdentityRecord) -> bool:
+    """Tell whether the user's own entry agrees with the record; it is the authority."""
+    if record.provider == API_KEY:
+        key = user.api_keys.get(record.id)
+        return (
+            key is not None
+            and not key.disabled
+            and hmac.compare_digest(key.hash, record.key)
+        )
+    entry = user.find_identity(record.provider, record.key)
+    return entry is not None and entry.version == record.version

@@ -1,0 +1,331 @@
+"""E-mail and password accounts: register, confirm, reset.
+
+An account is a record of its address; it becomes a user's identity, or makes a user,
+at its first link or login. Whatever is sent by mail names its record by the record's
+key (`tokenId`) and carries a secret of 256 bits (`token`), of which only the hash is
+stored.
+"""
+
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from anonauth.domain import (
+    PENDING_LIFETIME,
+    UNBOUND_LIFETIME,
+    USERPASS,
+    Budget,
+    IdentityRecord,
+    MailToken,
+    hash_secret,
+    identity_key,
+)
+from anonauth.errors import (
+    AccountNameInUse,
+    AlreadyConfirmed,
+    BadRequest,
+    BudgetSpent,
+    StoreUnavailable,
+    UserNotFound,
+    UserpassTokenInvalid,
+)
+from anonauth.ports import (
+    AccountStore,
+    EmailAddresses,
+    Mailer,
+    Passwords,
+    UserStore,
+)
+from anonauth.usecases.mails import Mail, confirmation_mail, reset_mail
+
+TOKEN_LIFETIME = timedelta(minutes=30)
+"""Of confirm and reset tokens (client API contract §2.8)."""
+
+LONGEST_PASSWORD = 128  # characters (contract §2.8)
+
+MAIL_WINDOW = timedelta(hours=1)
+"""Of the budget of mails to one address."""
+
+_DECISIONS = 4  # reads of a record that others keep changing, before we give up
+
+# Ours are of 43 characters; those of the old service, of 128 and 24 hex digits, get
+# its answer to tokens that are over (contract §4).
+_TOKEN_DATA = re.compile(r"[A-Za-z0-9_-]{24,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class MailRules:
+    """How an app sends mail: from whom, to which pages of its own, how often.
+
+    `per_hour` counts mails to one address, of both kinds.
+    """
+
+    sender: str
+    confirm_url: str
+    reset_url: str
+    per_hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts of one app: where they are kept, and the app's rules for them.
+
+    Without `mail` every address counts as confirmed, and no password can be reset:
+    nothing would prove whose the address is.
+    """
+
+    app: str
+    store: AccountStore
+    passwords: Passwords
+    addresses: EmailAddresses
+    mailer: Mailer
+    min_password_length: int
+    mail: MailRules | None
+
+
+def register_account(
+    accounts: Accounts, *, email: str, password: str, now: datetime
+) -> None:
+    """Register an address with a password; no user is made.
+
+    An address that nobody has confirmed is replaced whole, with the next version, so
+    that nobody squats an address and no older confirm token works for the newer
+    password.
+
+    Args:
+        accounts: Of a configured app.
+        email: As typed; kept so for display and for mail.
+        password: Unhashed.
+        now: Aware UTC time of the request.
+
+    Raises:
+        BadRequest: Not an e-mail address, or a password of another length.
+        AccountNameInUse: It is registered and confirmed; nothing was changed.
+        BudgetSpent: Too many mails to this address; nothing was changed.
+        MailUnavailable: Registered, but the confirm mail may not have been sent.
+            Registering again sends another.
+        StoreUnavailable: The account may be registered. Registering again, or a login
+            where there are no mails, will show.
+    """
+    address = accounts.addresses.check(email)
+    _check_length(accounts, password)
+    key = identity_key(address)
+    old = accounts.store.get_identity(accounts.app, USERPASS, key)
+    if old is not None and old.state != "pending" and not old.is_expired(now):
+        raise AccountNameInUse
+    _spend_mail(accounts, key, now)
+    token, confirmation = _new_token(now)
+    by_mail = accounts.mail is not None
+    record = IdentityRecord(
+        app=accounts.app,
+        provider=USERPASS,
+        key=key,
+        id=secrets.token_hex(12),
+        state="pending" if by_mail else "confirmed",
+        version=1 if old is None else old.version + 1,
+        data={"email": email},
+        password_hash=accounts.passwords.hash(password),
+        confirmation=confirmation if by_mail else None,
+        expires_at=now + (PENDING_LIFETIME if by_mail else UNBOUND_LIFETIME),
+    )
+    if not accounts.store.register(record, now):
+        # Confirmed since it was read.
+        raise AccountNameInUse
+    _send_confirmation(accounts, record, token)
+
+
+def confirm_account(
+    accounts: Accounts, *, token: str, token_id: str, now: datetime
+) -> None:
+    """Confirm an address by the token of its latest confirm mail.
+
+    Repeating it changes nothing: mail programs and impatient people open links twice.
+
+    Raises:
+        BadRequest: That is not what was in the mail.
+        UserpassTokenInvalid: Unknown, older than 30 minutes, or replaced.
+        StoreUnavailable: It may be confirmed; retry.
+    """
+    _check_token_data(token, token_id)
+    if not accounts.store.confirm(accounts.app, token_id, hash_secret(token), now):
+        raise UserpassTokenInvalid
+
+
+def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> None:
+    """Send a new confirm mail, whose token replaces the one before.
+
+    The answers tell whether an address is registered, as the old service's did: those
+    of registering tell as much.
+
+    Raises:
+        UserNotFound: Nobody has registered that address.
+        AlreadyConfirmed: It needs no confirmation, as all where there is no mail.
+        BadRequest: It does, but the app has stopped sending mail: register it again.
+        BudgetSpent: Too many mails to this address.
+        MailUnavailable: The mail may not have been sent; retry.
+        StoreUnavailable: Retry.
+    """
+    key = identity_key(accounts.addresses.normalise(email))
+    token, confirmation = _new_token(now)
+    record = _require_pending(accounts, key, now)
+    if accounts.mail is None:
+        raise BadRequest(automatic_confirmation(email))
+    _spend_mail(accounts, key, now)
+    for _ in range(_DECISIONS):
+        if accounts.store.set_confirmation(record, confirmation, now):
+            _send_confirmation(accounts, record, token)
+            return
+        record = _require_pending(accounts, key, now)
+    raise StoreUnavailable
+
+
+def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
+    """Send a reset mail if the address is registered, and say nothing if it is not.
+
+    An unknown address takes the same calls to the table. What remains different is
+    the sending itself: its time, and that it can fail. The mail goes to the address
+    as it was registered, not as it is spelt now.
+
+    Raises:
+        BadRequest: The app sends no mail, so nothing would prove whose the address
+            is; the text is the old service's for apps like that (contract §4).
+        BudgetSpent: Too many mails to this address, registered or not.
+        MailUnavailable: The mail may not have been sent; retry.
+        StoreUnavailable: Retry.
+    """
+    if accounts.mail is None:
+        raise BadRequest("please use reset password via function")
+    key = identity_key(accounts.addresses.normalise(email))
+    # Of a version that no record has: the write is refused.
+    nobodys = IdentityRecord(accounts.app, USERPASS, key, "", "pending", version=0)
+    _spend_mail(accounts, key, now)
+    token, reset = _new_token(now)
+    for _ in range(_DECISIONS):
+        record = _find(accounts, key, now)
+        written = accounts.store.set_reset(record or nobodys, reset, now)
+        if record is None:
+            return
+        if written:
+            url = accounts.mail.reset_url
+            mail = reset_mail(url, token=token, token_id=key)
+            _send(accounts, accounts.mail, record, mail)
+            return
+    raise StoreUnavailable
+
+
+def reset_password(
+    accounts: Accounts,
+    *,
+    token: str,
+    token_id: str,
+    password: str,
+    users: UserStore,
+    now: datetime,
+) -> None:
+    """Set a new password by the token of the latest reset mail, which is then used up.
+
+    Ends all that the old password may have opened (see `AccountStore.reset_password`),
+    and confirms the address: the mail has come back.
+
+    Raises:
+        BadRequest: That is not what was in the mail, or a password of another length.
+        UserpassTokenInvalid: Unknown, older than 30 minutes, replaced or used; or the
+            account has been deleted with its user.
+        StoreUnavailable: The password may have been set. Repeated, the token is then
+            refused, and the new password works.
+    """
+    _check_token_data(token, token_id)
+    _check_length(accounts, password)
+    token_hash = hash_secret(token)
+    password_hash = ""
+    for _ in range(_DECISIONS):
+        record = _find(accounts, token_id, now)
+        if record is None or not _is_good(record.reset, token_hash, now):
+            raise UserpassTokenInvalid
+        user = None
+        if record.user_id is not None:
+            user = users.get_user(accounts.app, record.user_id)
+            if user is None:
+                raise UserpassTokenInvalid
+        # Slow on purpose: once, and for nobody without a token.
+        password_hash = password_hash or accounts.passwords.hash(password)
+        if accounts.store.reset_password(
+            record, user, token_hash=token_hash, password_hash=password_hash, now=now
+        ):
+            return
+    raise StoreUnavailable
+
+
+def automatic_confirmation(email: str) -> str:
+    """Return the old service's text where no confirmation can be run (contract §4)."""
+    return f"cannot run confirmation for {email}: automatic confirmation is enabled"
+
+
+def _check_length(accounts: Accounts, password: str) -> None:
+    shortest = accounts.min_password_length
+    if not shortest <= len(password) <= LONGEST_PASSWORD:
+        raise BadRequest(
+            f"password must be between {shortest} and {LONGEST_PASSWORD} characters"
+        )
+
+
+def _check_token_data(token: str, token_id: str) -> None:
+    if not _TOKEN_DATA.fullmatch(token) or not _TOKEN_DATA.fullmatch(token_id):
+        raise BadRequest("invalid token data")
+
+
+def _is_good(token: MailToken | None, token_hash: str, now: datetime) -> bool:
+    return (
+        token is not None
+        and hmac.compare_digest(token.hash, token_hash)
+        and token.expires_at > now
+    )
+
+
+def _new_token(now: datetime) -> tuple[str, MailToken]:
+    token = secrets.token_urlsafe(32)
+    return token, MailToken(hash_secret(token), now + TOKEN_LIFETIME)
+
+
+def _find(accounts: Accounts, key: str, now: datetime) -> IdentityRecord | None:
+    record = accounts.store.get_identity(accounts.app, USERPASS, key)
+    return None if record is None or record.is_expired(now) else record
+
+
+def _require_pending(accounts: Accounts, key: str, now: datetime) -> IdentityRecord:
+    record = _find(accounts, key, now)
+    if record is None:
+        raise UserNotFound
+    if record.state != "pending":
+        raise AlreadyConfirmed
+    return record
+
+
+def _spend_mail(accounts: Accounts, key: str, now: datetime) -> None:
+    if accounts.mail is None:
+        return
+    budget = Budget("mail", accounts.mail.per_hour, MAIL_WINDOW)
+    counter = budget.counter(accounts.app, key, now=now)
+    if not accounts.store.spend(counter):
+        raise BudgetSpent(ceil((counter.ends_at - now).total_seconds()))
+
+
+def _send_confirmation(accounts: Accounts, record: IdentityRecord, token: str) -> None:
+    if accounts.mail is not None:
+        url = accounts.mail.confirm_url
+        mail = confirmation_mail(url, token=token, token_id=record.key)
+        _send(accounts, accounts.mail, record, mail)
+
+
+def _send(
+    accounts: Accounts, rules: MailRules, record: IdentityRecord, mail: Mail
+) -> None:
+    accounts.mailer.send(
+        sender=rules.sender,
+        recipient=record.data["email"],
+        subject=mail.subject,
+        text=mail.text,
+    )

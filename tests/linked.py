@@ -1,0 +1,91 @@
+"""Permanent users for tests: what a link and a later login leave in the table."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from anonauth.domain import (
+    IdentityRecord,
+    Session,
+    User,
+    VerifiedIdentity,
+    hash_token_id,
+    identity_key,
+    utc_day,
+)
+from harness import APP, HOST, Deployment
+
+_LIFETIME = timedelta(days=60)
+
+
+def link(
+    service: Deployment,
+    body: Mapping[str, Any],
+    provider: str,
+    subject: str,
+    *,
+    issuer: str = "",
+    data: Mapping[str, str] | None = None,
+    app: str = APP,
+) -> None:
+    """Link an identity to the user of a login's answer; its id is the subject."""
+    claims = service.services.tokens.read_refresh_token(
+        body["refresh_token"], service.now
+    )
+    user = stored_user(service, body["user_id"], app)
+    identity = VerifiedIdentity(
+        provider, identity_key(issuer + subject), subject, data or {}
+    )
+    assert service.services.store.link_identity(
+        user,
+        user.sessions[claims.session_id],
+        identity,
+        service.now,
+        expires_at=service.now + _LIFETIME,
+    )
+
+
+def open_session(
+    service: Deployment, user_id: str, provider: str, identity_id: str, app: str = APP
+) -> dict[str, str]:
+    """Open a session with an identity or API key; return what a login answers."""
+    jti = secrets.token_urlsafe(32)
+    session = Session(
+        id=secrets.token_hex(12),
+        token_hash=hash_token_id(jti),
+        provider=provider,
+        created_at=service.now,
+        used_day=utc_day(service.now),
+        expires_at=service.now + _LIFETIME,
+        identity_id=identity_id,
+    )
+    user = stored_user(service, user_id, app)
+    assert service.services.store.open_session(user, session, [], service.now)
+    tokens, now = service.services.tokens, service.now
+    return {
+        "user_id": user_id,
+        "access_token": tokens.access_token(
+            user, session, base_url=f"https://{HOST}", now=now
+        ),
+        "refresh_token": tokens.refresh_token(user, session, jti=jti, now=now),
+    }
+
+
+def log_in_linked(service: Deployment, subject: str = "ada") -> dict[str, Any]:
+    """Log in anonymously and link a JWT's subject; return the login's answer."""
+    body = service.log_in()
+    link(service, body, "custom-token", subject)
+    return body
+
+
+def stored_user(service: Deployment, user_id: str, app: str = APP) -> User:
+    user = service.services.store.get_user(app, user_id)
+    assert user is not None
+    return user
+
+
+def stored_record(
+    service: Deployment, provider: str, subject: str, app: str = APP
+) -> IdentityRecord | None:
+    return service.services.store.get_identity(app, provider, identity_key(subject))

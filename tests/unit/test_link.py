@@ -1,0 +1,799 @@
+"""POST …/auth/providers/{provider}/login, with `?link=true` and without."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from anonauth.domain import identity_key
+from harness import (
+    APP,
+    LINK,
+    LOGOUT,
+    NO_DEVICE,
+    OTHER_APP,
+    PROFILE,
+    SESSION,
+    START,
+    Deployment,
+    Reply,
+)
+from wire import FAULTS
+
+SECRET = "0123456789abcdef0123456789abcdef"
+OTHER_SECRET = "fedcba9876543210fedcba9876543210"
+DAY = timedelta(days=1)
+EMAIL, PASSWORD = "ada@example.org", "correct horse"
+REGISTER = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/register"
+CREATE_KEY = "POST /api/client/v2.0/auth/api_keys"
+DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
+
+ISSUERS = {
+    "issuers": [
+        {
+            "algorithm": "HS256",
+            "secret": SECRET,
+            "metadata_fields": [{"name": "nick", "field_name": "name"}],
+        }
+    ]
+}
+DOCUMENT = {
+    "apps": {
+        APP: {"local-userpass": {}, "api-key": {}, "custom-token": ISSUERS},
+        OTHER_APP: {"local-userpass": {}},
+    }
+}
+
+
+@pytest.fixture
+def service(service: Deployment) -> Deployment:
+    service.restart_with(DOCUMENT)
+    return service
+
+
+def a_jwt(sub: str = "ada", secret: str = SECRET, **claims: Any) -> str:
+    exp = int(START.timestamp()) + 10 * 366 * 86400
+    return jwt.encode({"sub": sub, "aud": APP, "exp": exp, **claims}, secret, "HS256")
+
+
+def by_token(sub: str = "ada", **claims: Any) -> dict[str, Any]:
+    return {"token": a_jwt(sub, **claims)}
+
+
+def by_password(password: str = PASSWORD, username: str = EMAIL) -> dict[str, Any]:
+    return {"username": username, "password": password}
+
+
+def log_in(
+    service: Deployment, provider: str, body: dict[str, Any], **options: Any
+) -> Reply:
+    return service.send(
+        LINK, body=json.dumps(body), parameters={"provider": provider}, **options
+    )
+
+
+def link(
+    service: Deployment,
+    guest: dict[str, Any],
+    provider: str,
+    body: dict[str, Any],
+    **options: Any,
+) -> Reply:
+    options = {"token": guest["access_token"], "query": {"link": "true"}} | options
+    return log_in(service, provider, body, **options)
+
+
+def register(service: Deployment, email: str = EMAIL) -> None:
+    body = json.dumps({"email": email, "password": PASSWORD})
+    reply = service.send(REGISTER, body=body)
+    assert reply.status == 200, reply.text
+
+
+def profile(service: Deployment, access_token: str) -> Any:
+    reply = service.send(PROFILE, token=access_token)
+    assert reply.status == 200, reply.text
+    return reply.json
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def is_as_before(service: Deployment, guest: dict[str, Any]) -> bool:
+    """Tell whether a guest is one still, and its session works."""
+    item = service.user_item(guest["user_id"])
+    refreshed = service.send(SESSION, token=guest["refresh_token"])
+    return (
+        item is not None
+        and item["anonymous"] == {"BOOL": True}
+        and {"ttl", "expires_at"} <= item.keys()
+        and refreshed.status == 200
+    )
+
+
+def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+
+    reply = link(service, guest, "custom-token", by_token(nick="Ada"))
+
+    assert reply.status == 200
+    assert reply.headers["cache-control"] == "no-store"
+    assert reply.json.keys() == {"access_token", "user_id", "device_id"}
+    assert reply.json["user_id"] == guest["user_id"]
+    claims = claims_of(reply.json["access_token"])
+    assert claims["anonymous"] is False
+    assert claims["sub"] == guest["user_id"]
+    assert claims["sid"] == claims_of(guest["access_token"])["sid"]
+    item = service.user_item(guest["user_id"])
+    assert item is not None
+    assert item["anonymous"] == {"BOOL": False}
+    assert not {"ttl", "expires_at"} & item.keys()
+    assert item["version"] == {"N": "2"}
+    ((_, session),) = item["sessions"]["M"].items()
+    assert "expires_at" in session["M"]
+    record = service.items()[f"IDENT#{APP}#custom-token#{identity_key(' ada')}"]
+    assert record["uid"] == {"S": guest["user_id"]}
+    assert "ttl" not in record
+
+    refreshed = service.send(SESSION, token=guest["refresh_token"])
+    assert claims_of(refreshed.json["access_token"])["anonymous"] is False
+    shown = profile(service, refreshed.json["access_token"])
+    providers = [identity["provider_type"] for identity in shown["identities"]]
+    assert providers == ["anon-user", "custom-token"]
+    assert shown["data"] == {"name": "Ada"}
+    assert "expires_at" not in shown
+
+
+def test_given_a_linked_user_when_it_logs_in_elsewhere_then_it_is_the_same_user(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    link(service, guest, "custom-token", by_token())
+
+    reply = log_in(service, "custom-token", by_token())
+
+    assert reply.status == 200
+    assert reply.json.keys() == {
+        "access_token",
+        "refresh_token",
+        "user_id",
+        "device_id",
+    }
+    assert reply.json["user_id"] == guest["user_id"]
+    assert claims_of(reply.json["access_token"])["provider"] == "custom-token"
+    identity = claims_of(reply.json["refresh_token"])["baas_identity"]
+    assert identity["id"] == "ada"
+    item = service.user_item(guest["user_id"])
+    assert item is not None
+    assert len(item["sessions"]["M"]) == 2
+    for opened in (guest, reply.json):
+        assert service.send(SESSION, token=opened["refresh_token"]).status == 200
+
+
+def test_given_a_linked_user_when_it_logs_out_then_only_that_session_ends(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    link(service, guest, "custom-token", by_token())
+    other = log_in(service, "custom-token", by_token()).json
+
+    assert service.send(LOGOUT, token=guest["refresh_token"]).status == 200
+
+    assert service.send(SESSION, token=guest["refresh_token"]).status == 401
+    assert service.send(SESSION, token=other["refresh_token"]).status == 200
+    assert service.user_item(guest["user_id"]) is not None
+    again = log_in(service, "custom-token", by_token())
+    assert again.json["user_id"] == guest["user_id"]
+
+
+def test_given_a_new_identity_when_it_logs_in_then_a_permanent_user_is_made(
+    service: Deployment,
+) -> None:
+    reply = log_in(service, "custom-token", by_token())
+
+    assert reply.status == 200
+    item = service.user_item(reply.json["user_id"])
+    assert item is not None
+    assert item["anonymous"] == {"BOOL": False}
+    assert not {"ttl", "expires_at"} & item.keys()
+    (identity,) = item["identities"]["L"]
+    assert identity["M"]["provider"] == {"S": "custom-token"}
+    assert identity["M"]["id"] == {"S": "ada"}
+    second = log_in(service, "custom-token", by_token())
+    assert second.json["user_id"] == reply.json["user_id"]
+    assert second.json["refresh_token"] != reply.json["refresh_token"]
+
+
+def test_given_a_registered_address_when_linked_then_it_logs_in_to_the_guest(
+    service: Deployment,
+) -> None:
+    register(service)
+    guest = service.log_in()
+    assert list(service.items("USER#")) == [f"USER#{APP}#{guest['user_id']}"]
+
+    linked = link(service, guest, "local-userpass", by_password())
+
+    assert linked.status == 200
+    opened = log_in(service, "local-userpass", by_password(username="ADA@example.org"))
+    assert opened.json["user_id"] == guest["user_id"]
+    shown = profile(service, opened.json["access_token"])
+    assert shown["data"] == {"email": EMAIL}
+    assert shown["identities"][1]["provider_type"] == "local-userpass"
+
+
+def test_given_several_providers_when_linked_then_they_are_listed_in_that_order(
+    service: Deployment,
+) -> None:
+    register(service)
+    guest = service.log_in()
+
+    for provider, body in (
+        ("custom-token", by_token("first", nick="First")),
+        ("local-userpass", by_password()),
+        ("custom-token", by_token("second", nick="Second")),
+    ):
+        assert link(service, guest, provider, body).status == 200
+
+    shown = profile(service, guest["access_token"])
+    assert [identity["id"] for identity in shown["identities"]][1::2] == [
+        "first",
+        "second",
+    ]
+    assert shown["data"] == {"name": "First", "email": EMAIL}
+
+
+def test_given_an_identity_of_the_user_when_linked_again_then_nothing_is_written(
+    service: Deployment,
+) -> None:
+    register(service)
+    guest = service.log_in()
+    for provider, body in (
+        ("custom-token", by_token()),
+        ("local-userpass", by_password()),
+    ):
+        assert link(service, guest, provider, body).status == 200
+        before = service.items()
+
+        again = link(service, guest, provider, body)
+
+        assert again.status == 200
+        assert claims_of(again.json["access_token"])["anonymous"] is False
+        assert service.items() == before
+
+
+def test_given_an_identity_of_another_when_linked_then_409_and_both_live_on(
+    service: Deployment,
+) -> None:
+    register(service)
+    owner, guest = service.log_in(), service.log_in()
+    for provider, body in (
+        ("custom-token", by_token()),
+        ("local-userpass", by_password()),
+    ):
+        assert link(service, owner, provider, body).status == 200
+        before = service.items()
+
+        reply = link(service, guest, provider, body)
+
+        assert (reply.status, reply.json["error_code"]) == (409, "AccountNameInUse")
+        assert (
+            reply.json["error"] == "a user already exists with the specified provider"
+        )
+        assert service.items() == before
+    assert is_as_before(service, guest)
+
+
+def test_given_an_old_guest_token_when_linking_then_it_names_the_permanent_user(
+    service: Deployment,
+) -> None:
+    """It says `anonymous`, but the table decides: no second password (issue 3)."""
+    register(service)
+    register(service, "eve@example.org")
+    guest = service.log_in()
+    assert link(service, guest, "local-userpass", by_password()).status == 200
+
+    reply = link(
+        service, guest, "local-userpass", by_password(username="eve@example.org")
+    )
+
+    assert (reply.status, reply.json["error_code"]) == (400, "InternalServerError")
+    assert reply.json["error"] == (
+        "linking a local-userpass identity is not allowed when one is already linked"
+    )
+    assert profile(service, guest["access_token"])["data"] == {"email": EMAIL}
+    opened = log_in(service, "local-userpass", by_password())
+    assert opened.json["user_id"] == guest["user_id"]
+
+
+def test_given_ten_identities_when_one_more_is_linked_then_400(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    for number in range(9):
+        body = by_token(f"sub-{number}")
+        assert link(service, guest, "custom-token", body).status == 200
+
+    reply = link(service, guest, "custom-token", by_token("sub-9"))
+
+    assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
+    assert link(service, guest, "custom-token", by_token("sub-0")).status == 200
+    assert len(service.items("IDENT#")) == 9
+
+
+EXPIRED = int(START.timestamp()) - 61
+
+# Provider, body, then code and status of a login and of a link (contract §4, §7).
+REFUSED = [
+    pytest.param(
+        "custom-token", {"token": a_jwt(secret=OTHER_SECRET)}, "AuthError", id="forged"
+    ),
+    pytest.param("custom-token", {"token": "x"}, "AuthError", id="not a JWT"),
+    pytest.param("custom-token", by_token(aud=OTHER_APP), "AuthError", id="other aud"),
+    pytest.param("custom-token", by_token(exp=EXPIRED), "AuthError", id="expired"),
+    pytest.param("local-userpass", by_password("wrong"), "InvalidPassword", id="wrong"),
+    pytest.param(
+        "local-userpass",
+        by_password(username="nobody@example.org"),
+        "InvalidPassword",
+        id="unknown e-mail",
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "body", "code"), REFUSED)
+def test_given_a_bad_credential_when_used_then_401_to_log_in_and_403_to_link(
+    service: Deployment, provider: str, body: dict[str, Any], code: str
+) -> None:
+    register(service)
+    guest = service.log_in()
+    users = service.items("USER#")
+
+    login = log_in(service, provider, body)
+    linking = link(service, guest, provider, body)
+
+    assert (login.status, login.json["error_code"]) == (401, code)
+    assert login.json["error"] == "unauthorized"
+    assert (linking.status, linking.json["error_code"]) == (403, code)
+    assert linking.json["error"] != "unauthorized"
+    assert service.items("USER#") == users
+    assert is_as_before(service, guest)
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        pytest.param("custom-token", {}, id="no token"),
+        pytest.param("custom-token", {"token": 1}, id="token of another type"),
+        pytest.param("local-userpass", {"username": EMAIL}, id="no password"),
+        pytest.param("local-userpass", {"password": PASSWORD}, id="no username"),
+        pytest.param("local-userpass", by_password() | {"options": 1}, id="options"),
+    ],
+)
+def test_given_a_malformed_credential_when_used_then_400_and_nothing_changes(
+    service: Deployment, provider: str, body: dict[str, Any]
+) -> None:
+    guest = service.log_in()
+    before = service.items()
+
+    for reply in (
+        log_in(service, provider, body),
+        link(service, guest, provider, body),
+    ):
+        assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert service.items() == before
+
+
+@pytest.mark.parametrize(
+    "provider", ["oauth2-google", "custom-function", "oauth2-facebook", "nonsense", ""]
+)
+def test_given_a_provider_that_is_off_when_used_then_the_contracts_answers(
+    service: Deployment, provider: str
+) -> None:
+    guest = service.log_in()
+    before = service.items()
+
+    login = log_in(service, provider, by_token())
+    linking = link(service, guest, provider, by_token())
+
+    text = f"authentication via '{provider}' is unsupported"
+    assert (login.status, login.json["error_code"]) == (401, "InvalidSession")
+    assert login.json["error"] == text
+    assert (linking.status, linking.json["error_code"]) == (404, "AuthProviderNotFound")
+    assert linking.json["error"] == text
+    assert service.items() == before
+
+
+def test_given_a_provider_of_another_app_when_used_then_it_is_off(
+    service: Deployment,
+) -> None:
+    assert log_in(service, "custom-token", by_token(), app=OTHER_APP).status == 401
+    service.restart()  # no settings at all
+    assert log_in(service, "custom-token", by_token()).status == 401
+
+
+def test_given_an_app_when_identities_are_used_then_they_are_of_that_app(
+    service: Deployment,
+) -> None:
+    service.restart_with({"apps": {"*": {"local-userpass": {}}}})
+    register(service)
+    here = log_in(service, "local-userpass", by_password())
+
+    there = log_in(service, "local-userpass", by_password(), app=OTHER_APP)
+
+    assert here.status == 200
+    assert (there.status, there.json["error_code"]) == (401, "InvalidPassword")
+
+
+def test_given_a_token_of_another_app_when_linking_then_400_not_401(
+    service: Deployment,
+) -> None:
+    """A refresh would give the same again, and realm-web would ask for ever."""
+    guest = service.log_in(app=OTHER_APP)
+
+    reply = link(service, guest, "custom-token", by_token())
+
+    assert (reply.status, reply.json["error_code"]) == (400, "UserAppDomainMismatch")
+    assert service.items("IDENT#") == {}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="no header"),
+        pytest.param({"authorization": "Bearer null"}, id="Bearer null"),
+        pytest.param({"authorization": "Basic eA=="}, id="other scheme"),
+    ],
+)
+def test_given_no_access_token_when_linking_then_401_before_anything_else(
+    service: Deployment, headers: dict[str, str]
+) -> None:
+    for provider in ("custom-token", "nonsense"):
+        reply = link(service, {"access_token": None}, provider, {}, headers=headers)
+
+        assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert service.items("IDENT#") == {}
+
+
+def test_given_a_guest_that_logged_out_when_linking_then_401(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    service.send(LOGOUT, token=guest["refresh_token"])
+
+    reply = link(service, guest, "custom-token", by_token())
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert service.items("IDENT#") == {}
+    assert service.items("USER#") == {}
+
+
+def test_given_a_guest_in_its_last_second_when_linking_then_it_is_saved(
+    service: Deployment,
+) -> None:
+    service.restart_with(DOCUMENT, ACCESS_TOKEN_MINUTES="60")
+    early, late = service.log_in(), service.log_in()
+    expires_at = datetime.fromisoformat(early["expires_at"])
+
+    service.now = expires_at - timedelta(seconds=1)
+    service.rotate()
+    fresh = {"access_token": access_token_of(service, early)}
+    assert link(service, fresh, "custom-token", by_token("early")).status == 200
+    stale = {"access_token": access_token_of(service, late)}
+    service.now = expires_at
+    assert link(service, stale, "custom-token", by_token("late")).status == 401
+
+
+def access_token_of(service: Deployment, guest: dict[str, Any]) -> str:
+    """Sign an access token without a refresh, which would push the expiry."""
+    store, tokens = service.services.store, service.services.tokens
+    user = store.get_user(APP, guest["user_id"])
+    assert user is not None
+    (session,) = user.sessions.values()
+    return tokens.access_token(
+        user, session, base_url="https://x.example", now=service.now
+    )
+
+
+def test_given_an_api_key_when_linked_then_it_is_refused_whoevers_it_is(
+    service: Deployment,
+) -> None:
+    owner, guest = service.log_in(), service.log_in()
+    link(service, owner, "custom-token", by_token())
+    made = service.send(
+        CREATE_KEY, token=owner["refresh_token"], body=json.dumps({"name": "ci"})
+    )
+    body = {"key": made.json["key"]}
+
+    for user in (owner, guest):
+        reply = link(service, user, "api-key", body)
+        assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
+        assert reply.json["error"] == "invalid user link request"
+    opened = log_in(service, "api-key", body)
+    assert opened.json["user_id"] == owner["user_id"]
+    assert profile(service, opened.json["access_token"])["type"] == "server"
+
+
+def test_given_a_device_id_when_linking_or_logging_in_then_it_comes_back(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    body = by_token() | {"options": {"device": {"deviceId": {"$oid": DEVICE_ID}}}}
+
+    linked = link(service, guest, "custom-token", body)
+    opened = log_in(service, "custom-token", body)
+    without = link(service, guest, "custom-token", by_token())
+
+    assert linked.json["device_id"] == DEVICE_ID
+    assert opened.json["device_id"] == DEVICE_ID
+    assert without.json["device_id"] == NO_DEVICE
+
+
+def test_given_a_get_when_it_starts_a_browser_login_then_a_clear_answer(
+    service: Deployment,
+) -> None:
+    for provider in ("oauth2-google", "anon-user"):
+        reply = service.send(
+            LINK.replace("POST", "GET"), parameters={"provider": provider}
+        )
+
+        assert (reply.status, reply.json["error_code"]) == (404, "AuthProviderNotFound")
+        assert "login by redirects is not offered" in reply.json["error"]
+
+
+def test_given_display_data_that_changed_when_logging_in_then_the_profile_follows(
+    service: Deployment,
+) -> None:
+    log_in(service, "custom-token", by_token(nick="Ada"))
+
+    opened = log_in(service, "custom-token", by_token(nick="Ada L."))
+
+    assert profile(service, opened.json["access_token"])["data"] == {"name": "Ada L."}
+
+
+def test_given_33_logins_when_counted_then_32_sessions_are_left_the_newest(
+    service: Deployment,
+) -> None:
+    opened = [log_in(service, "custom-token", by_token()).json]
+    for _ in range(32):
+        service.now += timedelta(seconds=1)
+        opened.append(log_in(service, "custom-token", by_token()).json)
+
+    item = service.user_item(opened[0]["user_id"])
+    assert item is not None
+    assert len(item["sessions"]["M"]) == 32
+    assert service.send(SESSION, token=opened[0]["refresh_token"]).status == 401
+    for body in opened[1:]:
+        assert service.send(SESSION, token=body["refresh_token"]).status == 200
+
+
+def test_given_a_linked_user_when_3_years_pass_then_it_logs_in_and_a_guest_does_not(
+    service: Deployment,
+) -> None:
+    linked, guest = service.log_in(), service.log_in()
+    link(service, linked, "custom-token", by_token())
+
+    for _ in range(3 * 365):
+        service.now += DAY
+        service.rotate()
+
+    opened = log_in(service, "custom-token", by_token())
+    assert opened.json["user_id"] == linked["user_id"]
+    assert service.send(SESSION, token=guest["refresh_token"]).status == 401
+    # Nobody used that session for more than 60 days.
+    assert service.send(SESSION, token=linked["refresh_token"]).status == 401
+
+
+def test_given_an_early_and_a_late_device_when_a_year_passes_then_both_live(
+    service: Deployment,
+) -> None:
+    early = service.log_in()
+    link(service, early, "custom-token", by_token())
+    late = log_in(service, "custom-token", by_token()).json
+
+    midnight = START.replace(hour=0)
+    for day in range(1, 366):
+        service.now = midnight + day * DAY + timedelta(minutes=1)
+        service.rotate()
+        assert service.send(SESSION, token=early["refresh_token"]).status == 200
+        service.now = midnight + day * DAY + timedelta(hours=23, minutes=59)
+        assert service.send(SESSION, token=late["refresh_token"]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("wait", "status"),
+    [
+        pytest.param(timedelta(seconds=-1), 200, id="last second"),
+        pytest.param(timedelta(), 401, id="over"),
+    ],
+)
+def test_given_a_permanent_session_when_idle_then_it_lives_for_60_full_days(
+    service: Deployment, wait: timedelta, status: int
+) -> None:
+    opened = log_in(service, "custom-token", by_token()).json
+
+    service.now = START.replace(hour=1) + 61 * DAY + wait
+    service.rotate()
+    service.rotate()
+
+    assert service.send(SESSION, token=opened["refresh_token"]).status == status
+
+
+def test_given_a_cap_when_a_session_is_used_daily_then_it_ends_at_the_cap(
+    service: Deployment,
+) -> None:
+    service.restart_with(DOCUMENT, SESSION_MAX_DAYS="3", SESSION_IDLE_DAYS="2")
+    opened = log_in(service, "custom-token", by_token()).json
+
+    for _ in range(2):
+        service.advance(DAY)
+        assert service.send(SESSION, token=opened["refresh_token"]).status == 200
+    service.advance(DAY - timedelta(seconds=1))
+    assert service.send(SESSION, token=opened["refresh_token"]).status == 200
+    service.advance(timedelta(seconds=1))
+    assert service.send(SESSION, token=opened["refresh_token"]).status == 401
+
+
+def test_given_each_operation_when_counted_then_it_costs_what_it_must(
+    service: Deployment,
+) -> None:
+    register(service)
+    guest, other = service.log_in(), service.log_in()
+    log_in(service, "custom-token", by_token("warm"))
+
+    def calls(reply: Any) -> list[str]:
+        return service.counted(reply)
+
+    transaction = ["GetItem", "TransactWriteItems"]
+    # Link: the user; a password needs its record and its budgets as well.
+    assert (
+        calls(lambda: link(service, guest, "custom-token", by_token())) == transaction
+    )
+    assert calls(lambda: link(service, guest, "local-userpass", by_password())) == [
+        "GetItem",
+        "BatchGetItem",
+        "TransactWriteItems",
+    ]
+    # Again: no write. Somebody else's: both are read again, to say so.
+    assert calls(lambda: link(service, guest, "custom-token", by_token())) == [
+        "GetItem"
+    ]
+    assert calls(lambda: link(service, other, "custom-token", by_token())) == [
+        *transaction,
+        "GetItem",
+        "GetItem",
+    ]
+    # First login, and later ones.
+    assert (
+        calls(lambda: log_in(service, "custom-token", by_token("new"))) == transaction
+    )
+    later = ["GetItem", "UpdateItem"]
+    assert calls(lambda: log_in(service, "custom-token", by_token())) == [
+        "GetItem",
+        *later,
+    ]
+    assert calls(lambda: log_in(service, "local-userpass", by_password())) == [
+        "BatchGetItem",
+        *later,
+    ]
+    # A wrong password is counted for the account, the network, and both.
+    assert calls(lambda: log_in(service, "local-userpass", by_password("no"))) == [
+        "BatchGetItem",
+        *["UpdateItem"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("call", range(5))
+@pytest.mark.parametrize("provider", ["custom-token", "local-userpass"])
+def test_given_a_fault_at_any_call_when_linking_then_a_retry_converges(
+    service: Deployment, provider: str, call: int, fault: Any
+) -> None:
+    """503 or done, never 401 or 403; and afterwards one user has it, and is whole."""
+    register(service)
+    guest = service.log_in()
+    body = by_password() if provider == "local-userpass" else by_token()
+    service.wire.faults = [None] * call + [fault] * 3
+
+    first = link(service, guest, provider, body)
+    service.wire.faults = []
+    again = link(service, guest, provider, body)
+
+    assert first.status in {200, 503}
+    assert again.status == 200
+    assert len(profile(service, guest["access_token"])["identities"]) == 2
+    assert service.send(SESSION, token=guest["refresh_token"]).status == 200
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize("provider", ["custom-token", "local-userpass"])
+@pytest.mark.parametrize("times", ["first", "later"])
+def test_given_a_fault_at_any_call_when_logging_in_then_a_retry_converges(
+    service: Deployment, provider: str, times: str, call: int, fault: Any
+) -> None:
+    register(service)
+    body = by_password() if provider == "local-userpass" else by_token()
+    if times == "later":
+        log_in(service, provider, body)
+    service.wire.faults = [None] * call + [fault] * 3
+
+    first = log_in(service, provider, body)
+    service.wire.faults = []
+    again = log_in(service, provider, body)
+
+    assert first.status in {200, 503}
+    assert again.status == 200
+    assert len(service.items("USER#")) == 1
+    assert service.send(SESSION, token=again.json["refresh_token"]).status == 200
+
+
+def test_given_settings_that_are_wrong_when_linking_then_503_and_the_guest_lives(
+    service: Deployment,
+) -> None:
+    guest = service.log_in()
+    service.restart_with('{"apps": {"*": {"api-key": {"enabled": "yes"}}}}')
+
+    assert link(service, guest, "custom-token", by_token()).status == 503
+    assert log_in(service, "custom-token", by_token()).status == 503
+    assert is_as_before(service, guest)
+
+
+def test_given_settings_that_change_when_5_minutes_pass_then_they_are_in_effect(
+    service: Deployment,
+) -> None:
+    assert log_in(service, "custom-token", by_token()).status == 200
+    running = service.services
+    service.restart_with({"apps": {}})
+    service.services = running
+
+    service.now += timedelta(minutes=5) - timedelta(seconds=1)
+    assert log_in(service, "custom-token", by_token()).status == 200
+    service.now += timedelta(seconds=1)
+    assert log_in(service, "custom-token", by_token()).status == 401
+
+
+def test_given_a_user_whose_session_raced_a_deletion_when_linking_then_401(
+    service: Deployment,
+) -> None:
+    """The transaction is refused; the user read again is not there any more."""
+    guest = service.log_in()
+    store = service.services.store
+
+    class Deleting:
+        def link_identity(
+            self, user: Any, session: Any, *rest: Any, **how: Any
+        ) -> bool:
+            assert store.delete_user(user, session, service.now)
+            return store.link_identity(user, session, *rest, **how)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+    service.services.store = Deleting()  # type: ignore[assignment]
+
+    reply = link(service, guest, "custom-token", by_token())
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert service.items("IDENT#") == {}
+
+
+def test_given_records_and_users_that_disagree_when_logging_in_then_503_not_401(
+    service: Deployment,
+) -> None:
+    """The user's own list is the authority; damage of ours is not the client's."""
+    opened = log_in(service, "custom-token", by_token()).json
+    store = service.services.store
+    user = store.get_user(APP, opened["user_id"])
+    assert user is not None
+    service.db.delete_item(
+        TableName=service.table, Key={"pk": {"S": f"USER#{APP}#{user.id}"}}
+    )
+    store.create_user(replace(user, identities=user.identities[:0]))
+
+    assert log_in(service, "custom-token", by_token()).status == 503

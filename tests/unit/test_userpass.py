@@ -1,0 +1,1183 @@
+"""POST …/local-userpass/…: register, confirm and reset, with and without mail."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ses.models import ses_backends
+
+from anonauth.domain import (
+    ANONYMOUS,
+    SWEEP_DELAY,
+    USERPASS,
+    ApiKey,
+    Identity,
+    IdentityRecord,
+    Session,
+    User,
+    VerifiedIdentity,
+    hash_secret,
+    identity_key,
+)
+from anonauth.errors import AuthError, MailUnavailable
+from anonauth.handlers import _http, userpass
+from anonauth.usecases.userpass import Accounts, reset_password
+from harness import APP, OTHER_APP, START, Deployment, Reply
+from unit.providers.test_local_userpass import Counting
+from wire import FAULTS, Fault
+
+EMAIL = "Ada@example.com"
+KEY = identity_key("ada@example.com")
+PASSWORD = "correct horse"
+OTHER = "battery staple"
+SENDER = "no-reply@app.example"
+MAIL = {
+    "sender": f"App <{SENDER}>",
+    "confirm_url": "https://app.example/confirm",
+    "reset_url": "https://app.example/reset?lang=en#top",
+}
+SECOND = timedelta(seconds=1)
+HALF_AN_HOUR = timedelta(minutes=30)
+CALLS = (
+    "register",
+    "confirm",
+    "confirm/send",
+    "confirm/call",
+    "reset",
+    "reset/send",
+    "reset/call",
+)
+
+
+class World:
+    """The service with one app's settings, its passwords, and what SES has sent."""
+
+    def __init__(self, service: Deployment, sent: list[Any]) -> None:
+        self.service = service
+        self.sent = sent
+        self.passwords = Counting()
+        self.configure(mail=MAIL)
+
+    def configure(self, **local_userpass: Any) -> None:
+        """Restart with these settings of e-mail and password for `APP`."""
+        self.settle({APP: {USERPASS: local_userpass}})
+
+    def settle(self, apps: dict[str, Any]) -> None:
+        """Restart with these settings of apps."""
+        self.service.restart_with({"apps": apps})
+        self.service.services.passwords = self.passwords
+
+    def post(self, call: str, app: str = APP, **fields: Any) -> Reply:
+        route = f"{userpass._PREFIX}{call}"
+        return self.service.send(route, app=app, body=json.dumps(fields))
+
+    def register(self, email: str = EMAIL, password: str = PASSWORD) -> Reply:
+        return self.post("register", email=email, password=password)
+
+    def registered(self, email: str = EMAIL) -> dict[str, str]:
+        """Register, and return the token data of the mail."""
+        reply = self.register(email)
+        assert (reply.status, reply.text) == (200, "{}"), reply.text
+        return self.token_data()
+
+    def confirmed(self) -> None:
+        """Register and confirm."""
+        assert self.post("confirm", **self.registered()).status == 200
+
+    def asked_for_reset(self, email: str = EMAIL) -> dict[str, str]:
+        """Have a reset mail sent, and return its token data."""
+        assert self.post("reset/send", email=email).status == 200
+        return self.token_data()
+
+    def token_data(self) -> dict[str, str]:
+        """Return what the latest mail's link carries, as an app's page finds it."""
+        query = parse_qs(urlsplit(self.link()).query)
+        return {name: query[name][0] for name in ("token", "tokenId")}
+
+    def link(self) -> str:
+        """Return the one link of the latest mail, which has a line of its own."""
+        (url,) = re.findall(r"^\S+://\S+$", self.sent[-1].body, re.MULTILINE)
+        assert isinstance(url, str)
+        return url
+
+    def record(self) -> IdentityRecord | None:
+        record: IdentityRecord | None = self.service.services.store.get_identity(
+            APP, USERPASS, KEY
+        )
+        return record
+
+    def stored(self) -> IdentityRecord:
+        record = self.record()
+        assert record is not None
+        return record
+
+    def log_in(self, password: str = PASSWORD, email: str = EMAIL) -> str:
+        """Return the class of error that the credential meets, or `ok`."""
+        provider = self.service.services.providers.find(APP, USERPASS)
+        assert provider is not None
+        credential = {"username": email, "password": password}
+        try:
+            provider.verify(credential, network="203.0.113.9", now=self.now)
+        except AuthError as exc:
+            return type(exc).__name__
+        return "ok"
+
+    def bind(self) -> User:
+        """Bind the account to a user who has more: a JWT identity and an API key."""
+        store = self.service.services.store
+        jwt = VerifiedIdentity("custom-token", identity_key("sub"), "sub")
+        user = User(
+            app=APP,
+            id="a" * 24,
+            anonymous=False,
+            version=1,
+            created_at=self.now,
+            last_active_day=self.now.date(),
+            expires_at=None,
+            sessions={},
+            identities=(
+                Identity("anonymous-id", ANONYMOUS),
+                Identity("sub", jwt.provider, jwt.key),
+            ),
+        )
+        mail = VerifiedIdentity(USERPASS, KEY, self.stored().id, record=self.stored())
+        session = Session(
+            "s1",
+            "token hash",
+            "custom-token",
+            self.now,
+            self.now.date(),
+            expires_at=self.now + timedelta(days=60),
+            identity_id="sub",
+        )
+        assert store.create_linked_user(user, jwt, self.now)
+        assert store.open_session(self.user(), session, [], self.now)
+        until = self.now + timedelta(days=60)
+        assert store.link_identity(
+            self.user(), session, mail, self.now, expires_at=until
+        )
+        key = ApiKey("k1", "laptop", hash_secret("key"), self.now)
+        assert store.create_api_key(self.user(), session, key, self.now)
+        return self.user()
+
+    def user(self) -> User:
+        user: User | None = self.service.services.store.get_user(APP, "a" * 24)
+        assert user is not None
+        return user
+
+    @property
+    def now(self) -> datetime:
+        return self.service.now
+
+    def wait(self, delta: timedelta) -> None:
+        self.service.now += delta
+
+
+@pytest.fixture
+def sent(moto: None) -> Iterator[list[Any]]:
+    """The mails that SES has taken."""
+    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
+    backend.verify_email_identity(SENDER)
+    yield backend.sent_messages
+    backend.reset()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the functions log, as it would reach CloudWatch."""
+    (handler,) = _http.logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream := io.StringIO())
+    yield stream
+    handler.setStream(before)
+
+
+@pytest.fixture
+def world(service: Deployment, sent: list[Any]) -> World:
+    """An app that confirms by mail."""
+    return World(service, sent)
+
+
+@pytest.fixture
+def mailless(world: World) -> World:
+    """An app that sends no mail."""
+    world.configure()
+    return world
+
+
+def refusal(reply: Reply) -> tuple[int, str, str]:
+    return reply.status, reply.json["error_code"], reply.json["error"]
+
+
+NAME_IN_USE = (409, "AccountNameInUse", "name already in use")
+TOKEN_INVALID = (
+    400,
+    "UserpassTokenInvalid",
+    "userpass token is expired or invalid",
+)
+TOKEN_MALFORMED = (400, "BadRequest", "invalid token data")
+AUTOMATIC = "cannot run confirmation for {}: automatic confirmation is enabled"
+
+
+def test_given_no_mail_when_registering_then_it_is_confirmed_and_makes_no_user(
+    mailless: World,
+) -> None:
+    reply = mailless.register()
+
+    assert (reply.status, reply.text) == (200, "{}")
+    record = mailless.stored()
+    assert (record.state, record.verified, record.version) == ("confirmed", False, 1)
+    assert record.user_id is None
+    assert record.data == {"email": EMAIL}
+    assert record.confirmation is None
+    assert record.expires_at == START + timedelta(days=30)
+    assert re.fullmatch("[0-9a-f]{24}", record.id)
+    assert mailless.service.items("USER#") == {}
+    assert mailless.sent == []
+    assert mailless.log_in() == "ok"
+
+
+def test_given_mail_when_registering_then_it_is_pending_and_a_mail_is_sent(
+    world: World,
+) -> None:
+    reply = world.register()
+
+    assert (reply.status, reply.text) == (200, "{}")
+    record = world.stored()
+    assert (record.state, record.verified) == ("pending", False)
+    assert record.expires_at == START + timedelta(hours=24)
+    (mail,) = world.sent
+    assert mail.source == MAIL["sender"]
+    assert mail.destinations["ToAddresses"] == [EMAIL]
+    assert world.log_in() == "NotConfirmed"
+    assert world.service.items("USER#") == {}
+
+
+def test_given_a_registration_when_stored_then_no_secret_is_in_clear(
+    world: World,
+) -> None:
+    data = world.registered()
+
+    (item,) = world.service.items("IDENT#").values()
+    assert item["pk"]["S"] == f"IDENT#{APP}#{USERPASS}#{data['tokenId']}"
+    assert item["ttl"]["N"] == str(
+        int((START + timedelta(hours=24) + SWEEP_DELAY).timestamp())
+    )
+    assert item["password_hash"]["S"].startswith("$argon2id$v=19$")
+    assert PASSWORD not in str(item)
+    assert data["token"] not in str(item)
+    assert world.stored().confirmation is not None
+
+
+@pytest.mark.parametrize(
+    ("password", "shortest", "status"),
+    [
+        pytest.param("", 6, 400, id="empty"),
+        pytest.param("12345", 6, 400, id="5 characters"),
+        pytest.param("123456", 6, 200, id="6 characters"),
+        pytest.param("\u2603" * 5, 6, 400, id="5 characters of 3 bytes"),
+        pytest.param("\u2603" * 128, 6, 200, id="128 characters of 3 bytes"),
+        pytest.param("x" * 128, 6, 200, id="128 characters"),
+        pytest.param("x" * 129, 6, 400, id="129 characters"),
+        pytest.param("x" * 11, 12, 400, id="11 of 12"),
+        pytest.param("x" * 12, 12, 200, id="12 of 12"),
+        pytest.param("      ", 6, 200, id="white space"),
+    ],
+)
+@pytest.mark.parametrize("call", ["register", "reset"])
+def test_given_a_password_when_set_then_its_length_decides(
+    world: World, call: str, password: str, shortest: int, status: int
+) -> None:
+    world.configure(mail=MAIL, min_password_length=shortest)
+    fields = {"email": EMAIL}
+    if call == "reset":
+        assert world.register(password="x" * 20).status == 200
+        fields = world.asked_for_reset()
+    before = world.record()
+
+    reply = world.post(call, password=password, **fields)
+
+    assert reply.status == status
+    assert (world.record() == before) == (status == 400)
+    if status == 400:
+        assert refusal(reply) == (
+            400,
+            "BadRequest",
+            f"password must be between {shortest} and 128 characters",
+        )
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["", "ada", "ada@localhost", f" {EMAIL}", "ada@example.com\r\nBcc: e@x.de"],
+    ids=repr,
+)
+def test_given_no_address_when_registering_then_email_invalid_and_nothing_is_done(
+    world: World, email: str
+) -> None:
+    """tests/unit/providers/test_email_address.py has the whole table."""
+    reply = world.register(email)
+
+    assert refusal(reply) == (400, "BadRequest", "email invalid")
+    assert world.service.items("IDENT#") == world.service.items("RATE#") == {}
+    assert world.passwords.asked == world.sent == []
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["confirmed", "bound"])
+def test_given_a_registered_address_when_registering_then_409_and_no_effort(
+    world: World, bound: bool
+) -> None:
+    world.confirmed()
+    if bound:
+        world.bind()
+    before = world.service.items()
+    del world.passwords.asked[:], world.sent[:]
+
+    replies = [world.register("ADA@EXAMPLE.COM", OTHER), world.register()]
+
+    assert [refusal(reply) for reply in replies] == [NAME_IN_USE] * 2
+    assert world.service.items() == before
+    assert world.passwords.asked == world.sent == []
+    assert world.log_in() == "ok"
+
+
+def test_given_a_pending_address_when_registered_anew_then_all_of_it_is_replaced(
+    world: World,
+) -> None:
+    """Nobody squats an address: the first mail's link is dead."""
+    first = world.registered()
+    old = world.stored()
+
+    assert world.register("ADA@example.com", OTHER).status == 200
+
+    new = world.stored()
+    assert (new.version, new.state) == (2, "pending")
+    assert new.id != old.id
+    assert new.data == {"email": "ADA@example.com"}
+    assert refusal(world.post("confirm", **first)) == TOKEN_INVALID
+    assert world.post("confirm", **world.token_data()).status == 200
+    assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
+
+
+def test_given_a_pending_address_when_mail_is_switched_off_then_anew_confirms_it(
+    world: World,
+) -> None:
+    world.registered()
+
+    world.configure()
+
+    assert world.register(password=OTHER).status == 200
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_an_unused_account_when_30_days_pass_then_the_address_is_free(
+    mailless: World,
+) -> None:
+    mailless.register()
+
+    mailless.wait(timedelta(days=30) - SECOND)
+    before = mailless.register(password=OTHER)
+    mailless.wait(SECOND)
+    after = mailless.register(password=OTHER)
+
+    assert refusal(before) == NAME_IN_USE
+    assert after.status == 200
+    assert mailless.stored().version == 2
+    assert mailless.log_in(OTHER) == "ok"
+
+
+def test_given_a_bound_account_when_years_pass_then_the_address_is_taken(
+    world: World,
+) -> None:
+    world.confirmed()
+    world.bind()
+
+    world.wait(timedelta(days=3 * 365))
+
+    assert refusal(world.register()) == NAME_IN_USE
+
+
+def test_given_one_address_in_two_apps_when_registering_then_two_accounts(
+    mailless: World,
+) -> None:
+    both: dict[str, Any] = {app: {USERPASS: {}} for app in (APP, OTHER_APP)}
+    mailless.settle(both)
+
+    for app in (APP, OTHER_APP):
+        reply = mailless.post("register", app, email=EMAIL, password=PASSWORD)
+        assert reply.status == 200
+
+    assert len(mailless.service.items("IDENT#")) == 2
+
+
+def test_given_a_confirmation_meanwhile_when_registering_anew_then_409(
+    world: World,
+) -> None:
+    """Between our read and our write: the write decides."""
+    data = world.registered()
+    store = world.service.services.store
+
+    class Racing(Counting):
+        def hash(self, password: str) -> str:
+            assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
+            return super().hash(password)
+
+    world.service.services.passwords = Racing()
+
+    assert refusal(world.register(password=OTHER)) == NAME_IN_USE
+    assert world.log_in() == "ok"
+
+
+def test_given_a_mail_when_confirmed_then_the_account_can_be_used_for_30_days(
+    world: World,
+) -> None:
+    data = world.registered()
+    world.wait(timedelta(minutes=5))
+
+    reply = world.post("confirm", **data)
+
+    assert (reply.status, reply.text) == (200, "{}")
+    record = world.stored()
+    assert (record.state, record.verified) == ("confirmed", True)
+    assert record.expires_at == world.now + timedelta(days=30)
+    assert world.log_in() == "ok"
+
+
+def test_given_a_token_when_confirming_twice_then_both_succeed(world: World) -> None:
+    """A link in a mail is opened twice: by a scanner, and by its reader."""
+    data = world.registered()
+
+    assert [world.post("confirm", **data).status for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("age", "status"),
+    [
+        pytest.param(HALF_AN_HOUR - SECOND, 200, id="29:59"),
+        pytest.param(HALF_AN_HOUR, 400, id="30:00"),
+    ],
+)
+@pytest.mark.parametrize("call", ["confirm", "reset"])
+def test_given_a_token_when_30_minutes_pass_then_it_is_too_old(
+    world: World, call: str, age: timedelta, status: int
+) -> None:
+    data = world.registered() if call == "confirm" else {}
+    if call == "reset":
+        world.confirmed()
+        data = world.asked_for_reset() | {"password": OTHER}
+
+    world.wait(age)
+    reply = world.post(call, **data)
+
+    assert reply.status == status
+    if status == 400:
+        assert refusal(reply) == TOKEN_INVALID
+
+
+def test_given_a_registration_when_24_hours_pass_then_a_late_mail_is_of_no_use(
+    world: World,
+) -> None:
+    world.registered()
+    world.wait(timedelta(hours=23, minutes=45))
+    assert world.post("confirm/send", email=EMAIL).status == 200
+    data = world.token_data()
+
+    world.wait(timedelta(minutes=15))
+
+    assert refusal(world.post("confirm", **data)) == TOKEN_INVALID
+    assert world.log_in() == "WrongPassword"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"token": "x" * 43}, TOKEN_INVALID, id="other token"),
+        pytest.param({"tokenId": "x" * 43}, TOKEN_INVALID, id="other id"),
+        # A token of the old service, from realm-dart's tests.
+        pytest.param(
+            {"token": "0e6340a4" * 16, "tokenId": "6268f7dd73fafea76b730fc9"},
+            TOKEN_INVALID,
+            id="old service",
+        ),
+        pytest.param({"token": "abc", "tokenId": "123"}, TOKEN_MALFORMED, id="dart"),
+        pytest.param(
+            {"token": "e30=", "tokenId": "some-token-id"}, TOKEN_MALFORMED, id="web"
+        ),
+        pytest.param({"token": ""}, TOKEN_MALFORMED, id="empty token"),
+        pytest.param({"tokenId": ""}, TOKEN_MALFORMED, id="empty id"),
+        pytest.param({"token": "x" * 42 + "="}, TOKEN_MALFORMED, id="padded"),
+        pytest.param({"token": "x" * 42 + "\n"}, TOKEN_MALFORMED, id="line end"),
+        pytest.param({"token": "x" * 42 + "#"}, TOKEN_MALFORMED, id="separator"),
+        pytest.param({"tokenId": "x" * 42 + "#"}, TOKEN_MALFORMED, id="id separator"),
+        pytest.param({"token": "x" * 129}, TOKEN_MALFORMED, id="overlong"),
+        pytest.param({"tokenId": "x" * 129}, TOKEN_MALFORMED, id="overlong id"),
+    ],
+)
+@pytest.mark.parametrize("call", ["confirm", "reset"])
+def test_given_bad_token_data_when_used_then_refused_and_nothing_changes(
+    world: World,
+    call: str,
+    changes: dict[str, str],
+    expected: tuple[int, str, str],
+) -> None:
+    data = world.registered()
+    if call == "reset":
+        data = world.asked_for_reset() | {"password": OTHER}
+    before = world.service.items()
+    del world.passwords.asked[:]
+
+    reply = world.post(call, **(data | changes))
+
+    assert refusal(reply) == expected
+    assert world.service.items() == before
+    assert world.passwords.asked == []
+
+
+@pytest.mark.parametrize("call", ["confirm", "reset"])
+def test_given_the_other_kind_of_token_when_used_then_it_is_invalid(
+    world: World, call: str
+) -> None:
+    confirmation = world.registered()
+    reset = world.asked_for_reset()
+    data = reset if call == "confirm" else confirmation | {"password": OTHER}
+
+    assert refusal(world.post(call, **data)) == TOKEN_INVALID
+
+
+def test_given_a_token_of_another_app_when_used_then_it_is_invalid(
+    world: World,
+) -> None:
+    data = world.registered()
+    reset = world.asked_for_reset()
+    both = {app: {USERPASS: {"mail": MAIL}} for app in (APP, OTHER_APP)}
+    world.settle(both)
+
+    confirmed = world.post("confirm", OTHER_APP, **data)
+    renewed = world.post("reset", OTHER_APP, **reset, password=OTHER)
+
+    assert refusal(confirmed) == refusal(renewed) == TOKEN_INVALID
+
+
+def test_given_a_pending_address_when_asked_then_a_new_mail_replaces_the_old(
+    world: World,
+) -> None:
+    first = world.registered()
+    world.wait(HALF_AN_HOUR)
+
+    reply = world.post("confirm/send", email="ADA@EXAMPLE.COM")
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert [mail.destinations["ToAddresses"] for mail in world.sent] == [[EMAIL]] * 2
+    assert refusal(world.post("confirm", **first)) == TOKEN_INVALID
+    assert world.post("confirm", **world.token_data()).status == 200
+    assert world.log_in() == "ok"
+
+
+def test_given_an_unknown_address_when_asking_for_a_mail_then_404(
+    world: World,
+) -> None:
+    reply = world.post("confirm/send", email=EMAIL)
+
+    assert refusal(reply) == (404, "UserNotFound", "user not found")
+    assert world.sent == []
+    assert world.service.items("RATE#") == {}
+
+
+def test_given_an_expired_address_when_asking_for_a_mail_then_404(
+    world: World,
+) -> None:
+    world.registered()
+
+    world.wait(timedelta(hours=24) - SECOND)
+    assert world.post("confirm/send", email=EMAIL).status == 200
+    world.wait(SECOND)
+    assert world.post("confirm/send", email=EMAIL).status == 404
+
+
+@pytest.mark.parametrize("mail", [MAIL, None], ids=["mail", "no mail"])
+def test_given_a_confirmed_address_when_asking_for_a_mail_then_already_confirmed(
+    world: World, mail: Any
+) -> None:
+    """Without mail too: realm-js, email-password-auth.test.ts, "resend email"."""
+    world.confirmed()
+    world.configure(mail=mail)
+    del world.sent[:]
+
+    reply = world.post("confirm/send", email=EMAIL)
+
+    assert refusal(reply) == (400, "UserAlreadyConfirmed", "already confirmed")
+    assert world.sent == []
+
+
+def test_given_a_pending_address_when_mail_was_switched_off_then_none_is_sent(
+    world: World,
+) -> None:
+    world.registered()
+    world.configure()
+
+    reply = world.post("confirm/send", email=EMAIL)
+
+    assert refusal(reply) == (400, "BadRequest", AUTOMATIC.format(EMAIL))
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize("mail", [MAIL, None], ids=["mail", "no mail"])
+def test_given_a_call_of_a_function_when_asked_then_the_sdks_text(
+    world: World, mail: Any
+) -> None:
+    world.configure(mail=mail)
+    before = world.service.items()
+
+    confirm = world.post("confirm/call", email=EMAIL)
+    reset = world.post("reset/call", email=EMAIL, password=OTHER, arguments=["x"])
+    bare = world.post("reset/call", email=EMAIL, password=OTHER)
+
+    failed = f'failed to reset password for user "{EMAIL}"'
+    assert refusal(confirm) == (400, "BadRequest", AUTOMATIC.format(EMAIL))
+    assert refusal(reset) == refusal(bare) == (400, "BadRequest", failed)
+    assert world.service.items() == before
+
+
+def test_given_no_mail_when_asking_for_a_reset_then_refused(mailless: World) -> None:
+    mailless.register()
+    before = mailless.service.items()
+
+    reply = mailless.post("reset/send", email=EMAIL)
+
+    text = "please use reset password via function"
+    assert refusal(reply) == (400, "BadRequest", text)
+    assert mailless.service.items() == before
+
+
+def test_given_an_account_when_reset_then_the_new_password_works_and_not_the_old(
+    world: World,
+) -> None:
+    world.confirmed()
+    data = world.asked_for_reset("ADA@example.COM")
+    old = world.stored()
+
+    reply = world.post("reset", **data, password=OTHER)
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert world.sent[-1].destinations["ToAddresses"] == [EMAIL]
+    assert world.stored() == replace(
+        old,
+        version=2,
+        reset=None,
+        password_hash=world.stored().password_hash,
+        expires_at=world.now + timedelta(days=30),
+    )
+    assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
+
+
+def test_given_a_used_token_when_used_again_then_it_is_dead(world: World) -> None:
+    world.confirmed()
+    data = world.asked_for_reset()
+    world.post("reset", **data, password=OTHER)
+
+    assert refusal(world.post("reset", **data, password="third password")) == (
+        TOKEN_INVALID
+    )
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_two_reset_mails_when_reset_then_only_the_later_works(
+    world: World,
+) -> None:
+    world.confirmed()
+    first, second = world.asked_for_reset(), world.asked_for_reset()
+
+    assert refusal(world.post("reset", **first, password=OTHER)) == TOKEN_INVALID
+    assert world.post("reset", **second, password=OTHER).status == 200
+
+
+def test_given_a_pending_account_when_reset_then_it_is_confirmed(world: World) -> None:
+    """The mail has come back; and whoever squatted the address is out."""
+    world.registered()
+
+    world.post("reset", **world.asked_for_reset(), password=OTHER)
+
+    assert (world.stored().state, world.stored().verified) == ("confirmed", True)
+    assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
+
+
+def test_given_a_reset_mail_when_registered_anew_then_it_is_dead(world: World) -> None:
+    world.registered()
+    data = world.asked_for_reset()
+    world.register(password=OTHER)
+
+    reply = world.post("reset", **data, password="third password")
+
+    assert refusal(reply) == TOKEN_INVALID
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
+    world: World, verified: bool
+) -> None:
+    """Other identities stay if the address had been verified by mail before."""
+    if verified:
+        world.confirmed()
+    else:
+        world.configure()
+        world.register()
+        world.configure(mail=MAIL)
+    before = world.bind()
+    data = world.asked_for_reset()
+
+    assert world.post("reset", **data, password=OTHER).status == 200
+
+    user, record = world.user(), world.stored()
+    assert (user.sessions, user.api_keys) == ({}, {})
+    assert user.version == before.version + 1
+    kept = {identity.provider for identity in user.identities}
+    assert kept == {ANONYMOUS, USERPASS} | ({"custom-token"} if verified else set())
+    mine = user.find_identity(USERPASS, KEY)
+    assert mine is not None
+    assert (record.state, record.user_id, record.version) == ("bound", user.id, 2)
+    assert (mine.version, record.verified) == (2, True)
+    keys = set(world.service.items("IDENT#"))
+    assert any("api-key" in key for key in keys) is False
+    assert any("custom-token" in key for key in keys) is verified
+    assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
+
+
+def test_given_the_user_is_gone_when_resetting_then_the_token_is_invalid(
+    world: World,
+) -> None:
+    world.confirmed()
+    world.bind()
+    data = world.asked_for_reset()
+    pk = {"S": f"USER#{APP}#{world.user().id}"}
+    world.service.db.delete_item(TableName=world.service.table, Key={"pk": pk})
+    before = world.service.items()
+
+    assert refusal(world.post("reset", **data, password=OTHER)) == TOKEN_INVALID
+    assert world.service.items() == before
+
+
+@pytest.mark.parametrize(
+    ("races", "ends"), [(1, "ok"), (3, "ok"), (4, "StoreUnavailable")]
+)
+def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
+    world: World, races: int, ends: str
+) -> None:
+    """Hashed once, however often it is decided anew."""
+    world.confirmed()
+    world.bind()
+    data = world.asked_for_reset()
+    store = world.service.services.store
+    reads: list[User] = []
+
+    class Racing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def get_user(self, app: str, user_id: str) -> User | None:
+            user: User | None = store.get_user(app, user_id)
+            assert user is not None
+            reads.append(user)
+            if len(reads) <= races:
+                user = replace(user, version=user.version - 1)
+            return user
+
+    accounts = Accounts(
+        app=APP,
+        store=store,
+        passwords=world.passwords,
+        addresses=world.service.services.addresses,
+        mailer=world.service.services.mailer,
+        min_password_length=6,
+        mail=None,
+    )
+    del world.passwords.asked[:]
+    outcome = "ok"
+    try:
+        reset_password(
+            accounts,
+            token=data["token"],
+            token_id=data["tokenId"],
+            password=OTHER,
+            users=Racing(),
+            now=world.now,
+        )
+    except AuthError as exc:
+        outcome = type(exc).__name__
+
+    assert outcome == ends
+    assert world.passwords.asked == ["hash"]
+    assert world.log_in(OTHER) == ("ok" if ends == "ok" else "WrongPassword")
+
+
+def test_given_an_unknown_address_when_asking_for_a_reset_then_only_the_mail_lacks(
+    world: World,
+) -> None:
+    world.confirmed()
+    assert world.post("reset/send", email="bob@example.com").status == 200  # warm
+
+    def ask(email: str) -> list[str]:
+        return world.service.counted(
+            lambda: replies.append(world.post("reset/send", email=email))
+        )
+
+    replies: list[Reply] = []
+    known, unknown = ask(EMAIL), ask("eve@example.com")
+
+    assert known == [*unknown, "SendEmail"]
+    assert [(r.status, r.text, r.headers) for r in replies[:1]] == [
+        (r.status, r.text, r.headers) for r in replies[1:]
+    ]
+    assert len(world.service.items("IDENT#")) == 1
+
+
+def test_given_an_expired_account_when_asking_for_a_reset_then_it_is_as_unknown(
+    world: World,
+) -> None:
+    world.confirmed()
+    del world.sent[:]
+    world.wait(timedelta(days=30))
+
+    reply = world.post("reset/send", email=EMAIL)
+
+    assert (reply.status, world.sent) == (200, [])
+    assert world.stored().reset is None
+
+
+def test_given_a_mail_when_read_then_it_says_what_it_is_and_links_to_the_app(
+    world: World,
+) -> None:
+    world.confirmed()
+    world.asked_for_reset()
+    confirm, reset = world.sent
+
+    assert confirm.subject == "Confirm your e-mail address"
+    assert re.search(
+        r"^https://app\.example/confirm\?token=[\w-]{43}&tokenId=[\w-]{43}$",
+        confirm.body,
+        re.MULTILINE,
+    )
+    assert "If you did not register, do not open the link" in confirm.body
+    assert reset.subject == "Set a new password"
+    assert re.search(
+        r"^https://app\.example/reset\?lang=en"
+        r"&token=[\w-]{43}&tokenId=[\w-]{43}#top$",
+        reset.body,
+        re.MULTILINE,
+    )
+    for mail in world.sent:
+        assert "within 30 minutes" in mail.body
+        assert PASSWORD not in mail.body
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        pytest.param("https://a.example", "https://a.example?DATA", id="host"),
+        pytest.param("https://a.example/c?", "https://a.example/c?&DATA", id="mark"),
+        pytest.param("https://a.example/?x=%20#y?", "https://a.example/?x=%20&DATA#y?"),
+        pytest.param("https://a.example/#/c", "https://a.example/?DATA#/c", id="hash"),
+        pytest.param("myapp:///confirm", "myapp:///confirm?DATA", id="native app"),
+    ],
+)
+def test_given_a_page_of_the_app_when_linked_then_only_the_token_data_is_added(
+    world: World, url: str, link: str
+) -> None:
+    world.configure(mail=MAIL | {"confirm_url": url})
+
+    data = world.registered()
+
+    query = f"token={data['token']}&tokenId={data['tokenId']}"
+    assert world.link() == link.replace("DATA", query)
+
+
+def test_given_a_confirmation_meanwhile_when_asking_for_a_mail_then_none_is_sent(
+    world: World,
+) -> None:
+    """Between our read and our write: the write decides, and we read again."""
+    data = world.registered()
+    store = world.service.services.store
+
+    class Racing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def set_confirmation(self, *args: Any) -> bool:
+            assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
+            return store.set_confirmation(*args)
+
+    world.service.services.store = Racing()  # type: ignore[assignment]
+
+    reply = world.post("confirm/send", email=EMAIL)
+
+    assert (reply.status, reply.json["error_code"]) == (400, "UserAlreadyConfirmed")
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("races", "status"),
+    [pytest.param(3, 200, id="3 times"), pytest.param(4, 503, id="4 times")],
+)
+def test_given_registrations_meanwhile_when_asking_for_a_reset_then_of_the_latest(
+    world: World, races: int, status: int
+) -> None:
+    world.configure(mail=MAIL, budgets={"mails": 20})
+    world.registered()
+    store = world.service.services.store
+    tried: list[int] = []
+
+    class Racing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def set_reset(self, record: IdentityRecord, *args: Any) -> bool:
+            tried.append(record.version)
+            if len(tried) <= races:
+                newer = replace(record, version=record.version + 1)
+                assert store.register(newer, world.now)
+            return store.set_reset(record, *args)
+
+    world.service.services.store = Racing()  # type: ignore[assignment]
+
+    reply = world.post("reset/send", email=EMAIL)
+
+    assert reply.status == status
+    assert tried == [1, 2, 3, 4]
+    assert len(world.sent) == (2 if status == 200 else 1)
+
+
+@pytest.mark.parametrize("call", ["register", "confirm/send", "reset/send"])
+def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_changes(
+    world: World, call: str
+) -> None:
+    world.registered()
+    for _ in range(2):
+        assert world.post("confirm/send", email=EMAIL).status == 200
+        assert world.post("reset/send", email="ADA@example.com").status == 200
+    world.wait(timedelta(minutes=10))
+    before = world.service.items()
+    hashed = len(world.passwords.asked)
+
+    reply = world.post(call, email=EMAIL, password=OTHER)
+
+    assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
+    assert reply.headers["retry-after"] == "3000"
+    assert world.service.items() == before
+    assert len(world.passwords.asked) == hashed
+    assert len(world.sent) == 5
+    world.wait(timedelta(minutes=50) - SECOND)
+    assert world.post(call, email=EMAIL, password=OTHER).status == 429
+    world.wait(SECOND)
+    assert world.post(call, email=EMAIL, password=OTHER).status == 200
+    assert len(world.sent) == 6
+
+
+def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
+    world: World,
+) -> None:
+    world.configure(mail=MAIL, budgets={"mails": 2})
+
+    statuses = [world.post("reset/send", email=EMAIL).status for _ in range(3)]
+
+    assert statuses == [200, 200, 429]
+
+
+def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
+    world: World,
+) -> None:
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    world.registered()
+
+    assert world.register().status == 429
+    assert world.register("bob@example.com").status == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="nothing is on"),
+        pytest.param({APP: {"api-key": {}}}, id="another provider"),
+        pytest.param({APP: {USERPASS: {"enabled": False}}}, id="switched off"),
+        pytest.param({OTHER_APP: {USERPASS: {}}}, id="another app"),
+    ],
+)
+def test_given_the_provider_is_off_when_called_then_404(
+    world: World, settings: dict[str, Any]
+) -> None:
+    world.settle(settings)
+
+    for call in CALLS:
+        reply = world.post(call, email=EMAIL, password=PASSWORD)
+
+        assert refusal(reply) == (
+            404,
+            "AuthProviderNotFound",
+            "authentication via 'local-userpass' is unsupported",
+        )
+
+
+def test_given_an_unknown_app_when_called_then_404(world: World) -> None:
+    for call in CALLS:
+        reply = world.post(call, "unknown-app", email=EMAIL, password=PASSWORD)
+
+        assert (reply.status, reply.json["error_code"]) == (404, "AppNotFound")
+
+
+REQUIRED = {
+    "register": ("email", "password"),
+    "confirm": ("token", "tokenId"),
+    "confirm/send": ("email",),
+    "confirm/call": ("email",),
+    "reset": ("token", "tokenId", "password"),
+    "reset/send": ("email",),
+    "reset/call": ("email", "password"),
+}
+GOOD = {
+    "email": EMAIL,
+    "password": PASSWORD,
+    "token": "x" * 43,
+    "tokenId": "x" * 43,
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [(call, field) for call, fields in REQUIRED.items() for field in fields],
+)
+def test_given_a_bad_field_when_called_then_it_is_named(
+    world: World, call: str, field: str
+) -> None:
+    absent: dict[str, Any] = {k: v for k, v in GOOD.items() if k != field}
+    bad: tuple[Any, ...] = (None, 1, True, [], {"$oid": "x"})
+    wrong = [absent | {field: value} for value in bad]
+
+    for fields in (absent, *wrong):
+        reply = world.post(call, **fields)
+
+        text = f"{field} is missing or not a string"
+        assert refusal(reply) == (400, "BadRequest", text)
+    assert world.service.items("IDENT#") == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(None, id="none"),
+        pytest.param("", id="empty"),
+        pytest.param("{", id="not JSON"),
+        pytest.param("[]", id="array"),
+        pytest.param('{"email": "a\\u0000@b.de"}', id="NUL"),
+        pytest.param('{"email": "\\ud800"}', id="half a character"),
+        pytest.param(json.dumps({"email": "x" * 17_000}), id="overlong"),
+    ],
+)
+def test_given_a_bad_body_when_called_then_400(world: World, body: str | None) -> None:
+    for call in CALLS:
+        reply = world.service.send(f"{userpass._PREFIX}{call}", body=body)
+
+        assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+
+
+def test_given_arguments_that_are_no_array_when_calling_reset_then_400(
+    world: World,
+) -> None:
+    reply = world.post("reset/call", email=EMAIL, password=OTHER, arguments="x")
+
+    assert refusal(reply) == (400, "BadRequest", "arguments is not an array")
+
+
+def test_given_fields_that_sdks_add_when_registering_then_they_are_ignored(
+    mailless: World,
+) -> None:
+    options = {"device": {"sdkVersion": {"$numberInt": "5"}}}
+    reply = mailless.post(
+        "register", email=EMAIL, password=PASSWORD, provider=USERPASS, options=options
+    )
+
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "call", ["register", "confirm", "confirm/send", "reset", "reset/send"]
+)
+@pytest.mark.parametrize("start", ["cold", "warm"])
+def test_given_aws_is_failing_when_called_then_503_and_a_retry_converges(
+    world: World, call: str, fault: Fault, start: str
+) -> None:
+    if start == "cold":
+        world.configure(mail=MAIL)
+    data = world.registered() if call.startswith("confirm") else {}
+    if call.startswith("reset"):
+        world.confirmed()
+    if call == "reset":
+        data = world.asked_for_reset()
+    if start == "cold":
+        world.configure(mail=MAIL)
+    fields = {"email": EMAIL, "password": OTHER} | data
+    world.service.wire.always = fault
+
+    reply = world.post(call, **fields)
+
+    assert reply.status == 503
+    assert reply.headers["retry-after"] == "2"
+    world.service.wire.always = None
+    again = world.post(call, **fields)
+    if call == "reset" and again.status != 200:
+        # It had taken effect, and used the token up.
+        assert refusal(again) == TOKEN_INVALID
+    else:
+        assert again.status == 200
+    if call == "register":
+        assert world.post("confirm", **world.token_data()).status == 200
+    if call in {"register", "reset"}:
+        assert world.log_in(OTHER) == "ok"
+
+
+@pytest.mark.parametrize("call", ["register", "confirm/send", "reset/send"])
+def test_given_ses_is_failing_when_called_then_503_and_a_retry_sends_the_mail(
+    world: World, call: str
+) -> None:
+    world.registered()
+    world.post("confirm/send", email=EMAIL)
+    del world.sent[:]
+
+    class Failing:
+        def send(self, **_: str) -> None:
+            raise MailUnavailable
+
+    mailer = world.service.services.mailer
+    world.service.services.mailer = Failing()
+    failed = world.post(call, email=EMAIL, password=OTHER)
+    world.service.services.mailer = mailer
+    again = world.post(call, email=EMAIL, password=OTHER)
+
+    assert (failed.status, failed.headers["retry-after"]) == (503, "2")
+    assert again.status == 200
+    assert len(world.sent) == 1
+
+
+def test_given_canaries_when_refused_then_no_log_line_has_one(
+    world: World, log: io.StringIO
+) -> None:
+    email, password = "canary-mail@example.com", "canary-password"
+    data = world.registered(email)
+    reset = world.asked_for_reset(email)
+    for always in (None, FAULTS["throttled"], None):
+        world.service.wire.always = always
+        for call in CALLS:
+            for tokens in (data, reset, {"token": "canary", "tokenId": "canary"}):
+                world.post(call, email=email, password=password, **tokens)
+        world.service.wire.always = None
+
+    logged = log.getvalue()
+    assert logged.count("\n") > 40
+    for secret in ("canary", data["token"], data["tokenId"], reset["token"]):
+        assert secret not in logged
