@@ -75,14 +75,26 @@ def resources(template: Json, kind: str) -> dict[str, Json]:
     }
 
 
-def statements(function: str) -> list[Json]:
-    """Return the policy statements of a function's role, without the one for logs."""
+def statements(function: str, *, conditions: bool = True) -> list[Json]:
+    """Return the policy statements of a function's role, without the one for logs.
+
+    Args:
+        function: Logical id.
+        conditions: Whether the conditions hold that some statements depend on.
+    """
     role = resources(translated(), "AWS::IAM::Role")[f"{function}Role"]
-    return [
+    found = [
         statement
         for policy in role["Policies"]
         for statement in policy["PolicyDocument"]["Statement"]
     ]
+    decided = [
+        statement["Fn::If"][1 if conditions else 2]
+        if "Fn::If" in statement
+        else statement
+        for statement in found
+    ]
+    return [each for each in decided if each != {"Ref": "AWS::NoValue"}]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
-"""DynamoDB and KMS by moto, behind the policies of `template.yaml`.
+"""DynamoDB, KMS, SSM and SES by moto, behind the policies of `template.yaml`.
 
 A function signs its calls with its own name as access key; what its role does not
-grant is refused as AWS refuses it. So the tests also show that the grants suffice.
+grant is refused as AWS refuses it. So the tests also show that the grants suffice, and
+which of them nobody needs.
 """
 
 import fnmatch
 import io
 import json
 import operator
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -21,11 +24,25 @@ from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
 )
+from moto.ses.models import ses_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from sam_template import Json, resources, statements, translated
 
 REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+
+PARAMETERS = {
+    "AppIds": "myapp-abcde,other-fghij",
+    "SettingsParameter": "/anonauth/settings",
+    "MailSender": "noreply@example.com",
+}
+"""What the deployment sets; the template's defaults count for the others."""
+
+_ARN = f"arn:aws:{{}}:{REGION}:{ACCOUNT}:{{}}"
+
+# SES has paths where the others have targets.
+_SEND_MAIL = "/v2/email/outbound-emails"
 
 _Quantifier = Callable[[Iterable[bool]], bool]
 _Comparison = Callable[[str, str], bool]
@@ -38,6 +55,15 @@ _OPERATORS: dict[str, tuple[_Quantifier, _Comparison]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Need:
+    """An action on a resource, with the condition keys that AWS fills in."""
+
+    action: str
+    resource: str
+    context: dict[str, list[str]] = field(default_factory=dict)
+
+
 @dataclass
 class PolicyGate:
     """Refuses what the caller's role does not grant; `refused` lists it."""
@@ -45,32 +71,67 @@ class PolicyGate:
     app: WSGIApplication
     policies: dict[str, list[Json]]
     refused: list[str] = field(default_factory=list)
+    _used: set[tuple[str, int, str]] = field(default_factory=set)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         caller = environ["HTTP_AUTHORIZATION"].partition("Credential=")[2].split("/")[0]
-        target = environ["HTTP_X_AMZ_TARGET"]
         if caller in self.policies:
-            for action, context in _authorizations(target, json.loads(body)):
-                if not _is_granted(self.policies[caller], action, context):
-                    self.refused.append(f"{caller}: {action} {context}")
+            operation = environ.get("HTTP_X_AMZ_TARGET") or environ["PATH_INFO"]
+            for need in _needs(operation, json.loads(body)):
+                if not self._is_granted(caller, need):
+                    self.refused.append(f"{caller}: {need}")
                     return _refuse(start_response)
         return self.app(environ, start_response)
 
+    def unused(self, caller: str) -> list[str]:
+        """Return the actions and the condition values that no call has needed."""
+        return [
+            f"{caller}: {part} of {statement}"
+            for number, statement in enumerate(self.policies[caller])
+            for part in _parts(statement)
+            if (caller, number, part) not in self._used
+        ]
 
-def _authorizations(target: str, request: Json) -> Iterator[tuple[str, Json]]:
-    """Yield each action that a call needs, with the condition keys AWS fills in."""
-    service, _, operation = target.partition(".")
-    if service == "TrentService":
-        pairs = request.get("EncryptionContext", {}).items()
-        context = {f"kms:EncryptionContext:{key}": [value] for key, value in pairs}
-        yield f"kms:{operation}", context
-    elif operation == "TransactWriteItems":
+    def _is_granted(self, caller: str, need: _Need) -> bool:
+        granted = False
+        for number, statement in enumerate(self.policies[caller]):
+            used = _used_parts(statement, need)
+            self._used |= {(caller, number, part) for part in used}
+            granted = granted or bool(used)
+        return granted
+
+
+def _needs(operation: str, request: Json) -> Iterator[_Need]:
+    """Yield all that a call needs to be granted."""
+    service, _, name = operation.partition(".")
+    match service:
+        case "TrentService":
+            pairs = request.get("EncryptionContext", {}).items()
+            context = {f"kms:EncryptionContext:{key}": [value] for key, value in pairs}
+            yield _Need(f"kms:{name}", "RingKey", context)
+        case "AmazonSSM":
+            for parameter in request.get("Names") or [request["Name"]]:
+                arn = _ARN.format("ssm", f"parameter{parameter}")
+                yield _Need(f"ssm:{name}", arn)
+        case _ if operation == _SEND_MAIL:
+            address = parseaddr(request["FromEmailAddress"])[1]
+            arn = _ARN.format("ses", f"identity/{address}")
+            yield _Need("ses:SendEmail", arn, {"ses:FromAddress": [address]})
+        case _:
+            for action, context in _table_needs(name, request):
+                yield _Need(f"dynamodb:{action}", "Table", context)
+
+
+def _table_needs(
+    operation: str, request: Json
+) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    if operation == "TransactWriteItems":
         items = [
-            (f"dynamodb:{action}Item", _pk(item))
+            (f"{action}Item", _pk(item))
             for entry in request["TransactItems"]
             for action, item in entry.items()
         ]
@@ -80,8 +141,12 @@ def _authorizations(target: str, request: Json) -> Iterator[tuple[str, Json]]:
             yield action, {"dynamodb:LeadingKeys": [pk], **enclosing}
             pks = [pk for _, pk in items]
             yield action, {"dynamodb:LeadingKeys": pks, **enclosing}
+    elif operation == "BatchGetItem":
+        (table,) = request["RequestItems"].values()
+        pks = [key["pk"]["S"] for key in table["Keys"]]
+        yield operation, {"dynamodb:LeadingKeys": pks}
     else:
-        yield f"dynamodb:{operation}", {"dynamodb:LeadingKeys": [_pk(request)]}
+        yield operation, {"dynamodb:LeadingKeys": [_pk(request)]}
 
 
 def _pk(item: Json) -> str:
@@ -90,23 +155,60 @@ def _pk(item: Json) -> str:
     return pk
 
 
-def _is_granted(policy: list[Json], action: str, context: Json) -> bool:
-    return any(
-        action in _list(statement["Action"])
-        and all(
-            _holds(name, expected, context.get(key, []))
-            for name, keys in statement["Condition"].items()
-            for key, expected in keys.items()
-        )
-        for statement in policy
-    )
+def _used_parts(statement: Json, need: _Need) -> set[str]:
+    """Return which parts of a statement grant this; none if it does not."""
+    if need.action not in _list(statement["Action"]):
+        return set()
+    resources = _list(statement["Resource"])
+    if not any(fnmatch.fnmatchcase(need.resource, wanted) for wanted in resources):
+        return set()
+    used = {need.action}
+    for name, key, expected in _conditions(statement):
+        quantifier, matches = _OPERATORS[name]
+        found = [
+            {wanted for wanted in expected if matches(value, wanted)}
+            for value in need.context.get(key, [])
+        ]
+        if not quantifier(bool(wanted) for wanted in found):
+            return set()
+        used.update(*found)
+    return used
 
 
-def _holds(name: str, expected: Any, actual: list[str]) -> bool:
-    quantifier, matches = _OPERATORS[name]
-    return quantifier(
-        any(matches(value, wanted) for wanted in _list(expected)) for value in actual
-    )
+def _parts(statement: Json) -> Iterator[str]:
+    yield from _list(statement["Action"])
+    for _, _, expected in _conditions(statement):
+        yield from expected
+
+
+def _conditions(statement: Json) -> Iterator[tuple[str, str, list[str]]]:
+    for name, keys in statement.get("Condition", {}).items():
+        for key, expected in keys.items():
+            yield name, key, _list(expected)
+
+
+def _resolved(value: Any) -> Any:
+    """Return what CloudFormation makes of a policy; there is one table and one key."""
+    match value:
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return name
+        case {"Fn::Sub": text}:
+            return re.sub(r"\$\{([A-Za-z:]+)\}", lambda name: _VALUES[name[1]], text)
+        case {"Ref": name}:
+            return _VALUES[name]
+        case dict():
+            return {key: _resolved(each) for key, each in value.items()}
+        case list():
+            return [_resolved(each) for each in value]
+    return value
+
+
+_VALUES = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    **PARAMETERS,
+}
 
 
 def _list(value: Any) -> list[Any]:
@@ -143,13 +245,25 @@ class Aws:
         item: Json | None = answer.get("Item")
         return item
 
+    def mails_to(self, address: str) -> list[str]:
+        """Return the texts of the mails that SES has taken for an address."""
+        return [
+            message.body
+            for message in ses_backends[ACCOUNT][REGION].sent_messages
+            if address in message.destinations["ToAddresses"]
+        ]
+
 
 @contextmanager
-def serving(functions: Iterable[str]) -> Iterator[Aws]:
-    """Serve DynamoDB and KMS with the template's table and key in them."""
+def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aws]:
+    """Serve the template's table and key, SSM, and an SES that knows example.com.
+
+    Args:
+        secrets: Names and values of parameters in SSM, encrypted there.
+    """
     gate = PolicyGate(
         DomainDispatcherApplication(create_backend_app),
-        {function: statements(function) for function in functions},
+        {function: _resolved(statements(function)) for function in functions},
     )
     server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -157,6 +271,8 @@ def serving(functions: Iterable[str]) -> Iterator[Aws]:
     table = resources(translated(), "AWS::DynamoDB::Table")["Table"]
     dynamodb = boto3.client("dynamodb", **_as_owner(endpoint_url))
     kms = boto3.client("kms", **_as_owner(endpoint_url))
+    ses = boto3.client("sesv2", **_as_owner(endpoint_url))
+    ssm = boto3.client("ssm", **_as_owner(endpoint_url))
     try:
         dynamodb.create_table(
             TableName="anonauth",
@@ -165,11 +281,16 @@ def serving(functions: Iterable[str]) -> Iterator[Aws]:
             BillingMode=table["BillingMode"],
         )
         key_arn = kms.create_key()["KeyMetadata"]["Arn"]
+        ses.create_email_identity(EmailIdentity="example.com")
+        for name, value in secrets.items():
+            ssm.put_parameter(Name=name, Value=value, Type="SecureString")
         yield Aws(endpoint_url, "anonauth", key_arn, gate)
         dynamodb.delete_table(TableName="anonauth")
+        ses.delete_email_identity(EmailIdentity="example.com")
+        ssm.delete_parameters(Names=list(secrets))
     finally:
-        dynamodb.close()
-        kms.close()
+        for client in (dynamodb, kms, ses, ssm):
+            client.close()
         server.shutdown()
         server.server_close()
 

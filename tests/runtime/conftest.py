@@ -1,20 +1,57 @@
+import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 import sam_template
 from runtime import aws, runtime_api
-from sam_template import resources
+from sam_template import event, resources
 from tools import ROOT, machine, require_tool
 
 FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 
-Start = Callable[[str], runtime_api.Function]
+PARTNER = "https://partner.example.com"
+PARTNER_SECRET = "partner-secret-of-at-least-32-bytes"
+
+_MAIL = {
+    "sender": "Example <noreply@example.com>",
+    "confirm_url": "https://www.example.com/confirm",
+    "reset_url": "https://www.example.com/reset",
+}
+SETTINGS = {
+    "apps": {
+        "myapp-abcde": {
+            "local-userpass": {"mail": _MAIL},
+            "api-key": {},
+            "custom-token": {
+                "issuers": [
+                    {
+                        "issuer": PARTNER,
+                        "algorithm": "HS256",
+                        "secret": {"ssm": "partner"},
+                        "metadata_fields": [{"name": "nickname", "field_name": "nick"}],
+                    }
+                ]
+            },
+        },
+        # Of the same domain, but not the sender that the stack allows.
+        "other-fghij": {
+            "local-userpass": {"mail": _MAIL | {"sender": "ceo@example.com"}}
+        },
+    }
+}
+"""The settings document in SSM, and one secret that it refers to."""
+
+
+class Start(Protocol):
+    """Starts an execution environment; variables are those of the deployment."""
+
+    def __call__(self, name: str, **variables: str) -> runtime_api.Function: ...
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +78,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[aws.Aws]:
-    """DynamoDB and KMS, without a key ring yet."""
-    with aws.serving(FUNCTIONS) as served:
+    """DynamoDB, KMS, SSM and SES, without a key ring yet."""
+    name = aws.PARAMETERS["SettingsParameter"]
+    secrets = {name: json.dumps(SETTINGS), f"{name}/partner": PARTNER_SECRET}
+    with aws.serving(FUNCTIONS, secrets) as served:
         yield served
 
 
@@ -55,7 +94,7 @@ def start(
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")
     with ExitStack() as environments:
 
-        def start(name: str) -> runtime_api.Function:
+        def start(name: str, **variables: str) -> runtime_api.Function:
             environment = environment_of(functions[name]) | {
                 "TABLE_NAME": cloud.table_name,
                 "KMS_KEY_ID": cloud.key_arn,
@@ -63,6 +102,7 @@ def start(
                 "AWS_REGION": aws.REGION,
                 "AWS_ACCESS_KEY_ID": name,
                 "AWS_SECRET_ACCESS_KEY": "secret",
+                **variables,
             }
             return environments.enter_context(
                 runtime_api.running(
@@ -76,14 +116,30 @@ def start(
         yield start
 
 
+@pytest.fixture
+def granted(cloud: aws.Aws) -> Iterator[None]:
+    """Fails a test in which a function's role was too small."""
+    yield
+    refused, cloud.gate.refused = cloud.gate.refused, []
+    assert refused == []
+
+
+@pytest.fixture(scope="module")
+def functions(start: Start) -> dict[str, runtime_api.Function]:
+    """One execution environment of each function, with a key ring to use."""
+    started = {name: start(name) for name in FUNCTIONS}
+    started["KeysFunction"].invoke(event("keys"))
+    return started
+
+
 def environment_of(function: dict[str, Any]) -> dict[str, str]:
-    """Return the variables of a function as a deployment with defaults sets them."""
+    """Return the variables of a function as the deployment sets them."""
     parameters = sam_template.load()["Parameters"]
 
     def resolve(value: Any) -> str:
         match value:
             case {"Ref": name} if name in parameters:
-                return str(parameters[name]["Default"])
+                return aws.PARAMETERS.get(name, str(parameters[name]["Default"]))
             case {"Fn::Join": [",", value]}:
                 return resolve(value)
             case {"Fn::If": ["HasDomain", _, value]}:

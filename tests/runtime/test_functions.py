@@ -3,57 +3,17 @@
 The tests of this module share one table and run in order: the first makes the key ring.
 """
 
-import base64
-import json
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from runtime.aws import Aws
-from runtime.conftest import FUNCTIONS, Start
+from runtime.client import HOST, ISSUER, call, claims, log_in
+from runtime.conftest import Start
 from runtime.runtime_api import Function, ResponseUrl
-from sam_template import Json, event
+from sam_template import event
 
-HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"
-ISSUER = f"{HOST}/api/client/v2.0/app/myapp-abcde"
-
-
-@pytest.fixture(scope="module")
-def functions(start: Start) -> dict[str, Function]:
-    """One execution environment of each function, with a key ring to use."""
-    started = {name: start(name) for name in FUNCTIONS}
-    started["KeysFunction"].invoke(event("keys"))
-    return started
-
-
-@pytest.fixture(autouse=True)
-def _granted(cloud: Aws) -> Iterator[None]:
-    yield
-    refused, cloud.gate.refused = cloud.gate.refused, []
-    assert refused == []
-
-
-def call(function: Function, name: str, token: str = "") -> tuple[int, Any]:
-    """Send an event of `events/` and return status and body of the answer."""
-    filled = json.dumps(event(name)).replace("REPLACE_WITH_TOKEN", token)
-    answer = function.invoke(json.loads(filled))
-    assert answer["headers"]["content-type"] == "application/json"
-    return answer["statusCode"], json.loads(answer["body"])
-
-
-def log_in(functions: dict[str, Function]) -> Json:
-    status, body = call(functions["LoginFunction"], "login")
-    assert status == 200, body
-    opened: Json = body
-    return opened
-
-
-def claims(token: str) -> Json:
-    payload = token.split(".")[1]
-    decoded: Json = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    return decoded
+pytestmark = pytest.mark.usefixtures("granted")
 
 
 def test_given_no_key_ring_when_the_schedule_fires_then_there_is_one(
@@ -172,6 +132,10 @@ def test_given_a_user_when_it_deletes_itself_then_its_tokens_are_refused(
         pytest.param("LogoutFunction", "logout", id="logout"),
         pytest.param("ProfileFunction", "profile", id="profile"),
         pytest.param("ProfileFunction", "profile-delete", id="delete"),
+        pytest.param("ProfileFunction", "profile-unlink", id="unlink"),
+        pytest.param("LinkFunction", "link", id="link"),
+        pytest.param("ApiKeysFunction", "apikeys", id="create an API key"),
+        pytest.param("ApiKeysFunction", "apikeys-list", id="list API keys"),
     ],
 )
 def test_given_the_placeholder_for_a_token_when_sent_then_it_is_a_401(

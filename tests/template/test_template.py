@@ -27,6 +27,29 @@ CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b-2c"
 RING = "KEY#ring"
 USER = "USER#*"
 GONE = "GONE#*"
+IDENT = "IDENT#*"
+RATE = "RATE#*"
+
+_ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
+_DOCUMENT = f"arn:${{AWS::Partition}}:ssm:{_ACCOUNT}:parameter${{SettingsParameter}}"
+_SES = f"arn:${{AWS::Partition}}:ses:{_ACCOUNT}"
+
+# What depends on a parameter that is empty by default.
+SETTINGS_GRANTS = {
+    (action, resource)
+    for action in ("ssm:GetParameter", "ssm:GetParameters")
+    for resource in (_DOCUMENT, f"{_DOCUMENT}/*")
+}
+MAIL_GRANTS = {
+    ("ses:SendEmail from MailSender", f"{_SES}:identity/*"),
+    ("ses:SendEmail from MailSender", f"{_SES}:configuration-set/*"),
+}
+
+
+def in_transactions(action: str, *items: str) -> set[tuple[str, str]]:
+    return {(f"dynamodb:{action} in TransactWriteItems", item) for item in items}
+
+
 GRANTS = {
     "LoginFunction": {
         ("dynamodb:GetItem", RING),
@@ -52,10 +75,41 @@ GRANTS = {
     "ProfileFunction": {
         ("dynamodb:GetItem", RING),
         ("dynamodb:GetItem", USER),
-        ("dynamodb:DeleteItem in TransactWriteItems", USER),
-        ("dynamodb:DeleteItem in TransactWriteItems", GONE),
-        ("dynamodb:PutItem in TransactWriteItems", USER),
-        ("dynamodb:PutItem in TransactWriteItems", GONE),
+        ("dynamodb:BatchGetItem", IDENT),
+        *in_transactions("DeleteItem", USER, IDENT, GONE),
+        *in_transactions("PutItem", USER, IDENT, GONE),
+        *in_transactions("UpdateItem", USER, IDENT, GONE),
+    },
+    "LinkFunction": {
+        ("dynamodb:GetItem", RING),
+        ("dynamodb:GetItem", USER),
+        ("dynamodb:GetItem", IDENT),
+        ("dynamodb:UpdateItem", USER),
+        ("dynamodb:UpdateItem", IDENT),
+        ("dynamodb:UpdateItem", RATE),
+        ("dynamodb:BatchGetItem", IDENT),
+        ("dynamodb:BatchGetItem", RATE),
+        *in_transactions("PutItem", USER, IDENT),
+        ("kms:Decrypt", "access"),
+        ("kms:Decrypt", "refresh"),
+    },
+    "UserpassFunction": {
+        ("dynamodb:GetItem", IDENT),
+        ("dynamodb:PutItem", IDENT),
+        ("dynamodb:UpdateItem", IDENT),
+        ("dynamodb:GetItem", USER),
+        ("dynamodb:UpdateItem", RATE),
+        *in_transactions("UpdateItem", USER, IDENT),
+        *in_transactions("DeleteItem", USER, IDENT),
+    },
+    "ApiKeysFunction": {
+        ("dynamodb:GetItem", RING),
+        ("dynamodb:GetItem", USER),
+        ("dynamodb:UpdateItem", USER),
+        *in_transactions("PutItem", USER, IDENT),
+        *in_transactions("UpdateItem", USER, IDENT),
+        *in_transactions("DeleteItem", USER, IDENT),
+        ("kms:Decrypt", "refresh"),
     },
     "DiscoveryFunction": {("dynamodb:GetItem", RING)},
     "KeysFunction": {
@@ -80,31 +134,33 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def grants(function: str) -> set[tuple[str, str]]:
+def grants(function: str, *, conditions: bool = False) -> set[tuple[str, str]]:
     """Read a function's statements; refuse any of a form that is not known here."""
     granted = set()
-    for statement in statements(function):
-        assert statement.keys() == {"Effect", "Action", "Resource", "Condition"}
+    for statement in statements(function, conditions=conditions):
+        assert statement.keys() - {"Condition"} == {"Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
-        condition = dict(statement["Condition"])
+        condition = dict(statement.get("Condition", {}))
+        suffix = ""
         if statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}:
             exact = condition.pop("ForAllValues:StringEquals", {})
             prefix = condition.pop("ForAllValues:StringLike", {})
             assert set(exact) | set(prefix) == {"dynamodb:LeadingKeys"}
             items = [*exact.values(), *prefix.values()][0]
             enclosing = condition.pop("ForAnyValue:StringEquals", None)
-            inside = (
-                f" in {enclosing['dynamodb:EnclosingOperation'][0]}"
-                if enclosing
-                else ""
-            )
-        else:
-            assert statement["Resource"] == {"Fn::GetAtt": ["RingKey", "Arn"]}
+            if enclosing:
+                suffix = f" in {enclosing['dynamodb:EnclosingOperation'][0]}"
+        elif statement["Resource"] == {"Fn::GetAtt": ["RingKey", "Arn"]}:
             items = condition.pop("StringEquals")["kms:EncryptionContext:ring"]
-            inside = ""
+        else:
+            items = [resource["Fn::Sub"] for resource in statement["Resource"]]
+            if statement["Action"] == "ses:SendEmail":
+                sender = condition.pop("StringEquals")
+                assert sender == {"ses:FromAddress": {"Ref": "MailSender"}}
+                suffix = " from MailSender"
         assert not condition
         granted |= {
-            (action + inside, item)
+            (action + suffix, item)
             for action in as_list(statement["Action"])
             for item in as_list(items)
         }
@@ -122,8 +178,10 @@ def grants(function: str) -> set[tuple[str, str]]:
                 "Architecture": "x86_64",
                 "DomainName": "auth.example.com",
                 "CertificateArn": CERTIFICATE,
+                "SettingsParameter": "/anonauth/settings",
+                "MailSender": "no-reply@example.com",
             },
-            id="custom domain, two apps, two origins",
+            id="custom domain, two apps, two origins, settings, mail",
         ),
     ],
 )
@@ -186,6 +244,36 @@ def test_given_each_function_when_its_role_is_read_then_it_grants_what_is_used()
     granted = {function: grants(function) for function in FUNCTIONS}
 
     assert granted == GRANTS
+
+
+def test_given_settings_and_mail_when_deployed_then_few_functions_get_at_them() -> None:
+    more = {
+        function: grants(function, conditions=True) - grants(function)
+        for function in FUNCTIONS
+    }
+
+    assert {function: granted for function, granted in more.items() if granted} == {
+        "LinkFunction": SETTINGS_GRANTS,
+        "UserpassFunction": SETTINGS_GRANTS | MAIL_GRANTS,
+        "ApiKeysFunction": SETTINGS_GRANTS,
+    }
+
+
+def test_given_the_functions_then_only_those_with_settings_know_of_them() -> None:
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+
+    variables = {
+        name: properties["Environment"]["Variables"]
+        for name, properties in functions.items()
+    }
+
+    knowing = {name for name, has in variables.items() if "SETTINGS_PARAMETER" in has}
+    assert knowing == {"LinkFunction", "UserpassFunction", "ApiKeysFunction"}
+    assert all(
+        variables[name]["ALLOW_PRIVATE_ISSUERS"] == "false"  # on AWS
+        and variables[name]["SETTINGS_PARAMETER"] == {"Ref": "SettingsParameter"}
+        for name in knowing
+    )
 
 
 def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> None:
@@ -339,12 +427,13 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
     overrides = sam_template.event("env.local")["Parameters"]
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")
 
-    declared = {
-        frozenset(properties["Environment"]["Variables"])
-        for properties in functions.values()
-    }
+    declared = [
+        set(properties["Environment"]["Variables"]) for properties in functions.values()
+    ]
 
-    assert all(set(overrides) <= names for names in declared)
+    in_some = {"SETTINGS_PARAMETER", "ALLOW_PRIVATE_ISSUERS"}
+    assert set(overrides) <= set.union(*declared)
+    assert set(overrides) - set.intersection(*declared) == in_some
 
 
 @pytest.mark.parametrize(
@@ -383,6 +472,29 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
         pytest.param("DomainName", "https://auth.example.com", False, id="scheme"),
         pytest.param("DomainName", "auth.example.com/", False, id="path"),
         pytest.param("DomainName", "localhost", False, id="one label"),
+        pytest.param("SessionIdleDays", "0", False, id="0 days"),
+        pytest.param("SessionIdleDays", "1", True, id="1 day"),
+        pytest.param("SessionIdleDays", "1825", True, id="1825 days"),
+        pytest.param("SessionIdleDays", "1826", False, id="1826 days"),
+        pytest.param("SessionIdleDays", "060", False, id="leading zero in days"),
+        pytest.param("SessionMaxDays", "0", False, id="0 days in all"),
+        pytest.param("SessionMaxDays", "1", True, id="1 day in all"),
+        pytest.param("SessionMaxDays", "1799", True, id="1799 days in all"),
+        pytest.param("SessionMaxDays", "1825", True, id="1825 days in all"),
+        pytest.param("SessionMaxDays", "1826", False, id="1826 days in all"),
+        pytest.param("SettingsParameter", "", True, id="no settings"),
+        pytest.param("SettingsParameter", "/anonauth/settings", True, id="settings"),
+        pytest.param("SettingsParameter", "settings", False, id="no slash"),
+        pytest.param("SettingsParameter", "/anonauth/", False, id="slash at the end"),
+        pytest.param("SettingsParameter", "/a//b", False, id="empty level"),
+        pytest.param("SettingsParameter", "/a/*", False, id="wildcard"),
+        pytest.param("SettingsParameter", "/a" * 14, True, id="14 levels"),
+        pytest.param("SettingsParameter", "/a" * 15, False, id="15 levels"),
+        pytest.param("MailSender", "", True, id="no mail"),
+        pytest.param("MailSender", "no-reply@example.com", True, id="sender"),
+        pytest.param("MailSender", "A <a@example.com>", False, id="name of sender"),
+        pytest.param("MailSender", "example.com", False, id="domain as sender"),
+        pytest.param("MailSender", "*@example.com", True, id="star, a legal letter"),
         pytest.param("CertificateArn", "", True, id="no certificate"),
         pytest.param(
             "CertificateArn",

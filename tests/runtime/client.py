@@ -1,0 +1,44 @@
+"""A client of the functions: sends the events of `events/` and reads the answers."""
+
+import base64
+import json
+from typing import Any
+
+from runtime.runtime_api import Function
+from sam_template import Json, event
+
+HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"
+ISSUER = f"{HOST}/api/client/v2.0/app/myapp-abcde"
+
+
+def call(
+    function: Function, name: str, token: str = "", **changes: Any
+) -> tuple[int, Any]:
+    """Send an event of `events/` and return status and body of the answer.
+
+    Args:
+        name: Of the event.
+        token: In place of the placeholder.
+        changes: Members of the event that are others now; a `body` as an object.
+    """
+    if "body" in changes:
+        changes["body"] = json.dumps(changes["body"])
+    filled = json.dumps(event(name)).replace("REPLACE_WITH_TOKEN", token)
+    answer = function.invoke(json.loads(filled) | changes)
+    assert answer["headers"]["content-type"] == "application/json"
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def log_in(functions: dict[str, Function]) -> Json:
+    """Return the answer to an anonymous login."""
+    status, body = call(functions["LoginFunction"], "login")
+    assert status == 200, body
+    opened: Json = body
+    return opened
+
+
+def claims(token: str) -> Json:
+    """Return what a token says, unverified."""
+    payload = token.split(".")[1]
+    decoded: Json = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    return decoded

@@ -1,0 +1,404 @@
+"""Linking, accounts and API keys in the built bundle, with the rights of the template.
+
+The tests of this module share one table; each has e-mail addresses of its own.
+"""
+
+import re
+from typing import Any
+
+import jwt
+import pytest
+
+from runtime.aws import PARAMETERS, Aws
+from runtime.client import call, claims, log_in
+from runtime.conftest import PARTNER, PARTNER_SECRET, Start
+from runtime.runtime_api import Function
+from sam_template import Json
+
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "a new horse"
+
+FUNCTIONS = ("LinkFunction", "UserpassFunction", "ApiKeysFunction", "ProfileFunction")
+
+pytestmark = pytest.mark.usefixtures("granted")
+
+
+class Client:
+    """Calls functions as an app would, and reads its user's mail."""
+
+    def __init__(self, functions: dict[str, Function], cloud: Aws) -> None:
+        self._functions = functions
+        self._cloud = cloud
+
+    def register(self, email: str, password: str = PASSWORD) -> tuple[int, Any]:
+        return self._userpass("userpass", email=email, password=password)
+
+    def confirm(self, email: str) -> tuple[int, Any]:
+        return self._userpass("userpass-confirm", **self._token_in_mail(email))
+
+    def reset(self, email: str, password: str) -> tuple[int, Any]:
+        assert self._userpass("userpass-reset-send", email=email) == (200, {})
+        return self._userpass(
+            "userpass-reset", **self._token_in_mail(email), password=password
+        )
+
+    def account(self, email: str) -> Json:
+        """Register and confirm an address; return its credential."""
+        assert self.register(email) == (200, {})
+        assert self.confirm(email) == (200, {})
+        return {"username": email, "password": PASSWORD}
+
+    def guest(self) -> Json:
+        return log_in(self._functions)
+
+    def log_in(
+        self, credential: Json, provider: str = "local-userpass"
+    ) -> tuple[int, Any]:
+        return self._login("link-login", "", credential, provider)
+
+    def link(
+        self, user: Json, credential: Json, provider: str = "local-userpass"
+    ) -> tuple[int, Any]:
+        return self._login("link", user["access_token"], credential, provider)
+
+    def refresh(self, user: Json) -> tuple[int, Any]:
+        session = self._functions["SessionFunction"]
+        return call(session, "session", user["refresh_token"])
+
+    def profile(self, user: Json, name: str = "profile") -> tuple[int, Any]:
+        profile = self._functions["ProfileFunction"]
+        return call(profile, name, user["access_token"])
+
+    def unlink(self, user: Json, provider: str, identity_id: str) -> tuple[int, Any]:
+        return call(
+            self._functions["ProfileFunction"],
+            "profile-unlink",
+            user["access_token"],
+            queryStringParameters={"provider": provider, "id": identity_id},
+        )
+
+    def create_key(self, user: Json, name: str = "laptop") -> tuple[int, Any]:
+        api_keys = self._functions["ApiKeysFunction"]
+        return call(api_keys, "apikeys", user["refresh_token"], body={"name": name})
+
+    def key(
+        self, user: Json, method: str, key_id: str, verb: str = ""
+    ) -> tuple[int, Any]:
+        route = f"{method} /api/client/v2.0/auth/api_keys/{{id}}{verb}"
+        return call(
+            self._functions["ApiKeysFunction"],
+            "apikeys-list",
+            user["refresh_token"],
+            routeKey=route,
+            pathParameters={"id": key_id},
+        )
+
+    def keys(self, user: Json) -> tuple[int, Any]:
+        api_keys = self._functions["ApiKeysFunction"]
+        return call(api_keys, "apikeys-list", user["refresh_token"])
+
+    def _login(
+        self, event: str, token: str, credential: Json, provider: str
+    ) -> tuple[int, Any]:
+        return call(
+            self._functions["LinkFunction"],
+            event,
+            token,
+            body=credential,
+            pathParameters={"appId": "myapp-abcde", "provider": provider},
+        )
+
+    def _userpass(self, event: str, **body: str) -> tuple[int, Any]:
+        return call(self._functions["UserpassFunction"], event, body=body)
+
+    def _token_in_mail(self, email: str) -> dict[str, str]:
+        newest = self._cloud.mails_to(email)[-1]
+        found = re.search(r"\?token=([^&\s]+)&tokenId=(\S+)", newest)
+        assert found is not None, newest
+        return {"token": found[1], "tokenId": found[2]}
+
+
+@pytest.fixture(scope="module")
+def client(functions: dict[str, Function], cloud: Aws) -> Client:
+    return Client(functions, cloud)
+
+
+def partner_token(subject: str, **fields: str) -> Json:
+    payload = {
+        "iss": PARTNER,
+        "aud": "myapp-abcde",
+        "sub": subject,
+        "exp": 4102444800,  # 2100
+        **fields,
+    }
+    return {"token": jwt.encode(payload, PARTNER_SECRET, algorithm="HS256")}
+
+
+def user_item(cloud: Aws, user: Json) -> Json | None:
+    return cloud.item(f"USER#myapp-abcde#{user['user_id']}")
+
+
+def providers(profile: Json) -> list[str]:
+    return [identity["provider_type"] for identity in profile["identities"]]
+
+
+def test_given_no_account_when_registering_then_a_mail_confirms_it(
+    client: Client, cloud: Aws
+) -> None:
+    email = "ada@example.com"
+    credential = {"username": email, "password": PASSWORD}
+
+    registered = client.register(email)
+
+    pending = client.log_in(credential)
+    confirmed = client.confirm(email)
+    status, opened = client.log_in(credential)
+    assert registered == confirmed == (200, {})
+    assert (pending[0], pending[1]["error_code"]) == (401, "AuthError")
+    assert status == 200, opened
+    item = user_item(cloud, opened)
+    assert item is not None
+    assert item["anonymous"] == {"BOOL": False}
+    assert "ttl" not in item
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        pytest.param("ada", id="no domain"),
+        pytest.param("ada@example..com", id="empty label"),
+        pytest.param("ada lovelace@example.com", id="space"),
+    ],
+)
+def test_given_no_e_mail_address_when_registering_then_the_bundle_can_tell(
+    client: Client, email: str
+) -> None:
+    """The bundle has no `dns`, which email-validator may import."""
+    status, body = client.register(email)
+
+    assert (status, body["error_code"]) == (400, "BadRequest")
+
+
+def test_given_an_international_domain_when_registering_then_it_is_one(
+    client: Client, cloud: Aws
+) -> None:
+    status, body = client.register("ada@bücher.example.com")
+
+    assert (status, body) == (200, {})
+    assert cloud.mails_to("ada@xn--bcher-kva.example.com")
+
+
+def test_given_a_guest_when_linking_a_password_then_it_is_permanent(
+    client: Client, cloud: Aws
+) -> None:
+    credential = client.account("grace@example.com")
+    guest = client.guest()
+
+    status, linked = client.link(guest, credential)
+
+    refreshed = client.refresh(guest)
+    again = client.log_in(credential)
+    _, profile = client.profile(linked)
+    item = user_item(cloud, guest)
+    assert status == 200, linked
+    assert linked["user_id"] == again[1]["user_id"] == guest["user_id"]
+    assert claims(linked["access_token"])["anonymous"] is False
+    assert refreshed[0] == 200
+    assert providers(profile) == ["anon-user", "local-userpass"]
+    assert profile["data"] == {"email": "grace@example.com"}
+    assert item is not None
+    assert "ttl" not in item
+
+
+def test_given_a_wrong_password_then_a_login_is_401_and_a_link_403(
+    client: Client, cloud: Aws
+) -> None:
+    wrong = client.account("wrong@example.com") | {"password": "a guess"}
+    guest = client.guest()
+
+    login, link = client.log_in(wrong), client.link(guest, wrong)
+
+    item = user_item(cloud, guest)
+    assert (login[0], login[1]["error_code"]) == (401, "InvalidPassword")
+    assert (link[0], link[1]["error_code"]) == (403, "InvalidPassword")
+    assert item is not None
+    assert item["anonymous"] == {"BOOL": True}
+
+
+def test_given_a_secret_in_ssm_when_a_partner_vouches_then_its_subject_logs_in(
+    client: Client,
+) -> None:
+    first = client.log_in(partner_token("s-1", nickname="ada"), "custom-token")
+
+    status, again = client.log_in(
+        partner_token("s-1", nickname="countess"), "custom-token"
+    )
+
+    _, profile = client.profile(again)
+    assert (first[0], status) == (200, 200), again
+    assert again["user_id"] == first[1]["user_id"]
+    assert profile["data"] == {"nick": "countess"}
+
+
+def test_given_another_secret_when_a_partner_vouches_then_it_is_refused(
+    client: Client,
+) -> None:
+    forged = jwt.encode(
+        {"iss": PARTNER, "aud": "myapp-abcde", "sub": "s-1", "exp": 4102444800},
+        "another-secret-of-at-least-32-bytes",
+        algorithm="HS256",
+    )
+
+    status, body = client.log_in({"token": forged}, "custom-token")
+
+    assert (status, body["error_code"]) == (401, "AuthError")
+
+
+def test_given_two_identities_when_one_is_unlinked_then_the_other_logs_in(
+    client: Client, cloud: Aws
+) -> None:
+    guest = client.guest()
+    client.link(guest, client.account("unlink@example.com"))
+    client.link(guest, partner_token("s-2"), "custom-token")
+    _, before = client.profile(guest)
+    unlinked = before["identities"][1]
+
+    answer = client.unlink(guest, unlinked["provider_type"], unlinked["id"])
+
+    _, after = client.profile(guest)
+    _, opened = client.log_in(partner_token("s-2"), "custom-token")
+    assert unlinked["provider_type"] == "local-userpass"
+    assert answer == (200, {})
+    assert providers(after) == ["anon-user", "custom-token"]
+    assert opened["user_id"] == guest["user_id"]
+    assert user_item(cloud, guest) is not None
+
+
+def test_given_an_api_key_when_logging_in_with_it_then_it_is_its_user(
+    client: Client,
+) -> None:
+    _, user = client.log_in(client.account("keys@example.com"))
+
+    status, key = client.create_key(user)
+
+    logged_in = client.log_in({"key": key["key"]}, "api-key")
+    listed = client.keys(user)
+    found = client.key(user, "GET", key["_id"])
+    assert status == 200, key
+    assert logged_in[1]["user_id"] == user["user_id"]
+    assert listed[1] == [found[1]]
+    assert found[1] == {"_id": key["_id"], "name": "laptop", "disabled": False}
+
+
+def test_given_an_api_key_when_disabled_then_only_enabling_makes_it_good_again(
+    client: Client,
+) -> None:
+    _, user = client.log_in(client.account("switch@example.com"))
+    _, key = client.create_key(user)
+
+    answers = []
+    for verb in ("/disable", "/enable"):
+        switched = client.key(user, "PUT", key["_id"], verb)
+        logged_in, _ = client.log_in({"key": key["key"]}, "api-key")
+        answers.append((switched, logged_in))
+    deleted = client.key(user, "DELETE", key["_id"])
+
+    assert answers == [((200, {}), 401), ((200, {}), 200)]
+    assert deleted == (200, {})
+    assert client.log_in({"key": key["key"]}, "api-key")[0] == 401
+
+
+def test_given_sessions_and_keys_when_the_password_is_reset_then_they_are_over(
+    client: Client,
+) -> None:
+    credential = client.account("reset@example.com")
+    _, user = client.log_in(credential)
+    _, key = client.create_key(user)
+
+    answer = client.reset("reset@example.com", NEW_PASSWORD)
+
+    with_new = client.log_in(credential | {"password": NEW_PASSWORD})
+    assert answer == (200, {})
+    assert client.refresh(user)[0] == 401
+    assert client.log_in({"key": key["key"]}, "api-key")[0] == 401
+    assert client.log_in(credential)[0] == 401
+    assert with_new[1]["user_id"] == user["user_id"]
+
+
+def test_given_a_permanent_user_when_it_deletes_itself_then_its_identity_is_free(
+    client: Client, cloud: Aws
+) -> None:
+    _, user = client.log_in(partner_token("s-3"), "custom-token")
+
+    deleted = client.profile(user, "profile-delete")
+
+    _, other = client.log_in(partner_token("s-3"), "custom-token")
+    assert deleted == (200, {})
+    assert user_item(cloud, user) is None
+    assert cloud.item(f"GONE#myapp-abcde#{user['user_id']}") is not None
+    assert other["user_id"] != user["user_id"]
+
+
+def test_given_a_sender_that_the_stack_does_not_allow_then_no_mail_is_sent(
+    functions: dict[str, Function], cloud: Aws
+) -> None:
+    status, body = call(
+        functions["UserpassFunction"],
+        "userpass",
+        body={"email": "eve@example.com", "password": PASSWORD},
+        pathParameters={"appId": "other-fghij"},
+    )
+
+    refused, cloud.gate.refused = cloud.gate.refused, []
+    assert status == 503, body
+    assert len(refused) == 1
+    assert "ses:SendEmail" in refused[0]
+    assert cloud.mails_to("eve@example.com") == []
+
+
+def test_given_no_settings_when_logging_in_with_a_password_then_it_is_off(
+    start: Start, client: Client
+) -> None:
+    credential = client.account("off@example.com")
+    link = start("LinkFunction", SETTINGS_PARAMETER="")
+
+    status, body = call(link, "link-login", body=credential)
+
+    assert (status, body["error_code"]) == (401, "InvalidSession")
+
+
+def test_given_all_these_requests_then_no_grant_was_needless(
+    client: Client, cloud: Aws
+) -> None:
+    """Runs last: it looks back on all that the tests above have called."""
+    assert client
+
+    unused = [part for name in FUNCTIONS for part in cloud.gate.unused(name)]
+
+    assert unused == []
+
+
+def test_given_all_these_requests_when_logs_are_read_then_no_secret_is_in_them(
+    functions: dict[str, Function], client: Client
+) -> None:
+    credential = client.account("secret@example.com")
+    _, user = client.log_in(credential)
+    _, key = client.create_key(user, "diary")
+    forged = partner_token("s-4")
+
+    client.log_in(forged, "custom-token")
+    client.log_in({"key": key["key"]}, "api-key")
+
+    logs = "".join(functions[name].log() for name in FUNCTIONS)
+    assert '"error_code"' in logs  # they are logs at all
+    for secret in (
+        PASSWORD,
+        PARTNER_SECRET,
+        key["key"],
+        forged["token"],
+        user["refresh_token"],
+        "@example.com",
+        PARAMETERS["MailSender"],
+        "203.0.113.7",
+    ):
+        assert secret not in logs
