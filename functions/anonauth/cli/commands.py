@@ -16,9 +16,12 @@ import typer
 from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import find_template
+from anonauth.domain import USERPASS
 
 if TYPE_CHECKING:
     from anonauth.cli.serve import LocalServer
+
+_ACCOUNT = '{"email": "ada@example.com", "password": "correct horse"}'
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +41,7 @@ def anonauth() -> None:
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 - an option each
     *,
     port: Annotated[
         int,
@@ -71,11 +74,22 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The settings document: which providers each app has. Read once: "
+            "start again after a change. By default e-mail/password and API keys "
+            "are on for every app.",
+            show_default=False,
+        ),
+    ] = None,
     endpoint_url: Annotated[
         str | None,
         typer.Option(
-            help="Another DynamoDB and KMS than the built-in one, which forgets all "
-            "at the end. The table is made there if it is absent.",
+            help="Another DynamoDB, KMS, SSM and SES than the built-in ones, which "
+            "forget all at the end. What is absent there is made; a settings "
+            "document that is there counts unless --settings replaces it.",
             show_default=False,
         ),
     ] = None,
@@ -84,7 +98,8 @@ def serve(
         typer.Option(
             min=0,
             max=65535,
-            help="Expose the built-in DynamoDB and KMS on this port; 0 for any.",
+            help="Expose the built-in AWS (DynamoDB, KMS, SSM, SES) on this port; "
+            "0 for any.",
             show_default=False,
         ),
     ] = None,
@@ -110,6 +125,11 @@ def serve(
     **Travel in time**, to see what 90 days do to a user:
 
     * `curl -d '{"advance": "P91D"}' http://127.0.0.1:8080/_local/clock`
+
+    **Read the mails** that nobody gets, to confirm an address or reset a password
+    (the settings document says whether mail is sent; by default none is):
+
+    * `curl http://127.0.0.1:8080/_local/outbox`, and `-X DELETE` to empty it
     """
     log = logging.getLogger("anonauth.serve")
     log.setLevel(logging.INFO)
@@ -128,6 +148,7 @@ def serve(
             endpoint_url=endpoint_url,
             aws_port=aws_port,
             template=template,
+            settings=settings,
         ) as server:
             _introduce(server)
             told.recv(1)
@@ -152,7 +173,9 @@ def event(
     """Print an event with a fresh token in it, to be piped into `sam local invoke`.
 
     Needs `anonauth serve --aws-port 4566` in another terminal: the token is that of a
-    user who is logged in there for it.
+    user who is made there for it, permanent if the function takes no other. An e-mail
+    address in the event is replaced by a new one, and all that comes before the event
+    is done there: an account to log in with is registered, a mail's token is made.
 
     **Examples**
 
@@ -203,12 +226,21 @@ def _key_and_value(text: str) -> tuple[str, str]:
 
 def _introduce(server: "LocalServer") -> None:
     base_url, first = server.base_url, server.app_ids[0]
-    login = f"{base_url}/api/client/v2.0/app/{first}/auth/providers/anon-user/login"
+    providers = f"{base_url}/api/client/v2.0/app/{first}/auth/providers"
     # The first line is for programs too.
     print(f"anonauth is listening on {base_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
+    print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
+    if server.sends_mail:
+        print(f"mails: {base_url}/_local/outbox")
     if server.aws_url:
-        print(f"DynamoDB and KMS: {server.aws_url}")
+        print(f"AWS (DynamoDB, KMS, SSM, SES): {server.aws_url}")
     if server.is_unnamed:
         print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
-    print(f"\nlog in:\n  curl -X POST {login}\n\nCtrl-C stops it", flush=True)
+    print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")
+    if USERPASS in server.providers:
+        print(
+            f"\nregister an e-mail address:\n  curl -d '{_ACCOUNT}' "
+            f"{providers}/{USERPASS}/register"
+        )
+    print("\nCtrl-C stops it", flush=True)

@@ -1,4 +1,7 @@
-"""The local AWS: DynamoDB and KMS, in this process (moto) or at another address."""
+"""The local AWS, in this process (moto) or at another address.
+
+DynamoDB, KMS, SSM for the settings document, and SES for mail.
+"""
 
 import io
 import os
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_ssm import SSMClient
 
 TABLE_NAME = "anonauth-local"
 KEY_ALIAS = "alias/anonauth-local"
@@ -31,6 +36,8 @@ _TABLE_PROPERTIES = (
     "GlobalSecondaryIndexes",
     "KeySchema",
 )
+
+_TARGETS = ("DynamoDB", "TrentService.", "AmazonSSM.")  # SES has paths instead
 
 # Else a profile or a variable meant for another tool would send calls elsewhere.
 _LOCAL_ONLY = {
@@ -52,27 +59,20 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
 
     Args:
         table: The properties of the template's table.
-        endpoint_url: Where DynamoDB and KMS are; None for moto, which then answers
-            every AWS call of this process and forgets all at the end.
+        endpoint_url: Where AWS is; None for moto, which then answers every AWS call
+            of this process and forgets all at the end.
 
     Raises:
         Problem: Nothing answers there, or not DynamoDB, or it has no KMS.
     """
     with environment(), _in_process() if endpoint_url is None else _nothing():
-        config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
-        where: dict[str, Any] = {
-            "region_name": REGION,
-            "endpoint_url": endpoint_url,
-            "config": config,
-        }
-        aws = boto3.session.Session()
         try:
-            dynamodb = aws.client("dynamodb", **where)
+            dynamodb: DynamoDBClient = _connect("dynamodb", endpoint_url)
             is_made_here = _make_table(dynamodb, table)
         except (BotoCoreError, ClientError, ValueError) as exc:
             raise Problem(f"no DynamoDB at {endpoint_url}: {_first_line(exc)}") from exc
         try:
-            _make_key(aws.client("kms", **where))
+            _make_key(_connect("kms", endpoint_url))
         except (BotoCoreError, ClientError) as exc:
             raise Problem(
                 f"no KMS at {endpoint_url}, and anonauth wraps its keys with it: "
@@ -86,8 +86,68 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
                 dynamodb.delete_table(TableName=TABLE_NAME)
 
 
+@contextmanager
+def stored_document(
+    name: str, text: str | None, *, default: str, endpoint_url: str | None
+) -> Iterator[str]:
+    """Have a settings document in SSM for the time of a `with` block; yield it.
+
+    Args:
+        name: Of the SSM parameter.
+        text: The document; None for the one that is there already.
+        default: The document if there is none.
+        endpoint_url: As for `opened`, inside which this has to run.
+
+    Raises:
+        Problem: No SSM there, or it does not take the document.
+    """
+    try:
+        ssm: SSMClient = _connect("ssm", endpoint_url)
+        before = _read_parameter(ssm, name)
+        document = text or before or default
+        if document != before:
+            ssm.put_parameter(
+                Name=name,
+                Value=document,
+                Type="SecureString",
+                Tier="Intelligent-Tiering",  # up to 8 KB, and never a downgrade
+                Overwrite=True,
+            )
+    except (BotoCoreError, ClientError) as exc:
+        raise Problem(
+            f"no SSM at {endpoint_url}, and anonauth reads the settings document "
+            f"there: {_first_line(exc)}"
+        ) from exc
+    try:
+        yield document
+    finally:
+        # As the table, which see.
+        if before is None and endpoint_url is None:
+            ssm.delete_parameters(Names=[name])  # no error if it has gone
+
+
+def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
+    """Make SES send mails from these addresses.
+
+    Raises:
+        Problem: No SES there.
+    """
+    try:
+        ses: SESV2Client = _connect("sesv2", endpoint_url)
+        for address in addresses:
+            try:
+                ses.create_email_identity(EmailIdentity=address)
+            except ses.exceptions.AlreadyExistsException:
+                continue
+    except (BotoCoreError, ClientError) as exc:
+        raise Problem(
+            f"no SES at {endpoint_url}, and the settings document has mail sent: "
+            f"{_first_line(exc)}"
+        ) from exc
+
+
 def over_http(lock: threading.RLock) -> "WSGIApplication":
-    """Return moto's DynamoDB and KMS of this process as a WSGI application.
+    """Return moto's AWS of this process, as far as it is used, as a WSGI application.
 
     Any region and any credentials reach the one local table and key. The lock is
     held for each call: moto's transactions are not atomic between threads.
@@ -106,8 +166,9 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
         environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
-        if not target.startswith(("DynamoDB", "TrentService.")):
-            text = '{"message":"only DynamoDB and KMS are here"}'
+        is_mail = environ["PATH_INFO"].startswith("/v2/email/")
+        if not is_mail and not target.startswith(_TARGETS):
+            text = '{"message":"only DynamoDB, KMS, SSM and SES are here"}'
             refusal = Response(text, 404, content_type="application/json")
             return refusal(environ, start_response)
         environ["HTTP_AUTHORIZATION"] = re.sub(
@@ -168,6 +229,13 @@ def _set(changes: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def _connect(service: str, endpoint_url: str | None) -> Any:
+    config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
+    # Its stubs know each service by a literal name only.
+    session: Any = boto3.session.Session(region_name=REGION)
+    return session.client(service, endpoint_url=endpoint_url, config=config)
+
+
 def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
     if TABLE_NAME in dynamodb.list_tables()["TableNames"]:
         return False
@@ -189,6 +257,14 @@ def _make_key(kms: "KMSClient") -> None:
     except kms.exceptions.NotFoundException:
         key_id = kms.create_key()["KeyMetadata"]["KeyId"]
         kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key_id)
+
+
+def _read_parameter(ssm: "SSMClient", name: str) -> str | None:
+    try:
+        found = ssm.get_parameter(Name=name, WithDecryption=True)
+    except ssm.exceptions.ParameterNotFound:
+        return None
+    return found["Parameter"]["Value"]
 
 
 def _first_line(exc: Exception) -> str:

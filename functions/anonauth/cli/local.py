@@ -11,6 +11,7 @@ from typing import Any
 import isodate  # type: ignore[import-untyped]
 
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
+from anonauth.cli.outbox import SentMail
 from anonauth.cli.stack import LocalStack, rfc3339
 from anonauth.errors import AuthError
 
@@ -20,7 +21,7 @@ _LONGEST_DURATION = 64  # characters
 
 
 class LocalApi:
-    """Answers `/_local/clock`, to the operator of this machine and to nobody else.
+    """Answers for clock and outbox, to the operator of this machine and nobody else.
 
     Pages of other origins are refused whatever they send, and no answer carries CORS
     headers; a Host that is not loopback may be a page's name rebound to it.
@@ -33,13 +34,30 @@ class LocalApi:
         """Answer a request whose path starts with `PREFIX`."""
         if not _is_from_here(request):
             return _refuse(HTTPStatus.FORBIDDEN, "/_local/ answers this machine only")
-        if request.path != PREFIX + "clock":
-            return _refuse(HTTPStatus.NOT_FOUND, "no such endpoint; try /_local/clock")
+        if request.path == PREFIX + "clock":
+            return self._clock(request)
+        if request.path == PREFIX + "outbox":
+            return self._outbox(request)
+        return _refuse(
+            HTTPStatus.NOT_FOUND,
+            "no such endpoint; try /_local/clock or /_local/outbox",
+        )
+
+    def _clock(self, request: HttpRequest) -> HttpResponse:
         if request.method == "GET":
             return self._now(self._stack.clock())
         if request.method == "POST":
             return self._advance(request)
         return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it")
+
+    def _outbox(self, request: HttpRequest) -> HttpResponse:
+        if request.method == "GET":
+            mails = [_mail_body(mail) for mail in self._stack.outbox.mails()]
+            return json_response(HTTPStatus.OK, mails)
+        if request.method == "DELETE":
+            self._stack.outbox.clear()
+            return json_response(HTTPStatus.OK, {})
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it")
 
     def _advance(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -59,6 +77,16 @@ class LocalApi:
 
     def _now(self, now: datetime) -> HttpResponse:
         return json_response(HTTPStatus.OK, {"now": rfc3339(now)})
+
+
+def _mail_body(mail: SentMail) -> dict[str, str]:
+    return {
+        "to": mail.recipient,
+        "from": mail.sender,
+        "subject": mail.subject,
+        "text": mail.text,
+        "sent_at": rfc3339(mail.sent_at),
+    }
 
 
 def _read_duration(request: HttpRequest) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from anonauth.cli import engine
+from anonauth.cli.document import providers_on, read_file, senders
 from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
 from anonauth.cli.listener import Listener, application
 from anonauth.cli.local import PREFIX, LocalApi
@@ -20,10 +21,12 @@ from anonauth.cli.template import find_template, read_template
 # Where a server may listen, but no client go.
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them
 
-_QUIET = {
+LOCAL_PARAMETERS = {
     # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
     "LogLevel": "ERROR",
+    "SettingsParameter": "/anonauth/settings",
 }
+"""Of the template, where the user of the command says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,11 @@ class Options:
         app_ids: Instead of those of the template.
         parameters: Of the template.
         template: Path of the template; None to look for it.
-        endpoint_url: Of another DynamoDB and KMS than the built-in one.
+        endpoint_url: Of another AWS than the built-in one.
         aws_port: Where to expose the built-in one; 0 for any free port.
         base_url: Public address, if it is not that of host and port.
+        settings: File with the settings document; None for e-mail/password and API
+            keys, or, with another AWS, for the document that is there already.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +54,7 @@ class Options:
     endpoint_url: str | None = None
     aws_port: int | None = None
     base_url: str | None = None
+    settings: Path | None = None
 
 
 class LocalServer:
@@ -76,6 +82,16 @@ class LocalServer:
         return self.stack.template.app_ids
 
     @property
+    def providers(self) -> list[str]:
+        """The providers that are on for the first app, without the anonymous one."""
+        return providers_on(self.stack.settings, self.app_ids[0])
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether an app has mail sent, into the outbox."""
+        return bool(senders(self.stack.settings))
+
+    @property
     def is_unnamed(self) -> bool:
         """Whether it listens for other machines, but `base_url` is for this one."""
         return self.options.host in _EVERY_ADDRESS and self.options.base_url is None
@@ -84,18 +100,21 @@ class LocalServer:
         """Serve, in threads of its own.
 
         Raises:
-            Problem: See `Listener`, `LocalStack` and `read_template`.
+            Problem: See `Listener`, `LocalStack`, `read_template` and `read_file`.
         """
         options = self.options
         if not options.host:  # as from a variable that is not set
             raise Problem("--host is empty; 0.0.0.0 is every address of this machine")
         if options.endpoint_url and options.aws_port is not None:
             raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
-        parameters = {**_QUIET, **options.parameters}
+        parameters = {**LOCAL_PARAMETERS, **options.parameters}
         if options.app_ids:
             parameters["AppIds"] = ",".join(options.app_ids)
         path = options.template or find_template(Path.cwd())
         template = read_template(path, parameters)
+        settings = None if options.settings is None else read_file(options.settings)
+        if settings and not template.settings_parameter:
+            raise Problem("--settings needs a SettingsParameter, which is set to none")
         with ExitStack() as opening:
             listener = Listener(options.host, options.port)
             opening.callback(listener.close)
@@ -106,6 +125,7 @@ class LocalServer:
                     template,
                     base_url=self.base_url,
                     endpoint_url=options.endpoint_url,
+                    settings=settings,
                 )
             )
             self._local = LocalApi(self.stack)

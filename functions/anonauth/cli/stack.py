@@ -1,5 +1,6 @@
 """The functions of a template, run in this process as Lambda would run them."""
 
+import functools
 import importlib
 import threading
 import time
@@ -12,10 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from anonauth import wiring
-from anonauth.cli import engine
+from anonauth.cli import document, engine
 from anonauth.cli.gateway import FunctionTimedOut
+from anonauth.cli.outbox import Outbox, RecordingMailer
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import ACCOUNT, REGION, Function, Template
+from anonauth.ports import Mailer
+from anonauth.providers.document import Document
 from anonauth.settings import Settings, SettingsError
 
 Event = dict[str, Any]
@@ -65,18 +69,33 @@ class _Running:
     services: wiring.Services
 
 
+class _LocalServices(wiring.Services):
+    """The real services; mails that are sent are also put into the outbox."""
+
+    def __init__(self, settings: Settings, clock: LocalClock, outbox: Outbox) -> None:
+        super().__init__(settings, clock)
+        self._outbox = outbox
+
+    @functools.cached_property
+    def mailer(self) -> Mailer:
+        """The real sending of mail, recorded."""
+        return RecordingMailer(super().mailer, self._outbox, self.clock)
+
+
 class LocalStack:
-    """A deployed template: table, key and functions; a context manager.
+    """A deployed template: table, key, settings and functions; a context manager.
 
     Each function runs with the environment that the template gives it, of which only
-    the names of what exists just here are replaced. One runs at a time: moto's
-    transactions are not atomic between threads. Without an `endpoint_url` all stacks of
-    a process share one table, so one clock has to do for those that run together.
+    what is otherwise just here is replaced. One runs at a time: moto's transactions
+    are not atomic between threads. Without an `endpoint_url` all stacks of a process
+    share one table, so one clock has to do for those that run together.
 
     Args:
         template: With parameters put in.
         base_url: The public address of the service, without a trailing slash.
-        endpoint_url: Of another DynamoDB and KMS than the built-in one.
+        endpoint_url: Of another AWS than the built-in one.
+        settings: The settings document, checked; None for the one that is there
+            already, and for the default if there is none.
     """
 
     def __init__(
@@ -85,16 +104,22 @@ class LocalStack:
         *,
         base_url: str = "http://127.0.0.1:8080",
         endpoint_url: str | None = None,
+        settings: str | None = None,
     ) -> None:
         self.template = template
+        self.settings = Document()
+        self.outbox = Outbox()
         self.clock = LocalClock()
         self.lock = threading.RLock()
         self._endpoint_url = endpoint_url
+        self._document = settings
         self._replaced = {
             "BASE_URL": base_url,
             "TABLE_NAME": engine.TABLE_NAME,
             "KMS_KEY_ID": engine.KEY_ALIAS,
             "ENDPOINT_URL": endpoint_url or "",
+            # A developer's key server is on this machine.
+            "ALLOW_PRIVATE_ISSUERS": "true",
         }
         self._running: dict[str, _Running] = {}
         self._closing = ExitStack()
@@ -109,6 +134,7 @@ class LocalStack:
             opening.enter_context(
                 engine.opened(self.template.table, self._endpoint_url)
             )
+            self._open_settings(opening)
             self._running = {
                 function.name: self._start(function)
                 for function in self.template.functions.values()
@@ -163,21 +189,40 @@ class LocalStack:
             self.run_schedules()
             return self.clock()
 
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment variables that a function runs with."""
+        # Only what the template declares: a function that lacks a variable on AWS
+        # has to lack it here.
+        declared = self.template.functions[name].environment
+        return {
+            **{key: self._replaced.get(key, value) for key, value in declared.items()},
+            "AWS_REGION": REGION,
+        }
+
     def run_schedules(self) -> None:
         """Run every scheduled function once, as EventBridge does each day."""
         for name, running in self._running.items():
             if running.function.scheduled:
                 self.invoke(name, _schedule_event(name, self.clock()))
 
+    def _open_settings(self, opening: ExitStack) -> None:
+        name = self.template.settings_parameter
+        if not name:  # as on AWS: no provider is on
+            return
+        text = opening.enter_context(
+            engine.stored_document(
+                name,
+                self._document,
+                default=document.DEFAULT,
+                endpoint_url=self._endpoint_url,
+            )
+        )
+        self.settings = document.read_text(text, f"SSM parameter {name}")
+        engine.verify_senders(document.senders(self.settings), self._endpoint_url)
+
     def _start(self, function: Function) -> _Running:
         module, _, attribute = function.handler.rpartition(".")
-        # Only what the template declares: a function that lacks a variable on AWS
-        # has to lack it here.
-        environment = {
-            name: self._replaced.get(name, value)
-            for name, value in function.environment.items()
-        }
-        environment["AWS_REGION"] = REGION
+        environment = self.environment(function.name)
         try:
             settings = Settings.from_environment(environment)
         except SettingsError as exc:
@@ -187,7 +232,8 @@ class LocalStack:
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):
             handler = getattr(importlib.import_module(module), attribute)
-        return _Running(function, handler, wiring.Services(settings, self.clock))
+        services = _LocalServices(settings, self.clock, self.outbox)
+        return _Running(function, handler, services)
 
 
 def _schedule_event(name: str, now: datetime) -> Event:

@@ -5,6 +5,7 @@ exists only on AWS resolves to its logical name (`Table`, `RingKey.Arn`).
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +79,17 @@ class Throttling:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`template.yaml` with its parameters put in."""
+    """`template.yaml` with its parameters put in.
+
+    `settings_parameter` is the SSM parameter that holds the settings document.
+    """
 
     functions: Mapping[str, Function]
     cors: Cors | None
     throttling: Throttling | None
     table: Mapping[str, Any]
     app_ids: tuple[str, ...]
+    settings_parameter: str = ""
 
 
 def find_template(start: Path) -> Path:
@@ -128,13 +133,14 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         name: _function(name, common, body["Properties"])
         for name, body in of_type["AWS::Serverless::Function"].items()
     }
-    app_ids = next(iter(functions.values())).environment["APP_IDS"]
+    environment = ChainMap(*(dict(f.environment) for f in functions.values()))
     return Template(
         functions=functions,
         cors=_cors(api["Properties"].get("CorsConfiguration")),
         throttling=_throttling(api["Properties"].get("DefaultRouteSettings")),
         table=table["Properties"],
-        app_ids=tuple(app_ids.split(",")),
+        app_ids=tuple(environment["APP_IDS"].split(",")),
+        settings_parameter=environment.get("SETTINGS_PARAMETER", ""),
     )
 
 
