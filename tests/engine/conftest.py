@@ -1,9 +1,17 @@
+import os
+import random
+import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from anonauth.store import Store
+from anonauth.tokens import Tokens
 from engine import engines
+from engine.racing import Service, assert_all_whole
+from rings import RingInMemory
+from store_contract import APP, DAY, NOW
 
 
 @pytest.fixture(scope="package", params=engines.names())
@@ -28,3 +36,29 @@ def store(engine: engines.Engine, table: str) -> Iterator[Store]:
     """A store that threads may share."""
     with engine.store(table) as connected:
         yield connected
+
+
+@pytest.fixture(scope="package")
+def tokens() -> Tokens:
+    ring = RingInMemory()
+    ring.rotate(NOW - 90 * DAY)
+    return Tokens(
+        ring.open(), app_ids=frozenset({APP}), access_lifetime=timedelta(minutes=30)
+    )
+
+
+@pytest.fixture
+def service(
+    engine: engines.Engine, table: str, store: Store, tokens: Tokens
+) -> Iterator[Service]:
+    """The service; after the test, no user or identity of it may be broken."""
+    served = Service(store, tokens, engine.db, table)
+    yield served
+    assert_all_whole(served)
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    seed = os.environ.get("RACE_SEED") or secrets.token_hex(4)
+    request.node.add_report_section("call", "dice", f"RACE_SEED={seed}")
+    return random.Random(seed)  # noqa: S311 - deals out roles, not secrets
