@@ -10,6 +10,7 @@ import pytest
 
 import sam_template
 from anonauth.cli.serve import LocalServer
+from anonauth.providers.document import parse
 from harness import ROUTES
 from readme import block
 from tools import ROOT, require_tool
@@ -48,6 +49,32 @@ def test_given_the_curl_session_when_copied_then_it_goes_from_login_to_logout(
     assert "failed to find refresh token" in again
 
 
+def test_given_the_link_session_when_copied_then_the_guest_is_permanent(
+    server: LocalServer,
+) -> None:
+    bash, _ = require_tool("bash"), require_tool("curl")
+
+    guest, registered, profile, login = run(
+        str(bash), "-euo", "pipefail", "-c", block("the link session", server.base_url)
+    )
+
+    user_id = guest.removeprefix("guest ")
+    assert registered == "{}"
+    assert f'"user_id":"{user_id}"' in profile
+    assert '"data":{"email":"ada@example.com"}' in profile
+    assert "expires_at" not in profile
+    assert login == f"login {user_id}"
+
+
+def test_given_the_settings_document_when_copied_then_it_is_a_good_one() -> None:
+    text = README.partition("## Identity providers")[2].partition("```json")[2]
+
+    document = parse(text.partition("```")[0])
+
+    app = document.app("myapp-abcde")
+    assert all(getattr(app, name) for name in app.__struct_fields__)
+
+
 def test_given_the_verifier_when_copied_then_it_verifies(server: LocalServer) -> None:
     """A plain OIDC verifier against the running service: RS256, kid, iss, aud."""
     (line,) = run(sys.executable, "-c", block("the verifier", server.base_url))
@@ -77,7 +104,9 @@ def test_given_the_endpoints_when_read_then_they_are_the_templates() -> None:
     table = README.partition("## Endpoints")[2].partition("Errors are")[0]
     told = {
         call.replace("{app}", "/api/client/v2.0/app/{appId}")
-        for call in re.findall(r"^\| `((?:GET|POST|DELETE) \S+)`", table, re.MULTILINE)
+        for call in re.findall(
+            r"^\| `((?:GET|POST|PUT|DELETE) \S+)`", table, re.MULTILINE
+        )
     }
 
     assert told == set(ROUTES) - {"$default"}
