@@ -26,7 +26,7 @@ TABLE = "anonauth-test"
 APP = "myapp-abcde"
 OTHER_APP = "other-fghij"
 HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
-SETTINGS = "/anonauth/settings"
+SETTINGS = "/anonauth-test/settings"  # that of `anonauth serve` is another one
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NO_DEVICE = "0" * 24
 

@@ -201,6 +201,18 @@ class IdentityContract:
             data={"name": "Ada"},
         )
 
+    def test_given_an_old_guest_when_linked_then_its_session_begins_anew(
+        self, store: Store
+    ) -> None:
+        """Its limits count from the link, also at the refreshes to come."""
+        guest = a_stored_guest(store)
+
+        assert link(store, guest, a_foreign_identity(), NOW + 50 * DAY)
+        assert only_session(read(store, guest)).created_at == NOW + 50 * DAY
+        user = read(store, guest)
+        assert link(store, user, a_foreign_identity(), NOW + 51 * DAY)
+        assert only_session(read(store, guest)).created_at == NOW + 50 * DAY
+
     def test_given_an_identity_of_another_when_linked_then_nothing_changes(
         self, store: Store
     ) -> None:
@@ -466,7 +478,7 @@ class IdentityContract:
     def test_given_a_free_address_when_registered_then_it_reads_back_whole(
         self, store: Store
     ) -> None:
-        account = a_pending_account(verified=True, version=7)
+        account = a_pending_account(verified=True, contested=True, version=7)
 
         assert store.register(account, NOW)
 
@@ -501,9 +513,11 @@ class IdentityContract:
         self, store: Store, first: IdentityRecord, now: datetime, replaced: bool
     ) -> None:
         first = replace(first, key=identity_key(secrets.token_hex()))
-        second = a_pending_account(key=first.key, password_hash="second")
+        second = a_pending_account(key=first.key, password_hash="second", version=2)
+        stale = replace(second, version=1)
         store.register(first, NOW)
 
+        assert not store.register(stale, now)
         assert store.register(second, now) is replaced
 
         assert record_of(store, first) == (second if replaced else first)
@@ -618,6 +632,22 @@ class IdentityContract:
         renewed = record_of(store, account)
         assert renewed is not None
         assert renewed.verified
+
+    def test_given_an_address_that_was_contested_when_reset_then_others_are_detached(
+        self, store: Store
+    ) -> None:
+        """It was verified, but perhaps with the password of somebody else."""
+        other = a_foreign_identity()
+        user, account = a_user_with_account(store, other, verified=True, contested=True)
+        account, token_hash = a_reset(store, account)
+
+        assert reset(store, account, user, token_hash)
+
+        assert len(read(store, user).identities) == 2
+        assert record_of(store, other) is None
+        renewed = record_of(store, account)
+        assert renewed is not None
+        assert not renewed.contested
 
     @pytest.mark.parametrize("account", [an_account(), a_pending_account()])
     def test_given_an_account_of_nobody_when_reset_then_it_is_confirmed(

@@ -21,7 +21,7 @@ _LIFETIME = timedelta(days=60)
 
 def link(
     service: Deployment,
-    body: Mapping[str, Any],
+    body: dict[str, Any],
     provider: str,
     subject: str,
     *,
@@ -29,10 +29,12 @@ def link(
     data: Mapping[str, str] | None = None,
     app: str = APP,
 ) -> None:
-    """Link an identity to the user of a login's answer; its id is the subject."""
-    claims = service.services.tokens.read_refresh_token(
-        body["refresh_token"], service.now
-    )
+    """Link an identity to the user of a login's answer; its id is the subject.
+
+    The answer gets the access token that the link's has.
+    """
+    tokens = service.services.tokens
+    claims = tokens.read_refresh_token(body["refresh_token"], service.now)
     user = stored_user(service, body["user_id"], app)
     identity = VerifiedIdentity(
         provider, identity_key(issuer + subject), subject, data or {}
@@ -43,6 +45,12 @@ def link(
         identity,
         service.now,
         expires_at=service.now + _LIFETIME,
+    )
+    body["access_token"] = tokens.access_token(
+        stored_user(service, body["user_id"], app),
+        user.sessions[claims.session_id],
+        base_url=f"https://{HOST}",
+        now=service.now,
     )
 
 

@@ -28,8 +28,14 @@ Json = dict[str, Any]
 
 def load() -> Json:
     """Return the template, intrinsic functions in their long form; a fresh copy."""
-    template: Json = yaml_parse((ROOT / "template.yaml").read_text())
+    template: Json = json.loads(_parsed())
     return template
+
+
+@cache
+def _parsed() -> str:
+    # To parse it takes as long as a test; a copy by JSON does not.
+    return json.dumps(yaml_parse((ROOT / "template.yaml").read_text()), default=str)
 
 
 def translate(template: Json, parameters: dict[str, str] | None = None) -> Json:

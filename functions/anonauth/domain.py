@@ -137,7 +137,8 @@ class IdentityRecord:
     """An identity's own record: whose it is, and what is known of it.
 
     `data` is for display only (profile). What follows it is of `local-userpass`
-    alone: `verified` says that a mail to the address has come back, ever.
+    alone: `verified` says that a mail to the address has come back, ever; `contested`
+    that several passwords were set before that, so that it is open whose has come back.
     `expires_at` is set if and only if the identity is not bound.
     """
 
@@ -151,6 +152,7 @@ class IdentityRecord:
     data: Mapping[str, str] = field(default_factory=dict)
     password_hash: str = ""
     verified: bool = False
+    contested: bool = False
     confirmation: MailToken | None = None
     reset: MailToken | None = None
     expires_at: datetime | None = None
@@ -292,11 +294,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a verified access token says: whose it is and of which session."""
+    """What a verified access token says: whose it is and of which session.
+
+    `anonymous` is what the user was when it was signed.
+    """
 
     app: str
     user_id: str
     session_id: str
+    anonymous: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,10 @@ class SecondUserpassRefused(AuthError):
 
 
 class ApiKeyLinkRefused(AuthError):
-    """An API key is of its user; it cannot be linked to one (contract §7)."""
+    """An API key is of its user; it cannot be linked to one (contract §7).
+
+    Nor can its sessions link: who has only copied a key must not be able to stay.
+    """
 
     code = "InvalidParameter"
     description = "invalid user link request"
@@ -266,7 +269,11 @@ class PermanentUsersOnly(AuthError):
 
 
 class ApiKeyInUse(AuthError):
-    """The session was opened with the key that it asks to delete or disable."""
+    """The session was opened with an API key, and asks for what a key must not do.
+
+    To delete or disable itself; or to make keys and to remove identities: who has only
+    copied a key must not be able to stay, or to lock its owner out.
+    """
 
     code = "AuthError"
     description = "this session was opened with that API key; use another to remove it"

@@ -129,7 +129,12 @@ class Tokens:
             raise InvalidSession(_MALFORMED)
         _check_times(claims, now, expired="invalid session: access token expired")
         self._check_app(app)
-        return AccessClaims(app, _text(claims, "sub"), _text(claims, "sid"))
+        return AccessClaims(
+            app,
+            _text(claims, "sub"),
+            _text(claims, "sid"),
+            anonymous=claims.get("anonymous") is True,
+        )
 
     def read_refresh_token(self, token: str, now: datetime) -> RefreshClaims:
         """Verify a refresh token of this service; the user item has the last word.

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any, TypeVar
@@ -128,8 +128,9 @@ class Service:
         return link_identity(token, attempt, parts=self.parts, now=now)
 
     def unlink(self, opened: OpenedSession, provider: str, identity_id: str) -> None:
+        linked = replace(opened, user=replace(opened.user, anonymous=False))
         unlink_identity(
-            self.access_token(opened, NOW),
+            self.access_token(linked, NOW),
             provider,
             identity_id,
             users=self.store,

@@ -1,10 +1,23 @@
-// What the scenarios share: apps with a storage of their own, and a look at the wire.
-import { App } from "realm-web";
+// What the scenarios share: apps with a storage of their own, credentials, and a look
+// at the wire.
+import { createHmac, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+import { App, Credentials } from "realm-web";
 
 export const BASE_URL = process.env.BASE_URL;
+/** Confirms e-mail addresses by itself, and takes JWTs and API keys. */
 export const APP = "myapp-abcde";
+/** Confirms e-mail addresses by mail, and takes nothing else. */
 export const OTHER_APP = "other-fghij";
+export const PASSWORD = "correct horse";
 const API = `${BASE_URL}/api/client/v2.0`;
+
+const SETTINGS = JSON.parse(readFileSync(new URL("settings.json", import.meta.url)));
+const [ISSUER] = SETTINGS.apps[APP]["custom-token"].issuers;
+
+// Many more than any scenario needs; realm-web repeats some requests for ever.
+const MOST_CALLS = 100;
 
 /** Storage that outlives an `App`, as a browser's localStorage outlives a page. */
 export class MapStorage {
@@ -50,6 +63,9 @@ export function openApp({ id = APP, storage = new MapStorage() } = {}) {
     baseUrl: BASE_URL,
     storage,
     fetch: async (url, init) => {
+      if (calls.length >= MOST_CALLS) {
+        throw new Error(`the SDK does not stop: ${calls.at(-1).line}`);
+      }
       const response = await fetch(url, init);
       const path = url.replace(API, "");
       calls.push({
@@ -60,6 +76,61 @@ export function openApp({ id = APP, storage = new MapStorage() } = {}) {
     },
   });
   return { app, calls, lines: () => calls.map((call) => call.line), storage };
+}
+
+/** The same, with a guest logged in; `since` starts with what it sends from now on. */
+export async function openGuest(options) {
+  const opened = openApp(options);
+  const user = await opened.app.logIn(Credentials.anonymous());
+  const before = opened.calls.length;
+  return { ...opened, user, since: () => opened.lines().slice(before) };
+}
+
+/** The line of a link in `lines`. */
+export const linkLine = (provider, status, app = APP) =>
+  `POST /app/${app}/auth/providers/${provider}/login?link=true ${status}`;
+
+/** Log in on another device: an app with a storage of its own. */
+export function logInElsewhere(credentials, id = APP) {
+  return openApp({ id }).app.logIn(credentials);
+}
+
+export function anAddress() {
+  return `${randomUUID()}@example.org`;
+}
+
+/** An e-mail address that is registered and, by this app, confirmed. */
+export async function aRegisteredAddress(app) {
+  const email = anAddress();
+  await app.emailPasswordAuth.registerUser({ email, password: PASSWORD });
+  return email;
+}
+
+export const byPassword = (email, password = PASSWORD) =>
+  Credentials.emailPassword(email, password);
+
+/** A credential with a JWT as the app's own issuer would sign it. */
+export function byToken(sub, { secret = ISSUER.secret, ...claims } = {}) {
+  const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const exp = Math.floor(Date.now() / 1000) + 10 ** 6;
+  const body = { sub, aud: APP, exp, ...claims };
+  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(body)}`;
+  const signature = createHmac("sha256", secret).update(signed).digest("base64url");
+  return Credentials.jwt(`${signed}.${signature}`);
+}
+
+/** The mails to an address, the newest last. */
+export async function mailsTo(email) {
+  const answer = await fetch(`${BASE_URL}/_local/outbox`);
+  return (await answer.json()).filter((mail) => mail.to === email);
+}
+
+/** What the app's own page finds in its query when the newest mail's link is opened. */
+export async function tokenDataOf(email) {
+  const mail = (await mailsTo(email)).at(-1);
+  const url = new URL(mail.text.match(/^https:\S+$/m)[0]);
+  const { token, tokenId } = Object.fromEntries(url.searchParams);
+  return { page: url.pathname, token, tokenId };
 }
 
 /** A storage that holds a user as realm-web left it there in an earlier run. */

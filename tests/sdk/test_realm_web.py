@@ -14,6 +14,7 @@ from tools import require_tool
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(HERE.glob("*.test.mjs"))
+SETTINGS = HERE / "settings.json"
 
 
 def require_sdk() -> None:
@@ -35,7 +36,7 @@ def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
     node = require_tool("node")
     require_sdk()
     # A service for each file: one of them moves the clock.
-    with LocalServer(app_ids=(APP, OTHER_APP)) as server:
+    with LocalServer(app_ids=(APP, OTHER_APP), settings=SETTINGS) as server:
         ended = subprocess.run(  # noqa: S603 - our own scenarios
             [node, "--test", "--test-reporter=spec", scenarios],
             cwd=HERE,

@@ -1,6 +1,8 @@
 """Fixtures of the unit suite: moto is the only fake of AWS."""
 
 import gc
+import io
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
+from anonauth.handlers import _http
 from anonauth.store import Store
 from harness import TABLE, Clients, Deployment
 
@@ -92,3 +95,13 @@ def service(new_service: Deployment, made_ring: dict[str, Any]) -> Deployment:
     made_ring.update(new_service.items("KEY#")["KEY#ring"])
     new_service.restart()
     return new_service
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the functions log, as it would reach CloudWatch."""
+    (handler,) = _http.logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(stream := io.StringIO())
+    yield stream
+    handler.setStream(before)

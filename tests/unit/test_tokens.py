@@ -167,7 +167,7 @@ def test_given_a_session_when_signed_then_the_refresh_token_names_no_host(
 
 def test_given_good_tokens_when_read_then_they_say_whose_they_are(world: World) -> None:
     assert world.tokens.read_access_token(world.access(), NOW) == AccessClaims(
-        APP, USER.id, SESSION.id
+        APP, USER.id, SESSION.id, anonymous=True
     )
     assert world.tokens.read_refresh_token(world.refresh(), NOW) == RefreshClaims(
         APP, USER.id, SESSION.id, SESSION.token_hash

@@ -100,6 +100,8 @@ def _read_duration(request: HttpRequest) -> Any:
 def _is_from_here(request: HttpRequest) -> bool:
     host = request.header("host")
     origin = request.header("origin")
+    if any(request.header(name) for name in ("forwarded", "x-forwarded-for")):
+        return False  # somebody else, through a proxy on this machine
     return (
         _is_loopback(request.peer)
         and host is not None

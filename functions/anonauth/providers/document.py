@@ -265,7 +265,7 @@ def resolve(
     referred = references(document)
     for path, name in referred.items():
         if name not in secrets:
-            raise DocumentError(f"{path}: there is no SSM parameter '{name}'")
+            raise DocumentError(f"{path}: there is no such SSM parameter")
     if not referred:
         return document
     plain: dict[str, Any] = msgspec.to_builtins(document.apps)
@@ -293,6 +293,8 @@ def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:
 def _error(place: str, exc: Exception) -> DocumentError:
     # As msgspec words it: "Expected `str`, got `int` - at `$.custom-token.issuers[0]`".
     problem, _, path = str(exc).partition(" - at `$")
+    if problem.startswith("Invalid enum value"):
+        problem = "not one of the values it can have"  # it quotes what stands there
     key = (place + path.removesuffix("`")).removeprefix(".")
     return DocumentError(f"{key}: {problem}" if key else problem)
 

@@ -79,8 +79,11 @@ class Accounts(Identities):
         free = IdentityItem.pk.does_not_exist()
         pending = IdentityItem.state == "pending"
         expired = IdentityItem.expires_at <= now
+        # Two at once would otherwise be of one version, and neither know of the other.
+        as_read = IdentityItem.version == record.version - 1
+        condition = free | ((pending | expired) & as_read)
         try:
-            self._send(lambda: item.save(condition=free | pending | expired))
+            self._send(lambda: item.save(condition=condition))
         except Refused as refused:
             written = self._read(record) if refused.perhaps_ours else None
             return written is not None and written.id == record.id
@@ -163,6 +166,7 @@ class Accounts(Identities):
             IdentityItem.password_hash.set(password_hash),
             IdentityItem.version.set(record.version + 1),
             IdentityItem.verified.set(True),
+            IdentityItem.contested.remove(),
             IdentityItem.reset_hash.remove(),
             IdentityItem.reset_expires_at.remove(),
         ]
@@ -220,7 +224,9 @@ class Accounts(Identities):
         for identity in user.identities:
             if identity.provider == USERPASS:
                 renewed.append(replace(identity, version=record.version + 1))
-            elif identity.provider == ANONYMOUS or record.verified:
+            elif identity.provider == ANONYMOUS or (
+                record.verified and not record.contested
+            ):
                 renewed.append(identity)
             else:
                 # It may be of somebody who only squatted the address.

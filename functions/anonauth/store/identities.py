@@ -67,6 +67,9 @@ class Identities(Users):
             UserItem.expires_at.remove(),
             UserItem.ttl.remove(),
         ]
+        if user.anonymous:
+            # Its limits begin now (see `usecases.link`), also for the refresh to come.
+            actions.append(UserItem.sessions[session.id]["created_at"].set(epoch(now)))
 
         def fill(transaction: TransactWrite) -> None:
             transaction.update(item, actions, condition=asked_by(user, session, now))
@@ -206,5 +209,7 @@ def linked(identity: VerifiedIdentity) -> Identity:
 
 def same_version(record: IdentityRecord) -> Condition:
     """Say that the credential of a record is still the one that was read."""
-    condition: Condition = IdentityItem.version == record.version
+    # Versions begin anew once a record is gone, ids do not.
+    same: Condition = IdentityItem.identity_id == record.id
+    condition: Condition = same & (IdentityItem.version == record.version)
     return condition

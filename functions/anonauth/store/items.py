@@ -85,6 +85,7 @@ class IdentityItem(TableItem):
     expires_at = InstantAttribute(null=True)
     password_hash = UnicodeAttribute(null=True)
     verified = BooleanAttribute(null=True)
+    contested = BooleanAttribute(null=True)
     confirm_hash = UnicodeAttribute(null=True)
     confirm_expires_at = InstantAttribute(null=True)
     reset_hash = UnicodeAttribute(null=True)
@@ -212,6 +213,7 @@ def record_fields(record: IdentityRecord) -> dict[str, Any]:
         "ttl": record.expires_at and record.expires_at + SWEEP_DELAY,
         "password_hash": record.password_hash or None,
         "verified": record.verified or None,
+        "contested": record.contested or None,
         "confirm_hash": confirmation and confirmation.hash,
         "confirm_expires_at": confirmation and confirmation.expires_at,
         "reset_hash": reset and reset.hash,
@@ -234,6 +236,7 @@ def record_of(item: IdentityItem, app: str, provider: str, key: str) -> Identity
         data=item.data.as_dict(),  # type: ignore[no-untyped-call]
         password_hash=item.password_hash or "",
         verified=bool(item.verified),
+        contested=bool(item.contested),
         confirmation=_mail_token(item.confirm_hash, item.confirm_expires_at),
         reset=_mail_token(item.reset_hash, item.reset_expires_at),
         expires_at=item.expires_at,

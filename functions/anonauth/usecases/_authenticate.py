@@ -9,9 +9,18 @@ from anonauth.ports import TokenIssuer, UserStore
 
 
 def authenticate_access(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
+    access_token: str,
+    *,
+    users: UserStore,
+    tokens: TokenIssuer,
+    now: datetime,
+    since_link: bool = False,
 ) -> tuple[User, Session]:
     """Return the user and session of an access token, as they are in the table now.
+
+    Args:
+        since_link: Refuse the token of a guest that is permanent by now. Its session
+            gets a better one by a refresh, and who has only copied the token does not.
 
     Raises:
         InvalidSession: Bad token, or its session or user is gone or expired.
@@ -22,6 +31,8 @@ def authenticate_access(
     session = user.live_session(claims.session_id, now) if user else None
     if user is None or session is None:
         raise InvalidSession("invalid session: user or session not found")
+    if since_link and claims.anonymous and not user.anonymous:
+        raise InvalidSession("invalid session: the token is from before the link")
     return user, session
 
 

@@ -42,6 +42,7 @@ def create_api_key(
         InvalidSession: Bad token, or its session or user is gone or expired.
         ProviderNotFound: API keys are off for the app.
         PermanentUsersOnly: The user is anonymous.
+        ApiKeyInUse: A key has opened the session that asks.
         InvalidParameter: The name is ill-formed, or there are 20 keys already.
         ApiKeyNameTaken: Names are unique within a user.
         StoreUnavailable: There may be a key of that name now that nobody knows.
@@ -57,6 +58,8 @@ def create_api_key(
         user, session = _authenticate(
             refresh_token, users=users, providers=providers, tokens=tokens, now=now
         )
+        if session.provider == API_KEY:
+            raise ApiKeyInUse("an API key cannot make another")
         _check_name(name)
         if any(other.name == name for other in user.api_keys.values()):
             raise ApiKeyNameTaken

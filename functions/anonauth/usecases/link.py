@@ -116,7 +116,7 @@ def link_identity(
     provider = parts.providers.find(attempt.app, attempt.provider)
     if provider is None:
         raise ProviderNotFound(attempt.provider)
-    if attempt.provider == API_KEY:
+    if API_KEY in (attempt.provider, session.provider):
         raise ApiKeyLinkRefused
     verified = _verify_to_link(provider, attempt, now)
     _check_owner(user, verified.record)
@@ -124,7 +124,9 @@ def link_identity(
         if user.find_identity(verified.provider, verified.key) is not None:
             break
         _check_room(user, verified)
-        expires_at = parts.limits.expiry(session.created_at, now)
+        # A guest's session had no limits: they begin now, with the permanent user.
+        begun = now if user.anonymous else session.created_at
+        expires_at = parts.limits.expiry(begun, now)
         if parts.identities.link_identity(
             user, session, verified, now, expires_at=expires_at
         ):

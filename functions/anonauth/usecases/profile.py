@@ -10,6 +10,7 @@ from datetime import datetime
 from anonauth.domain import ANONYMOUS, API_KEY, User
 from anonauth.errors import (
     AnonymousUnlinkRefused,
+    ApiKeyInUse,
     BadRequest,
     IdentityNotFound,
     LastIdentity,
@@ -98,8 +99,10 @@ def unlink_identity(
             was linked first is removed.
 
     Raises:
-        InvalidSession: Bad token, or its session or user is gone or expired.
+        InvalidSession: Bad token, or one from before the link; or its session or user
+            is gone or expired.
         BadRequest: It is an API key.
+        ApiKeyInUse: An API key has opened the session that asks.
         IdentityNotFound: Also for a client that repeats itself after it succeeded.
         AnonymousUnlinkRefused, LastIdentity: It has to stay.
         StoreUnavailable: It may have been removed, so retry.
@@ -108,8 +111,10 @@ def unlink_identity(
         raise BadRequest("API keys are removed by DELETE …/auth/api_keys/{id}")
     for _ in range(_DECISIONS):
         user, session = authenticate_access(
-            access_token, users=users, tokens=tokens, now=now
+            access_token, users=users, tokens=tokens, now=now, since_link=True
         )
+        if session.provider == API_KEY:
+            raise ApiKeyInUse("an API key cannot remove identities")
         identity = next(
             (
                 i

@@ -9,7 +9,7 @@ stored.
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
@@ -60,7 +60,8 @@ _TOKEN_DATA = re.compile(r"[A-Za-z0-9_-]{24,128}")
 class MailRules:
     """How an app sends mail: from whom, to which pages of its own, how often.
 
-    `per_hour` counts mails to one address, of both kinds.
+    `per_hour` counts the mails of a kind to one address. Both kinds have a budget of
+    their own: to ask for resets of an address must not keep its owner from registering.
     """
 
     sender: str
@@ -113,10 +114,8 @@ def register_account(
     address = accounts.addresses.check(email)
     _check_length(accounts, password)
     key = identity_key(address)
-    old = accounts.store.get_identity(accounts.app, USERPASS, key)
-    if old is not None and old.state != "pending" and not old.is_expired(now):
-        raise AccountNameInUse
-    _spend_mail(accounts, key, now)
+    old = _free_record(accounts, key, now)
+    _spend_mail(accounts, "mail-confirm", key, now)
     token, confirmation = _new_token(now)
     by_mail = accounts.mail is not None
     record = IdentityRecord(
@@ -125,15 +124,22 @@ def register_account(
         key=key,
         id=secrets.token_hex(12),
         state="pending" if by_mail else "confirmed",
-        version=1 if old is None else old.version + 1,
         data={"email": email},
         password_hash=accounts.passwords.hash(password),
         confirmation=confirmation if by_mail else None,
         expires_at=now + (PENDING_LIFETIME if by_mail else UNBOUND_LIFETIME),
     )
-    if not accounts.store.register(record, now):
-        # Confirmed since it was read.
-        raise AccountNameInUse
+    for _ in range(_DECISIONS):
+        record = replace(
+            record,
+            version=1 if old is None else old.version + 1,
+            contested=by_mail and _is_contested(accounts, old, password, now),
+        )
+        if accounts.store.register(record, now):
+            break
+        old = _free_record(accounts, key, now)
+    else:
+        raise StoreUnavailable
     _send_confirmation(accounts, record, token)
 
 
@@ -173,7 +179,7 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
     record = _require_pending(accounts, key, now)
     if accounts.mail is None:
         raise BadRequest(automatic_confirmation(email))
-    _spend_mail(accounts, key, now)
+    _spend_mail(accounts, "mail-confirm", key, now)
     for _ in range(_DECISIONS):
         if accounts.store.set_confirmation(record, confirmation, now):
             _send_confirmation(accounts, record, token)
@@ -201,7 +207,7 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     key = identity_key(accounts.addresses.normalise(email))
     # Of a version that no record has: the write is refused.
     nobodys = IdentityRecord(accounts.app, USERPASS, key, "", "pending", version=0)
-    _spend_mail(accounts, key, now)
+    _spend_mail(accounts, "mail-reset", key, now)
     token, reset = _new_token(now)
     for _ in range(_DECISIONS):
         record = _find(accounts, key, now)
@@ -295,6 +301,23 @@ def _find(accounts: Accounts, key: str, now: datetime) -> IdentityRecord | None:
     return None if record is None or record.is_expired(now) else record
 
 
+def _free_record(accounts: Accounts, key: str, now: datetime) -> IdentityRecord | None:
+    old = accounts.store.get_identity(accounts.app, USERPASS, key)
+    if old is not None and old.state != "pending" and not old.is_expired(now):
+        raise AccountNameInUse
+    return old
+
+
+def _is_contested(
+    accounts: Accounts, old: IdentityRecord | None, password: str, now: datetime
+) -> bool:
+    # Two people chose passwords and one opens the mails: whose the confirmed one is
+    # shows only at a reset, which then keeps no other identity.
+    if old is None or old.is_expired(now):
+        return False
+    return old.contested or not accounts.passwords.verify(password, old.password_hash)
+
+
 def _require_pending(accounts: Accounts, key: str, now: datetime) -> IdentityRecord:
     record = _find(accounts, key, now)
     if record is None:
@@ -304,10 +327,10 @@ def _require_pending(accounts: Accounts, key: str, now: datetime) -> IdentityRec
     return record
 
 
-def _spend_mail(accounts: Accounts, key: str, now: datetime) -> None:
+def _spend_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> None:
     if accounts.mail is None:
         return
-    budget = Budget("mail", accounts.mail.per_hour, MAIL_WINDOW)
+    budget = Budget(kind, accounts.mail.per_hour, MAIL_WINDOW)
     counter = budget.counter(accounts.app, key, now=now)
     if not accounts.store.spend(counter):
         raise BudgetSpent(ceil((counter.ends_at - now).total_seconds()))

@@ -29,6 +29,7 @@ def client(clients: Clients) -> Any:
 def sent(moto: None) -> Iterator[list[Any]]:
     """The mails that SES has taken."""
     backend = ses_backends[DEFAULT_ACCOUNT_ID][REGION]
+    backend.reset()  # a service that another test has started may have sent some
     backend.verify_email_identity("no-reply@app.example")
     yield backend.sent_messages
     backend.reset()

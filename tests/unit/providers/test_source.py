@@ -135,7 +135,7 @@ GOOGLE = {"client_ids": ["a"], "client_secret": {"ssm": "google"}}
         pytest.param(BROKEN, "apps.*.api-key: Expected", id="wrong type"),
         pytest.param(
             {"apps": {"*": {"oauth2-google": GOOGLE}}},
-            "apps.*.oauth2-google.client_secret: there is no SSM parameter 'google'",
+            "apps.*.oauth2-google.client_secret: there is no such SSM parameter",
             id="missing secret",
         ),
     ],

@@ -1,0 +1,689 @@
+"""Pre-hijacking: whatever a stranger prepares, an address's owner is alone in its user.
+
+The variants are those of Sudhodanan and Paverd, "Pre-hijacked Accounts" (USENIX
+Security 2022): classic-federated merge, unexpired session, trojan identifier, unexpired
+e-mail change (there is none here) and non-verifying identity provider. Mallory is the
+one who comes first; Ada owns the address. What happens at the same moment is in
+`tests/engine/test_link_races.py`: a reset racing a login or a link by the old password.
+
+After each test the table is checked: every identity and API key has one user, which
+lists it.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ses.models import ses_backends
+
+from anonauth.domain import API_KEY, USERPASS, hash_secret, identity_key
+from harness import (
+    APP,
+    CREATE_KEY,
+    DELETE,
+    DELETE_KEY,
+    DISABLE_KEY,
+    ENABLE_KEY,
+    GET_KEY,
+    LINK,
+    LIST_KEYS,
+    LOGOUT,
+    PROFILE,
+    SESSION,
+    START,
+    UNLINK,
+    Deployment,
+    Reply,
+)
+from key_server import KeyServer, Signer
+
+CUSTOM, GOOGLE = "custom-token", "oauth2-google"
+EMAIL = "ada@example.com"
+KEY = identity_key(EMAIL)
+OF_ADA, OF_MALLORY, NEW = "adas password", "mallorys password", "adas new password"
+SENDER = "no-reply@app.example"
+MAIL = {
+    "sender": SENDER,
+    "confirm_url": "https://app.example/confirm",
+    "reset_url": "https://app.example/reset",
+}
+CLIENT_ID = "web.apps.example.com"
+SECRETS = {
+    "https://idp.example": "0123456789abcdef0123456789abcdef",
+    "https://lax.example": "fedcba9876543210fedcba9876543210",
+}
+IDP, LAX = SECRETS
+ROUTE = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"
+
+Opened = dict[str, Any]  # the answer to a login
+
+
+class World:
+    """The service, with everything on that vouches for somebody, and its mails."""
+
+    def __init__(self, service: Deployment, sent: list[Any]) -> None:
+        self.service = service
+        self.sent = sent
+        self.google: dict[str, Any] | None = None
+        self.switch_mail(on=True)
+
+    def switch_mail(self, *, on: bool) -> None:
+        """Restart with addresses confirmed by mail, or automatically."""
+        issuers = [
+            {
+                "issuer": issuer,
+                "algorithm": "HS256",
+                "secret": secret,
+                "metadata_fields": [{"name": "email"}],
+            }
+            for issuer, secret in SECRETS.items()
+        ]
+        settings: dict[str, Any] = {
+            USERPASS: {"mail": MAIL} if on else {},
+            API_KEY: {},
+            CUSTOM: {"issuers": issuers},
+        }
+        if self.google is not None:
+            settings[GOOGLE] = self.google
+        self.service.restart_with(
+            {"apps": {APP: settings}}, ALLOW_PRIVATE_ISSUERS="true"
+        )
+
+    def post(self, call: str, **fields: str) -> Reply:
+        return self.service.send(ROUTE + call, body=json.dumps(fields))
+
+    def register(self, password: str) -> None:
+        reply = self.post("register", email=EMAIL, password=password)
+        assert reply.status == 200, reply.text
+
+    def newest_mail(self, email: str = EMAIL) -> dict[str, str]:
+        """Return what the link in the newest mail carries, which went there."""
+        assert self.sent[-1].destinations["ToAddresses"] == [email]
+        (url,) = re.findall(r"^https:\S+$", self.sent[-1].body, re.MULTILINE)
+        query = parse_qs(urlsplit(url).query)
+        return {name: query[name][0] for name in ("token", "tokenId")}
+
+    def confirm_newest(self) -> None:
+        assert self.post("confirm", **self.newest_mail()).status == 200
+
+    def reset(self, password: str = NEW) -> None:
+        """Have Ada set a new password by mail."""
+        assert self.post("reset/send", email=EMAIL).status == 200
+        reply = self.post("reset", **self.newest_mail(), password=password)
+        assert reply.status == 200, reply.text
+
+    def try_log_in(self, provider: str, body: dict[str, str]) -> Reply:
+        return self.service.send(
+            LINK, body=json.dumps(body), parameters={"provider": provider}
+        )
+
+    def log_in(self, provider: str, body: dict[str, str]) -> Opened:
+        reply = self.try_log_in(provider, body)
+        assert reply.status == 200, reply.text
+        opened: Opened = reply.json
+        return opened
+
+    def try_link(self, opened: Opened, provider: str, body: dict[str, str]) -> Reply:
+        return self.service.send(
+            LINK,
+            token=opened["access_token"],
+            query={"link": "true"},
+            body=json.dumps(body),
+            parameters={"provider": provider},
+        )
+
+    def link(self, opened: Opened, provider: str, body: dict[str, str]) -> None:
+        reply = self.try_link(opened, provider, body)
+        assert reply.status == 200, reply.text
+
+    def make_key(self, opened: Opened) -> dict[str, str]:
+        """Make an API key; return what logs in by it."""
+        reply = self.service.send(
+            CREATE_KEY, token=opened["refresh_token"], body='{"name":"trojan"}'
+        )
+        assert reply.status == 200, reply.text
+        return {"key": reply.json["key"]}
+
+    def profile(self, opened: Opened) -> Any:
+        reply = self.service.send(PROFILE, token=opened["access_token"])
+        assert reply.status == 200, reply.text
+        return reply.json
+
+    def providers(self, opened: Opened) -> list[str]:
+        shown = self.profile(opened)["identities"]
+        return [identity["provider_type"] for identity in shown]
+
+    def is_alive(self, opened: Opened) -> bool:
+        return self.service.send(SESSION, token=opened["refresh_token"]).status == 200
+
+    def account(self) -> dict[str, Any]:
+        """Return the stored record of the address."""
+        return self.service.items("IDENT#")[f"IDENT#{APP}#{USERPASS}#{KEY}"]
+
+
+@pytest.fixture
+def world(service: Deployment, moto: None) -> Iterator[World]:
+    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
+    backend.verify_email_identity(SENDER)
+    yield World(service, backend.sent_messages)
+    backend.reset()
+    assert_each_has_one_user(service)
+
+
+def assert_each_has_one_user(service: Deployment) -> None:
+    """Check that no identity or API key is in two users, in both directions."""
+    listed: list[tuple[str, str]] = []
+    for pk, user in service.items("USER#").items():
+        for entry in user["identities"]["L"]:
+            if "key" in entry["M"]:
+                provider, key = entry["M"]["provider"]["S"], entry["M"]["key"]["S"]
+                listed.append((f"IDENT#{APP}#{provider}#{key}", pk))
+        listed += [
+            (f"IDENT#{APP}#{API_KEY}#{entry['M']['hash']['S']}", pk)
+            for entry in user["api_keys"]["M"].values()
+        ]
+    bound = {
+        pk: f"USER#{APP}#{item['uid']['S']}"
+        for pk, item in service.items("IDENT#").items()
+        if "uid" in item
+    }
+    assert sorted(listed) == sorted(bound.items())
+
+
+def by_password(password: str) -> dict[str, str]:
+    return {"username": EMAIL, "password": password}
+
+
+def by_token(sub: str, issuer: str = IDP, **claims: Any) -> dict[str, str]:
+    exp = int(START.timestamp()) + 10**6
+    named = {"iss": issuer, "sub": sub, "aud": APP, "exp": exp, **claims}
+    return {"token": jwt.encode(named, SECRETS[issuer], "HS256")}
+
+
+TROJAN = by_token("mallory")
+
+BY_ACCESS_TOKEN = (PROFILE, LINK, UNLINK, DELETE)
+BY_REFRESH_TOKEN = (
+    SESSION,
+    CREATE_KEY,
+    LIST_KEYS,
+    GET_KEY,
+    ENABLE_KEY,
+    DISABLE_KEY,
+    DELETE_KEY,
+    LOGOUT,
+)
+SOME_ID = "0123456789abcdef01234567"
+
+
+def assert_shut_out(world: World, opened: Opened) -> None:
+    """Check that no route takes the tokens of a session any more."""
+    before = world.service.items()
+    for name, routes in (
+        ("access_token", BY_ACCESS_TOKEN),
+        ("refresh_token", BY_REFRESH_TOKEN),
+    ):
+        for route in routes:
+            query = {UNLINK: {"provider": USERPASS, "id": SOME_ID}}
+            parameters = {"provider": CUSTOM} if "{provider}" in route else {}
+            parameters |= {"id": SOME_ID} if "{id}" in route else {}
+            reply = world.service.send(
+                route,
+                token=opened[name],
+                query={"link": "true"} if route == LINK else query.get(route),
+                parameters=parameters,
+                body=json.dumps(TROJAN | {"name": "back"}),
+            )
+            assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert world.service.items() == before
+
+
+def assert_password_is_dead(world: World, password: str) -> None:
+    """Check that it neither logs in nor links."""
+    guest = world.service.log_in()
+    before = world.service.items("USER#"), world.account()
+    login = world.try_log_in(USERPASS, by_password(password))
+    linking = world.try_link(guest, USERPASS, by_password(password))
+    assert (login.status, login.json["error_code"]) == (401, "InvalidPassword")
+    assert (linking.status, linking.json["error_code"]) == (403, "InvalidPassword")
+    assert (world.service.items("USER#"), world.account()) == before
+
+
+def assert_token_is_dead(world: World, call: str, data: dict[str, str]) -> None:
+    before = world.account()
+    extra = {"password": OF_MALLORY} if call == "reset" else {}
+    reply = world.post(call, **data, **extra)
+    assert (reply.status, reply.json["error_code"]) == (400, "UserpassTokenInvalid")
+    assert world.account() == before
+
+
+def test_given_an_unconfirmed_squat_when_the_owner_registers_then_it_is_all_replaced(
+    world: World,
+) -> None:
+    """Unconfirmed squatting: Mallory's password never becomes one of the address."""
+    world.register(OF_MALLORY)
+    old = world.newest_mail()
+    old_id = world.account()["identity_id"]
+
+    world.register(OF_ADA)
+
+    assert_token_is_dead(world, "confirm", old)
+    world.confirm_newest()
+    assert_token_is_dead(world, "confirm", old)
+    assert_password_is_dead(world, OF_MALLORY)
+    ada = world.log_in(USERPASS, by_password(OF_ADA))
+    assert world.providers(ada) == [USERPASS]
+    record = world.account()
+    assert record["uid"] == {"S": ada["user_id"]}
+    assert record["version"] == {"N": "2"}
+    assert record["identity_id"] != old_id
+
+
+def test_given_an_unconfirmed_squat_when_its_owner_resets_then_it_is_the_owners(
+    world: World,
+) -> None:
+    world.register(OF_MALLORY)
+    old = world.newest_mail()
+
+    world.reset()
+
+    before = world.account()
+    # The address is confirmed: as always, opening the mail again changes nothing.
+    assert world.post("confirm", **old).status == 200
+    assert world.account() == before
+    assert_password_is_dead(world, OF_MALLORY)
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert world.providers(ada) == [USERPASS]
+
+
+def test_given_an_unconfirmed_address_when_linked_by_who_registered_it_then_refused(
+    world: World,
+) -> None:
+    """Linking would bind somebody else's address to Mallory's guest."""
+    world.register(OF_MALLORY)
+    mallory = world.service.log_in()
+    before = world.service.items("IDENT#"), world.service.items("USER#")
+
+    reply = world.try_link(mallory, USERPASS, by_password(OF_MALLORY))
+
+    assert (reply.status, reply.json["error_code"]) == (403, "AuthError")
+    assert reply.json["error"] == "confirmation required"
+    assert (world.service.items("IDENT#"), world.service.items("USER#")) == before
+    assert "uid" not in world.account()
+    assert world.is_alive(mallory)
+    world.register(OF_ADA)
+    world.confirm_newest()
+    ada = world.log_in(USERPASS, by_password(OF_ADA))
+    assert ada["user_id"] != mallory["user_id"]
+
+
+def squat_by_login(world: World) -> Opened:
+    return world.log_in(USERPASS, by_password(OF_MALLORY))
+
+
+def squat_from_a_guest(world: World) -> Opened:
+    guest = world.service.log_in()
+    world.link(guest, USERPASS, by_password(OF_MALLORY))
+    return guest
+
+
+def squat_from_a_trojan(world: World) -> Opened:
+    opened = world.log_in(CUSTOM, TROJAN)
+    world.link(opened, USERPASS, by_password(OF_MALLORY))
+    return opened
+
+
+SQUATS = pytest.mark.parametrize(
+    "squat",
+    [
+        pytest.param(squat_by_login, id="by login"),
+        pytest.param(squat_from_a_guest, id="from a guest"),
+        pytest.param(squat_from_a_trojan, id="from a JWT's user"),
+    ],
+)
+
+
+@SQUATS
+def test_given_a_confirmed_squat_when_its_owner_resets_then_the_owner_is_alone(
+    world: World, squat: Callable[[World], Opened]
+) -> None:
+    """Confirmed squatting: Mallory has all there is to have, while mail is off."""
+    world.switch_mail(on=False)
+    world.register(OF_MALLORY)
+    mallory = squat(world)
+    world.link(mallory, CUSTOM, TROJAN)
+    key = world.make_key(mallory)
+    by_trojan, by_key = world.log_in(CUSTOM, TROJAN), world.log_in(API_KEY, key)
+    sessions = [mallory, by_trojan, by_key]
+    assert {opened["user_id"] for opened in sessions} == {mallory["user_id"]}
+    world.switch_mail(on=True)
+
+    world.reset()
+
+    for opened in sessions:
+        assert_shut_out(world, opened)
+    assert_password_is_dead(world, OF_MALLORY)
+    refused = world.try_log_in(API_KEY, key)
+    assert (refused.status, refused.json["error_code"]) == (401, "AuthError")
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert set(world.providers(ada)) <= {"anon-user", USERPASS}
+    item = world.service.user_item(ada["user_id"])
+    assert item is not None
+    assert len(item["sessions"]["M"]) == 1
+    assert item["api_keys"] == {"M": {}}
+
+    again = world.log_in(CUSTOM, TROJAN)
+    assert again["user_id"] != ada["user_id"]
+    assert world.providers(again) == [CUSTOM]
+    taken = world.try_link(again, USERPASS, by_password(NEW))
+    assert (taken.status, taken.json["error_code"]) == (409, "AccountNameInUse")
+
+
+def test_given_a_confirmed_squat_never_used_when_its_owner_resets_then_it_is_the_owners(
+    world: World,
+) -> None:
+    world.switch_mail(on=False)
+    world.register(OF_MALLORY)
+    world.switch_mail(on=True)
+
+    world.reset()
+
+    assert_password_is_dead(world, OF_MALLORY)
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert world.providers(ada) == [USERPASS]
+
+
+def test_given_no_mail_when_an_address_is_squatted_then_nobody_is_let_in_to_it(
+    world: World,
+) -> None:
+    """Nothing proves whose the address is: the second comer gets no part of it."""
+    world.switch_mail(on=False)
+    world.register(OF_MALLORY)
+    mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
+    before = world.account()
+
+    register = world.post("register", email=EMAIL, password=OF_ADA)
+    reset = world.post("reset/send", email=EMAIL)
+
+    assert (register.status, reset.status) == (409, 400)
+    assert world.account() == before
+    assert_password_is_dead(world, OF_ADA)
+    assert world.is_alive(mallory)
+
+
+def confirmed(world: World) -> Opened:
+    """Register and confirm Ada's address by mail, and log in."""
+    world.register(OF_ADA)
+    world.confirm_newest()
+    return world.log_in(USERPASS, by_password(OF_ADA))
+
+
+def test_given_old_sessions_when_the_password_is_reset_then_no_token_is_good(
+    world: World,
+) -> None:
+    """Unexpired session: at once, although the access tokens live on by their `exp`."""
+    first = confirmed(world)
+    world.link(first, CUSTOM, by_token("ada"))
+    sessions = [
+        first,
+        world.log_in(USERPASS, by_password(OF_ADA)),
+        world.log_in(CUSTOM, by_token("ada")),
+    ]
+    assert all(world.is_alive(opened) for opened in sessions)
+
+    world.reset()
+
+    for opened in sessions:
+        assert_shut_out(world, opened)
+    item = world.service.user_item(first["user_id"])
+    assert item is not None
+    assert item["sessions"] == {"M": {}}
+    again = world.log_in(USERPASS, by_password(NEW))
+    assert again["user_id"] == first["user_id"]
+
+
+def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
+    world: World,
+) -> None:
+    first = confirmed(world)
+    key = world.make_key(first)
+    program = world.log_in(API_KEY, key)
+    record = f"IDENT#{APP}#{API_KEY}#{hash_secret(key['key'])}"
+    assert record in world.service.items("IDENT#")
+
+    world.reset()
+
+    assert_shut_out(world, program)
+    assert world.try_log_in(API_KEY, key).status == 401
+    assert record not in world.service.items("IDENT#")
+    again = world.log_in(USERPASS, by_password(NEW))
+    listed = world.service.send(LIST_KEYS, token=again["refresh_token"])
+    assert listed.json == []
+    own = world.make_key(again)  # of the same name
+    assert world.log_in(API_KEY, own)["user_id"] == first["user_id"]
+    assert world.try_log_in(API_KEY, key).status == 401
+
+
+def open_mail_of_a_stranger(world: World) -> None:
+    world.register(OF_MALLORY)
+    world.confirm_newest()
+
+
+def open_mail_of_the_later_registration(world: World) -> None:
+    world.register(OF_ADA)
+    world.register(OF_MALLORY)
+    world.confirm_newest()
+
+
+@pytest.mark.parametrize(
+    "mistake", [open_mail_of_a_stranger, open_mail_of_the_later_registration]
+)
+def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_stays(
+    world: World, mistake: Callable[[World], None]
+) -> None:
+    """Trojan identifier, the part that is left, as README says ("Somebody else's
+    address").
+
+    The owner has opened the confirm mail of Mallory's registration. From then on it is
+    as if the owner had registered, and a reset must not take the other identities of
+    somebody who has only forgotten a password. Session, API key and password end all
+    the same; the profile shows the identity, and unlinking it ends the matter.
+    """
+    mistake(world)
+    mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
+    world.link(mallory, CUSTOM, TROJAN)
+    key = world.make_key(mallory)
+
+    world.reset()
+
+    assert_shut_out(world, mallory)
+    assert_password_is_dead(world, OF_MALLORY)
+    assert world.try_log_in(API_KEY, key).status == 401
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert world.providers(ada) == [USERPASS, CUSTOM]
+    trojan = world.log_in(CUSTOM, TROJAN)
+    assert trojan["user_id"] == ada["user_id"]
+
+    unlinked = world.service.send(
+        UNLINK,
+        token=ada["access_token"],
+        query={"provider": CUSTOM, "id": "mallory"},
+    )
+    assert unlinked.status == 200
+    assert_shut_out(world, trojan)
+    assert world.log_in(CUSTOM, TROJAN)["user_id"] != ada["user_id"]
+
+
+@pytest.fixture(scope="module")
+def signer() -> Signer:
+    """Google's key; making one is slow."""
+    return Signer()
+
+
+@pytest.fixture
+def of_address(world: World, signer: Signer) -> Iterator[dict[str, dict[str, str]]]:
+    """Credentials by provider, each with the same address in it."""
+    claims = {
+        "iss": "https://accounts.google.com",
+        "aud": CLIENT_ID,
+        "sub": "10769",
+        "exp": int(START.timestamp()) + 3600,
+        "email": EMAIL,
+        "email_verified": True,
+    }
+    with KeyServer() as server:
+        url = server.publish("/certs", {"keys": [signer.jwk()]})
+        world.google = {"client_ids": [CLIENT_ID], "jwks_url": url}
+        world.switch_mail(on=True)
+        world.register(OF_ADA)
+        world.confirm_newest()
+        yield {
+            USERPASS: by_password(OF_ADA),
+            CUSTOM: by_token("10769", email=EMAIL, email_verified=True),
+            GOOGLE: {"id_token": signer.sign(claims)},
+        }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [*itertools.permutations([USERPASS, CUSTOM, GOOGLE], 2)]
+)
+def test_given_one_address_at_two_providers_when_logged_in_then_two_users(
+    world: World, of_address: dict[str, dict[str, str]], first: str, second: str
+) -> None:
+    """Classic-federated merge: an address merges nothing, in whatever order."""
+    before = world.log_in(first, of_address[first])
+
+    after = world.log_in(second, of_address[second])
+
+    assert before["user_id"] != after["user_id"]
+    for opened, provider in ((before, first), (after, second)):
+        shown = world.profile(opened)
+        assert [i["provider_type"] for i in shown["identities"]] == [provider]
+        assert shown["data"]["email"] == EMAIL
+    conflict = world.try_link(after, first, of_address[first])
+    assert (conflict.status, conflict.json["error_code"]) == (409, "AccountNameInUse")
+    assert len(world.service.items("USER#")) == 2
+    assert world.is_alive(before)
+    assert world.is_alive(after)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"email": EMAIL}, id="her address"),
+        pytest.param({"email": EMAIL, "email_verified": True}, id="called verified"),
+        pytest.param({"sub": EMAIL}, id="her address as subject"),
+        pytest.param({"sub": KEY}, id="her address's key as subject"),
+        pytest.param({"sub": "{user_id}"}, id="her user id as subject"),
+        pytest.param({"sub": "{identity_id}"}, id="her identity's id as subject"),
+        pytest.param({"sub": "ada"}, id="her subject at another issuer"),
+        pytest.param({"sub": f"ada {IDP}"}, id="her issuer in the subject"),
+    ],
+)
+def test_given_an_issuer_that_verifies_nothing_when_it_names_her_then_another_user(
+    world: World, claims: dict[str, str | bool]
+) -> None:
+    """Non-verifying identity provider: its word is good for its own subjects only."""
+    ada = confirmed(world)
+    world.link(ada, CUSTOM, by_token("ada"))
+    shown = world.profile(ada)
+    hers = {"user_id": ada["user_id"], "identity_id": shown["identities"][0]["id"]}
+    sub = str(claims.get("sub", "mallory")).format(**hers)
+    forged = by_token(sub, LAX, **{k: v for k, v in claims.items() if k != "sub"})
+
+    mallory = world.log_in(CUSTOM, forged)
+
+    assert mallory["user_id"] != ada["user_id"]
+    assert world.providers(mallory) == [CUSTOM]
+    assert world.profile(ada) == shown
+    register = world.post("register", email=EMAIL, password=OF_MALLORY)
+    assert register.status == 409
+
+
+def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_replaced(
+    world: World,
+) -> None:
+    """It says `anonymous: true` until it expires; the table says what is so."""
+    guest = world.service.log_in()
+    world.register(OF_ADA)
+    world.confirm_newest()
+    world.link(guest, USERPASS, by_password(OF_ADA))
+    address = "mallory@example.com"
+    world.post("register", email=address, password=OF_MALLORY)
+    world.post("confirm", **world.newest_mail(address))
+    (identity,) = world.profile(guest)["identities"][1:]
+    before = world.service.items()
+
+    second = world.try_link(
+        guest, USERPASS, {"username": address, "password": OF_MALLORY}
+    )
+    unlinked = world.service.send(
+        UNLINK,
+        token=guest["access_token"],
+        query={"provider": USERPASS, "id": identity["id"]},
+    )
+    anew = world.post("register", email=EMAIL, password=OF_MALLORY)
+
+    assert (second.status, second.json["error_code"]) == (400, "InternalServerError")
+    assert (unlinked.status, unlinked.json["error_code"]) == (400, "InvalidParameter")
+    assert (anew.status, anew.json["error_code"]) == (409, "AccountNameInUse")
+    assert world.service.items() == before
+    ada = world.log_in(USERPASS, by_password(OF_ADA))
+    assert ada["user_id"] == guest["user_id"]
+    world.service.send(LOGOUT, token=guest["refresh_token"])
+    assert_shut_out(world, guest)
+
+
+def test_given_an_unlinked_identity_when_its_sessions_go_on_then_they_have_ended(
+    world: World,
+) -> None:
+    """Whoever held the credential is out, and comes back as somebody else."""
+    ada = confirmed(world)
+    world.link(ada, CUSTOM, TROJAN)
+    mallory = world.log_in(CUSTOM, TROJAN)
+    assert mallory["user_id"] == ada["user_id"]
+
+    reply = world.service.send(
+        UNLINK, token=ada["access_token"], query={"provider": CUSTOM, "id": "mallory"}
+    )
+
+    assert reply.status == 200
+    assert_shut_out(world, mallory)
+    assert world.is_alive(ada)
+    again = world.log_in(CUSTOM, TROJAN)
+    assert again["user_id"] != ada["user_id"]
+    assert world.providers(ada) == [USERPASS]
+
+
+def test_given_a_deleted_account_when_its_address_is_registered_then_nothing_is_left(
+    world: World,
+) -> None:
+    """A recycled address: neither tokens, nor mails, nor identities of before."""
+    world.switch_mail(on=False)
+    world.register(OF_MALLORY)
+    mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
+    world.link(mallory, CUSTOM, TROJAN)
+    key = world.make_key(mallory)
+    world.switch_mail(on=True)
+    world.post("reset/send", email=EMAIL)
+    old = world.newest_mail()
+    deleted = world.service.send(DELETE, token=mallory["access_token"])
+    assert deleted.status == 200
+
+    ada = confirmed(world)
+
+    assert ada["user_id"] != mallory["user_id"]
+    assert_shut_out(world, mallory)
+    assert_token_is_dead(world, "reset", old)
+    assert_password_is_dead(world, OF_MALLORY)
+    assert world.try_log_in(API_KEY, key).status == 401
+    assert world.log_in(CUSTOM, TROJAN)["user_id"] not in {
+        ada["user_id"],
+        mallory["user_id"],
+    }
