@@ -74,9 +74,17 @@ class RouteNotFound(AuthError):
 
 
 class Unavailable(AuthError):
-    """Trouble on our side; nothing is wrong with the request or its token. Retry."""
+    """Trouble on our side; nothing is wrong with the request or its token. Retry.
+
+    `detail`, which says more to the operator and quotes no secret and no client, goes
+    to the log.
+    """
 
     description = "the service is temporarily unavailable, please try again"
+
+    def __init__(self, *, detail: str = "") -> None:
+        super().__init__()
+        self.detail = detail
 
 
 class StoreUnavailable(Unavailable):
@@ -113,7 +121,11 @@ class WrongPassword(BadCredential):
 
 
 class NotConfirmed(BadCredential):
-    """The password is right, but the e-mail address was never confirmed."""
+    """The password is right, but the e-mail address was never confirmed.
+
+    The one refused login with a text of its own, the old service's until May 2024:
+    nothing else would tell its user to look for a mail.
+    """
 
     description = "confirmation required"
 
@@ -154,8 +166,8 @@ class BrowserLoginNotOffered(AuthError):
 
     code = "AuthProviderNotFound"
     description = (
-        "login by redirects is not offered: let the provider's own library sign in, "
-        "and POST its token here"
+        "a GET does not log in: login by redirects is not offered; let the provider's "
+        "own library sign in, and POST its token"
     )
 
 
@@ -299,14 +311,7 @@ class MailUnavailable(Unavailable):
 
 
 class SettingsUnavailable(Unavailable):
-    """The settings of the providers cannot be read, or are wrong.
-
-    `detail`, which names the key and quotes no secret, goes to the log.
-    """
-
-    def __init__(self, *, detail: str = "") -> None:
-        super().__init__()
-        self.detail = detail
+    """The settings of the providers cannot be read, or are wrong; `detail` says how."""
 
 
 class WrongApp(AuthError):

@@ -31,10 +31,11 @@ from sam_template import Json, resources, statements, translated
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
+TABLE = "anonauth-runtime"  # others of the same process have one of their own
 
 PARAMETERS = {
     "AppIds": "myapp-abcde,other-fghij",
-    "SettingsParameter": "/anonauth/settings",
+    "SettingsParameter": "/anonauth-runtime/settings",
     "MailSender": "noreply@example.com",
 }
 """What the deployment sets; the template's defaults count for the others."""
@@ -275,7 +276,7 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
     ssm = boto3.client("ssm", **_as_owner(endpoint_url))
     try:
         dynamodb.create_table(
-            TableName="anonauth",
+            TableName=TABLE,
             KeySchema=table["KeySchema"],
             AttributeDefinitions=table["AttributeDefinitions"],
             BillingMode=table["BillingMode"],
@@ -284,8 +285,8 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
         ses.create_email_identity(EmailIdentity="example.com")
         for name, value in secrets.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")
-        yield Aws(endpoint_url, "anonauth", key_arn, gate)
-        dynamodb.delete_table(TableName="anonauth")
+        yield Aws(endpoint_url, TABLE, key_arn, gate)
+        dynamodb.delete_table(TableName=TABLE)
         ses.delete_email_identity(EmailIdentity="example.com")
         ssm.delete_parameters(Names=list(secrets))
     finally:

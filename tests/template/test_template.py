@@ -94,9 +94,10 @@ GRANTS = {
         ("kms:Decrypt", "refresh"),
     },
     "UserpassFunction": {
-        ("dynamodb:GetItem", IDENT),
-        ("dynamodb:PutItem", IDENT),
-        ("dynamodb:UpdateItem", IDENT),
+        # Not API keys: to write one would be to log in as anybody.
+        ("dynamodb:GetItem", "IDENT#*#local-userpass#*"),
+        ("dynamodb:PutItem", "IDENT#*#local-userpass#*"),
+        ("dynamodb:UpdateItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:GetItem", USER),
         ("dynamodb:UpdateItem", RATE),
         *in_transactions("UpdateItem", USER, IDENT),

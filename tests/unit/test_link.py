@@ -1,5 +1,6 @@
 """POST …/auth/providers/{provider}/login, with `?link=true` and without."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from harness import (
     Deployment,
     Reply,
 )
-from wire import FAULTS
+from wire import FAULTS, no_connection
 
 SECRET = "0123456789abcdef0123456789abcdef"
 OTHER_SECRET = "fedcba9876543210fedcba9876543210"
@@ -862,3 +863,34 @@ def test_given_records_and_users_that_disagree_when_logging_in_then_503_not_401(
     store.create_user(replace(user, identities=user.identities[:0]))
 
     assert log_in(service, "custom-token", by_token()).status == 503
+
+
+def test_given_kms_is_down_when_linking_cold_then_nothing_was_linked(
+    service: Deployment,
+) -> None:
+    """A client may have nothing to repeat the call with, such as a spent auth code."""
+    guest = service.log_in()
+    service.restart_with(DOCUMENT)
+
+    def no_kms(request: Any, forward: Any) -> Any:
+        return no_connection(request, forward) if "kms" in request.url else forward()
+
+    service.wire.always = no_kms
+    reply = link(service, guest, "custom-token", by_token())
+    service.wire.always = None
+
+    assert reply.status == 503
+    assert is_as_before(service, guest)
+    assert service.items("IDENT#") == {}
+
+
+def test_given_a_refused_link_when_logged_then_the_log_says_why(
+    service: Deployment, log: io.StringIO
+) -> None:
+    guest = service.log_in()
+
+    link(service, guest, "custom-token", by_token(exp=EXPIRED))
+
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert line["message"] == "CredentialRefused"
+    assert line["reason"] == "invalid custom auth token: expired"

@@ -216,9 +216,11 @@ def _refuse(
     status = STATUS[type(refusal)]
     log_id = context.aws_request_id.replace("-", "")
     details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
-    if isinstance(refusal, errors.BadCredential):
-        details["reason"] = refusal.reason
-    if isinstance(refusal, errors.SettingsUnavailable):
+    # While linking, a bad credential is the cause of the refusal.
+    for bad in (refusal, refusal.__cause__):
+        if isinstance(bad, errors.BadCredential):
+            details["reason"] = bad.reason
+    if isinstance(refusal, errors.Unavailable) and refusal.detail:
         details["detail"] = refusal.detail
     headers = dict(_NOT_STORED)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

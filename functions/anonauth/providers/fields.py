@@ -31,11 +31,12 @@ def credential_field(credential: Mapping[str, Any], name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text as a profile shows it: cut, and without halves of characters.
+    """Return a text as a profile shows it: cut, without NUL and halves of characters.
 
     JSON can spell lone surrogates, which no store and no client can encode.
     """
-    return text.encode(errors="replace").decode()[:MAX_SHOWN_LENGTH]
+    whole = text.replace("\0", "").encode(errors="replace").decode()
+    return whole[:MAX_SHOWN_LENGTH]
 
 
 def shown_claims(

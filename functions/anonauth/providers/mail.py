@@ -45,7 +45,10 @@ class SesMailer:
                     }
                 },
             )
-        except (BotoCoreError, ClientError) as exc:
+        except ClientError as exc:
+            # Such as MessageRejected: the operator has to verify the sender.
+            raise MailUnavailable(detail=exc.response["Error"]["Code"]) from exc
+        except BotoCoreError as exc:
             raise MailUnavailable from exc
 
     @functools.cached_property

@@ -121,8 +121,18 @@ def link_identity(
     verified = _verify_to_link(provider, attempt, now)
     _check_owner(user, verified.record)
     for _ in range(_DECISIONS):
+        permanent = replace(user, anonymous=False, expires_at=None)
+        # Signed first: a client that hears of trouble must not have been linked, since
+        # it may have no credential to repeat the call with.
+        linked = LinkedSession(
+            permanent,
+            session,
+            parts.tokens.access_token(
+                permanent, session, base_url=attempt.base_url, now=now
+            ),
+        )
         if user.find_identity(verified.provider, verified.key) is not None:
-            break
+            return linked
         _check_room(user, verified)
         # A guest's session had no limits: they begin now, with the permanent user.
         begun = now if user.anonymous else session.created_at
@@ -130,20 +140,12 @@ def link_identity(
         if parts.identities.link_identity(
             user, session, verified, now, expires_at=expires_at
         ):
-            user = replace(user, anonymous=False, expires_at=None)
-            break
+            return linked
         user, session = _authenticate(access_token, parts, now)
-        record = parts.identities.get_identity(
-            attempt.app, verified.provider, verified.key
-        )
+        record = _read_record(attempt, verified, parts)
         _check_owner(user, record)
         verified = _unchanged(verified, record, now)
-    else:
-        raise StoreUnavailable
-    signed = parts.tokens.access_token(
-        user, session, base_url=attempt.base_url, now=now
-    )
-    return LinkedSession(user, session, signed)
+    raise StoreUnavailable
 
 
 def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
