@@ -102,12 +102,17 @@ test("given a deleted key when used then refused", async () => {
   await user.refreshCustomData();
 });
 
-test("given a program when it deletes its own key then refused", async () => {
+test("given a program when it makes or deletes keys or links then refused", async () => {
   const { user } = await openLinked();
   const made = await user.apiKeys.create("ci");
   const program = await logInElsewhere(byKey(made));
 
   await assert.rejects(program.apiKeys.delete(made._id), { statusCode: 403 });
+  await assert.rejects(program.apiKeys.create("another"), { statusCode: 403 });
+  await assert.rejects(program.linkCredentials(byToken(anAddress())), {
+    statusCode: 400,
+    errorCode: "InvalidParameter",
+  });
 
   assert.deepEqual(await program.apiKeys.fetchAll(), [shown(made)]);
   assert.equal(program.state, UserState.Active);

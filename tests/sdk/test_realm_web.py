@@ -52,11 +52,28 @@ def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
     assert "pass 0" not in ended.stdout
 
 
-def test_given_the_readmes_program_when_copied_then_it_prints_what_it_says() -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        pytest.param(
+            "the realm-web program",
+            r"user [0-9a-f]{24} \[.*the same one: true\n",
+            id="guest",
+        ),
+        pytest.param(
+            "the realm-web link",
+            r"identities \[ 'anon-user', 'local-userpass' \]\nthe same one: true\n",
+            id="link",
+        ),
+    ],
+)
+def test_given_a_program_of_readme_when_copied_then_it_prints_what_it_says(
+    name: str, told: str
+) -> None:
     node = require_tool("node")
     require_sdk()
     with LocalServer(app_ids=(APP,)) as server:
-        code = block("the realm-web program", server.base_url)
+        code = block(name, server.base_url)
         ended = subprocess.run(  # noqa: S603 - README's own words
             [node, "--input-type=module", "--eval", code],
             cwd=HERE,
@@ -67,5 +84,4 @@ def test_given_the_readmes_program_when_copied_then_it_prints_what_it_says() -> 
         )
 
     assert ended.returncode == 0, ended.stderr
-    assert re.match(r"user [0-9a-f]{24} \[", ended.stdout)
-    assert ended.stdout.endswith("the same one: true\n")
+    assert re.fullmatch(told, ended.stdout, re.DOTALL)

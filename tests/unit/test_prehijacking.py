@@ -159,6 +159,13 @@ class World:
         shown = self.profile(opened)["identities"]
         return [identity["provider_type"] for identity in shown]
 
+    def unlink(self, opened: Opened, provider: str, identity_id: str) -> Reply:
+        return self.service.send(
+            UNLINK,
+            token=opened["access_token"],
+            query={"provider": provider, "id": identity_id},
+        )
+
     def is_alive(self, opened: Opened) -> bool:
         return self.service.send(SESSION, token=opened["refresh_token"]).status == 200
 
@@ -470,32 +477,18 @@ def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
     assert world.try_log_in(API_KEY, key).status == 401
 
 
-def open_mail_of_a_stranger(world: World) -> None:
-    world.register(OF_MALLORY)
-    world.confirm_newest()
-
-
-def open_mail_of_the_later_registration(world: World) -> None:
-    world.register(OF_ADA)
-    world.register(OF_MALLORY)
-    world.confirm_newest()
-
-
-@pytest.mark.parametrize(
-    "mistake", [open_mail_of_a_stranger, open_mail_of_the_later_registration]
-)
 def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_stays(
-    world: World, mistake: Callable[[World], None]
+    world: World,
 ) -> None:
-    """Trojan identifier, the part that is left, as README says ("Somebody else's
-    address").
+    """Trojan identifier, what is left of it: README, "Somebody else's address".
 
     The owner has opened the confirm mail of Mallory's registration. From then on it is
     as if the owner had registered, and a reset must not take the other identities of
     somebody who has only forgotten a password. Session, API key and password end all
     the same; the profile shows the identity, and unlinking it ends the matter.
     """
-    mistake(world)
+    world.register(OF_MALLORY)
+    world.confirm_newest()
     mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
     world.link(mallory, CUSTOM, TROJAN)
     key = world.make_key(mallory)
@@ -510,13 +503,38 @@ def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_st
     trojan = world.log_in(CUSTOM, TROJAN)
     assert trojan["user_id"] == ada["user_id"]
 
-    unlinked = world.service.send(
-        UNLINK,
-        token=ada["access_token"],
-        query={"provider": CUSTOM, "id": "mallory"},
-    )
-    assert unlinked.status == 200
+    assert world.unlink(ada, CUSTOM, "mallory").status == 200
     assert_shut_out(world, trojan)
+    assert world.log_in(CUSTOM, TROJAN)["user_id"] != ada["user_id"]
+
+
+@pytest.mark.parametrize(
+    "registrations",
+    [
+        pytest.param([OF_ADA, OF_MALLORY], id="second"),
+        pytest.param([OF_ADA, OF_MALLORY, OF_MALLORY], id="second and third"),
+        pytest.param([OF_MALLORY, OF_ADA, OF_MALLORY], id="first and third"),
+    ],
+)
+def test_given_a_trojan_in_a_contested_account_when_reset_then_it_is_gone(
+    world: World, registrations: list[str]
+) -> None:
+    """Ada expects a mail, and opens the latest: that of Mallory's registration."""
+    for password in registrations:
+        world.register(password)
+    world.confirm_newest()
+    mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
+    world.link(mallory, CUSTOM, TROJAN)
+    by_trojan = world.log_in(CUSTOM, TROJAN)
+    assert_password_is_dead(world, OF_ADA)
+
+    world.reset()
+
+    assert_shut_out(world, mallory)
+    assert_shut_out(world, by_trojan)
+    assert_password_is_dead(world, OF_MALLORY)
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert world.providers(ada) == [USERPASS]
     assert world.log_in(CUSTOM, TROJAN)["user_id"] != ada["user_id"]
 
 
@@ -623,15 +641,11 @@ def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_repl
     second = world.try_link(
         guest, USERPASS, {"username": address, "password": OF_MALLORY}
     )
-    unlinked = world.service.send(
-        UNLINK,
-        token=guest["access_token"],
-        query={"provider": USERPASS, "id": identity["id"]},
-    )
+    unlinked = world.unlink(guest, USERPASS, identity["id"])
     anew = world.post("register", email=EMAIL, password=OF_MALLORY)
 
     assert (second.status, second.json["error_code"]) == (400, "InternalServerError")
-    assert (unlinked.status, unlinked.json["error_code"]) == (400, "InvalidParameter")
+    assert (unlinked.status, unlinked.json["error_code"]) == (401, "InvalidSession")
     assert (anew.status, anew.json["error_code"]) == (409, "AccountNameInUse")
     assert world.service.items() == before
     ada = world.log_in(USERPASS, by_password(OF_ADA))
@@ -649,16 +663,43 @@ def test_given_an_unlinked_identity_when_its_sessions_go_on_then_they_have_ended
     mallory = world.log_in(CUSTOM, TROJAN)
     assert mallory["user_id"] == ada["user_id"]
 
-    reply = world.service.send(
-        UNLINK, token=ada["access_token"], query={"provider": CUSTOM, "id": "mallory"}
-    )
+    assert world.unlink(ada, CUSTOM, "mallory").status == 200
 
-    assert reply.status == 200
     assert_shut_out(world, mallory)
     assert world.is_alive(ada)
     again = world.log_in(CUSTOM, TROJAN)
     assert again["user_id"] != ada["user_id"]
     assert world.providers(ada) == [USERPASS]
+
+
+def test_given_a_copied_api_key_when_it_is_deleted_then_nothing_of_its_holder_stays(
+    world: World,
+) -> None:
+    """With the key Mallory is in, but cannot settle: no identity, no key, no unlink."""
+    ada = confirmed(world)
+    world.link(ada, CUSTOM, by_token("ada"))
+    key = world.make_key(ada)
+    mallory = world.log_in(API_KEY, key)
+    before = world.service.items("USER#"), world.service.items("IDENT#")
+
+    linking = world.try_link(mallory, CUSTOM, TROJAN)
+    making = world.service.send(
+        CREATE_KEY, token=mallory["refresh_token"], body='{"name":"another"}'
+    )
+    unlinking = world.unlink(mallory, CUSTOM, "ada")
+
+    assert (linking.status, linking.json["error_code"]) == (400, "InvalidParameter")
+    assert (making.status, making.json["error_code"]) == (403, "AuthError")
+    assert (unlinking.status, unlinking.json["error_code"]) == (403, "AuthError")
+    assert (world.service.items("USER#"), world.service.items("IDENT#")) == before
+    (listed,) = world.service.send(LIST_KEYS, token=ada["refresh_token"]).json
+    deleted = world.service.send(
+        DELETE_KEY, token=ada["refresh_token"], parameters={"id": listed["_id"]}
+    )
+    assert deleted.status == 200
+    assert_shut_out(world, mallory)
+    assert world.try_log_in(API_KEY, key).status == 401
+    assert world.is_alive(ada)
 
 
 def test_given_a_deleted_account_when_its_address_is_registered_then_nothing_is_left(
