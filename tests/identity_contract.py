@@ -475,6 +475,105 @@ class IdentityContract:
         assert store.get_identity(APP, API_KEY, key.hash) is None
         assert link(store, a_stored_guest(store), identity)
 
+    def test_given_a_session_that_ended_when_its_user_is_deleted_then_it_is_not(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        session = only_session(user)
+        logged_out(store, user)
+
+        assert not store.delete_user(user, session, NOW)
+
+        assert store.get_user(APP, user.id) is not None
+
+    def test_given_a_record_of_another_when_it_would_be_deleted_then_it_stays(
+        self, store: Store
+    ) -> None:
+        identity = a_foreign_identity()
+        owner, user = a_linked_user(store, identity), a_linked_user(store)
+        wrong = replace(user, identities=(*user.identities, owner.identities[1]))
+
+        assert not store.delete_user(wrong, only_session(user), NOW)
+
+        assert record_of(store, identity) is not None
+
+    def test_given_a_record_that_is_missing_when_its_user_is_deleted_then_it_is(
+        self, store: Store
+    ) -> None:
+        """After a restore in parts: what is gone must not hold up the rest."""
+        user = a_linked_user(store)
+        listed = Identity("nowhere", "custom-token", identity_key("nowhere"))
+        wrong = replace(user, identities=(*user.identities, listed))
+
+        assert store.delete_user(wrong, only_session(user), NOW)
+
+    def test_given_a_login_that_raced_with_an_unlink_when_linked_again_then_it_is_dead(
+        self, store: Store
+    ) -> None:
+        """A login raises no version, so the unlink has not seen its session."""
+        kept, identity = a_foreign_identity(), a_foreign_identity()
+        read_before = a_linked_user(store, kept, identity)
+        asking = only_session(read_before)
+        late = replace(a_session(), provider="custom-token", identity_id=identity.id)
+        assert store.open_session(read_before, late, [], NOW)
+        entry = read_before.identities[2]
+        assert store.unlink_identity(read_before, asking, entry, NOW)
+        assert read(store, read_before).live_session(late.id, NOW) is None
+
+        assert link(store, read(store, read_before), identity)
+
+        assert read(store, read_before).live_session(late.id, NOW) is None
+
+    def test_given_a_login_that_raced_with_a_disabled_key_when_enabled_then_it_is_dead(
+        self, store: Store
+    ) -> None:
+        user, key = a_linked_user(store), an_api_key()
+        asking = only_session(user)
+        assert store.create_api_key(user, asking, key, NOW)
+        read_before = read(store, user)
+        late = replace(a_session(), provider=API_KEY, identity_id=key.id)
+        assert store.open_session(read_before, late, [], NOW)
+        for disabled in (True, False):
+            user = read_before if disabled else read(store, user)
+            assert store.set_api_key_disabled(user, asking, key, NOW, disabled=disabled)
+
+        assert read(store, user).live_session(late.id, NOW) is None
+
+    def test_given_two_keys_when_one_is_deleted_then_the_others_session_lives(
+        self, store: Store
+    ) -> None:
+        user, deleted, other = a_linked_user(store), an_api_key("a"), an_api_key("b")
+        asking = only_session(user)
+        opened = replace(a_session(), provider=API_KEY, identity_id=other.id)
+        for key in (deleted, other):
+            assert store.create_api_key(read(store, user), asking, key, NOW)
+        assert store.open_session(read(store, user), opened, [], NOW)
+
+        assert store.delete_api_key(read(store, user), asking, deleted, NOW)
+
+        assert read(store, user).live_session(opened.id, NOW) == opened
+
+    def test_given_a_key_whose_hash_is_there_when_made_then_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        owner, user, key = a_linked_user(store), a_linked_user(store), an_api_key()
+        assert store.create_api_key(owner, only_session(owner), key, NOW)
+
+        assert not store.create_api_key(user, only_session(user), key, NOW)
+
+        assert read(store, user) == user
+
+    def test_given_two_that_must_end_when_one_is_gone_then_no_session_opens(
+        self, store: Store
+    ) -> None:
+        user = a_linked_user(store)
+        first, second = a_session(), a_session()
+        for session in (first, second):
+            assert store.open_session(user, session, [], NOW)
+        assert store.end_session(claims_of(user, second), NOW)
+
+        assert not store.open_session(user, a_session(), [first, second], NOW)
+
     def test_given_a_free_address_when_registered_then_it_reads_back_whole(
         self, store: Store
     ) -> None:
@@ -569,6 +668,7 @@ class IdentityContract:
         assert not store.confirm(APP, account.key, "t", expiry)
         assert not reset(store, account, None, "t", expiry)
         assert not store.set_confirmation(account, late, expiry)
+        assert not store.set_reset(replace(account, version=9), late, NOW)
         assert not store.set_reset(account, late, expiry)
         assert record_of(store, account) == account
         assert reset(store, account, None, "t", expiry - SECOND)

@@ -269,12 +269,12 @@ class User:
         of_keys = [s for s in live if s.provider == API_KEY]
         of_people = [s for s in live if s.provider != API_KEY]
         ended = [s for s in self.sessions.values() if s not in live]
-        if opening.provider == API_KEY:
-            excess = len(of_keys) - MOST_API_KEY_SESSIONS + 1
-            ended += of_keys[: max(excess, 0)]
-            candidates = of_keys[max(excess, 0) :] + of_people
-        else:
-            candidates = of_people + of_keys
+        by_key = opening.provider == API_KEY
+        # Logins at the same moment do not count each other: there may be more.
+        too_many = max(len(of_keys) + by_key - MOST_API_KEY_SESSIONS, 0)
+        ended += of_keys[:too_many]
+        of_keys = of_keys[too_many:]
+        candidates = of_keys + of_people if by_key else of_people + of_keys
         excess = len(self.sessions) - len(ended) - MOST_SESSIONS + 1
         return ended + candidates[: max(excess, 0)]
 

@@ -299,6 +299,39 @@ def test_given_sessions_of_keys_when_one_more_opens_then_they_end_each_other() -
     assert ended(a_user(*people, *keys), new) == ["k0"]
 
 
+def test_given_more_sessions_of_keys_than_can_be_when_a_person_comes_then_they_go() -> (
+    None
+):
+    """Logins at the same moment do not count each other; a person must not pay."""
+    person = a_session("p")
+    keys = [
+        a_session(f"k{n}", API_KEY, day=n, opener="key")
+        for n in range(MOST_SESSIONS - 1)
+    ]
+
+    gone = ended(a_user(person, *keys), a_session("new"))
+
+    assert gone == [key.id for key in keys[: len(keys) - MOST_API_KEY_SESSIONS]]
+
+
+def test_given_a_dead_session_in_a_full_house_when_one_opens_then_only_that_goes() -> (
+    None
+):
+    dead = replace(a_session("dead"), expires_at=NOON)
+    live = [a_session(f"s{n}") for n in range(MOST_SESSIONS - 1)]
+
+    assert ended(a_user(*live, dead), a_session("new")) == ["dead"]
+
+
+def test_given_sessions_of_one_day_when_one_must_end_then_the_oldest_does() -> None:
+    later = [
+        replace(a_session(f"s{n}"), created_at=NOON + n * SECOND)
+        for n in range(MOST_SESSIONS, 0, -1)
+    ]
+
+    assert ended(a_user(*later), a_session("new")) == ["s1"]
+
+
 def test_given_a_full_house_when_a_key_or_a_person_comes_then_its_own_kind_ends() -> (
     None
 ):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain import identity_key
+from anonauth.domain import MailToken, identity_key
 from harness import (
     APP,
     LINK,
@@ -23,12 +24,13 @@ from harness import (
     Deployment,
     Reply,
 )
-from wire import FAULTS, no_connection
+from wire import FAULTS, no_connection, preceded_by
 
 SECRET = "0123456789abcdef0123456789abcdef"
 OTHER_SECRET = "fedcba9876543210fedcba9876543210"
 DAY = timedelta(days=1)
 EMAIL, PASSWORD = "ada@example.org", "correct horse"
+NEW_PASSWORD = "battery staple"
 REGISTER = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/register"
 CREATE_KEY = "POST /api/client/v2.0/auth/api_keys"
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
@@ -894,3 +896,108 @@ def test_given_a_refused_link_when_logged_then_the_log_says_why(
     line = json.loads(log.getvalue().splitlines()[-1])
     assert line["message"] == "CredentialRefused"
     assert line["reason"] == "invalid custom auth token: expired"
+
+
+def reset_by_mail(service: Deployment) -> None:
+    store, key = service.services.store, identity_key(EMAIL)
+    token = MailToken("t", service.now + timedelta(minutes=30))
+    record = store.get_identity(APP, "local-userpass", key)
+    assert record is not None
+    assert store.set_reset(record, token, service.now)
+    record = replace(record, reset=token)
+    user = store.get_user(APP, record.user_id) if record.user_id else None
+    hashed = service.services.passwords.hash(NEW_PASSWORD)
+    assert store.reset_password(
+        record, user, token_hash="t", password_hash=hashed, now=service.now
+    )
+
+
+def forget(service: Deployment) -> None:
+    key = f"IDENT#{APP}#local-userpass#{identity_key(EMAIL)}"
+    service.db.delete_item(TableName=service.table, Key={"pk": {"S": key}})
+
+
+def register_anew(service: Deployment) -> None:
+    forget(service)
+    register(service)
+
+
+@pytest.mark.parametrize("change", [reset_by_mail, forget, register_anew])
+def test_given_another_password_in_between_when_linking_then_403_and_a_guest_stays(
+    service: Deployment, change: Callable[[Deployment], None]
+) -> None:
+    register(service)
+    log_in(service, "custom-token", by_token("warm"))
+    guest = service.log_in()
+    service.wire.faults = [None, None, preceded_by(lambda: change(service))]
+
+    reply = link(service, guest, "local-userpass", by_password())
+
+    assert (reply.status, reply.json["error_code"]) == (403, "InvalidPassword")
+    assert is_as_before(service, guest)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param(1, id="before the user is read"),
+        pytest.param(2, id="before the session is written"),
+    ],
+)
+def test_given_a_reset_in_between_when_the_old_password_logs_in_then_401(
+    service: Deployment, calls: int
+) -> None:
+    register(service)
+    user_id = log_in(service, "local-userpass", by_password()).json["user_id"]
+    service.wire.faults = [
+        *[None] * calls,
+        preceded_by(lambda: reset_by_mail(service)),
+    ]
+
+    reply = log_in(service, "local-userpass", by_password())
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidPassword")
+    item = service.user_item(user_id)
+    assert item is not None
+    assert item["sessions"] == {"M": {}}
+
+
+def test_given_a_reset_before_the_first_login_when_logging_in_twice_then_one_user(
+    service: Deployment,
+) -> None:
+    register(service)
+    reset_by_mail(service)
+    credential = by_password(NEW_PASSWORD)
+
+    first, second = (log_in(service, "local-userpass", credential) for _ in range(2))
+
+    assert (first.status, second.status) == (200, 200)
+    assert first.json["user_id"] == second.json["user_id"]
+
+
+def test_given_an_account_made_anew_in_between_when_logging_in_then_its_session_lives(
+    service: Deployment,
+) -> None:
+    register(service)
+    log_in(service, "custom-token", by_token("warm"))
+    service.wire.faults = [None, preceded_by(lambda: register_anew(service))]
+
+    opened = log_in(service, "local-userpass", by_password())
+
+    assert opened.status == 200
+    assert profile(service, opened.json["access_token"])
+
+
+def test_given_another_address_of_somebody_else_when_linked_then_409_not_400(
+    service: Deployment,
+) -> None:
+    register(service)
+    register(service, "eve@example.org")
+    owner, user = service.log_in(), service.log_in()
+    link(service, owner, "local-userpass", by_password())
+    eves = by_password(username="eve@example.org")
+    assert link(service, user, "local-userpass", eves).status == 200
+
+    reply = link(service, user, "local-userpass", by_password())
+
+    assert (reply.status, reply.json["error_code"]) == (409, "AccountNameInUse")

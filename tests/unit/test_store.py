@@ -23,6 +23,7 @@ from identity_contract import (
     a_user_with_account,
     an_account,
     an_api_key,
+    changed,
     link,
     reset,
 )
@@ -405,6 +406,114 @@ def test_given_a_user_that_changed_when_a_delete_is_unclear_then_it_is_not_done(
 
     assert store.delete_user(read, only_session(user), NOW) is False
     assert store.get_user(APP, user.id) == user
+
+
+Stale = Callable[[Store], Callable[[], bool]]
+
+
+def open_in_vain(store: Store) -> Callable[[], bool]:
+    user = changed(store, a_linked_user(store))
+    return lambda: store.open_session(user, a_session(), [], NOW)
+
+
+def first_login_in_vain(store: Store) -> Callable[[], bool]:
+    guest, identity, session = a_stored_guest(store), a_foreign_identity(), a_session()
+    user = replace(
+        guest, anonymous=False, expires_at=None, sessions={session.id: session}
+    )
+    return lambda: store.create_linked_user(user, identity, NOW)
+
+
+def unlink_in_vain(store: Store) -> Callable[[], bool]:
+    user = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
+    session, identity = only_session(user), user.identities[1]
+    changed(store, user)
+    return lambda: store.unlink_identity(user, session, identity, NOW)
+
+
+def unlink_of_a_new_version(store: Store) -> Callable[[], bool]:
+    user, account = a_user_with_account(store, a_foreign_identity(), verified=True)
+    session, identity = only_session(user), user.identities[1]
+    account, token_hash = a_reset(store, account)
+    assert reset(store, account, user, token_hash)
+    return lambda: store.unlink_identity(user, session, identity, NOW)
+
+
+def register_in_vain(store: Store) -> Callable[[], bool]:
+    account = an_account()
+    assert store.register(account, NOW)
+    return lambda: store.register(a_pending_account(key=account.key), NOW)
+
+
+def resend_in_vain(store: Store) -> Callable[[], bool]:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    stale, token = replace(account, version=9), MailToken("t", NOW + DAY)
+    return lambda: store.set_confirmation(stale, token, NOW)
+
+
+def send_reset_in_vain(store: Store) -> Callable[[], bool]:
+    account = a_pending_account(reset=MailToken("other", NOW + DAY))
+    assert store.register(account, NOW)
+    stale, token = replace(account, version=9), MailToken("t", NOW + DAY)
+    return lambda: store.set_reset(stale, token, NOW)
+
+
+def reset_in_vain(store: Store) -> Callable[[], bool]:
+    user, account = a_user_with_account(store)
+    account, token_hash = a_reset(store, account)
+    changed(store, user)
+    return lambda: reset(store, account, user, token_hash)
+
+
+def create_key_in_vain(store: Store) -> Callable[[], bool]:
+    user = changed(store, a_linked_user(store))
+    session = only_session(user)
+    return lambda: store.create_api_key(user, session, an_api_key(), NOW)
+
+
+def delete_key_in_vain(store: Store) -> Callable[[], bool]:
+    user, key = a_linked_user(store), an_api_key()
+    session = only_session(user)
+    assert store.create_api_key(user, session, key, NOW)
+    user = changed(store, stored(store, user))
+    return lambda: store.delete_api_key(user, session, key, NOW)
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        open_in_vain,
+        first_login_in_vain,
+        unlink_in_vain,
+        unlink_of_a_new_version,
+        register_in_vain,
+        resend_in_vain,
+        send_reset_in_vain,
+        reset_in_vain,
+        create_key_in_vain,
+        delete_key_in_vain,
+    ],
+)
+def test_given_a_change_in_between_when_a_write_is_unclear_then_it_is_not_done(
+    store: Store, wire: Wire, stale: Stale
+) -> None:
+    """Only what is there afterwards makes a refusal after an unclear attempt ours."""
+    write = stale(store)
+    wire.faults = [no_connection]
+
+    assert write() is False
+
+
+def test_given_a_throttled_transaction_when_refused_then_it_is_not_taken_for_ours(
+    store: Store, wire: Wire
+) -> None:
+    write = open_in_vain(store)
+    wire.faults = [transaction_conflict]
+    del wire.calls[:]
+
+    assert write() is False
+    assert wire.calls == ["UpdateItem", "UpdateItem"]
 
 
 def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jittered(

@@ -89,7 +89,8 @@ class ApiKeys(Identities):
         actions: list[Action] = [
             UserItem.api_keys[key.id]["disabled"].set(disabled),
             UserItem.version.set(UserItem.version + 1),
-            *(_end_sessions_of(user, key) if disabled else ()),
+            # When it comes on as well: a login that raced with the off has left one.
+            *_end_sessions_of(user, key),
         ]
         try:
             self._send(lambda: item.update(actions, asked_by(user, session, now)))

@@ -66,6 +66,12 @@ class Identities(Users):
             UserItem.sessions[session.id]["expires_at"].set(epoch(expires_at)),
             UserItem.expires_at.remove(),
             UserItem.ttl.remove(),
+            # One of a login that raced with an unlink would come back to life.
+            *[
+                UserItem.sessions[other.id].remove()
+                for other in user.sessions.values()
+                if user.live_session(other.id, now) is None
+            ],
         ]
         if user.anonymous:
             # Its limits begin now (see `usecases.link`), also for the refresh to come.
@@ -157,7 +163,10 @@ class Identities(Users):
             self._transact(fill)
         except Refused as refused:
             written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return written is not None and identity not in written.identities
+            return (
+                written is not None
+                and written.find_identity(identity.provider, identity.key) is None
+            )
         return True
 
     def _bind(

@@ -125,11 +125,14 @@ class Users(Table):
         item = self._user_item(user_pk(claims.app, claims.user_id))
         session_is_there = alive(now) & mine(claims.session_id, claims.token_hash, now)
         is_anonymous = UserItem.anonymous == True  # noqa: E712 - an expression
+        # A guest without its session would be nobody's: a clock that is behind may let
+        # the second call see one that had expired for the first.
+        is_permanent = UserItem.anonymous == False  # noqa: E712 - an expression
         remove = [UserItem.sessions[claims.session_id].remove()]
         perhaps_ours = False
         calls: tuple[Callable[[], Any], ...] = (
             lambda: item.delete(session_is_there & is_anonymous),
-            lambda: item.update(remove, session_is_there),
+            lambda: item.update(remove, session_is_there & is_permanent),
         )
         for call in calls:
             try:

@@ -5,6 +5,7 @@ One route does both, told apart by `?link=true` (client API contract §2.2, §2.
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -190,6 +191,7 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
         if verified.record is not None:
             verified = _verify(provider, attempt, now)
             record = verified.record
+            session = replace(session, identity_id=verified.id)
         else:
             record = _read_record(attempt, verified, parts)
     raise StoreUnavailable
@@ -300,7 +302,9 @@ def _open(
     if not parts.identities.open_session(user, session, ended, now):
         return False
     if verified.record is None and record.data != verified.data:
-        parts.identities.update_identity_data(record, verified.data)
+        # Only for display: the next login repeats it.
+        with suppress(StoreUnavailable):
+            parts.identities.update_identity_data(record, verified.data)
     return True
 
 

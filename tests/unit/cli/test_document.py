@@ -112,6 +112,15 @@ def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
     assert (during, after) == (404, 200)
 
 
+def described_as(name: str) -> dict[str, Any]:
+    """Return what SSM says of a parameter; other tests may have made some, too."""
+    ssm = boto3.client("ssm", "eu-central-1")
+    (found,) = ssm.describe_parameters(
+        ParameterFilters=[{"Key": "Name", "Values": [name]}]
+    )["Parameters"]
+    return dict(found)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -179,7 +188,7 @@ def test_given_a_document_when_stored_then_it_is_a_secure_string_of_any_tier(
     with LocalServer(settings=path) as server:
         ssm = boto3.client("ssm", "eu-central-1")
         stored = ssm.get_parameter(Name=NAME, WithDecryption=True)["Parameter"]
-        (described,) = ssm.describe_parameters()["Parameters"]
+        described = described_as(NAME)
         registered = register(server)
 
     assert stored["Value"] == of_length(length)
@@ -192,11 +201,10 @@ def test_given_a_parameter_of_the_users_when_served_then_the_document_is_there()
     None
 ):
     with LocalServer(parameters={"SettingsParameter": "/mine"}) as server:
-        ssm = boto3.client("ssm", "eu-central-1")
-        (described,) = ssm.describe_parameters()["Parameters"]
+        described = described_as("/mine")
         registered = register(server)
 
-    assert described["Name"] == "/mine"
+    assert described["Type"] == "SecureString"
     assert registered.status == 200
 
 
