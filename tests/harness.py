@@ -11,6 +11,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import boto3
+from botocore.config import Config
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
@@ -69,7 +70,10 @@ class Clients:
     def connect(self, service: str) -> Any:
         """Return the client of a service of AWS."""
         if service not in self._made:
-            client = boto3.session.Session().client(service)  # type: ignore[call-overload]
+            # Without the SDK's own retries, which sleep.
+            client = boto3.session.Session().client(  # type: ignore[call-overload]
+                service, config=Config(retries={"total_max_attempts": 1})
+            )
             self.wire.attach(client)
             self._made[service] = client
         return self._made[service]

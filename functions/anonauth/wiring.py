@@ -114,8 +114,13 @@ class Services:
 
         return SesMailer(lambda: self._connect("sesv2"))
 
+    @functools.cached_property
+    def _aws(self) -> botocore.session.Session:
+        # One for all clients: each session reads the endpoints of all of AWS anew.
+        return botocore.session.get_session()
+
     def _connect(self, service: str) -> Any:
-        return botocore.session.get_session().create_client(
+        return self._aws.create_client(
             service,
             region_name=self.settings.region,
             endpoint_url=self.settings.endpoint_url or None,

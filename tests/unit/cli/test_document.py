@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from anonauth.cli import document, engine
 from anonauth.cli.listener import Listener
 from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
+from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
 from calls import API, APP, OTHER_APP, Answer, call, log_in
@@ -268,7 +268,8 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
     absent: str, message: str, path: Path
 ) -> None:
     write(path, {"apps": {"*": {"local-userpass": {"mail": MAIL}}}})
-    stack = LocalStack(read_template(find_template(ROOT)))
+    # With the same parameter, so that it is this one that cleans up.
+    stack = LocalStack(read_template(find_template(ROOT), LOCAL_PARAMETERS))
     with stack:
         everything = engine.over_http(stack.lock)
 
