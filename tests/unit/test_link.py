@@ -571,7 +571,7 @@ def test_given_a_token_from_before_the_link_when_unlinking_then_a_refresh_is_nee
 def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     service: Deployment,
 ) -> None:
-    """The cap is for permanent users: it counts from the link (review)."""
+    """The cap is for permanent users: it counts from the link."""
     service.restart_with(DOCUMENT, SESSION_MAX_DAYS="30")
     guest = service.log_in()
     for _ in range(4):

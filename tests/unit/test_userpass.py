@@ -974,7 +974,7 @@ def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_chang
 def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_register(
     world: World,
 ) -> None:
-    """Else a stranger could lock an address out, and nothing would show (review)."""
+    """Else a stranger could lock an address out, and nothing would show."""
     for _ in range(6):
         spent = world.post("reset/send", email=EMAIL)
     assert spent.status == 429
