@@ -384,7 +384,7 @@ def _throttling(settings: Json | None) -> Throttling | None:
     )
 
 
-def _long_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Json:
+def _long_form(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Json:
     value: Any
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
@@ -396,9 +396,9 @@ def _long_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Json:
     return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     # `!Ref Table` becomes {"Ref": "Table"}.
     yaml_multi_constructors = {  # noqa: RUF012 - as the base class has it
-        **yaml.SafeLoader.yaml_multi_constructors,
+        **yaml.CSafeLoader.yaml_multi_constructors,
         "!": _long_form,
     }

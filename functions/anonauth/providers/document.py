@@ -14,7 +14,7 @@ that is absent is off:
 
 import re
 from collections.abc import Iterator, Mapping
-from email.utils import parseaddr
+from email.utils import getaddresses
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -332,9 +332,10 @@ def _faults(app: AppSettings, *, allow_private: bool) -> Iterator[_Fault]:
 
 
 def _mail_faults(mail: MailSettings) -> Iterator[_Fault]:
-    _, address = parseaddr(mail.sender)
+    # Not parseaddr: of two addresses that takes the first, up to Python 3.11.
+    senders = getaddresses([mail.sender])
     plain = mail.sender.isascii() and mail.sender.isprintable()
-    if not plain or not _ADDRESS.fullmatch(address):
+    if not plain or len(senders) != 1 or not _ADDRESS.fullmatch(senders[0][1]):
         # Amazon SES API v2, "SendEmail": other letters in a name have to be encoded.
         yield (
             "local-userpass.mail.sender",

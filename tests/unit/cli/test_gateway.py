@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -495,9 +496,9 @@ def test_given_a_function_that_raises_when_logged_then_its_text_is_not(
 @pytest.mark.parametrize(
     ("method", "target", "line"),
     [
-        pytest.param("GET", "/a?token=secret", "GET /a  200  0 ms", id="route"),
-        pytest.param("GET", "/secret", "GET $default  200  0 ms", id="unknown path"),
-        pytest.param("SECRET", "/", "? $default  200  0 ms", id="unknown method"),
+        pytest.param("GET", "/a?token=secret", "GET /a  200", id="route"),
+        pytest.param("GET", "/secret", "GET $default  200", id="unknown path"),
+        pytest.param("SECRET", "/", "? $default  200", id="unknown method"),
     ],
 )
 def test_given_a_request_when_logged_then_the_line_has_route_and_status_only(
@@ -506,7 +507,8 @@ def test_given_a_request_when_logged_then_the_line_has_route_and_status_only(
     with caplog.at_level(logging.INFO, "anonauth.serve"):
         gateway({"statusCode": 200}).answer(HttpRequest(method, target))
 
-    assert caplog.messages == [line]
+    (message,) = caplog.messages
+    assert re.fullmatch(rf"{re.escape(line)}  \d+ ms", message)
 
 
 def test_given_a_body_that_is_too_large_when_answered_then_413_without_a_call() -> None:
