@@ -1,7 +1,9 @@
-"""A year of use, on an engine that is fast enough for it."""
+"""A year of use, on the engine that is fast enough for it."""
 
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from anonauth.tokens import Tokens
 from engine.racing import Service, a_subject
@@ -9,6 +11,7 @@ from rings import RingInMemory
 from store_contract import APP, DAY, NOW
 
 
+@pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
 def test_given_an_early_and_a_late_device_when_a_year_passes_then_both_live(
     service: Service,
 ) -> None:

@@ -140,7 +140,7 @@ def assert_refused(service: Service, guest: OpenedSession) -> None:
 def test_given_a_new_day_when_64_refresh_at_once_then_one_write_takes_effect(
     service: Service,
 ) -> None:
-    for _ in range(10):
+    for _ in range(5):
         guest = service.log_in()
 
         with counted_updates(service.store) as statuses:

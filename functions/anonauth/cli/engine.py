@@ -3,6 +3,7 @@
 DynamoDB, KMS, SSM for the settings document, and SES for mail.
 """
 
+import functools
 import io
 import os
 import re
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -231,9 +233,18 @@ def _set(changes: Mapping[str, str | None]) -> None:
 
 def _connect(service: str, endpoint_url: str | None) -> Any:
     config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
-    # Its stubs know each service by a literal name only.
-    session: Any = boto3.session.Session(region_name=REGION)
-    return session.client(service, endpoint_url=endpoint_url, config=config)
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return session.create_client(
+        service, region_name=REGION, endpoint_url=endpoint_url, config=config
+    )
+
+
+@functools.cache
+def _loader() -> botocore.loaders.Loader:
+    # Reading what botocore knows of a service takes longer than all that is asked of
+    # it here.
+    return botocore.loaders.create_loader()
 
 
 def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
