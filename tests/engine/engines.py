@@ -27,7 +27,7 @@ OPT_IN = "DYNAMODB_ENDPOINT"
 """Names one more engine: DynamoDB Local, or DynamoDB itself."""
 
 # Rounds of each race. More find rarer interleavings; these take seconds.
-_ROUNDS = {"dynoxide": 80, "ministack": 40, OPT_IN: 40}
+_ROUNDS = {"dynoxide": 60, "ministack": 25, OPT_IN: 25}
 
 _READY_ATTEMPTS = 400  # 50 ms apart; both are ready after at most ten
 _REGION = "eu-central-1"
