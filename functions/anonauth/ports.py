@@ -187,8 +187,8 @@ class AccountStore(BudgetStore, Protocol):
 
         One transaction: the record gets the new password, the next version, is
         confirmed and verified; its user, if it has one, loses all sessions and API
-        keys, and, if the address had never been verified by mail, every other
-        identity but the anonymous one.
+        keys, and, if the address had never been verified by mail or was contested,
+        every other identity but the anonymous one.
 
         Args:
             record: As read, with the token in it.
