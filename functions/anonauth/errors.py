@@ -310,6 +310,10 @@ class MailUnavailable(Unavailable):
     """The mail could not be sent; retry."""
 
 
+class EventsUnavailable(Unavailable):
+    """Not all events were taken; those that were keep their ids when repeated."""
+
+
 class SettingsUnavailable(Unavailable):
     """The settings of the providers cannot be read, or are wrong; `detail` says how."""
 

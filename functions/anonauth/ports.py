@@ -1,9 +1,9 @@
 """What the use cases need of the outside, as Protocols.
 
-`store` satisfies all that end in `Store`, `tokens` satisfies `TokenIssuer`, `keys`
-satisfies `KeyWrapping`, `KeyMaking`, `PublishedKeys` and `NetworkHashing`; the modules
-of `providers` satisfy `Provider`, `Providers`, `Passwords`, `EmailAddresses` and
-`Mailer`.
+`store` satisfies all that end in `Store`, `tokens` satisfies `TokenIssuer`, `bus`
+satisfies `EventBus`, `keys` satisfies `KeyWrapping`, `KeyMaking`, `PublishedKeys` and
+`NetworkHashing`; the modules of `providers` satisfy `Provider`, `Providers`,
+`Passwords`, `EmailAddresses` and `Mailer`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from anonauth.domain import (
     AccessClaims,
     ApiKey,
+    Change,
     Counter,
+    ExpiryScan,
     Identity,
     IdentityRecord,
     MailToken,
@@ -22,6 +24,7 @@ from anonauth.domain import (
     RingKey,
     Session,
     User,
+    UserEvent,
     VerifiedIdentity,
 )
 
@@ -230,6 +233,65 @@ class ApiKeyStore(Protocol):
         disabled: bool,
     ) -> bool:
         """Switch a key off or on, in one update; off ends its sessions."""
+        ...
+
+
+class ChangeStore(Protocol):
+    """What the table's stream tells of its users."""
+
+    def read_change(self, record: Mapping[str, Any]) -> Change | None:
+        """Return what a stream record says; None if it is not about a user.
+
+        Raises:
+            ValueError: It cannot be read. Calls nothing.
+        """
+        ...
+
+    def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
+        """Return app and id of those users that are gone by their own request.
+
+        Can raise `StoreUnavailable`.
+        """
+        ...
+
+
+class ExpiringStore(Protocol):
+    """The search for users that will soon expire. Can raise `StoreUnavailable`."""
+
+    def load_expiry_scan(self) -> ExpiryScan | None:
+        """Read how far the scan has come; None before the first one."""
+        ...
+
+    def save_expiry_scan(self, new: ExpiryScan) -> bool:
+        """Write that over the version before it; False if another has moved on."""
+        ...
+
+    def scan_expiring(
+        self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
+    ) -> tuple[list[User], str | None, float]:
+        """Read one page of one segment of the table, eventually consistent.
+
+        Args:
+            after: Where to go on; "" to begin.
+            until: Exclusive.
+
+        Returns:
+            The anonymous users in it that expire after `now` and before `until`,
+            without their sessions and API keys; where to go on, None at the end; and
+            the read units that it cost.
+        """
+        ...
+
+
+class EventBus(Protocol):
+    """Where events go."""
+
+    def publish(self, events: Sequence[UserEvent]) -> None:
+        """Publish events, each at least once, in no particular order.
+
+        Raises:
+            EventsUnavailable: Not all were taken; repeat all of them.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 # SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
+_MOST_NOTICE = 89  # days; a user that is active today has 90 or 91
 _MOST_DAYS = 1825  # 5 years, what refresh tokens live on paper
 
 
@@ -26,7 +27,8 @@ class Settings:
     counts then. `endpoint_url` is empty on AWS. `settings_parameter` is the SSM
     parameter with the settings of the providers, empty if there are none, and in the
     functions that have nothing to do with them. `allow_private_issuers` is for the
-    local service: key servers there are on the same machine.
+    local service: key servers there are on the same machine. `event_bus` and
+    `expiry_notice_days` are for the functions that publish events.
     """
 
     region: str
@@ -39,6 +41,8 @@ class Settings:
     endpoint_url: str
     settings_parameter: str
     allow_private_issuers: bool
+    event_bus: str
+    expiry_notice_days: frozenset[int]
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -86,6 +90,8 @@ class Settings:
             endpoint_url=env.get("ENDPOINT_URL", ""),
             settings_parameter=parameter,
             allow_private_issuers=private == "true",
+            event_bus=env.get("EVENT_BUS") or "default",
+            expiry_notice_days=_notice_days(env),
         )
 
 
@@ -94,6 +100,17 @@ def _days(env: Mapping[str, str], name: str, default: int) -> timedelta:
     if not re.fullmatch(r"[0-9]{1,4}", days) or not 1 <= int(days) <= _MOST_DAYS:
         raise SettingsError(f"{name}: '{days}' is not 1 to {_MOST_DAYS} days")
     return timedelta(days=int(days))
+
+
+def _notice_days(env: Mapping[str, str]) -> frozenset[int]:
+    text = env.get("EXPIRY_NOTICE_DAYS", "")
+    days = [day.strip() for day in text.split(",")] if text else []
+    for day in days:
+        if not re.fullmatch(r"[0-9]{1,2}", day) or not 1 <= int(day) <= _MOST_NOTICE:
+            raise SettingsError(
+                f"EXPIRY_NOTICE_DAYS: '{day}' is not 1 to {_MOST_NOTICE} days"
+            )
+    return frozenset(map(int, days))
 
 
 def _required(env: Mapping[str, str], name: str) -> str:

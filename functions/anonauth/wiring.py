@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from anonauth.settings import Settings
 from anonauth.store import Store
 
 if TYPE_CHECKING:
-    from anonauth.ports import EmailAddresses, Mailer, Passwords
+    from anonauth.ports import EmailAddresses, EventBus, Mailer, Passwords
     from anonauth.providers.registry import Registry
     from anonauth.tokens import Tokens
 
@@ -35,6 +36,8 @@ class Services:
     ) -> None:
         self.settings = settings
         self.clock = clock
+        # Seconds to wait where haste would harm others.
+        self.pause: Callable[[float], None] = time.sleep
 
     @functools.cached_property
     def store(self) -> Store:
@@ -71,6 +74,13 @@ class Services:
             app_ids=self.settings.app_ids,
             access_lifetime=self.settings.access_token_lifetime,
         )
+
+    @functools.cached_property
+    def bus(self) -> "EventBus":
+        """Where events about users go; only Lifecycle and Expiring import it."""
+        from anonauth.bus import EventBridgeBus  # noqa: PLC0415
+
+        return EventBridgeBus(lambda: self._connect("events"), self.settings.event_bus)
 
     # Only Link, Userpass and ApiKeys import what is behind the next four.
 

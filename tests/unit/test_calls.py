@@ -109,6 +109,8 @@ NEEDS: dict[str, set[str]] = {
     "argon2": {"Link", "Userpass"},
     "email_validator": {"Userpass"},
     "msgspec": {"Link", "Userpass", "ApiKeys"},
+    "anonauth.bus": set(),  # Lifecycle and Expiring, when they publish
+    "aws_lambda_powertools.utilities.batch": {"Lifecycle"},
     "anonauth.providers": {"Link", "Userpass", "ApiKeys"},
     "anonauth.providers.fetch": set(),  # only if an identity of others comes
     "boto3": set(),

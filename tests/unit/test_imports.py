@@ -19,16 +19,18 @@ MAY_IMPORT = {
     "providers": PURE | {"ports", "providers"},
     "keys": PURE | {"ports"},
     "tokens": PURE | {"keys"},
-    "wiring": {"keys", "ports", "providers", "settings", "store", "tokens"},
+    "bus": PURE,
+    "wiring": {"bus", "keys", "ports", "providers", "settings", "store", "tokens"},
     "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
-    "cli": PURE | {"cli", "ports", "providers", "settings", "usecases", "wiring"},
+    "cli": PURE
+    | {"bus", "cli", "ports", "providers", "settings", "usecases", "wiring"},
 }
 # Names of the outside world and the parts that may know them.
 ONLY = {
     "pynamodb": {"store"},
     "jwt": {"tokens", "providers"},
     "cryptography": {"keys", "tokens", "providers"},
-    "botocore": {"keys", "providers", "wiring", "cli"},
+    "botocore": {"bus", "keys", "providers", "wiring", "cli"},
     "argon2": {"providers"},
     "email_validator": {"providers"},
     "msgspec": {"providers", "cli"},

@@ -37,6 +37,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.MailUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.EventsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SettingsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     # Plain logins: the old service's 401 (contract §4). They carry no token, so no
     # client refreshes and none forgets the user it has.
@@ -225,7 +226,7 @@ def _refuse(
     headers = dict(_NOT_STORED)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = _RETRY_AFTER
-        details["trace"] = _trace(cause or refusal.__cause__)
+        details["trace"] = trace_of(cause or refusal.__cause__)
         logger.error(type(refusal).__name__, extra=details)
     else:
         if isinstance(refusal, errors.BudgetSpent):
@@ -244,8 +245,11 @@ def _refuse(
     return _response(status, body, headers)
 
 
-def _trace(cause: BaseException | None) -> list[str]:
-    # Types and places only: the text of an exception may quote what a client sent.
+def trace_of(cause: BaseException | None) -> list[str]:
+    """Return an exception and its causes for the log: types and places only.
+
+    The text of an exception may quote what a client sent.
+    """
     lines = []
     while cause is not None:
         lines.append(type(cause).__qualname__)

@@ -29,6 +29,8 @@ from anonauth.domain import (
 )
 
 RING_PK = "KEY#ring"
+SCAN_PK = "SCAN#expiring"
+USER_PREFIX = "USER#"
 
 
 class InstantAttribute(Attribute[datetime]):
@@ -108,6 +110,15 @@ class GoneItem(TableItem):
     reason = UnicodeAttribute()
 
 
+class ScanItem(TableItem):
+    """`SCAN#expiring`: how far the search for users that will expire has come."""
+
+    version = NumberAttribute()
+    since = UnicodeAttribute(null=True)
+    day = UnicodeAttribute()
+    positions: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+
+
 class RingItem(TableItem):
     """`KEY#ring`: the key ring, its secret halves wrapped by KMS."""
 
@@ -117,7 +128,12 @@ class RingItem(TableItem):
 
 def user_pk(app: str, user_id: str) -> str:
     """Return the key of a user's item."""
-    return f"USER#{app}#{user_id}"
+    return f"{USER_PREFIX}{app}#{user_id}"
+
+
+def gone_pk(app: str, user_id: str) -> str:
+    """Return the key of the mark that a requested deletion leaves."""
+    return f"GONE#{app}#{user_id}"
 
 
 def identity_pk(app: str, provider: str, key: str) -> str:
@@ -148,8 +164,7 @@ def user_fields(user: User) -> dict[str, Any]:
 
 def user_of(item: UserItem, app: str, user_id: str) -> User:
     """Return the user that an item holds."""
-    sessions: dict[str, dict[str, Any]] = item.sessions.as_dict()  # type: ignore[no-untyped-call]
-    api_keys: dict[str, dict[str, Any]] = item.api_keys.as_dict()  # type: ignore[no-untyped-call]
+    sessions, api_keys = _entries(item.sessions), _entries(item.api_keys)
     return User(
         app=app,
         id=user_id,
@@ -266,6 +281,11 @@ def ring_key_map(key: RingKey) -> dict[str, Any]:
 def epoch(instant: datetime) -> int:
     """Return an instant as whole epoch seconds."""
     return int(instant.timestamp())
+
+
+def _entries(attribute: Any) -> dict[str, dict[str, Any]]:
+    # None where only some attributes were asked for.
+    return {} if attribute is None else attribute.as_dict()
 
 
 def _session(session_id: str, entry: dict[str, Any]) -> Session:

@@ -16,6 +16,7 @@ from anonauth.store.items import (
     GoneItem,
     IdentityItem,
     RingItem,
+    ScanItem,
     TableItem,
     UserItem,
 )
@@ -93,6 +94,7 @@ class Table:
         self._counter_item = bound(CounterItem)
         self._gone_item = bound(GoneItem)
         self._ring_item = bound(RingItem)
+        self._scan_item = bound(ScanItem)
 
     def _send(self, call: Callable[[], _T]) -> _T:
         """Make one call to the table, at most `ATTEMPTS` times.

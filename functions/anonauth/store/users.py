@@ -25,6 +25,7 @@ from anonauth.store.items import (
     IdentityItem,
     UserItem,
     epoch,
+    gone_pk,
     identity_pk,
     session_map,
     user_fields,
@@ -148,7 +149,7 @@ class Users(Table):
         """Delete user, identities and keys and leave the mark of it, all at once."""
         item = self._user_item(user_pk(user.app, user.id))
         gone = self._gone_item(
-            f"GONE#{user.app}#{user.id}", reason="requested", ttl=now + _GONE_FOR
+            gone_pk(user.app, user.id), reason="requested", ttl=now + _GONE_FOR
         )
 
         def fill(transaction: TransactWrite) -> None:

@@ -1,0 +1,88 @@
+"""EventBridge: where events about users go, for apps to build on."""
+
+import functools
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth.domain import UserEvent
+from anonauth.errors import EventsUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
+
+SOURCE = "anonauth"
+"""Of every event; rules match on it."""
+
+MOST_ENTRIES = 10
+"""Of one PutEvents; an event of ours has 5 KB at most, and ten may have 256."""
+
+_ATTEMPTS = 3
+_PAUSE = 0.1  # seconds before the second attempt, doubled before each further one
+
+
+class EventBridgeBus:
+    """`EventBus` by Amazon EventBridge.
+
+    Args:
+        connect: Makes the client, on first use.
+        bus_name: Name or ARN of the bus.
+        pause: Waits that many seconds between attempts.
+    """
+
+    def __init__(
+        self,
+        connect: "Callable[[], EventBridgeClient]",
+        bus_name: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connect = connect
+        self._bus_name = bus_name
+        self._pause = pause
+
+    def publish(self, events: Sequence[UserEvent]) -> None:
+        """Publish events, each at least once; see `EventBus`."""
+        entries = [self._entry(event) for event in events]
+        for start in range(0, len(entries), MOST_ENTRIES):
+            self._put(entries[start : start + MOST_ENTRIES])
+
+    def _put(self, entries: "list[PutEventsRequestEntryTypeDef]") -> None:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._pause(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311
+            try:
+                answer = self._client.put_events(Entries=entries)
+            except ClientError as exc:
+                raise EventsUnavailable(detail=exc.response["Error"]["Code"]) from exc
+            except BotoCoreError as exc:
+                raise EventsUnavailable from exc
+            # A call can succeed and yet take only some of its entries.
+            results = answer["Entries"]
+            codes = {result["ErrorCode"] for result in results if "ErrorCode" in result}
+            entries = [
+                entry
+                for entry, result in zip(entries, results, strict=True)
+                if "ErrorCode" in result
+            ]
+            if not entries:
+                return
+        raise EventsUnavailable(detail=", ".join(sorted(codes)))
+
+    def _entry(self, event: UserEvent) -> "PutEventsRequestEntryTypeDef":
+        return {
+            "Time": event.at,
+            "Source": SOURCE,
+            "DetailType": event.type,
+            "Detail": json.dumps(event.detail, separators=(",", ":")),
+            "EventBusName": self._bus_name,
+        }
+
+    @functools.cached_property
+    def _client(self) -> "EventBridgeClient":
+        return self._connect()

@@ -1,0 +1,77 @@
+"""The table's stream: what happened to users goes to EventBridge."""
+
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+
+from anonauth import wiring
+from anonauth.handlers._http import logger, trace_of
+from anonauth.usecases.lifecycle import Progress, publish_changes
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+class NotPublished(Exception):
+    """A record whose events have not all gone out; the log says why."""
+
+
+class _InOrder(BatchProcessor):
+    """Powertools' processor, for records that count in their order only.
+
+    Its own goes on after a failure, though Lambda gives all again from the first failed
+    record on: an app would hear of a deletion, and then of the login before it. And it
+    takes one record at a time, where ten events go out in one call.
+
+    As Powertools' own it raises if nothing at all was done. Lambda then halves the
+    batch, until a record that nobody can read is alone and goes to the bucket.
+    """
+
+    def process(self) -> list[Any]:
+        done: int = self.handler(self.records).done
+        cause = (NotPublished, NotPublished(), None)
+        first, rest = self.records[:done], self.records[done:]
+        return [
+            *(self.success_handler(record, None) for record in first),
+            *(
+                self.failure_handler(self._to_batch_type(r, self.event_type), cause)
+                for r in rest
+            ),
+        ]
+
+
+def publish(records: list[dict[str, Any]]) -> Progress:
+    """Publish a batch's events as far as it goes; log why it goes no further."""
+    services = wiring.services()
+    progress = publish_changes(records, changes=services.store, bus=services.bus)
+    if progress.failure is not None:
+        logger.error(
+            type(progress.failure).__name__,
+            # Of a user's item there is nothing in it: types and places only.
+            extra={
+                "done": progress.done,
+                "of": len(records),
+                "record": records[progress.done]["eventID"],
+                "trace": trace_of(progress.failure),
+            },
+        )
+    return progress
+
+
+@logger.inject_lambda_context(log_event=False, clear_state=True)
+def handler(
+    event: dict[str, Any], context: "LambdaContext"
+) -> "PartialItemFailureResponse":
+    """Publish a batch; answer from which record on Lambda has to give it again.
+
+    Raises:
+        BatchProcessingError: Nothing was published.
+    """
+    return process_partial_response(
+        event, publish, _InOrder(EventType.DynamoDBStreams), context
+    )

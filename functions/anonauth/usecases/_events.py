@@ -1,0 +1,52 @@
+"""The form of an event: public API, described in `events.schema.json`."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from anonauth.domain import EventType, Identity, User, UserEvent
+
+
+def make_event(
+    source: str, kind: EventType, user: User, at: datetime, **more: Any
+) -> UserEvent:
+    """Return an event about a user.
+
+    Args:
+        source: What it was made of; with the type it is the event's id, so that a
+            replay is recognisable.
+        user: As it is afterwards, or was last.
+        more: What only this type says; JSON.
+    """
+    event_id = f"{source}:{kind}"
+    detail = {
+        "id": event_id,
+        "app": user.app,
+        "uid": user.id,
+        "anonymous": user.anonymous,
+        "identities": identity_list(user.identities),
+        "created_at": rfc3339(user.created_at),
+        "last_active_day": user.last_active_day.isoformat(),
+        "at": rfc3339(at),
+        **more,
+    }
+    if user.expires_at is not None:
+        detail["expires_at"] = rfc3339(user.expires_at)
+    return UserEvent(event_id, kind, at, user.app, user.id, detail)
+
+
+def identity_list(identities: Iterable[Identity]) -> list[dict[str, str]]:
+    """Return identities as events show them: provider and id, and no e-mail address.
+
+    The id that an issuer gives may be one. Its record's key, the SHA-256 of issuer and
+    id, then stands for it: the same at each event, and it says nothing.
+    """
+    return [
+        {"provider": i.provider, "id": i.key if "@" in i.id else i.id}
+        for i in identities
+    ]
+
+
+def rfc3339(instant: datetime) -> str:
+    """Return an instant as `2026-11-23T13:33:20Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
