@@ -87,9 +87,10 @@ def serve(  # noqa: PLR0913 - an option each
     endpoint_url: Annotated[
         str | None,
         typer.Option(
-            help="Another DynamoDB, KMS, SSM and SES than the built-in ones, which "
-            "forget all at the end. What is absent there is made; a settings "
-            "document that is there counts unless --settings replaces it.",
+            help="Another AWS (DynamoDB and its streams, KMS, SSM, SES, EventBridge) "
+            "than the built-in one, which forgets all at the end. What is absent there "
+            "is made; a settings document that is there counts unless --settings "
+            "replaces it.",
             show_default=False,
         ),
     ] = None,
@@ -98,8 +99,7 @@ def serve(  # noqa: PLR0913 - an option each
         typer.Option(
             min=0,
             max=65535,
-            help="Expose the built-in AWS (DynamoDB, KMS, SSM, SES) on this port; "
-            "0 for any.",
+            help="Expose the built-in AWS on this port; 0 for any.",
             show_default=False,
         ),
     ] = None,
@@ -130,6 +130,10 @@ def serve(  # noqa: PLR0913 - an option each
     (the settings document says whether mail is sent; by default none is):
 
     * `curl http://127.0.0.1:8080/_local/outbox`, and `-X DELETE` to empty it
+
+    **Read the events** that an app could build on, such as that a user has expired:
+
+    * `curl http://127.0.0.1:8080/_local/events`, likewise
     """
     log = logging.getLogger("anonauth.serve")
     log.setLevel(logging.INFO)
@@ -233,8 +237,12 @@ def _introduce(server: "LocalServer") -> None:
     print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
     if server.sends_mail:
         print(f"mails: {base_url}/_local/outbox")
+    if server.stack.tells_events:
+        print(f"events: {base_url}/_local/events")
+    else:
+        print("no events: the engine has no streams")
     if server.aws_url:
-        print(f"AWS (DynamoDB, KMS, SSM, SES): {server.aws_url}")
+        print(f"AWS: {server.aws_url}")
     if server.is_unnamed:
         print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
     print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")

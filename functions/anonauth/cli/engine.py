@@ -1,6 +1,6 @@
 """The local AWS, in this process (moto) or at another address.
 
-DynamoDB, KMS, SSM for the settings document, and SES for mail.
+DynamoDB and its streams, KMS, SSM for the settings document, SES for mail, EventBridge.
 """
 
 import functools
@@ -39,7 +39,8 @@ _TABLE_PROPERTIES = (
     "KeySchema",
 )
 
-_TARGETS = ("DynamoDB", "TrentService.", "AmazonSSM.")  # SES has paths instead
+# SES has paths instead.
+_TARGETS = ("DynamoDB", "TrentService.", "AmazonSSM.", "AWSEvents.")
 
 # Else a profile or a variable meant for another tool would send calls elsewhere.
 _LOCAL_ONLY = {
@@ -69,12 +70,12 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
     """
     with environment(), _in_process() if endpoint_url is None else _nothing():
         try:
-            dynamodb: DynamoDBClient = _connect("dynamodb", endpoint_url)
+            dynamodb: DynamoDBClient = connect("dynamodb", endpoint_url)
             is_made_here = _make_table(dynamodb, table)
         except (BotoCoreError, ClientError, ValueError) as exc:
             raise Problem(f"no DynamoDB at {endpoint_url}: {_first_line(exc)}") from exc
         try:
-            _make_key(_connect("kms", endpoint_url))
+            _make_key(connect("kms", endpoint_url))
         except (BotoCoreError, ClientError) as exc:
             raise Problem(
                 f"no KMS at {endpoint_url}, and anonauth wraps its keys with it: "
@@ -104,7 +105,7 @@ def stored_document(
         Problem: No SSM there, or it does not take the document.
     """
     try:
-        ssm: SSMClient = _connect("ssm", endpoint_url)
+        ssm: SSMClient = connect("ssm", endpoint_url)
         before = _read_parameter(ssm, name)
         document = text or before or default
         if document != before:
@@ -135,7 +136,7 @@ def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
         Problem: No SES there.
     """
     try:
-        ses: SESV2Client = _connect("sesv2", endpoint_url)
+        ses: SESV2Client = connect("sesv2", endpoint_url)
         for address in addresses:
             try:
                 ses.create_email_identity(EmailIdentity=address)
@@ -170,7 +171,7 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         is_mail = environ["PATH_INFO"].startswith("/v2/email/")
         if not is_mail and not target.startswith(_TARGETS):
-            text = '{"message":"only DynamoDB, KMS, SSM and SES are here"}'
+            text = '{"message":"only DynamoDB, KMS, SSM, SES and EventBridge are here"}'
             refusal = Response(text, 404, content_type="application/json")
             return refusal(environ, start_response)
         environ["HTTP_AUTHORIZATION"] = re.sub(
@@ -231,7 +232,8 @@ def _set(changes: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _connect(service: str, endpoint_url: str | None) -> Any:
+def connect(service: str, endpoint_url: str | None) -> Any:
+    """Return a client of one of the services, that does not wait long."""
     config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())

@@ -3,25 +3,30 @@
 import ipaddress
 import json
 import urllib.parse
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 # It ships no types.
 import isodate  # type: ignore[import-untyped]
 
+from anonauth.bus import SOURCE
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
-from anonauth.cli.outbox import SentMail
+from anonauth.cli.recent import Recent, SentMail
 from anonauth.cli.stack import LocalStack, rfc3339
+from anonauth.domain import UserEvent
 from anonauth.errors import AuthError
 
 PREFIX = "/_local/"
+
+_T = TypeVar("_T")
 
 _LONGEST_DURATION = 64  # characters
 
 
 class LocalApi:
-    """Answers for clock and outbox, to the operator of this machine and nobody else.
+    """Answers for clock, outbox and events, to this machine's operator and nobody else.
 
     Pages of other origins are refused whatever they send, and no answer carries CORS
     headers; a Host that is not loopback may be a page's name rebound to it.
@@ -38,9 +43,11 @@ class LocalApi:
             return self._clock(request)
         if request.path == PREFIX + "outbox":
             return self._outbox(request)
+        if request.path == PREFIX + "events":
+            return self._events(request)
         return _refuse(
             HTTPStatus.NOT_FOUND,
-            "no such endpoint; try /_local/clock or /_local/outbox",
+            "no such endpoint; try /_local/clock, /_local/outbox or /_local/events",
         )
 
     def _clock(self, request: HttpRequest) -> HttpResponse:
@@ -51,13 +58,15 @@ class LocalApi:
         return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it")
 
     def _outbox(self, request: HttpRequest) -> HttpResponse:
-        if request.method == "GET":
-            mails = [_mail_body(mail) for mail in self._stack.outbox.mails()]
-            return json_response(HTTPStatus.OK, mails)
-        if request.method == "DELETE":
-            self._stack.outbox.clear()
-            return json_response(HTTPStatus.OK, {})
-        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it")
+        return _list_or_clear(request, self._stack.outbox, _mail_body)
+
+    def _events(self, request: HttpRequest) -> HttpResponse:
+        if not self._stack.tells_events:
+            return _refuse(
+                HTTPStatus.NOT_IMPLEMENTED, "the engine has no streams to learn from"
+            )
+        self._stack.tell_changes()  # others may write to the table, too
+        return _list_or_clear(request, self._stack.events, _event_body)
 
     def _advance(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -77,6 +86,27 @@ class LocalApi:
 
     def _now(self, now: datetime) -> HttpResponse:
         return json_response(HTTPStatus.OK, {"now": rfc3339(now)})
+
+
+def _list_or_clear(
+    request: HttpRequest, recent: Recent[_T], body_of: Callable[[_T], Any]
+) -> HttpResponse:
+    if request.method == "GET":
+        return json_response(HTTPStatus.OK, [body_of(e) for e in recent.entries()])
+    if request.method == "DELETE":
+        recent.clear()
+        return json_response(HTTPStatus.OK, {})
+    return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it")
+
+
+def _event_body(event: UserEvent) -> dict[str, Any]:
+    # What a rule's target gets, but for what EventBridge adds of itself.
+    return {
+        "source": SOURCE,
+        "detail-type": event.type,
+        "time": rfc3339(event.at),
+        "detail": event.detail,
+    }
 
 
 def _mail_body(mail: SentMail) -> dict[str, str]:

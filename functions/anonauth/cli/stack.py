@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import logging
 import threading
 import time
 import uuid
@@ -15,14 +16,24 @@ from typing import Any, Self
 from anonauth import wiring
 from anonauth.cli import document, engine
 from anonauth.cli.gateway import FunctionTimedOut
-from anonauth.cli.outbox import Outbox, RecordingMailer
+from anonauth.cli.live_table import LiveTable, Record
 from anonauth.cli.problem import Problem
+from anonauth.cli.recent import Recent, RecordingBus, RecordingMailer, SentMail
 from anonauth.cli.template import ACCOUNT, REGION, Function, Template
-from anonauth.ports import Mailer
+from anonauth.domain import UserEvent
+from anonauth.ports import EventBus, Mailer
 from anonauth.providers.document import Document
 from anonauth.settings import Settings, SettingsError
 
 Event = dict[str, Any]
+
+logger = logging.getLogger("anonauth.serve")
+
+# Records in one event, as the template has it.
+_BATCH = 100
+
+# A jump of the clock stops this often at least, for what is scheduled.
+_LONGEST_STEP = timedelta(days=30)
 
 
 class LocalClock:
@@ -70,11 +81,23 @@ class _Running:
 
 
 class _LocalServices(wiring.Services):
-    """The real services; mails that are sent are also put into the outbox."""
+    """The real services; what is sent to others is kept as well."""
 
-    def __init__(self, settings: Settings, clock: LocalClock, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: LocalClock,
+        outbox: Recent[SentMail],
+        events: Recent[UserEvent],
+    ) -> None:
         super().__init__(settings, clock)
         self._outbox = outbox
+        self._events = events
+
+    @functools.cached_property
+    def bus(self) -> EventBus:
+        """The real bus, recorded."""
+        return RecordingBus(super().bus, self._events)
 
     @functools.cached_property
     def mailer(self) -> Mailer:
@@ -108,7 +131,8 @@ class LocalStack:
     ) -> None:
         self.template = template
         self.settings = Document()
-        self.outbox = Outbox()
+        self.outbox: Recent[SentMail] = Recent()
+        self.events: Recent[UserEvent] = Recent()
         self.clock = LocalClock()
         self.lock = threading.RLock()
         self._endpoint_url = endpoint_url
@@ -122,7 +146,14 @@ class LocalStack:
             "ALLOW_PRIVATE_ISSUERS": "true",
         }
         self._running: dict[str, _Running] = {}
+        self._table: LiveTable | None = None
+        self._untold: list[Record] = []
         self._closing = ExitStack()
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether the engine has streams, so that events can be published."""
+        return self._table is not None and self._table.has_stream
 
     def __enter__(self) -> Self:
         """Start; the key ring exists afterwards.
@@ -135,6 +166,7 @@ class LocalStack:
                 engine.opened(self.template.table, self._endpoint_url)
             )
             self._open_settings(opening)
+            self._table = LiveTable(engine.TABLE_NAME, self._endpoint_url, self.clock)
             self._running = {
                 function.name: self._start(function)
                 for function in self.template.functions.values()
@@ -152,6 +184,7 @@ class LocalStack:
         with self.lock:
             # A late request must not run without the engine, against real AWS.
             self._running = {}
+            self._table = None
             self._closing.close()
 
     def invoke(self, name: str, event: Event) -> Any:
@@ -161,17 +194,34 @@ class LocalStack:
             FunctionTimedOut: It took longer than its Timeout. It ran to its end all
                 the same: a thread cannot be stopped.
         """
-        running = self._running[name]
-        with self.lock, wiring.using(running.services):
-            deadline = time.monotonic() + running.function.timeout
-            context = LambdaContext(name, running.function.memory, deadline)
-            answer = running.handler(event, context)
-            if time.monotonic() > deadline:
-                raise FunctionTimedOut
-        return answer
+        with self.lock:
+            try:
+                return self._run(name, event)
+            finally:
+                self.tell_changes()
+
+    def tell_changes(self) -> None:
+        """Hand what has changed in the table to the function on its stream.
+
+        What that does not take it gets again at the next call, as on AWS.
+        """
+        with self.lock:
+            if self._table is None:
+                return
+            functions = self.template.functions.values()
+            name = next((f.name for f in functions if f.streamed), None)
+            self._untold += self._table.changes()
+            while self._untold and name in self._running:
+                taken = self._hand_over(name, self._untold[:_BATCH])
+                del self._untold[:taken]
+                if not taken:
+                    break
 
     def advance(self, duration: Any) -> datetime:
-        """Move the clock forward, run what is scheduled, and return the new time.
+        """Move the clock forward, and return the new time.
+
+        On the way it stops on each day on which something happens by itself: items
+        are swept, warnings fall due, keys are rotated.
 
         Args:
             duration: A timedelta, or an isodate Duration with months and years.
@@ -182,11 +232,14 @@ class LocalStack:
         """
         with self.lock:
             now = self.clock()
-            moved: datetime = now + duration
-            if moved <= now:
+            end: datetime = now + duration
+            if end <= now:
                 raise ValueError
-            self.clock.move_to(moved)
-            self.run_schedules()
+            for stop in self._stops(now, end):
+                self.clock.move_to(stop)
+                if self._table is not None:
+                    self._table.sweep()
+                self.run_schedules()
             return self.clock()
 
     def environment(self, name: str) -> dict[str, str]:
@@ -204,6 +257,36 @@ class LocalStack:
         for name, running in self._running.items():
             if running.function.scheduled:
                 self.invoke(name, _schedule_event(name, self.clock()))
+
+    def _stops(self, now: datetime, end: datetime) -> list[datetime]:
+        days = set() if self._table is None else self._table.due_days()
+        for running in self._running.values():
+            for notice in running.services.settings.expiry_notice_days:
+                days |= {day - timedelta(days=notice) for day in tuple(days)}
+        stops = {datetime(d.year, d.month, d.day, 12, tzinfo=UTC) for d in days}
+        steps = (end - now) // _LONGEST_STEP
+        stops |= {now + number * _LONGEST_STEP for number in range(1, steps + 1)}
+        return [*sorted(stop for stop in stops if now < stop < end), end]
+
+    def _run(self, name: str, event: Event) -> Any:
+        running = self._running[name]
+        with wiring.using(running.services):
+            deadline = time.monotonic() + running.function.timeout
+            context = LambdaContext(name, running.function.memory, deadline)
+            answer = running.handler(event, context)
+            if time.monotonic() > deadline:
+                raise FunctionTimedOut
+        return answer
+
+    def _hand_over(self, name: str, batch: list[Record]) -> int:
+        try:
+            answer = self._run(name, {"Records": batch})
+        except Exception as exc:  # noqa: BLE001 - whatever a function raises
+            logger.error("%s raised %s", name, type(exc).__name__)  # noqa: TRY400
+            return 0
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
+        return next((i for i, n in enumerate(numbers) if n in failed), len(batch))
 
     def _open_settings(self, opening: ExitStack) -> None:
         name = self.template.settings_parameter
@@ -232,7 +315,7 @@ class LocalStack:
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):
             handler = getattr(importlib.import_module(module), attribute)
-        services = _LocalServices(settings, self.clock, self.outbox)
+        services = _LocalServices(settings, self.clock, self.outbox, self.events)
         return _Running(function, handler, services)
 
 

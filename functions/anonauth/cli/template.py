@@ -37,7 +37,8 @@ class Function:
     """A Lambda function: what to run, with which environment, and on what event.
 
     `routes` are route keys of API Gateway ("POST /path", `$default`); `scheduled`
-    says whether a schedule runs it. `timeout` is in seconds, `memory` in MB.
+    says whether a schedule runs it, `streamed` whether the table's stream does.
+    `timeout` is in seconds, `memory` in MB.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Function:
     scheduled: bool
     timeout: int
     memory: int
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,12 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
     (api,) = of_type["AWS::Serverless::HttpApi"].values()
     (table,) = of_type["AWS::DynamoDB::Table"].values()
     common = resolver.resolve(document.get("Globals", {}).get("Function", {}))
+    streamed = {
+        body["Properties"]["FunctionName"]
+        for body in of_type.get("AWS::Lambda::EventSourceMapping", {}).values()
+    }
     functions = {
-        name: _function(name, common, body["Properties"])
+        name: _function(name, common, body["Properties"], streamed=name in streamed)
         for name, body in of_type["AWS::Serverless::Function"].items()
     }
     environment = ChainMap(*(dict(f.environment) for f in functions.values()))
@@ -320,7 +326,7 @@ class Resolver:
             raise Problem(f"the template refers to {name}, which it does not have")
 
 
-def _function(name: str, common: Json, own: Json) -> Function:
+def _function(name: str, common: Json, own: Json, *, streamed: bool) -> Function:
     properties = common | own
     environment = {
         variable: _as_text(value)
@@ -336,6 +342,7 @@ def _function(name: str, common: Json, own: Json) -> Function:
         environment=environment,
         routes=tuple(_route_keys(events)),
         scheduled=any(event["Type"].startswith("Schedule") for event in events),
+        streamed=streamed,
         timeout=int(properties.get("Timeout", 3)),
         memory=int(properties.get("MemorySize", 128)),
     )

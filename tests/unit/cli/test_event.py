@@ -73,13 +73,14 @@ def providers_of(user: Any) -> list[str]:
     return [identity["M"]["provider"]["S"] for identity in user["identities"]["L"]]
 
 
-def function_of(event: dict[str, Any], server: LocalServer) -> str:
-    functions = server.stack.template.functions.values()
+def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
+    functions = server.stack.template.functions
     if "routeKey" not in event:
-        (name,) = [one.name for one in functions if one.scheduled]
-    else:
-        (name,) = [one.name for one in functions if event["routeKey"] in one.routes]
-    return name
+        function = functions[f"{name.capitalize()}Function"]
+        assert function.scheduled or function.streamed
+        return function.name
+    (found,) = [f.name for f in functions.values() if event["routeKey"] in f.routes]
+    return found
 
 
 def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -> None:
@@ -98,10 +99,11 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
 ) -> None:
     event = fill(name, with_aws)
 
-    answer = with_aws.stack.invoke(function_of(event, with_aws), event)
+    answer = with_aws.stack.invoke(function_of(name, event, with_aws), event)
 
     assert "REPLACE" not in json.dumps(event)
     assert answer.get("statusCode", 200) == 200, answer
+    assert not answer.get("batchItemFailures"), answer
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_given_an_event_with_an_address_when_filled_then_each_time_it_is_a_new_o
     assert events[0]["body"] != events[1]["body"]
     for event in events:
         assert event["headers"]["content-length"] == str(len(event["body"]))
-        answer = with_aws.stack.invoke(function_of(event, with_aws), event)
+        answer = with_aws.stack.invoke(function_of(name, event, with_aws), event)
         assert answer["statusCode"] == 200
 
 

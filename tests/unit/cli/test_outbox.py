@@ -11,7 +11,7 @@ import pytest
 
 from anonauth.cli.gateway import HttpRequest
 from anonauth.cli.local import LocalApi
-from anonauth.cli.outbox import MOST_MAILS, Outbox, RecordingMailer, SentMail
+from anonauth.cli.recent import MOST_KEPT, Recent, RecordingMailer, SentMail
 from anonauth.cli.serve import LocalServer
 from anonauth.errors import MailUnavailable
 from calls import API, APP, Answer, call
@@ -145,7 +145,7 @@ def test_given_a_stranger_when_asking_then_the_outbox_is_neither_read_nor_emptie
     assert answer.status == 403
     assert b"ada@example.org" not in answer.body
     assert dict(answer.headers) == {"content-type": "application/json"}
-    assert server.stack.outbox.mails() == [sent()]
+    assert server.stack.outbox.entries() == [sent()]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "HEAD"])
@@ -161,13 +161,13 @@ def test_given_another_method_when_asked_then_405_without_cors(
 def test_given_more_mails_than_are_kept_when_added_then_the_oldest_are_dropped() -> (
     None
 ):
-    outbox = Outbox()
+    outbox: Recent[SentMail] = Recent()
 
-    for number in range(MOST_MAILS + 1):
+    for number in range(MOST_KEPT + 1):
         outbox.add(sent(number))
 
-    subjects = [mail.subject for mail in outbox.mails()]
-    assert subjects == [str(number) for number in range(1, MOST_MAILS + 1)]
+    subjects = [mail.subject for mail in outbox.entries()]
+    assert subjects == [str(number) for number in range(1, MOST_KEPT + 1)]
 
 
 def test_given_mail_that_cannot_be_sent_when_recorded_then_it_is_not_listed() -> None:
@@ -175,10 +175,10 @@ def test_given_mail_that_cannot_be_sent_when_recorded_then_it_is_not_listed() ->
         def send(self, **mail: str) -> None:
             raise MailUnavailable
 
-    outbox = Outbox()
+    outbox: Recent[SentMail] = Recent()
     mailer = RecordingMailer(Refusing(), outbox, lambda: NOW)
 
     with pytest.raises(MailUnavailable):
         mailer.send(sender="a@example.com", recipient="b", subject="s", text="t")
 
-    assert outbox.mails() == []
+    assert outbox.entries() == []

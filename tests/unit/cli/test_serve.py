@@ -321,7 +321,7 @@ def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there()
 ):
     with (
         LocalServer(aws_port=0) as server,
-        pytest.raises(ClientError, match="only DynamoDB, KMS, SSM and SES are here"),
+        pytest.raises(ClientError, match="only DynamoDB, KMS, SSM, SES and EventBr"),
     ):
         aws("secretsmanager", server.aws_url).list_secrets()
 

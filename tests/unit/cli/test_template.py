@@ -76,9 +76,12 @@ def test_given_our_template_when_read_then_every_function_could_start() -> None:
         settings = Settings.from_environment(environment)
         assert settings.app_ids == {"one-aaaaa", "two-bbbbb"}
         assert settings.base_url == ""
-    assert [f.name for f in template.functions.values() if f.scheduled] == [
-        "KeysFunction"
+    functions = template.functions.values()
+    assert [f.name for f in functions if f.scheduled] == [
+        "ExpiringFunction",
+        "KeysFunction",
     ]
+    assert [f.name for f in functions if f.streamed] == ["LifecycleFunction"]
     assert template.functions["KeysFunction"].timeout == 60
     assert template.functions["LoginFunction"].timeout == 29
     assert template.table["TimeToLiveSpecification"]["AttributeName"] == "ttl"
