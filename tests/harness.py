@@ -47,13 +47,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class Context:
-    """What Powertools' Logger reads of a Lambda context."""
+    """What Powertools' Logger, and a function that takes long, read of a context."""
 
     function_name: str
     aws_request_id: str
     memory_limit_in_mb: int = 128
     invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:f"
     log_stream_name: str = "stream"
+    remaining: Callable[[], int] = lambda: 900_000  # ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining()
 
 
 class Clients:
@@ -95,6 +99,7 @@ class Services(wiring.Services):
         self, settings: Settings, clock: Callable[[], datetime], clients: Clients
     ) -> None:
         super().__init__(settings, clock)
+        self.pause = lambda _: None
         self._clients = clients
         self.store = clients.store(settings.table_name)
 

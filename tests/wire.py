@@ -76,13 +76,14 @@ FAULTS: dict[str, Fault] = {
 
 
 def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
-    body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "injected"})
-    return AWSResponse(
-        request.url,
-        status,
-        HTTPHeaders(),
-        _Raw(body.encode()),
-    )
+    body = {"__type": f"com.amazonaws#{code}", "message": "injected"}
+    return reply(request, status, body)
+
+
+def reply(request: AWSPreparedRequest, status: int, body: Any) -> AWSResponse:
+    """Return an answer of AWS's."""
+    raw = _Raw(json.dumps(body).encode())
+    return AWSResponse(request.url, status, HTTPHeaders(), raw)
 
 
 class Wire:

@@ -3,7 +3,6 @@
 import functools
 import json
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ class EventBridgeBus:
         connect: "Callable[[], EventBridgeClient]",
         bus_name: str,
         *,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None],
     ) -> None:
         self._connect = connect
         self._bus_name = bus_name

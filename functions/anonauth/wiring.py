@@ -80,7 +80,9 @@ class Services:
         """Where events about users go; only Lifecycle and Expiring import it."""
         from anonauth.bus import EventBridgeBus  # noqa: PLC0415
 
-        return EventBridgeBus(lambda: self._connect("events"), self.settings.event_bus)
+        return EventBridgeBus(
+            lambda: self._connect("events"), self.settings.event_bus, pause=self.pause
+        )
 
     # Only Link, Userpass and ApiKeys import what is behind the next four.
 

@@ -64,6 +64,10 @@ def table(db: DynamoDBClient) -> Iterator[str]:
         KeySchema=made["KeySchema"],
         AttributeDefinitions=made["AttributeDefinitions"],
         BillingMode=made["BillingMode"],
+        StreamSpecification={
+            "StreamEnabled": True,
+            "StreamViewType": made["StreamSpecification"]["StreamViewType"],
+        },
     )
     yield TABLE
     db.delete_table(TableName=TABLE)
