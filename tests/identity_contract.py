@@ -1,6 +1,7 @@
 """What any store of identities, accounts and API keys must do; see `store_contract`.
 
-Run on moto and on real engines. Every test makes users and identities of its own.
+Run on moto, on real engines and in memory. Every test makes users and identities of
+its own.
 """
 
 import secrets
@@ -28,12 +29,12 @@ from anonauth.domain import (
     hash_secret,
     identity_key,
 )
-from anonauth.store import Store
 from store_contract import (
     APP,
     DAY,
     NOW,
     SECOND,
+    AnyStore,
     a_guest,
     a_session,
     claims_of,
@@ -84,32 +85,32 @@ def verified(record: IdentityRecord) -> VerifiedIdentity:
     return VerifiedIdentity(USERPASS, record.key, record.id, record.data, record)
 
 
-def read(store: Store, user: User) -> User:
+def read(store: AnyStore, user: User) -> User:
     found = store.get_user(user.app, user.id)
     assert found is not None
     return found
 
 
 def record_of(
-    store: Store, identity: VerifiedIdentity | IdentityRecord
+    store: AnyStore, identity: VerifiedIdentity | IdentityRecord
 ) -> IdentityRecord | None:
     return store.get_identity(APP, identity.provider, identity.key)
 
 
 def link(
-    store: Store, user: User, identity: VerifiedIdentity, now: datetime = NOW
+    store: AnyStore, user: User, identity: VerifiedIdentity, now: datetime = NOW
 ) -> bool:
     session = next(iter(user.sessions.values()))
     return store.link_identity(user, session, identity, now, expires_at=IN_60_DAYS)
 
 
-def a_stored_guest(store: Store) -> User:
+def a_stored_guest(store: AnyStore) -> User:
     guest = a_guest()
     assert store.create_user(guest)
     return guest
 
 
-def a_linked_user(store: Store, *identities: VerifiedIdentity) -> User:
+def a_linked_user(store: AnyStore, *identities: VerifiedIdentity) -> User:
     """Return a user that was a guest and has these identities."""
     user = a_stored_guest(store)
     for identity in identities or (a_foreign_identity(),):
@@ -119,7 +120,7 @@ def a_linked_user(store: Store, *identities: VerifiedIdentity) -> User:
 
 
 def a_user_with_account(
-    store: Store, *others: VerifiedIdentity, **fields: Any
+    store: AnyStore, *others: VerifiedIdentity, **fields: Any
 ) -> tuple[User, IdentityRecord]:
     """Return a user with an e-mail address and password, and its record."""
     account = an_account(**fields)
@@ -130,7 +131,7 @@ def a_user_with_account(
     return user, record
 
 
-def a_reset(store: Store, record: IdentityRecord) -> tuple[IdentityRecord, str]:
+def a_reset(store: AnyStore, record: IdentityRecord) -> tuple[IdentityRecord, str]:
     """Return the record with a reset token in it, and the token's hash."""
     token = MailToken(hash_secret(secrets.token_urlsafe()), IN_30_MINUTES)
     assert store.set_reset(record, token, NOW)
@@ -138,7 +139,7 @@ def a_reset(store: Store, record: IdentityRecord) -> tuple[IdentityRecord, str]:
 
 
 def reset(
-    store: Store,
+    store: AnyStore,
     record: IdentityRecord,
     user: User | None,
     token_hash: str,
@@ -149,24 +150,24 @@ def reset(
     )
 
 
-def gone(store: Store, user: User) -> User:
+def gone(store: AnyStore, user: User) -> User:
     assert store.delete_user(user, only_session(user), NOW)
     return user
 
 
-def changed(store: Store, user: User) -> User:
+def changed(store: AnyStore, user: User) -> User:
     """Return a user as it was before it got one more identity."""
     assert link(store, user, a_foreign_identity())
     return user
 
 
-def logged_out(store: Store, user: User) -> User:
+def logged_out(store: AnyStore, user: User) -> User:
     session = only_session(user)
     assert store.end_session(claims_of(user, session), NOW)
     return user
 
 
-STALE: list[Callable[[Store, User], User]] = [gone, changed, logged_out]
+STALE: list[Callable[[AnyStore, User], User]] = [gone, changed, logged_out]
 """What can happen to a permanent user after it was read."""
 
 
@@ -174,7 +175,7 @@ class IdentityContract:
     """Inherit, and provide `store`."""
 
     def test_given_a_guest_when_linked_then_it_is_permanent_with_its_session(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         guest = a_stored_guest(store)
         identity = a_foreign_identity()
@@ -202,7 +203,7 @@ class IdentityContract:
         )
 
     def test_given_an_old_guest_when_linked_then_its_session_begins_anew(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """Its limits count from the link, also at the refreshes to come."""
         guest = a_stored_guest(store)
@@ -214,7 +215,7 @@ class IdentityContract:
         assert only_session(read(store, guest)).created_at == NOW + 50 * DAY
 
     def test_given_an_identity_of_another_when_linked_then_nothing_changes(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         identity = a_foreign_identity()
         owner = a_linked_user(store, identity)
@@ -230,7 +231,7 @@ class IdentityContract:
 
     @pytest.mark.parametrize("happen", STALE)
     def test_given_a_stale_read_when_linked_then_nothing_is_written(
-        self, store: Store, happen: Callable[[Store, User], User]
+        self, store: AnyStore, happen: Callable[[AnyStore, User], User]
     ) -> None:
         stale = happen(store, a_linked_user(store))
         identity = a_foreign_identity()
@@ -242,7 +243,7 @@ class IdentityContract:
         assert store.get_user(APP, stale.id) == before
 
     def test_given_an_expired_guest_when_linked_then_it_is_refused(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         guest = a_stored_guest(store)
         assert guest.expires_at is not None
@@ -251,7 +252,7 @@ class IdentityContract:
         assert link(store, guest, a_foreign_identity(), guest.expires_at - SECOND)
 
     def test_given_a_confirmed_account_when_linked_then_it_is_bound(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = an_account(version=3)
         store.register(account, NOW)
@@ -274,7 +275,7 @@ class IdentityContract:
         ],
     )
     def test_given_an_account_that_is_not_ready_when_linked_then_nothing_changes(
-        self, store: Store, state: Any, now: datetime, version: int
+        self, store: AnyStore, state: Any, now: datetime, version: int
     ) -> None:
         account = an_account(state=state)
         store.register(account, NOW)
@@ -287,7 +288,7 @@ class IdentityContract:
         assert read(store, guest) == guest
 
     def test_given_an_account_when_linked_in_the_last_second_then_it_is_in_time(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = an_account()
         store.register(account, NOW)
@@ -296,7 +297,7 @@ class IdentityContract:
         assert link(store, guest, verified(account), NOW + UNBOUND_LIFETIME - SECOND)
 
     def test_given_a_new_identity_when_it_logs_in_then_user_and_record_are_made(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         identity = a_foreign_identity()
         session = a_session(expires_at=IN_60_DAYS)
@@ -320,7 +321,7 @@ class IdentityContract:
         assert record.user_id == user.id
 
     def test_given_a_user_id_that_is_taken_when_it_logs_in_then_no_record_is_made(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         guest = a_stored_guest(store)
         identity = a_foreign_identity()
@@ -332,7 +333,7 @@ class IdentityContract:
         assert record_of(store, identity) is None
 
     def test_given_a_permanent_user_when_a_session_opens_then_it_is_added(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         session = replace(
@@ -348,7 +349,7 @@ class IdentityContract:
 
     @pytest.mark.parametrize("happen", [gone, changed])
     def test_given_a_stale_read_when_a_session_opens_then_it_does_not(
-        self, store: Store, happen: Callable[[Store, User], User]
+        self, store: AnyStore, happen: Callable[[AnyStore, User], User]
     ) -> None:
         stale = happen(store, a_linked_user(store))
         before = store.get_user(APP, stale.id)
@@ -358,7 +359,7 @@ class IdentityContract:
         assert store.get_user(APP, stale.id) == before
 
     def test_given_as_many_sessions_as_can_be_when_one_more_opens_then_one_must_end(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         for _ in range(MOST_SESSIONS - 1):
@@ -377,7 +378,7 @@ class IdentityContract:
         assert oldest.id not in after
 
     def test_given_display_data_when_replaced_then_only_of_an_identity_as_read(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         identity = a_foreign_identity()
         a_linked_user(store, identity)
@@ -392,7 +393,7 @@ class IdentityContract:
         assert record_of(store, identity) == replace(record, data={"name": "Ada L."})
 
     def test_given_identities_when_displayed_then_each_has_its_data_in_order(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         first = a_foreign_identity()
         second = replace(a_foreign_identity(), data={"email": "x@example.org"})
@@ -404,7 +405,7 @@ class IdentityContract:
         assert store.get_identity_data(APP, user.identities[:1]) == [{}]
 
     def test_given_a_linked_identity_when_unlinked_then_it_and_its_sessions_are_gone(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         kept, removed = a_foreign_identity(), a_foreign_identity()
         user = a_linked_user(store, kept, removed)
@@ -430,7 +431,7 @@ class IdentityContract:
         assert record_of(store, kept) is not None
 
     def test_given_a_session_of_the_identity_when_it_unlinks_it_then_it_stays(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         kept, removed = a_foreign_identity(), a_foreign_identity()
         user = a_linked_user(store, kept, removed)
@@ -445,7 +446,7 @@ class IdentityContract:
 
     @pytest.mark.parametrize("happen", STALE)
     def test_given_a_stale_read_when_unlinked_then_nothing_changes(
-        self, store: Store, happen: Callable[[Store, User], User]
+        self, store: AnyStore, happen: Callable[[AnyStore, User], User]
     ) -> None:
         identity = a_foreign_identity()
         user = a_linked_user(store, a_foreign_identity(), identity)
@@ -460,7 +461,7 @@ class IdentityContract:
         assert record_of(store, identity) == record
 
     def test_given_a_user_when_deleted_then_its_identities_and_keys_are_free(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         identity = a_foreign_identity()
         user, account = a_user_with_account(store, identity)
@@ -476,7 +477,7 @@ class IdentityContract:
         assert link(store, a_stored_guest(store), identity)
 
     def test_given_a_session_that_ended_when_its_user_is_deleted_then_it_is_not(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         session = only_session(user)
@@ -487,7 +488,7 @@ class IdentityContract:
         assert store.get_user(APP, user.id) is not None
 
     def test_given_a_record_of_another_when_it_would_be_deleted_then_it_stays(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         identity = a_foreign_identity()
         owner, user = a_linked_user(store, identity), a_linked_user(store)
@@ -498,7 +499,7 @@ class IdentityContract:
         assert record_of(store, identity) is not None
 
     def test_given_a_record_that_is_missing_when_its_user_is_deleted_then_it_is(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """After a restore in parts: what is gone must not hold up the rest."""
         user = a_linked_user(store)
@@ -508,7 +509,7 @@ class IdentityContract:
         assert store.delete_user(wrong, only_session(user), NOW)
 
     def test_given_a_login_that_raced_with_an_unlink_when_linked_again_then_it_is_dead(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """A login raises no version, so the unlink has not seen its session."""
         kept, identity = a_foreign_identity(), a_foreign_identity()
@@ -525,7 +526,7 @@ class IdentityContract:
         assert read(store, read_before).live_session(late.id, NOW) is None
 
     def test_given_a_login_that_raced_with_a_disabled_key_when_enabled_then_it_is_dead(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user, key = a_linked_user(store), an_api_key()
         asking = only_session(user)
@@ -540,7 +541,7 @@ class IdentityContract:
         assert read(store, user).live_session(late.id, NOW) is None
 
     def test_given_two_keys_when_one_is_deleted_then_the_others_session_lives(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user, deleted, other = a_linked_user(store), an_api_key("a"), an_api_key("b")
         asking = only_session(user)
@@ -554,7 +555,7 @@ class IdentityContract:
         assert read(store, user).live_session(opened.id, NOW) == opened
 
     def test_given_a_key_whose_hash_is_there_when_made_then_nothing_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         owner, user, key = a_linked_user(store), a_linked_user(store), an_api_key()
         assert store.create_api_key(owner, only_session(owner), key, NOW)
@@ -564,7 +565,7 @@ class IdentityContract:
         assert read(store, user) == user
 
     def test_given_two_that_must_end_when_one_is_gone_then_no_session_opens(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         first, second = a_session(), a_session()
@@ -575,7 +576,7 @@ class IdentityContract:
         assert not store.open_session(user, a_session(), [first, second], NOW)
 
     def test_given_a_free_address_when_registered_then_it_reads_back_whole(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = a_pending_account(verified=True, contested=True, version=7)
 
@@ -585,6 +586,26 @@ class IdentityContract:
         assert store.get_account_and_counts(APP, account.key, []) == (account, [])
         nobody = identity_key(secrets.token_hex())
         assert store.get_account_and_counts(APP, nobody, []) == (None, [])
+
+    def test_given_fractions_of_a_second_when_registered_then_they_are_dropped(
+        self, store: AnyStore
+    ) -> None:
+        fraction = 0.9 * SECOND
+        token = MailToken("t", IN_30_MINUTES)
+        account = a_pending_account(confirmation=token, reset=token)
+
+        late = MailToken("t", IN_30_MINUTES + fraction)
+        assert store.register(
+            replace(
+                account,
+                confirmation=late,
+                reset=late,
+                expires_at=NOW + PENDING_LIFETIME + fraction,
+            ),
+            NOW,
+        )
+
+        assert record_of(store, account) == account
 
     @pytest.mark.parametrize(
         ("first", "now", "replaced"),
@@ -609,7 +630,7 @@ class IdentityContract:
         ],
     )
     def test_given_a_registered_address_when_registered_again_then_by_its_state(
-        self, store: Store, first: IdentityRecord, now: datetime, replaced: bool
+        self, store: AnyStore, first: IdentityRecord, now: datetime, replaced: bool
     ) -> None:
         first = replace(first, key=identity_key(secrets.token_hex()))
         second = a_pending_account(key=first.key, password_hash="second", version=2)
@@ -622,7 +643,7 @@ class IdentityContract:
         assert record_of(store, first) == (second if replaced else first)
 
     def test_given_a_confirm_token_when_used_then_the_address_is_confirmed(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = a_pending_account()
         store.register(account, NOW)
@@ -643,7 +664,7 @@ class IdentityContract:
         assert record_of(store, account) == after
 
     def test_given_a_confirm_token_when_wrong_or_late_then_it_stays_pending(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = a_pending_account()
         store.register(account, NOW)
@@ -658,7 +679,7 @@ class IdentityContract:
         assert not store.confirm(APP, nobody, token_hash, NOW)
 
     def test_given_a_token_that_outlives_its_record_when_used_then_it_is_refused(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         late = MailToken("t", NOW + 9999 * DAY)
         account = a_pending_account(confirmation=late, reset=late)
@@ -674,7 +695,7 @@ class IdentityContract:
         assert reset(store, account, None, "t", expiry - SECOND)
 
     def test_given_a_pending_account_when_mailed_again_then_the_first_token_is_dead(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         account = a_pending_account()
         store.register(account, NOW)
@@ -690,7 +711,7 @@ class IdentityContract:
         assert not store.set_confirmation(account, token, NOW)
 
     def test_given_a_reset_token_when_used_then_all_that_was_open_is_closed(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         other = a_foreign_identity()
         user, account = a_user_with_account(store, other, verified=True)
@@ -717,7 +738,7 @@ class IdentityContract:
         assert not reset(store, account, user, token_hash)
 
     def test_given_an_address_never_verified_when_reset_then_others_are_detached(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         first, second = a_foreign_identity(), a_foreign_identity()
         user, account = a_user_with_account(store, first, second, verified=False)
@@ -734,7 +755,7 @@ class IdentityContract:
         assert renewed.verified
 
     def test_given_an_address_that_was_contested_when_reset_then_others_are_detached(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """It was verified, but perhaps with the password of somebody else."""
         other = a_foreign_identity()
@@ -751,7 +772,7 @@ class IdentityContract:
 
     @pytest.mark.parametrize("account", [an_account(), a_pending_account()])
     def test_given_an_account_of_nobody_when_reset_then_it_is_confirmed(
-        self, store: Store, account: IdentityRecord
+        self, store: AnyStore, account: IdentityRecord
     ) -> None:
         account = replace(account, key=identity_key(secrets.token_hex()))
         store.register(account, NOW)
@@ -770,7 +791,7 @@ class IdentityContract:
         )
 
     def test_given_a_reset_when_token_time_or_owner_are_wrong_then_nothing_changes(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user, account = a_user_with_account(store)
         account, token_hash = a_reset(store, account)
@@ -790,7 +811,7 @@ class IdentityContract:
         assert reset(store, account, user, token_hash, IN_30_MINUTES - SECOND)
 
     def test_given_a_bind_in_between_when_reset_then_it_is_decided_anew(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """The user that just got the identity must lose its sessions, too."""
         account = an_account()
@@ -804,7 +825,7 @@ class IdentityContract:
         assert read(store, guest).sessions
 
     def test_given_a_hash_that_is_out_of_date_when_replaced_then_only_as_read(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         _, account = a_user_with_account(store)
 
@@ -814,7 +835,7 @@ class IdentityContract:
         assert record_of(store, account) == replace(account, password_hash="anew")
 
     def test_given_a_budget_when_spent_then_it_is_refused_until_the_window_is_over(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         name = secrets.token_hex()
         counter = Counter(name, 2, IN_30_MINUTES)
@@ -831,7 +852,7 @@ class IdentityContract:
         assert counts == [0, 3]
 
     def test_given_a_permanent_user_when_a_key_is_made_then_it_is_listed_and_found(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         key = an_api_key()
@@ -846,7 +867,7 @@ class IdentityContract:
         assert (record.id, record.user_id, record.state) == (key.id, user.id, "bound")
 
     def test_given_a_key_when_disabled_or_deleted_then_its_sessions_end(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         asking = only_session(user)
@@ -875,7 +896,7 @@ class IdentityContract:
 
     @pytest.mark.parametrize("happen", STALE)
     def test_given_a_stale_read_when_keys_change_then_nothing_is_written(
-        self, store: Store, happen: Callable[[Store, User], User]
+        self, store: AnyStore, happen: Callable[[AnyStore, User], User]
     ) -> None:
         user = a_linked_user(store)
         session = only_session(user)
@@ -892,7 +913,7 @@ class IdentityContract:
         assert store.get_identity(APP, API_KEY, other.hash) is None
 
     def test_given_a_linked_guest_when_active_then_its_session_is_pushed(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_linked_user(store)
         session = only_session(user)

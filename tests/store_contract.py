@@ -1,4 +1,4 @@
-"""What any `UserStore` and `RingStore` must do; run on moto and on real engines.
+"""What any `UserStore` and `RingStore` must do; run on moto, real engines, in memory.
 
 A subclass provides the fixture `store`. Nothing here depends on what else is in the
 table: every test makes users of its own.
@@ -7,6 +7,7 @@ table: every test makes users of its own.
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import pytest
 
@@ -22,12 +23,24 @@ from anonauth.domain import (
     User,
     expiry_after,
 )
-from anonauth.store import Store
+from anonauth.ports import (
+    AccountStore,
+    ApiKeyStore,
+    IdentityStore,
+    RingStore,
+    UserStore,
+)
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 APP = "myapp-abcde"
+
+
+class AnyStore(
+    UserStore, IdentityStore, AccountStore, ApiKeyStore, RingStore, Protocol
+):
+    """All that `ports` calls a store: the real one, and the one in memory."""
 
 
 def a_session(now: datetime = NOW, expires_at: datetime | None = None) -> Session:
@@ -71,7 +84,7 @@ def only_session(user: User) -> Session:
     return session
 
 
-def note_activity(store: Store, user: User, session: Session, now: datetime) -> bool:
+def note_activity(store: AnyStore, user: User, session: Session, now: datetime) -> bool:
     """Note a use as a refresh does, with an idle time of 60 days."""
     limits = SessionLimits(idle=60 * DAY, total=1825 * DAY)
     expires_at = (
@@ -89,7 +102,7 @@ class StoreContract:
     """Inherit, and provide `store`."""
 
     def test_given_a_new_user_when_created_then_it_reads_back_whole(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
 
@@ -97,8 +110,29 @@ class StoreContract:
 
         assert store.get_user(APP, user.id) == user
 
+    def test_given_fractions_of_a_second_when_stored_then_they_are_dropped(
+        self, store: AnyStore
+    ) -> None:
+        session = a_session(NOW, expires_at=NOW + 60 * DAY)
+        user = a_permanent_user(session)
+        fraction = 0.9 * SECOND
+        exact = replace(
+            session,
+            created_at=NOW + fraction,
+            expires_at=NOW + 60 * DAY + fraction,
+        )
+
+        assert store.create_user(
+            replace(user, created_at=NOW + fraction, sessions={exact.id: exact})
+        )
+
+        assert store.get_user(APP, user.id) == user
+        end = NOW + 60 * DAY
+        assert not store.end_session(claims_of(user), end)
+        assert store.end_session(claims_of(user), end - 0.1 * SECOND)
+
     def test_given_an_id_that_is_taken_when_created_then_the_first_one_stays(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -108,7 +142,7 @@ class StoreContract:
         assert store.get_user(APP, user.id) == user
 
     def test_given_an_app_when_reading_then_users_of_another_are_not_there(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -117,7 +151,7 @@ class StoreContract:
         assert store.get_user(APP, "0" * 24) is None
 
     def test_given_a_guest_when_active_on_a_new_day_then_its_expiry_moves(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -132,7 +166,7 @@ class StoreContract:
         assert after.version == user.version
 
     def test_given_a_day_that_was_noted_when_noted_again_then_nothing_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -142,7 +176,7 @@ class StoreContract:
         assert not note_activity(store, user, only_session(user), NOW + DAY)
 
     def test_given_an_expired_guest_when_active_then_nothing_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -153,7 +187,7 @@ class StoreContract:
         assert note_activity(store, user, only_session(user), user.expires_at - SECOND)
 
     def test_given_a_link_in_between_when_a_guest_is_active_then_it_stays_permanent(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         """The write of a stale reader must not give a permanent user a TTL again."""
         guest = a_guest()
@@ -165,7 +199,7 @@ class StoreContract:
         assert store.get_user(APP, guest.id) == linked
 
     def test_given_a_permanent_user_when_active_then_no_expiry_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         session = a_session(expires_at=NOW + 60 * DAY)
         user = a_permanent_user(session)
@@ -179,7 +213,7 @@ class StoreContract:
         assert only_session(after).used_day == (NOW + DAY).date()
 
     def test_given_another_token_when_active_then_nothing_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -189,7 +223,7 @@ class StoreContract:
         assert store.get_user(APP, user.id) == user
 
     def test_given_a_session_that_is_gone_when_active_then_nothing_is_written(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
 
@@ -197,7 +231,7 @@ class StoreContract:
         assert store.get_user(APP, user.id) is None
 
     def test_given_a_guest_when_its_session_ends_then_it_is_deleted(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -208,7 +242,7 @@ class StoreContract:
         assert not store.end_session(claims_of(user), NOW)
 
     def test_given_a_permanent_user_when_a_session_ends_then_only_that_is_gone(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         ended, other = a_session(), a_session()
         user = a_permanent_user(ended, other)
@@ -221,7 +255,7 @@ class StoreContract:
         assert not store.end_session(claims_of(user, ended), NOW)
 
     def test_given_another_token_when_a_session_ends_then_it_does_not(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -232,7 +266,7 @@ class StoreContract:
         assert store.get_user(APP, user.id) == user
 
     def test_given_an_expired_guest_when_its_session_ends_then_it_waits_for_the_sweep(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -243,7 +277,7 @@ class StoreContract:
         assert store.end_session(claims_of(user), user.expires_at - SECOND)
 
     def test_given_an_expired_session_when_it_ends_then_it_counts_as_gone(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         session = a_session(expires_at=NOW)
         user = a_permanent_user(session)
@@ -253,7 +287,7 @@ class StoreContract:
         assert store.end_session(claims_of(user), NOW - SECOND)
 
     def test_given_a_user_when_deleted_on_request_then_it_is_gone(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -271,7 +305,7 @@ class StoreContract:
         ],
     )
     def test_given_a_stale_read_when_deleted_then_nothing_happens(
-        self, store: Store, stale: dict[str, object]
+        self, store: AnyStore, stale: dict[str, object]
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -282,7 +316,7 @@ class StoreContract:
         assert store.get_user(APP, user.id) == user
 
     def test_given_an_expired_guest_when_deleted_on_request_then_it_is_refused(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         user = a_guest()
         store.create_user(user)
@@ -292,7 +326,7 @@ class StoreContract:
         assert store.delete_user(user, only_session(user), user.expires_at - SECOND)
 
     def test_given_a_ring_when_saved_then_it_reads_back_whole(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         before = store.load_ring(consistent=True) or Ring(0, ())
         access = RingKey("a", "access", b"\x00wrapped", b"\x30pub", NOW, NOW + DAY)
@@ -304,7 +338,7 @@ class StoreContract:
         assert store.load_ring(consistent=True) == ring
 
     def test_given_a_ring_that_moved_on_when_saved_then_it_stays(
-        self, store: Store
+        self, store: AnyStore
     ) -> None:
         before = store.load_ring(consistent=True) or Ring(0, ())
         newer = Ring(before.version + 1, ())
