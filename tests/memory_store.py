@@ -1,0 +1,590 @@
+"""A store in memory that keeps the same contracts as the real one, and is fast.
+
+For simulations of years, which DynamoDB engines are too slow for. Not for threads.
+"""
+
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from anonauth.domain import (
+    ANONYMOUS,
+    API_KEY,
+    MOST_SESSIONS,
+    SWEEP_DELAY,
+    UNBOUND_LIFETIME,
+    USERPASS,
+    ApiKey,
+    Counter,
+    Identity,
+    IdentityRecord,
+    MailToken,
+    RefreshClaims,
+    Ring,
+    RingKey,
+    Session,
+    User,
+    VerifiedIdentity,
+    utc_day,
+)
+
+_GONE_FOR = timedelta(days=30)
+
+UserKey = tuple[str, str]
+RecordKey = tuple[str, str, str]
+
+
+class MemoryStore:
+    """All that `ports` calls a store, as dictionaries of what `domain` knows.
+
+    Like the table it keeps whole seconds, checks every condition at the write itself,
+    and keeps what has expired until a sweep. `ttl_writes` counts the writes that set
+    the TTL of a user.
+    """
+
+    def __init__(self) -> None:
+        self.users: dict[UserKey, User] = {}
+        self.records: dict[RecordKey, IdentityRecord] = {}
+        self.counts: dict[str, tuple[int, datetime]] = {}
+        self.gone: dict[UserKey, datetime] = {}
+        self.ring: Ring | None = None
+        self.ttl_writes = 0
+
+    # DynamoDB's part
+
+    def sweep(self, now: datetime) -> None:
+        """Delete all that the table's TTL has been due for at `now`."""
+        for app, user_id in list(self.users):
+            self.sweep_user(app, user_id, now)
+        for key, record in list(self.records.items()):
+            if _is_due(record.expires_at, now):
+                del self.records[key]
+        for name, (_, ends_at) in list(self.counts.items()):
+            if ends_at < _whole(now):
+                del self.counts[name]
+        for user, ttl in list(self.gone.items()):
+            if ttl < _whole(now):
+                del self.gone[user]
+
+    def sweep_user(self, app: str, user_id: str, now: datetime) -> bool:
+        """Delete one user if its TTL has been due at `now`; tell whether it was."""
+        user = self.users.get((app, user_id))
+        if user is None or not _is_due(user.expires_at, now):
+            return False
+        del self.users[app, user_id]
+        return True
+
+    # UserStore
+
+    def create_user(self, user: User) -> bool:
+        if (user.app, user.id) in self.users:
+            return False
+        self._put_user(user)
+        return True
+
+    def get_user(self, app: str, user_id: str) -> User | None:
+        return self.users.get((app, user_id))
+
+    def record_activity(
+        self, user: User, session: Session, now: datetime, *, expires_at: datetime
+    ) -> bool:
+        stored = self._alive(user, now)
+        if stored is None or stored.anonymous != user.anonymous:
+            return False
+        used = _mine(stored, session.id, session.token_hash, now)
+        today = utc_day(now)
+        if used is None or used.used_day >= today:
+            return False
+        expires_at = _whole(expires_at)
+        if stored.anonymous:
+            used = replace(used, used_day=today)
+            self.ttl_writes += 1
+        else:
+            used = replace(used, used_day=today, expires_at=expires_at)
+        self.users[user.app, user.id] = replace(
+            stored,
+            last_active_day=today,
+            expires_at=expires_at if stored.anonymous else None,
+            sessions={**stored.sessions, used.id: used},
+        )
+        return True
+
+    def end_session(self, claims: RefreshClaims, now: datetime) -> bool:
+        key = (claims.app, claims.user_id)
+        stored = self.users.get(key)
+        if stored is None or stored.is_expired(now):
+            return False
+        if _mine(stored, claims.session_id, claims.token_hash, now) is None:
+            return False
+        if stored.anonymous:
+            del self.users[key]
+        else:
+            sessions = _without(stored.sessions, [claims.session_id])
+            self.users[key] = replace(stored, sessions=sessions)
+        return True
+
+    def delete_user(self, user: User, session: Session, now: datetime) -> bool:
+        records = [
+            *[(user.app, i.provider, i.key) for i in user.usable_identities()],
+            *[(user.app, API_KEY, key.hash) for key in user.api_keys.values()],
+        ]
+        if self._asked_by(user, session, now) is None:
+            return False
+        if not self._are_of(user, records):
+            return False
+        self._drop(records)
+        del self.users[user.app, user.id]
+        self.gone[user.app, user.id] = _whole(now + _GONE_FOR)
+        return True
+
+    # IdentityStore
+
+    def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
+        return self.records.get((app, provider, key))
+
+    def link_identity(
+        self,
+        user: User,
+        session: Session,
+        identity: VerifiedIdentity,
+        now: datetime,
+        *,
+        expires_at: datetime,
+    ) -> bool:
+        stored = self._asked_by(user, session, now)
+        bound = self._bound(user, identity, now)
+        if stored is None or bound is None:
+            return False
+        asking = replace(stored.sessions[session.id], expires_at=_whole(expires_at))
+        if user.anonymous:
+            asking = replace(asking, created_at=_whole(now))
+        dead = [s for s in user.sessions if user.live_session(s, now) is None]
+        version = 1 if identity.record is None else identity.record.version
+        entry = Identity(identity.id, identity.provider, identity.key, version)
+        self.users[user.app, user.id] = replace(
+            stored,
+            anonymous=False,
+            expires_at=None,
+            version=stored.version + 1,
+            sessions=_without({**stored.sessions, asking.id: asking}, dead),
+            identities=(*stored.identities, entry),
+        )
+        self._put_record(bound)
+        return True
+
+    def create_linked_user(
+        self, user: User, identity: VerifiedIdentity, now: datetime
+    ) -> bool:
+        bound = self._bound(user, identity, now)
+        if bound is None or (user.app, user.id) in self.users:
+            return False
+        self._put_user(user)
+        self._put_record(bound)
+        return True
+
+    def open_session(
+        self, user: User, session: Session, ended: Sequence[Session], now: datetime
+    ) -> bool:
+        stored = self._as_read(user, now)
+        if stored is None:
+            return False
+        room = (
+            all(old.id in stored.sessions for old in ended)
+            if ended
+            else len(stored.sessions) < MOST_SESSIONS
+        )
+        if not room:
+            return False
+        sessions = _without(stored.sessions, [old.id for old in ended])
+        self.users[user.app, user.id] = replace(
+            stored,
+            last_active_day=utc_day(now),
+            sessions={**sessions, session.id: _whole_session(session)},
+        )
+        return True
+
+    def update_identity_data(
+        self, record: IdentityRecord, data: Mapping[str, str]
+    ) -> None:
+        stored = self._same_version(record)
+        if stored is not None and stored.user_id == record.user_id:
+            self._put_record(replace(stored, data=dict(data)))
+
+    def get_identity_data(
+        self, app: str, identities: Sequence[Identity]
+    ) -> list[Mapping[str, str]]:
+        records = [self.records.get((app, i.provider, i.key)) for i in identities]
+        return [{} if record is None else record.data for record in records]
+
+    def unlink_identity(
+        self, user: User, session: Session, identity: Identity, now: datetime
+    ) -> bool:
+        stored = self._asked_by(user, session, now)
+        record = (user.app, identity.provider, identity.key)
+        if stored is None or not self._are_of(user, [record]):
+            return False
+        opened_by_it = [
+            s.id
+            for s in user.sessions.values()
+            if (s.provider, s.identity_id) == (identity.provider, identity.id)
+        ]
+        sessions = _without(stored.sessions, opened_by_it)
+        asking = stored.sessions[session.id]
+        if asking.id in opened_by_it:
+            asking = replace(asking, identity_id=None)
+        place = user.identities.index(identity)
+        self.users[user.app, user.id] = replace(
+            stored,
+            version=stored.version + 1,
+            identities=stored.identities[:place] + stored.identities[place + 1 :],
+            sessions={**sessions, asking.id: asking},
+        )
+        self._drop([record])
+        return True
+
+    # AccountStore
+
+    def count(self, counter: Counter) -> None:
+        number, _ = self.counts.get(counter.name, (0, None))
+        self.counts[counter.name] = (number + 1, counter.ends_at)
+
+    def spend(self, counter: Counter) -> bool:
+        number, _ = self.counts.get(counter.name, (0, None))
+        # The first is always let in, as the table's condition does.
+        if counter.name in self.counts and number >= counter.limit:
+            return False
+        self.count(counter)
+        return True
+
+    def get_account_and_counts(
+        self, app: str, key: str, counters: Sequence[Counter]
+    ) -> tuple[IdentityRecord | None, list[int]]:
+        counts = [self.counts.get(counter.name, (0, None))[0] for counter in counters]
+        return self.get_identity(app, USERPASS, key), counts
+
+    def register(self, record: IdentityRecord, now: datetime) -> bool:
+        stored = self.records.get(_key_of(record))
+        if stored is not None:
+            replaceable = stored.state == "pending" or stored.is_expired(now)
+            if not replaceable or stored.version != record.version - 1:
+                return False
+        self._put_record(record)
+        return True
+
+    def set_confirmation(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        stored = self._same_version(record)
+        if stored is None or stored.is_expired(now) or stored.state != "pending":
+            return False
+        self._put_record(replace(stored, confirmation=token))
+        return True
+
+    def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
+        stored = self.get_identity(app, USERPASS, key)
+        if stored is None or not _has(stored.confirmation, token_hash):
+            return False
+        if stored.state != "pending":
+            return True  # by this very token, before
+        if stored.is_expired(now) or not _in_time(stored.confirmation, now):
+            return False
+        self._put_record(
+            replace(
+                stored,
+                state="confirmed",
+                verified=True,
+                expires_at=now + UNBOUND_LIFETIME,
+            )
+        )
+        return True
+
+    def set_reset(
+        self, record: IdentityRecord, token: MailToken, now: datetime
+    ) -> bool:
+        stored = self._same_version(record)
+        if stored is None or stored.is_expired(now):
+            return False
+        self._put_record(replace(stored, reset=token))
+        return True
+
+    def reset_password(
+        self,
+        record: IdentityRecord,
+        user: User | None,
+        *,
+        token_hash: str,
+        password_hash: str,
+        now: datetime,
+    ) -> bool:
+        stored = self._same_version(record)
+        if (
+            stored is None
+            or stored.is_expired(now)
+            or stored.user_id != (user and user.id)
+            or not _has(stored.reset, token_hash)
+            or not _in_time(stored.reset, now)
+        ):
+            return False
+        if user is not None and not self._end_all(user, record, now):
+            return False
+        renewed = replace(
+            stored,
+            password_hash=password_hash,
+            version=record.version + 1,
+            verified=True,
+            contested=False,
+            reset=None,
+        )
+        if user is None:
+            expires_at = now + UNBOUND_LIFETIME
+            renewed = replace(renewed, state="confirmed", expires_at=expires_at)
+        self._put_record(renewed)
+        return True
+
+    def replace_password_hash(self, record: IdentityRecord, password_hash: str) -> bool:
+        stored = self.records.get(_key_of(record))
+        if stored is None or stored.password_hash != record.password_hash:
+            return False
+        self._put_record(replace(stored, password_hash=password_hash))
+        return True
+
+    # ApiKeyStore
+
+    def create_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        stored = self._asked_by(user, session, now)
+        if stored is None or (user.app, API_KEY, key.hash) in self.records:
+            return False
+        entry = replace(key, created_at=_whole(key.created_at))
+        self.users[user.app, user.id] = replace(
+            stored,
+            version=stored.version + 1,
+            api_keys={**stored.api_keys, key.id: entry},
+        )
+        self._put_record(
+            IdentityRecord(
+                app=user.app,
+                provider=API_KEY,
+                key=key.hash,
+                id=key.id,
+                state="bound",
+                user_id=user.id,
+            )
+        )
+        return True
+
+    def delete_api_key(
+        self, user: User, session: Session, key: ApiKey, now: datetime
+    ) -> bool:
+        stored = self._asked_by(user, session, now)
+        record = (user.app, API_KEY, key.hash)
+        if stored is None or not self._are_of(user, [record]):
+            return False
+        self.users[user.app, user.id] = replace(
+            stored,
+            version=stored.version + 1,
+            api_keys={i: k for i, k in stored.api_keys.items() if i != key.id},
+            sessions=_without(stored.sessions, _opened_by_key(user, key)),
+        )
+        self._drop([record])
+        return True
+
+    def set_api_key_disabled(
+        self,
+        user: User,
+        session: Session,
+        key: ApiKey,
+        now: datetime,
+        *,
+        disabled: bool,
+    ) -> bool:
+        stored = self._asked_by(user, session, now)
+        if stored is None:
+            return False
+        entry = replace(stored.api_keys[key.id], disabled=disabled)
+        self.users[user.app, user.id] = replace(
+            stored,
+            version=stored.version + 1,
+            api_keys={**stored.api_keys, key.id: entry},
+            sessions=_without(stored.sessions, _opened_by_key(user, key)),
+        )
+        return True
+
+    # RingStore
+
+    def load_ring(self, *, consistent: bool = False) -> Ring | None:
+        return self.ring
+
+    def save_ring(self, new: Ring) -> bool:
+        if self.ring is not None and self.ring.version != new.version - 1:
+            return False
+        self.ring = replace(new, keys=tuple(_whole_ring_key(key) for key in new.keys))
+        return True
+
+    # The conditions of `store.conditions`: what is stored if they hold, else None.
+
+    def _alive(self, user: User, now: datetime) -> User | None:
+        stored = self.users.get((user.app, user.id))
+        return None if stored is None or stored.is_expired(now) else stored
+
+    def _as_read(self, user: User, now: datetime) -> User | None:
+        stored = self._alive(user, now)
+        return stored if stored and stored.version == user.version else None
+
+    def _asked_by(self, user: User, session: Session, now: datetime) -> User | None:
+        stored = self._as_read(user, now)
+        if stored is None:
+            return None
+        asking = _mine(stored, session.id, session.token_hash, now)
+        return None if asking is None else stored
+
+    def _same_version(self, record: IdentityRecord) -> IdentityRecord | None:
+        stored = self.records.get(_key_of(record))
+        if stored is None:
+            return None
+        same = (stored.id, stored.version) == (record.id, record.version)
+        return stored if same else None
+
+    def _are_of(self, user: User, records: Iterable[RecordKey]) -> bool:
+        # One that is missing does not count.
+        found = (self.records.get(key) for key in records)
+        return all(record.user_id == user.id for record in found if record)
+
+    def _bound(
+        self, user: User, identity: VerifiedIdentity, now: datetime
+    ) -> IdentityRecord | None:
+        """Return the record as it is once the user has it, if it can be had."""
+        if identity.record is not None:
+            stored = self._same_version(identity.record)
+            if stored is None or stored.is_expired(now) or stored.state != "confirmed":
+                return None
+            return replace(stored, user_id=user.id, state="bound", expires_at=None)
+        record = IdentityRecord(
+            app=user.app,
+            provider=identity.provider,
+            key=identity.key,
+            id=identity.id,
+            state="bound",
+            user_id=user.id,
+            data=identity.data,
+        )
+        return None if _key_of(record) in self.records else record
+
+    # Writes
+
+    def _put_user(self, user: User) -> None:
+        if user.expires_at is not None:
+            self.ttl_writes += 1
+        self.users[user.app, user.id] = replace(
+            user,
+            created_at=_whole(user.created_at),
+            expires_at=_whole_or_none(user.expires_at),
+            sessions={i: _whole_session(s) for i, s in user.sessions.items()},
+        )
+
+    def _put_record(self, record: IdentityRecord) -> None:
+        self.records[_key_of(record)] = replace(
+            record,
+            confirmation=_whole_token(record.confirmation),
+            reset=_whole_token(record.reset),
+            expires_at=_whole_or_none(record.expires_at),
+        )
+
+    def _drop(self, records: Iterable[RecordKey]) -> None:
+        for key in records:
+            self.records.pop(key, None)
+
+    def _end_all(self, user: User, record: IdentityRecord, now: datetime) -> bool:
+        kept, detached = [], []
+        for identity in user.identities:
+            if identity.provider == USERPASS:
+                kept.append(replace(identity, version=record.version + 1))
+            elif identity.provider == ANONYMOUS or (
+                record.verified and not record.contested
+            ):
+                kept.append(identity)
+            else:
+                detached.append((user.app, identity.provider, identity.key))
+        detached += [(user.app, API_KEY, key.hash) for key in user.api_keys.values()]
+        stored = self._as_read(user, now)
+        if stored is None or not self._are_of(user, detached):
+            return False
+        self._drop(detached)
+        self.users[user.app, user.id] = replace(
+            stored,
+            sessions={},
+            api_keys={},
+            identities=tuple(kept),
+            version=user.version + 1,
+        )
+        return True
+
+
+def _is_due(expires_at: datetime | None, now: datetime) -> bool:
+    # "Older than the current time", in whole seconds (DynamoDB's guide on TTL).
+    return expires_at is not None and expires_at + SWEEP_DELAY < _whole(now)
+
+
+def _mine(
+    stored: User, session_id: str, token_hash: str, now: datetime
+) -> Session | None:
+    session = stored.sessions.get(session_id)
+    if session is None or session.is_expired(now):
+        return None
+    return session if session.token_hash == token_hash else None
+
+
+def _has(token: MailToken | None, token_hash: str) -> bool:
+    return token is not None and hmac.compare_digest(token.hash, token_hash)
+
+
+def _in_time(token: MailToken | None, now: datetime) -> bool:
+    return token is not None and token.expires_at > now
+
+
+def _opened_by_key(user: User, key: ApiKey) -> list[str]:
+    return [
+        session.id
+        for session in user.sessions.values()
+        if (session.provider, session.identity_id) == (API_KEY, key.id)
+    ]
+
+
+def _without(
+    sessions: Mapping[str, Session], ended: Sequence[str]
+) -> dict[str, Session]:
+    return {i: session for i, session in sessions.items() if i not in ended}
+
+
+def _key_of(record: IdentityRecord) -> RecordKey:
+    return record.app, record.provider, record.key
+
+
+def _whole(instant: datetime) -> datetime:
+    return instant.replace(microsecond=0)
+
+
+def _whole_or_none(instant: datetime | None) -> datetime | None:
+    return None if instant is None else _whole(instant)
+
+
+def _whole_token(token: MailToken | None) -> MailToken | None:
+    return token and replace(token, expires_at=_whole(token.expires_at))
+
+
+def _whole_session(session: Session) -> Session:
+    return replace(
+        session,
+        created_at=_whole(session.created_at),
+        expires_at=_whole_or_none(session.expires_at),
+    )
+
+
+def _whole_ring_key(key: RingKey) -> RingKey:
+    return replace(
+        key,
+        signs_from=_whole(key.signs_from),
+        stops_at=_whole_or_none(key.stops_at),
+    )
