@@ -8,6 +8,7 @@ from typing import Any
 from anonauth.domain import (
     API_KEY,
     USERPASS,
+    ApiKey,
     Device,
     IdentityRecord,
     SessionLimits,
@@ -18,6 +19,7 @@ from anonauth.domain import (
 from anonauth.errors import WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
 from anonauth.providers.api_key import ApiKeys
+from anonauth.usecases.apikeys import create_api_key
 from anonauth.usecases.link import (
     Attempt,
     LinkedSession,
@@ -112,16 +114,35 @@ class UseCases:
         attempt = _attempt(provider, credential)
         return link_identity(token, attempt, parts=self.parts, now=now)
 
-    def unlink(self, opened: OpenedSession, provider: str, identity_id: str) -> None:
+    def unlink(
+        self,
+        opened: OpenedSession,
+        provider: str,
+        identity_id: str,
+        now: datetime = NOW,
+    ) -> None:
         linked = replace(opened, user=replace(opened.user, anonymous=False))
         unlink_identity(
-            self.access_token(linked, NOW),
+            self.access_token(linked, now),
             provider,
             identity_id,
             users=self.store,
             identities=self.store,
             tokens=self.tokens,
-            now=NOW,
+            now=now,
+        )
+
+    def create_api_key(
+        self, opened: OpenedSession, name: str, now: datetime
+    ) -> tuple[ApiKey, str]:
+        return create_api_key(
+            opened.refresh_token,
+            name,
+            users=self.store,
+            api_keys=self.store,
+            providers=self,
+            tokens=self.tokens,
+            now=now,
         )
 
     def refresh(self, opened: OpenedSession, now: datetime) -> str:
