@@ -594,6 +594,9 @@ def test_given_trouble_when_told_then_the_log_says_what_and_quotes_nobody(
     line = json.loads(log.getvalue().splitlines()[-1])
     assert line["message"] == "EventsUnavailable"
     assert (line["done"], line["of"]) == (0, 1)
+    assert line["record"] == records[0]["eventID"]
+    if fault == "throttled":
+        assert line["detail"] == "ThrottlingException"
     session = records[0]["dynamodb"]["NewImage"]["sessions"]["M"]
     (entry,) = session.values()
     assert entry["M"]["hash"]["S"] not in log.getvalue()

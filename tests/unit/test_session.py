@@ -1,18 +1,29 @@
 """POST /auth/session: refresh, and the life that it gives to an anonymous user."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import jwt
 import pytest
 
 from harness import (
     APP,
+    CREATE_KEY,
     DELETE,
+    DELETE_KEY,
+    DISABLE_KEY,
+    ENABLE_KEY,
+    GET_KEY,
+    HOST,
     JWKS,
+    LINK,
+    LIST_KEYS,
     LOGOUT,
     OTHER_APP,
     PROFILE,
+    ROUTES,
     SESSION,
+    UNLINK,
     Deployment,
     Reply,
 )
@@ -152,6 +163,70 @@ def test_given_an_expired_user_when_it_comes_back_then_every_route_refuses_it(
     ):
         assert service.send(route, token=token).status == 401
     assert service.user_item(body["user_id"]) == item
+
+
+# What an expired user's token could be tried on, and what goes with it.
+WITH_TOKEN: dict[str, dict[str, Any]] = {
+    SESSION: {},
+    LOGOUT: {},
+    PROFILE: {},
+    DELETE: {},
+    UNLINK: {"query": {"provider": "custom-token", "id": "ada"}},
+    LINK: {
+        "query": {"link": "true"},
+        "parameters": {"provider": "local-userpass"},
+        "body": '{"username": "ada@example.com", "password": "correct horse"}',
+    },
+    CREATE_KEY: {"body": '{"name": "ci"}'},
+    LIST_KEYS: {},
+    GET_KEY: {"parameters": {"id": "0" * 24}},
+    DELETE_KEY: {"parameters": {"id": "0" * 24}},
+    ENABLE_KEY: {"parameters": {"id": "0" * 24}},
+    DISABLE_KEY: {"parameters": {"id": "0" * 24}},
+}
+TAKES_ACCESS_TOKEN = {PROFILE, DELETE, UNLINK, LINK}
+
+
+def test_given_the_routes_when_listed_then_all_that_take_a_token_are_tried() -> None:
+    without = {
+        route
+        for route in ROUTES
+        if ("/app/{appId}" in route and route != LINK) or route == "$default"
+    }
+
+    assert set(WITH_TOKEN) == set(ROUTES) - without
+
+
+@pytest.mark.parametrize("route", WITH_TOKEN)
+def test_given_90_days_of_silence_when_any_route_is_tried_then_the_second_decides(
+    service: Deployment, route: str
+) -> None:
+    """Whatever DynamoDB's sweep does: the item is still there."""
+    service.restart_with({"apps": {"*": {"local-userpass": {}, "api-key": {}}}})
+    body = service.log_in()
+    claims = service.services.tokens.read_refresh_token(
+        body["refresh_token"], service.now
+    )
+    user = service.services.store.get_user(APP, body["user_id"])
+    assert user is not None
+    assert user.expires_at is not None
+    session = user.sessions[claims.session_id]
+
+    def attempt(now: datetime) -> int:
+        service.now = now
+        service.rotate()
+        token = body["refresh_token"]
+        if route in TAKES_ACCESS_TOKEN:
+            token = service.services.tokens.access_token(
+                user, session, base_url=f"https://{HOST}", now=now
+            )
+        return service.send(route, token=token, **WITH_TOKEN[route]).status
+
+    before = service.user_item(body["user_id"])
+
+    assert attempt(user.expires_at) == 401
+    assert service.user_item(body["user_id"]) == before
+    assert attempt(user.expires_at - timedelta(seconds=1)) != 401
 
 
 def test_given_another_token_of_the_session_when_refreshing_then_401(

@@ -22,6 +22,14 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.session_limits.total == timedelta(days=1825)
     assert settings.settings_parameter == ""
     assert settings.allow_private_issuers is False
+    assert settings.event_bus == "default"
+    assert settings.expiry_notice_days == frozenset()
+
+
+def test_given_notices_when_read_then_they_are_days() -> None:
+    settings = Settings.from_environment({**GOOD, "EXPIRY_NOTICE_DAYS": "14, 3,14"})
+
+    assert settings.expiry_notice_days == {14, 3}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +64,11 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
         pytest.param("SETTINGS_PARAMETER", "/a" * 15, id="no level for secrets"),
         pytest.param("ALLOW_PRIVATE_ISSUERS", "True", id="capital letter"),
         pytest.param("ALLOW_PRIVATE_ISSUERS", "", id="neither true nor false"),
+        pytest.param("EXPIRY_NOTICE_DAYS", "0", id="notice on no day"),
+        pytest.param("EXPIRY_NOTICE_DAYS", "90", id="notice longer than life"),
+        pytest.param("EXPIRY_NOTICE_DAYS", "14,", id="empty notice"),
+        pytest.param("EXPIRY_NOTICE_DAYS", "14;3", id="notices not by commas"),
+        pytest.param("EXPIRY_NOTICE_DAYS", "-3", id="notice afterwards"),
     ],
 )
 def test_given_a_bad_setting_when_read_then_the_error_names_it(

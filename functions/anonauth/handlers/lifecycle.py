@@ -9,6 +9,7 @@ from aws_lambda_powertools.utilities.batch import (
 )
 
 from anonauth import wiring
+from anonauth.errors import Unavailable
 from anonauth.handlers._http import logger, trace_of
 from anonauth.usecases.lifecycle import Progress, publish_changes
 
@@ -49,17 +50,18 @@ def publish(records: list[dict[str, Any]]) -> Progress:
     """Publish a batch's events as far as it goes; log why it goes no further."""
     services = wiring.services()
     progress = publish_changes(records, changes=services.store, bus=services.bus)
-    if progress.failure is not None:
-        logger.error(
-            type(progress.failure).__name__,
-            # Of a user's item there is nothing in it: types and places only.
-            extra={
-                "done": progress.done,
-                "of": len(records),
-                "record": records[progress.done]["eventID"],
-                "trace": trace_of(progress.failure),
-            },
-        )
+    failure = progress.failure
+    if failure is not None:
+        # Nothing of a user's item: of exceptions, types and places only.
+        details: dict[str, Any] = {
+            "done": progress.done,
+            "of": len(records),
+            "record": records[progress.done]["eventID"],
+            "trace": trace_of(failure),
+        }
+        if isinstance(failure, Unavailable) and failure.detail:
+            details["detail"] = failure.detail
+        logger.error(type(failure).__name__, extra=details)
     return progress
 
 

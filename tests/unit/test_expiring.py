@@ -1,0 +1,430 @@
+"""Who will soon expire is warned of it: on the day, once, whatever fails."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from anonauth.domain import ExpiryScan, User, UserEvent, expiry_after
+from anonauth.errors import EventsUnavailable
+from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
+from harness import APP, SESSION, START, Deployment
+from linked import link
+from store_contract import a_guest
+from story import Entry, Story
+from wire import FAULTS
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+LAST_DAY = date(2026, 6, 9)  # of a guest that was active on 10 March: 01:00 then
+
+
+@pytest.fixture
+def story(service: Deployment) -> Story:
+    service.restart(EXPIRY_NOTICE_DAYS="14,3")
+    return Story(service)
+
+
+def warn(story: Story) -> list[Entry]:
+    """Run the schedule once, and return what it published."""
+    story.service.wire.reset()
+    report = story.service.invoke("ExpiringFunction", {"detail-type": "Scheduled"})
+    assert report["is_done"]
+    events = story.published()
+    assert report["warned"] == len(events)
+    return events
+
+
+def noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+
+
+# -- When ----------------------------------------------------------------------------
+
+
+def test_given_a_silent_guest_when_days_pass_then_it_is_warned_14_and_3_days_ahead(
+    story: Story,
+) -> None:
+    body = story.service.log_in()
+    told: dict[date, list[Entry]] = {}
+
+    for _ in range(95):
+        told[story.service.now.date()] = warn(story)
+        story.service.now += DAY
+
+    warned = {day: events for day, events in told.items() if events}
+    assert list(warned) == [LAST_DAY - 14 * DAY, LAST_DAY - 3 * DAY]
+    for (event,), days in zip(warned.values(), (14, 3), strict=True):
+        detail = event["detail"]
+        assert event["detail-type"] == "user.expiring"
+        assert detail["uid"] == body["user_id"]
+        assert (detail["notice_days"], detail["days_left"]) == (days, days)
+        assert detail["expires_at"] == "2026-06-09T01:00:00Z"
+        assert detail["id"].startswith(f"{APP}:{body['user_id']}:2026-06-09:{days}:")
+
+
+@pytest.mark.parametrize("hour", [0, 23], ids=["first hour", "last hour"])
+@pytest.mark.parametrize(
+    ("days_before", "warned"),
+    [
+        pytest.param(15, [], id="15 days"),
+        pytest.param(14, [14], id="14 days"),
+        pytest.param(4, [14], id="4 days"),
+        pytest.param(3, [3], id="3 days"),
+        pytest.param(1, [3], id="the day before"),
+    ],
+)
+def test_given_a_table_that_was_never_scanned_when_it_is_then_one_warning_each(
+    story: Story, days_before: int, warned: list[int], hour: int
+) -> None:
+    """As after an update to a version that warns."""
+    story.service.log_in()
+    story.service.now = noon(LAST_DAY - days_before * DAY).replace(hour=hour)
+
+    events = warn(story)
+
+    assert [event["detail"]["notice_days"] for event in events] == warned
+    assert [event["detail"]["days_left"] for event in events] == [days_before] * len(
+        warned
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "warned"),
+    [
+        pytest.param(expiry_after(START) - timedelta(seconds=1), 1, id="last second"),
+        pytest.param(expiry_after(START), 0, id="expired, not swept yet"),
+    ],
+)
+def test_given_the_end_when_scanned_then_the_dead_are_not_warned(
+    story: Story, now: datetime, warned: int
+) -> None:
+    story.service.log_in()
+    story.service.now = now
+
+    assert len(warn(story)) == warned
+
+
+def test_given_a_guest_that_comes_back_when_days_pass_then_its_new_end_counts(
+    story: Story,
+) -> None:
+    token = story.service.log_in()["refresh_token"]
+    story.service.now = noon(LAST_DAY - 14 * DAY)
+    first = warn(story)
+
+    assert story.service.send(SESSION, token=token).status == 200
+    told = []
+    for _ in range(100):
+        story.service.now += DAY
+        told += warn(story)
+
+    later = [event["detail"]["expires_at"][:10] for event in told]
+    assert len(first) == 1
+    assert later == ["2026-08-25"] * 2  # 26 May is its last active day
+    assert len({event["detail"]["id"] for event in first + told}) == 3
+
+
+def test_given_a_linked_user_when_days_pass_then_it_is_never_warned(
+    story: Story,
+) -> None:
+    link(story.service, story.service.log_in(), "custom-token", "ada")
+
+    for _ in range(12):
+        assert warn(story) == []
+        story.service.now += 10 * DAY
+
+
+@pytest.mark.parametrize(
+    ("back", "warned"),
+    [
+        pytest.param(13, [14], id="a day late"),
+        pytest.param(4, [14], id="ten days late"),
+        pytest.param(3, [3], id="both are due: the nearer one"),
+        pytest.param(1, [3], id="on the last day"),
+        pytest.param(-1, [], id="too late"),
+    ],
+)
+def test_given_days_without_a_scan_when_it_comes_back_then_no_notice_is_left_out(
+    story: Story, back: int, warned: list[int]
+) -> None:
+    story.service.log_in()
+    story.service.now = noon(LAST_DAY - 20 * DAY)
+    assert warn(story) == []
+
+    story.service.now = noon(LAST_DAY - back * DAY)
+
+    assert [e["detail"]["notice_days"] for e in warn(story)] == warned
+
+
+@pytest.mark.parametrize(
+    ("since", "day", "notice"),
+    [
+        pytest.param(None, date(2026, 5, 25), None, id="a day before the first"),
+        pytest.param(None, date(2026, 5, 26), 14, id="on the first"),
+        pytest.param(date(2026, 5, 25), date(2026, 5, 26), 14, id="as each day"),
+        pytest.param(date(2026, 5, 26), date(2026, 5, 27), None, id="the day after"),
+        pytest.param(date(2026, 5, 25), date(2026, 6, 5), 14, id="late"),
+        pytest.param(date(2026, 5, 26), date(2026, 6, 6), 3, id="the second"),
+        pytest.param(date(2026, 5, 25), date(2026, 6, 6), 3, id="both"),
+        pytest.param(date(2026, 6, 6), date(2026, 6, 8), None, id="all were told"),
+    ],
+)
+def test_given_a_scan_when_asked_for_a_user_then_it_knows_which_notice_is_due(
+    since: date | None, day: date, notice: int | None
+) -> None:
+    scan = ExpiryScan(1, since, day, {})
+
+    assert scan.due_notice(datetime(2026, 6, 9, 1, tzinfo=UTC), {3, 14}) == notice
+
+
+# -- What it costs -------------------------------------------------------------------
+
+
+def test_given_a_day_when_the_schedule_runs_each_hour_then_one_scan_is_made(
+    story: Story,
+) -> None:
+    for _ in range(3):
+        story.service.log_in()
+    story.service.now = noon(LAST_DAY - 3 * DAY).replace(hour=0)
+
+    def calls() -> list[str]:
+        return story.service.counted(
+            lambda: story.service.invoke("ExpiringFunction", {})
+        )
+
+    scan = calls()
+    hours = []
+    for _ in range(23):
+        story.service.now += HOUR
+        hours.append(calls())
+    story.service.now += HOUR
+
+    # Events go out page by page, and moto deals out its items as it likes.
+    found = Counter(scan)
+    assert 1 <= found.pop("PutEvents") <= 3
+    assert found == {"GetItem": 1, "Scan": SEGMENTS, "PutItem": 1}
+    assert hours == [["GetItem"]] * 23
+    assert Counter(calls())["Scan"] == SEGMENTS
+
+
+def test_given_the_scan_when_it_reads_then_it_asks_for_no_secret(story: Story) -> None:
+    story.service.log_in()
+    story.service.wire.reset()
+
+    story.service.invoke("ExpiringFunction", {})
+
+    wire = story.service.wire
+    scans = [b for c, b in zip(wire.calls, wire.bodies, strict=True) if c == "Scan"]
+    asked = {
+        name for scan in scans for name in scan["ExpressionAttributeNames"].values()
+    }
+    assert len(scans) == SEGMENTS
+    assert not asked & {"sessions", "api_keys", "password_hash", "keys"}
+    assert all("ConsistentRead" not in scan for scan in scans)
+    assert {scan["Segment"] for scan in scans} == set(range(SEGMENTS))
+
+
+# -- What goes wrong -----------------------------------------------------------------
+
+
+class PagedUsers:
+    """`ExpiringStore` with pages of two users; each costs 100 read units."""
+
+    def __init__(self, users: int) -> None:
+        expires_at = datetime(2026, 6, 9, 1, tzinfo=UTC)
+        self.users = [
+            replace(a_guest(), id=f"{n:024x}", expires_at=expires_at)
+            for n in range(users)
+        ]
+        self.scan: ExpiryScan | None = None
+        self.reads: list[tuple[int, str]] = []
+        self.before_save: Callable[[], object] = lambda: None
+
+    def load_expiry_scan(self) -> ExpiryScan | None:
+        return self.scan
+
+    def save_expiry_scan(self, new: ExpiryScan) -> bool:
+        self.before_save()
+        if new.version - 1 != (self.scan.version if self.scan else 0):
+            return False
+        self.scan = new
+        return True
+
+    def scan_expiring(
+        self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
+    ) -> tuple[list[User], str | None, float]:
+        self.reads.append((segment, after))
+        mine = self.users[segment::segments]
+        start = int(after or 0)
+        found = [
+            user
+            for user in mine[start : start + 2]
+            if user.expires_at and now < user.expires_at < until
+        ]
+        return found, str(start + 2) if start + 2 < len(mine) else None, 100.0
+
+
+class Bus:
+    """`EventBus` that keeps what it was sent; raises what `trouble` does."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.trouble: Callable[[], object] = lambda: None
+
+    def publish(self, events: Sequence[UserEvent]) -> None:
+        self.trouble()
+        self.heard += [event.id for event in events]
+
+
+def run(
+    users: PagedUsers,
+    bus: Bus,
+    *,
+    now: datetime = datetime(2026, 5, 26, 12, tzinfo=UTC),
+    rounds: int = 99,
+    pauses: list[float] | None = None,
+) -> ScanReport:
+    """Run with time for so many rounds over the segments."""
+    clock = count()
+    return warn_of_expiry(
+        users=users,
+        bus=bus,
+        notice_days={14, 3},
+        now=now,
+        pause=(pauses if pauses is not None else []).append,
+        has_time=lambda: next(clock) < rounds,
+    )
+
+
+def test_given_a_table_too_long_for_one_run_when_repeated_then_it_goes_on_there() -> (
+    None
+):
+    users, bus = PagedUsers(50), Bus()
+
+    reports = [run(users, bus, rounds=2) for _ in range(4)]
+
+    assert [report.is_done for report in reports] == [False, False, False, True]
+    assert len(bus.heard) == len(set(bus.heard)) == 50
+    assert len(users.reads) == len(set(users.reads))
+    assert sum(report.warned for report in reports) == 50
+    read = len(users.reads)
+    assert run(users, bus) == ScanReport(date(2026, 5, 26), 0, 0, is_done=True)
+    assert len(users.reads) == read
+
+
+def test_given_no_time_when_run_then_nothing_is_begun() -> None:
+    users, bus = PagedUsers(5), Bus()
+
+    report = run(users, bus, rounds=0)
+
+    assert (report.is_done, report.pages, users.reads) == (False, 0, [])
+
+
+def test_given_a_scan_that_takes_days_when_it_ends_then_the_next_makes_up() -> None:
+    users, bus = PagedUsers(50), Bus()
+    day = datetime(2026, 5, 26, 12, tzinfo=UTC)
+
+    reports = [run(users, bus, now=day + n * DAY, rounds=4) for n in range(6)]
+
+    assert [report.day.day for report in reports] == [26, 26, 28, 28, 30, 30]
+    assert [report.is_done for report in reports] == [False, True] * 3
+    assert len(bus.heard) == len(set(bus.heard)) == 50
+
+
+def test_given_a_run_that_is_killed_anywhere_when_repeated_then_all_are_warned() -> (
+    None
+):
+    """Before each page's events go out, and before each save."""
+
+    def failing_at(place: int) -> Callable[[], None]:
+        steps = count()
+
+        def step() -> None:
+            if next(steps) == place:
+                raise EventsUnavailable
+
+        return step
+
+    killed = 0
+    for place in count():
+        users, bus = PagedUsers(30), Bus()
+        bus.trouble = users.before_save = failing_at(place)
+        try:
+            run(users, bus)
+            break  # there were fewer steps
+        except EventsUnavailable:
+            killed += 1
+        run(users, bus)
+        assert len(set(bus.heard)) == 30
+        assert len(bus.heard) <= 30 + 2 * SEGMENTS  # a round of pages at most
+
+    assert killed == 16 + 4  # pages and rounds
+
+
+def test_given_two_runs_at_once_when_one_has_saved_then_the_other_stops() -> None:
+    users, bus = PagedUsers(50), Bus()
+
+    def overtake() -> None:
+        users.before_save = lambda: None
+        run(users, bus, rounds=1)
+
+    users.before_save = overtake
+
+    report = run(users, bus)
+
+    assert (report.is_done, report.pages) == (False, SEGMENTS)
+    assert run(users, bus).is_done
+    assert len(set(bus.heard)) == 50
+
+
+def test_given_pages_when_read_then_most_of_the_table_is_left_to_others() -> None:
+    pauses: list[float] = []
+
+    run(PagedUsers(30), Bus(), pauses=pauses)
+
+    assert pauses == [0.2] * 16  # 500 read units a second
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_given_trouble_with_aws_when_the_schedule_runs_then_it_fails_and_goes_on(
+    story: Story, fault: str
+) -> None:
+    """At each call in turn, as often as it is repeated there."""
+    story.service.log_in()
+    for place in range(8):
+        story.service.now = noon(LAST_DAY - 14 * DAY)
+        story.service.db.delete_item(
+            TableName=story.service.table, Key={"pk": {"S": "SCAN#expiring"}}
+        )
+        story.service.wire.reset()
+        story.service.wire.faults = [*[None] * place, *[FAULTS[fault]] * 3]
+        ended = "well"
+        try:
+            story.service.invoke("ExpiringFunction", {})
+        except Exception as exc:  # noqa: BLE001 - the name is what is checked
+            ended = type(exc).__name__
+        told = story.published()
+        assert ended in {"well", "StoreUnavailable", "EventsUnavailable"}
+
+        story.service.invoke("ExpiringFunction", {})
+
+        told += story.published()
+        assert len({event["detail"]["id"] for event in told}) == 1
+        item = story.service.items()["SCAN#expiring"]
+        assert item["positions"]["M"] == {}
+        assert item["day"]["S"] == "2026-05-26"
+
+
+def test_given_a_report_when_logged_then_it_says_how_far_it_came(story: Story) -> None:
+    report = story.service.invoke("ExpiringFunction", {})
+
+    assert json.loads(json.dumps(report)) == {
+        "day": "2026-03-10",
+        "pages": SEGMENTS,
+        "warned": 0,
+        "is_done": True,
+    }
