@@ -1,0 +1,206 @@
+"""What the local service would have published, and what its clock brings about."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from anonauth.bus import EventBridgeBus
+from anonauth.cli.live_table import LiveTable
+from anonauth.cli.recent import MOST_KEPT, Recent, RecordingBus
+from anonauth.cli.serve import LocalServer
+from anonauth.errors import EventsUnavailable
+from calls import API, APP, call, log_in
+from story import VALIDATOR, types
+
+EVENTS = "/_local/events"
+PROVIDERS = f"{API}/app/{APP}/auth/providers"
+ADA = {"email": "ada@example.com", "username": "ada@example.com"}
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """A service of its own, whose clock may be moved."""
+    with LocalServer(app_ids=(APP,)) as running:
+        yield running
+
+
+def events(server: LocalServer) -> list[dict[str, Any]]:
+    answer = call(server.base_url, "GET", EVENTS)
+    assert answer.status == 200
+    told: list[dict[str, Any]] = answer.json()
+    for event in told:
+        assert event["time"] == event["detail"]["at"]
+        VALIDATOR.validate(event)
+    return told
+
+
+def post_ada(server: LocalServer, path: str, token: str | None = None) -> Any:
+    body = json.dumps({**ADA, "password": "correct horse"}).encode()
+    answer = call(
+        server.base_url,
+        "POST",
+        f"{PROVIDERS}/local-userpass{path}",
+        token=token,
+        body=body,
+    )
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+def test_given_lives_when_they_are_led_then_each_event_is_listed_at_once(
+    server: LocalServer,
+) -> None:
+    guest, other, third = (log_in(server.base_url) for _ in range(3))
+    post_ada(server, "/register")
+    post_ada(server, "/login?link=true", guest["access_token"])
+    post_ada(server, "/login")
+    logout = f"{API}/auth/session"
+    call(server.base_url, "DELETE", logout, token=other["refresh_token"])
+    call(server.base_url, "DELETE", f"{API}/auth/delete", token=third["access_token"])
+
+    told = events(server)
+
+    assert types(told) == [
+        "user.created",
+        "user.created",
+        "user.created",
+        "user.linked",
+        "user.logged_in",
+        "user.deleted",
+        "user.deleted",
+    ]
+    assert [e["detail"].get("reason") for e in told[5:]] == ["logout", "requested"]
+    assert [e["detail"]["uid"] for e in told[3:5]] == [guest["user_id"]] * 2
+    assert "ada@example.com" not in json.dumps(told)
+
+
+def test_given_a_guest_when_the_clock_moves_then_it_is_warned_and_then_swept(
+    server: LocalServer,
+) -> None:
+    guest = log_in(server.base_url)
+    table = LiveTable("anonauth-local", None, server.stack.clock)
+    first_day = server.stack.clock().date()
+
+    body = b'{"advance": "P93D"}'
+    assert call(server.base_url, "POST", "/_local/clock", body=body).status == 200
+
+    created, *warnings, deleted = events(server)
+    assert types(warnings) == ["user.expiring"] * 2
+    assert [w["detail"]["days_left"] for w in warnings] == [14, 3]
+    ahead = [first_day + timedelta(days=91 - days) for days in (14, 3)]
+    assert [w["time"][:10] for w in warnings] == [day.isoformat() for day in ahead]
+    assert deleted["detail"]["reason"] == "expired"
+    assert deleted["time"] > deleted["detail"]["expires_at"]
+    assert {e["detail"]["uid"] for e in (created, *warnings, deleted)} == {
+        guest["user_id"]
+    }
+    removed = [r for r in table.changes() if r["eventName"] == "REMOVE"]
+    assert [r["dynamodb"]["Keys"]["pk"]["S"] for r in removed] == [
+        f"USER#{APP}#{guest['user_id']}"
+    ]
+
+
+def test_given_a_guest_that_comes_back_when_the_clock_moves_then_it_lives(
+    server: LocalServer,
+) -> None:
+    token = log_in(server.base_url)["refresh_token"]
+
+    for _ in range(4):
+        server.advance(timedelta(days=80))
+        refreshed = call(server.base_url, "POST", f"{API}/auth/session", token=token)
+        assert refreshed.status == 200
+
+    assert types(events(server)) == ["user.created", *["user.expiring"] * 4]
+
+
+def test_given_no_notices_when_the_clock_moves_then_only_the_end_is_told() -> None:
+    with LocalServer(app_ids=(APP,), parameters={"ExpiryNoticeDays": ""}) as server:
+        log_in(server.base_url)
+        server.advance(timedelta(days=93))
+
+        assert types(events(server)) == ["user.created", "user.deleted"]
+
+
+def test_given_events_when_emptied_then_there_are_none(server: LocalServer) -> None:
+    log_in(server.base_url)
+
+    assert call(server.base_url, "DELETE", EVENTS).json() == {}
+
+    assert events(server) == []
+    assert call(server.base_url, "POST", EVENTS).status == 405
+
+
+def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    publish = EventBridgeBus.publish
+
+    def refuse(*_: Any) -> None:
+        raise EventsUnavailable
+
+    monkeypatch.setattr(EventBridgeBus, "publish", refuse)
+    guest = log_in(server.base_url)
+    token = guest["refresh_token"]
+    assert (
+        call(server.base_url, "DELETE", f"{API}/auth/session", token=token).status
+        == 200
+    )
+    assert events(server) == []
+    assert "LifecycleFunction raised BatchProcessingError" in caplog.text
+
+    monkeypatch.setattr(EventBridgeBus, "publish", publish)
+
+    assert types(events(server)) == ["user.created", "user.deleted"]
+
+
+def test_given_another_aws_when_its_table_changes_then_events_are_listed_here() -> None:
+    with (
+        LocalServer(aws_port=0) as host,
+        LocalServer(endpoint_url=host.aws_url, app_ids=(APP,)) as guest,
+    ):
+        log_in(host.base_url)  # one that writes beside it
+
+        told = events(guest)
+
+    assert types(told) == ["user.created"]
+
+
+def test_given_an_engine_without_streams_when_asked_then_it_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(*_: Any) -> None:
+        raise ClientError({"Error": {"Code": "UnknownOperation"}}, "DescribeStream")
+
+    monkeypatch.setattr(LiveTable, "_find_shards", without)
+
+    with LocalServer(app_ids=(APP,)) as server:
+        log_in(server.base_url)
+        server.advance(timedelta(days=93))
+        answer = call(server.base_url, "GET", EVENTS)
+
+    assert answer.status == 501
+    assert answer.json()["error"] == "the engine has no streams to learn from"
+
+
+def test_given_many_when_kept_then_the_oldest_are_dropped() -> None:
+    recent: Recent[int] = Recent()
+
+    recent.add(*range(MOST_KEPT + 1))
+
+    assert recent.entries() == list(range(1, MOST_KEPT + 1))
+
+
+def test_given_a_bus_that_fails_when_recorded_then_nothing_is_noted() -> None:
+    class Down:
+        def publish(self, _: Any) -> None:
+            raise EventsUnavailable
+
+    recent: Recent[Any] = Recent()
+
+    with pytest.raises(EventsUnavailable):
+        RecordingBus(Down(), recent).publish([])
+    assert recent.entries() == []
