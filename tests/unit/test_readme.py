@@ -1,18 +1,26 @@
 """A newcomer who copies a block of README.md gets what the text says."""
 
 import itertools
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
+import boto3
 import pytest
+import yaml
+from moto.events.models import EventPattern
 
 import sam_template
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
+from calls import call, log_in
 from harness import ROUTES
 from readme import block
+from story import SCHEMA
 from tools import ROOT, require_tool
 
 README = (ROOT / "README.md").read_text()
@@ -80,6 +88,78 @@ def test_given_the_verifier_when_copied_then_it_verifies(server: LocalServer) ->
     (line,) = run(sys.executable, "-c", block("the verifier", server.base_url))
 
     assert re.fullmatch(r"[0-9a-f]{24} True", line)
+
+
+def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
+    server: LocalServer,
+) -> None:
+    resources = yaml.safe_load(block("the rule"))
+    (trigger,) = resources["CleanUp"]["Properties"]["Events"].values()
+    assert trigger["Type"] == "EventBridgeRule"
+    rule = EventPattern.load(json.dumps(trigger["Properties"]["Pattern"]))
+    log_in(server.base_url)
+    server.advance(timedelta(days=93))
+
+    told = call(server.base_url, "GET", "/_local/events").json()
+
+    matched = [e["detail-type"] for e in told if rule.matches_event(e)]
+    assert len(matched) < len(told)
+    assert set(matched) == {"user.deleted"}
+
+
+def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are(
+    server: LocalServer,
+) -> None:
+    boto3.client("dynamodb", "eu-central-1").create_table(
+        TableName="notes",
+        KeySchema=[
+            {"AttributeName": "owner", "KeyType": "HASH"},
+            {"AttributeName": "id", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "owner", "AttributeType": "S"},
+            {"AttributeName": "id", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    notes = boto3.resource("dynamodb", "eu-central-1").Table("notes")
+    gone, stays = (log_in(server.base_url) for _ in range(2))
+    for user in (gone, stays):
+        for number in range(3):
+            notes.put_item(Item={"owner": user["user_id"], "id": str(number)})
+    path = "/api/client/v2.0/auth/session"
+    call(server.base_url, "DELETE", path, token=gone["refresh_token"])
+    event = call(server.base_url, "GET", "/_local/events").json()[-1]
+    consumer: dict[str, Any] = {}
+
+    exec(block("the consumer"), consumer)  # noqa: S102 - README's own words
+    for _ in range(2):  # an event can come twice
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+            consumer["handler"](event, None)
+
+    owners = [item["owner"] for item in notes.scan()["Items"]]
+    assert event["detail-type"] == "user.deleted"
+    assert owners == [stays["user_id"]] * 3
+    assert block("the consumer").count("\n") <= 12  # ten lines and what is between
+
+
+def test_given_the_events_when_read_then_they_are_the_schemas() -> None:
+    table = README.partition("## Clean up")[2].partition("All have")[0]
+    rows = re.findall(r"^\| `(user\.\w+)` \|.*\| (.*?) \|$", table, re.MULTILINE)
+
+    told = {
+        name: set(re.findall(r"`(\w+)`", more.partition(":")[0])) for name, more in rows
+    }
+
+    required = {
+        kind["properties"]["detail-type"]["enum"][0]: set(
+            kind["properties"]["detail"]["required"]
+        )
+        - {"sequence", "expires_at"}
+        for kind in SCHEMA["oneOf"]
+    }
+    assert told == required
 
 
 def test_given_the_settings_table_when_read_then_it_is_the_templates() -> None:
