@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from anonauth.domain import Ring
+from anonauth.domain import Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
+from anonauth.ports import KeyMaking
 from anonauth.usecases.keys import rotate_keys
 
 
@@ -50,15 +51,47 @@ class TaggedWrapping:
         return key
 
 
+class NumberedKeys:
+    """`KeyMaking` without keys: an RSA key takes 0.1 s, and years of rotation many."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def make_access_key(
+        self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
+    ) -> RingKey:
+        kid = self._next_kid("access")
+        return RingKey(kid, "access", b"", b"", published_at, signs_from, stops_at)
+
+    def make_refresh_key(
+        self, *, published_at: datetime, signs_from: datetime
+    ) -> RingKey:
+        kid = self._next_kid("refresh")
+        return RingKey(kid, "refresh", b"", None, published_at, signs_from, None)
+
+    def _next_kid(self, use: str) -> str:
+        self.made += 1
+        return f"{use}-{self.made}"
+
+
 class RingInMemory:
     """A key ring with its store and wrapping, and the daily rotation."""
 
-    def __init__(self) -> None:
-        self.rings = MemoryRings()
+    def __init__(
+        self, rings: MemoryRings | None = None, keys: KeyMaking | None = None
+    ) -> None:
+        self.rings = rings or MemoryRings()
         self.wrapping = TaggedWrapping()
+        self.keys = keys or KeyMaker(self.wrapping)
+
+    @property
+    def ring(self) -> Ring:
+        """What is stored."""
+        assert self.rings.ring is not None
+        return self.rings.ring
 
     def rotate(self, now: datetime) -> Ring:
-        return rotate_keys(rings=self.rings, keys=KeyMaker(self.wrapping), now=now)
+        return rotate_keys(rings=self.rings, keys=self.keys, now=now)
 
     def open(self) -> KeyRing:
         """Return the ring as a function that starts cold holds it."""

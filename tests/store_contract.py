@@ -329,8 +329,9 @@ class StoreContract:
         self, store: AnyStore
     ) -> None:
         before = store.load_ring(consistent=True) or Ring(0, ())
-        access = RingKey("a", "access", b"\x00wrapped", b"\x30pub", NOW, NOW + DAY)
-        refresh = RingKey("r", "refresh", b"\xffwrapped", None, NOW, None)
+        ahead, stop = NOW + DAY, NOW + 98 * DAY
+        access = RingKey("a", "access", b"\x00wrapped", b"\x30pub", NOW, ahead, stop)
+        refresh = RingKey("r", "refresh", b"\xffwrapped", None, NOW, NOW, None)
         ring = Ring(before.version + 1, (access, refresh))
 
         assert store.save_ring(ring)

@@ -7,7 +7,7 @@ Pure: no clock, no input or output. Instants are aware UTC datetimes and end in
 import base64
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
@@ -462,9 +462,11 @@ PUBLISHED_AHEAD = timedelta(hours=24)
 PUBLISHED_AFTER = timedelta(hours=24)
 """From the last possible use to the end of publication."""
 
-# How long a key may go on signing if its successor is late: a week of failed daily
-# rotations passes unnoticed by users.
+# How long a key could go on signing after its successor has begun: if that one is
+# revoked in its first days, there is one to go back to.
 _SPARE_TIME = timedelta(days=7)
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,64 +474,121 @@ class RingKey:
     """A key of the ring: the secret half wrapped by KMS, the public half in clear.
 
     `public` is the DER SubjectPublicKeyInfo of an access key and None for a refresh
-    key. The times never change once written, so that a stale copy of the ring knows
-    them too. `stops_at` None: signs until it is replaced.
+    key. `published_at` is when the key came into the ring, and with it, if it is an
+    access key, into the JWK Set.
+
+    Copies of the ring can be old, so `signs_from` only ever moves towards the past
+    and `stops_at` towards the future: an old copy begins late and stops early.
+    `stops_at` None: signs until it is replaced.
     """
 
     kid: str
     use: KeyUse
     wrapped: bytes
     public: bytes | None
+    published_at: datetime
     signs_from: datetime
     stops_at: datetime | None
 
+    @property
+    def dropped_at(self) -> datetime | None:
+        """When nothing that the key signed can still be in use; None: never."""
+        return None if self.stops_at is None else self.stops_at + PUBLISHED_AFTER
+
+    def has_stopped(self, now: datetime) -> bool:
+        """Tell whether the key may never sign again."""
+        return self.stops_at is not None and self.stops_at <= now
+
     def signs(self, now: datetime) -> bool:
         """Tell whether the key may sign at `now`."""
-        stopped = self.stops_at is not None and self.stops_at <= now
-        return self.signs_from <= now and not stopped
+        return self.signs_from <= now and not self.has_stopped(now)
 
     def is_spent(self, now: datetime) -> bool:
         """Tell whether nothing that the key signed can still be in use."""
-        return self.stops_at is not None and self.stops_at + PUBLISHED_AFTER <= now
+        return self.dropped_at is not None and self.dropped_at <= now
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """All keys of the service. `version` rises with every write of the item."""
+    """All keys of the service. `version` rises with every write of the item.
+
+    There is always a standby: an access key that is published and does not sign yet.
+    So the next key starts by itself though the rotation may fail for weeks, and a
+    leaked key can be revoked at any time: verifiers know its successor already.
+    """
 
     version: int
     keys: tuple[RingKey, ...]
 
     def signing_key(self, use: KeyUse, now: datetime) -> RingKey | None:
         """Return the youngest key that may sign at `now`."""
-        able = [key for key in self.keys if key.use == use and key.signs(now)]
+        able = [key for key in self.of(use) if key.signs(now)]
         return max(able, key=lambda key: key.signs_from, default=None)
+
+    def standby(self, use: KeyUse, now: datetime) -> RingKey | None:
+        """Return the next key that is yet to sign."""
+        waiting = [key for key in self.of(use) if key.signs_from > now]
+        return min(waiting, key=lambda key: key.signs_from, default=None)
+
+    def of(self, use: KeyUse) -> list[RingKey]:
+        """Return all keys of one use."""
+        return [key for key in self.keys if key.use == use]
 
     def find(self, use: KeyUse, kid: str) -> RingKey | None:
         """Return the key of that id; the id of another use does not count."""
-        for key in self.keys:
-            if key.kid == kid and key.use == use:
+        for key in self.of(use):
+            if key.kid == kid:
                 return key
         return None
 
+    def added(self, key: RingKey) -> "Ring":
+        """Return the ring with one more key."""
+        return replace(self, keys=(*self.keys, key))
 
-def next_signing_period(ring: Ring, now: datetime) -> tuple[datetime, datetime] | None:
-    """Return (`signs_from`, `stops_at`) of the access key to add now, if one is due.
+    def replaced(self, key: RingKey, other: RingKey) -> "Ring":
+        """Return the ring with another entry in the place of a key's."""
+        return replace(self, keys=tuple(other if k == key else k for k in self.keys))
 
-    The first key signs at once, as does one that comes after all others have stopped:
-    nobody could sign otherwise. For the same reason a rotation that is days late
-    starts its key no later than the last one stops.
+
+def first_signing_period(ring: Ring, now: datetime) -> tuple[datetime, datetime] | None:
+    """Return (`signs_from`, `stops_at`) of an access key that has to sign at once.
+
+    None if there is one that can sign, now or later. This is the first key of all,
+    and the only one whose publication does not come a day before its use: if it is
+    not the first, then nobody can have cached a key set that is still good.
     """
-    working = [
-        key.stops_at
-        for key in ring.keys
-        if key.use == "access" and key.stops_at is not None and key.stops_at > now
-    ]
-    if not working:
-        return now, now + KEY_LIFETIME + _SPARE_TIME
-    last_stop = max(working)
-    due = last_stop - _SPARE_TIME
-    if due - PUBLISHED_AHEAD > now:
+    if any(not key.has_stopped(now) for key in ring.of("access")):
         return None
-    signs_from = min(max(due, now + PUBLISHED_AHEAD), last_stop)
+    return _signing_period(now)
+
+
+def standby_signing_period(
+    ring: Ring, now: datetime
+) -> tuple[datetime, datetime] | None:
+    """Return (`signs_from`, `stops_at`) of the standby to add; None if there is one."""
+    if ring.standby("access", now) is not None:
+        return None
+    youngest = max((key.signs_from for key in ring.of("access")), default=now)
+    return _signing_period(max(youngest + KEY_LIFETIME, now + PUBLISHED_AHEAD))
+
+
+def without_gap(ring: Ring, now: datetime) -> Ring:
+    """Return the ring with somebody to sign until the standby may.
+
+    Only a rotation that has failed for three months leaves such a gap. The last key
+    then signs for longer: a copy that does not know of it stops earlier.
+    """
+    standby = ring.standby("access", now)
+    able = [key for key in ring.of("access") if key.signs(now)]
+    last = max(able, key=_stop, default=None)
+    if standby is None or last is None or _stop(last) >= standby.signs_from:
+        return ring
+    return ring.replaced(last, replace(last, stops_at=standby.signs_from))
+
+
+def _signing_period(signs_from: datetime) -> tuple[datetime, datetime]:
     return signs_from, signs_from + KEY_LIFETIME + _SPARE_TIME
+
+
+def _stop(key: RingKey) -> datetime:
+    return _NEVER if key.stops_at is None else key.stops_at

@@ -94,7 +94,9 @@ class KeyMaker:
     def __init__(self, wrapping: KeyWrapping) -> None:
         self._wrapping = wrapping
 
-    def make_access_key(self, *, signs_from: datetime, stops_at: datetime) -> RingKey:
+    def make_access_key(
+        self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
+    ) -> RingKey:
         """Make an RSA-2048 key: an HTTP API's JWT authorizer accepts nothing else."""
         private = generate_private_key(public_exponent=65537, key_size=2048)
         public = private.public_key()
@@ -109,12 +111,15 @@ class KeyMaker:
                 _context("access", kid),
             ),
             public=public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            published_at=published_at,
             signs_from=signs_from,
             stops_at=stops_at,
         )
 
-    def make_refresh_key(self, *, signs_from: datetime) -> RingKey:
-        """Make the 256-bit HMAC key of the refresh tokens, which is never published."""
+    def make_refresh_key(
+        self, *, published_at: datetime, signs_from: datetime
+    ) -> RingKey:
+        """Make a 256-bit HMAC key for refresh tokens, which is in no JWK Set."""
         kid = secrets.token_hex(16)
         key = secrets.token_bytes(32)
         return RingKey(
@@ -122,6 +127,7 @@ class KeyMaker:
             use="refresh",
             wrapped=self._wrapping.wrap(key, _context("refresh", kid)),
             public=None,
+            published_at=published_at,
             signs_from=signs_from,
             stops_at=None,
         )

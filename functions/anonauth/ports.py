@@ -408,12 +408,16 @@ class KeyWrapping(Protocol):
 class KeyMaking(Protocol):
     """New keys for the ring. Both methods can raise `KeysUnavailable`."""
 
-    def make_access_key(self, *, signs_from: datetime, stops_at: datetime) -> RingKey:
+    def make_access_key(
+        self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
+    ) -> RingKey:
         """Make an RSA key that signs access tokens within these times."""
         ...
 
-    def make_refresh_key(self, *, signs_from: datetime) -> RingKey:
-        """Make the HMAC key that signs refresh tokens."""
+    def make_refresh_key(
+        self, *, published_at: datetime, signs_from: datetime
+    ) -> RingKey:
+        """Make an HMAC key that signs refresh tokens from a time on."""
         ...
 
 

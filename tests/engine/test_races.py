@@ -198,7 +198,7 @@ def test_given_no_ring_when_all_rotate_at_once_then_all_have_the_same_one(
         kept = service.store.load_ring(consistent=True)
         assert kept is not None
         assert kept.version == 1
-        assert [key.use for key in kept.keys] == ["refresh", "access"]
+        assert [key.use for key in kept.keys] == ["refresh", "access", "access"]
         assert rings == [kept] * CALLERS
 
 

@@ -22,9 +22,11 @@ from anonauth.domain import (
     SessionLimits,
     User,
     expiry_after,
+    first_signing_period,
     hash_token_id,
     identity_key,
-    next_signing_period,
+    standby_signing_period,
+    without_gap,
 )
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -97,48 +99,70 @@ def test_given_a_token_id_when_hashed_then_it_is_base64url_of_sha256() -> None:
 
 
 def access_key(kid: str, signs_from: datetime, stops_at: datetime) -> RingKey:
-    return RingKey(kid, "access", b"", b"", signs_from, stops_at)
+    published_at = signs_from - PUBLISHED_AHEAD
+    return RingKey(kid, "access", b"", b"", published_at, signs_from, stops_at)
 
 
-def test_given_no_ring_when_a_key_is_due_then_it_signs_at_once() -> None:
-    assert next_signing_period(Ring(0, ()), NOON) == (
-        NOON,
-        NOON + KEY_LIFETIME + 7 * DAY,
-    )
+def a_ring(*starts: float) -> Ring:
+    """A ring of keys that begin so many days after noon and can sign for 97 days."""
+    keys = [(NOON + n * DAY, NOON + (n + 97) * DAY) for n in starts]
+    return Ring(1, tuple(access_key(f"k{n}", *times) for n, times in enumerate(keys)))
 
 
-def test_given_a_key_when_its_last_day_begins_then_the_next_one_is_due() -> None:
-    _, stops_at = next_signing_period(Ring(0, ()), NOON) or (NOON, NOON)
-    ring = Ring(1, (access_key("a", NOON, stops_at),))
-    last_day = NOON + KEY_LIFETIME - PUBLISHED_AHEAD
+def test_given_no_key_when_one_is_due_then_it_signs_at_once() -> None:
+    assert first_signing_period(Ring(0, ()), NOON) == (NOON, NOON + 97 * DAY)
 
-    assert next_signing_period(ring, last_day - SECOND) is None
-    assert next_signing_period(ring, last_day) == (
-        NOON + KEY_LIFETIME,
-        NOON + 2 * KEY_LIFETIME + 7 * DAY,
-    )
+
+def test_given_a_key_that_can_sign_when_asked_for_a_first_one_then_none_is_due() -> (
+    None
+):
+    ring = a_ring(0)
+
+    assert first_signing_period(ring, NOON + 97 * DAY - SECOND) is None
+    assert first_signing_period(ring, NOON + 97 * DAY) is not None
+    assert first_signing_period(ring, NOON - DAY) is None  # it is yet to sign
 
 
 @pytest.mark.parametrize(
-    ("days_late", "signs_in"),
+    ("days", "signs_on"),
     [
-        pytest.param(0, DAY, id="in time"),
-        pytest.param(3, DAY, id="late: still a day ahead"),
-        pytest.param(7.5, DAY / 2, id="very late: when the old one stops"),
-        pytest.param(8, 0 * DAY, id="too late: at once"),
-        pytest.param(400, 0 * DAY, id="after a year: at once"),
+        pytest.param(0, 90, id="the day it begins to sign"),
+        pytest.param(88.9, 90, id="in time"),
+        pytest.param(89.5, 90.5, id="late: still a day ahead"),
+        pytest.param(96.5, 97.5, id="very late: still a day ahead"),
+        pytest.param(400, 401, id="after a year: still a day ahead"),
     ],
 )
-def test_given_a_late_rotation_when_it_comes_then_signing_never_pauses(
-    days_late: float, signs_in: timedelta
+def test_given_no_standby_when_one_is_due_then_it_signs_90_days_on_or_a_day_ahead(
+    days: float, signs_on: float
 ) -> None:
-    ring = Ring(1, (access_key("a", NOON, NOON + KEY_LIFETIME + 7 * DAY),))
-    now = NOON + KEY_LIFETIME - PUBLISHED_AHEAD + days_late * DAY
+    begins = NOON + signs_on * DAY
 
-    period = next_signing_period(ring, now)
+    period = standby_signing_period(a_ring(0), NOON + days * DAY)
 
-    assert period is not None
-    assert period[0] == now + signs_in
+    assert period == (begins, begins + 97 * DAY)
+
+
+def test_given_a_standby_when_one_is_due_then_only_once_it_signs() -> None:
+    ring = a_ring(0, 90)
+
+    assert standby_signing_period(ring, NOON + 90 * DAY - SECOND) is None
+    assert standby_signing_period(ring, NOON + 90 * DAY) == (
+        NOON + 2 * KEY_LIFETIME,
+        NOON + 2 * KEY_LIFETIME + 97 * DAY,
+    )
+
+
+def test_given_a_standby_when_the_last_key_stops_before_it_then_that_goes_on() -> None:
+    ring = a_ring(0, 97)
+    late = a_ring(0, 97.5)
+
+    bridged = without_gap(late, NOON + 96.5 * DAY)
+
+    assert bridged.keys[0].stops_at == NOON + 97.5 * DAY
+    assert bridged.keys[1] == late.keys[1]
+    assert without_gap(ring, NOON) is ring  # one stops as the other begins
+    assert without_gap(a_ring(0), NOON) == a_ring(0)
 
 
 def test_given_two_keys_when_signing_then_the_youngest_able_one_signs() -> None:

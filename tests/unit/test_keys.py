@@ -1,17 +1,20 @@
 """The key ring: rotation, a copy that is never stale, and what outages do."""
 
 import json
+import random
 from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import jwt
 import pytest
 
-from anonauth.domain import Ring
+from anonauth.domain import PUBLISHED_AFTER, PUBLISHED_AHEAD, Ring
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import RING_MAX_AGE
-from rings import MemoryRings, RingInMemory
+from rings import MemoryRings, NumberedKeys, RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -25,74 +28,187 @@ def ring() -> RingInMemory:
     return made
 
 
-def test_given_no_ring_when_rotated_then_both_uses_have_a_key() -> None:
+def kids(ring: Ring) -> list[str]:
+    return [key.kid for key in ring.of("access")]
+
+
+def test_given_no_ring_when_rotated_then_both_uses_have_a_key_and_one_stands_by() -> (
+    None
+):
     ring = RingInMemory()
 
     made = ring.rotate(NOW)
 
-    assert sorted(key.use for key in made.keys) == ["access", "refresh"]
-    assert (made.version, ring.rings.ring) == (1, made)
+    assert [key.use for key in made.keys] == ["refresh", "access", "access"]
+    first, standby = made.of("access")
+    assert (first.published_at, first.signs_from) == (NOW, NOW)
+    assert (standby.published_at, standby.signs_from) == (NOW, NOW + 90 * DAY)
+    assert made.standby("access", NOW) is standby
+    assert (made.version, ring.ring) == (1, made)
 
 
 def test_given_a_new_ring_when_rotated_again_then_nothing_is_written(
     ring: RingInMemory,
 ) -> None:
-    before = ring.rings.ring
+    before = ring.ring
 
-    assert ring.rotate(NOW + 88 * DAY) is before
+    assert ring.rotate(NOW + 90 * DAY - SECOND) is before
+    assert ring.rotate(NOW + 90 * DAY) is not before
 
 
-def test_given_three_years_of_daily_rotation_when_keys_come_and_go_then_in_order(
-    ring: RingInMemory,
-) -> None:
-    """Each key is public a day before it signs and a day after it stops."""
+def test_given_three_years_of_daily_rotation_when_keys_come_and_go_then_in_order() -> (
+    None
+):
+    """Each key is public for months before it signs and a day after it could."""
+    ring = RingInMemory(keys=NumberedKeys())
     published: dict[str, list[datetime]] = {}
     signed: dict[str, list[datetime]] = {}
-    refresh_keys = set()
     for day in range(3 * 365):
         now = NOW + day * DAY
-        ring.rotate(now)
-        copy = ring.open()
-        for key in copy.jwks(now)["keys"]:
-            published.setdefault(key["kid"], []).append(now)
-        signed.setdefault(copy.access_signing_key(now)[0], []).append(now)
-        refresh_keys.add(copy.refresh_signing_key(now)[0])
+        for key in ring.rotate(now).of("access"):
+            published.setdefault(key.kid, []).append(now)
+        signer = ring.ring.signing_key("access", now)
+        assert signer is not None
+        signed.setdefault(signer.kid, []).append(now)
+        assert ring.ring.standby("access", now) is not None
+        assert len(ring.ring.keys) <= 4
 
     assert len(signed) == 13  # 1,095 days of 90
-    assert len(refresh_keys) == 1
+    assert len(ring.ring.of("refresh")) == 1
     for kid in list(signed)[1:-1]:
         assert len(signed[kid]) == 90
-        assert published[kid][0] == signed[kid][0] - DAY
-        assert published[kid][-1] >= signed[kid][-1] + DAY
-    assert max(len(days) for days in published.values()) <= 90 + 1 + 7 + 1
-    assert len(ring.rings.ring.keys if ring.rings.ring else ()) <= 3
+        assert signed[kid][0] - published[kid][0] == 90 * DAY
+        assert published[kid][-1] >= signed[kid][-1] + (7 + 1) * DAY
+    assert max(len(days) for days in published.values()) <= 90 + 90 + 7 + 1
 
 
-def test_given_a_ring_that_moved_on_when_rotating_then_it_is_read_again(
+@dataclass
+class History:
+    """A ring whose schedule fails now and then, and all that was ever stored."""
+
+    ring: RingInMemory
+    written: list[tuple[datetime, Ring]] = field(default_factory=list)
+
+    def rotate(self, now: datetime) -> None:
+        made = self.ring.rotate(now)
+        assert made.standby("access", now) is not None
+        if not self.written or self.written[-1][1] is not made:
+            self.written.append((now, made))
+
+    def moments(self, until: datetime) -> Iterator[tuple[datetime, Ring]]:
+        """Yield each ring at its first and last second and wherever a time passes."""
+        ends = [written_at for written_at, _ in self.written[1:]] + [until]
+        for (written_at, ring), end in zip(self.written, ends, strict=True):
+            times = {written_at, end - SECOND}
+            for key in ring.keys:
+                for edge in (key.signs_from, key.stops_at, key.dropped_at):
+                    times |= {edge - SECOND, edge} if edge else set()
+            for now in sorted(times):
+                if written_at <= now < end:
+                    yield now, ring
+
+
+def next_rotation(chance: random.Random, ring: Ring, now: datetime) -> datetime:
+    """Mostly the next day, sometimes months later or as the last key is to stop."""
+    kind = chance.random()
+    if kind < 0.97:
+        return now + DAY + (chance.random() - 0.5) * timedelta(minutes=1)
+    if kind < 0.985:
+        return now + chance.choice([3, 8, 60, 97, 188, 300]) * DAY * chance.random()
+    last_stop = max(key.stops_at or now for key in ring.of("access"))
+    return last_stop + (chance.random() * 26 - 25) * timedelta(hours=1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_given_a_schedule_that_fails_for_months_when_it_is_back_then_the_rules_held(
+    seed: int,
+) -> None:
+    """Checked for every copy of the ring there may be, however old it is."""
+    chance = random.Random(seed)  # noqa: S311 - to be the same each time
+    history, now = History(RingInMemory(keys=NumberedKeys())), NOW
+    history.rotate(now)
+    lapsed_until = {NOW}  # when a key had to sign at once, since none could
+    while now < NOW + 3 * 365 * DAY:
+        before, now = now, next_rotation(chance, history.ring.ring, now)
+        if all(key.has_stopped(now) for key in history.ring.ring.of("access")):
+            assert now - before > 97 * DAY
+            lapsed_until.add(now.replace(microsecond=0))
+        history.rotate(now)
+
+    # Never signed with before a day has passed, by any copy.
+    copies = [key for _, ring in history.written for key in ring.of("access")]
+    for key in copies:
+        if key.signs_from != key.published_at or key.signs_from not in lapsed_until:
+            assert key.signs_from >= key.published_at + PUBLISHED_AHEAD
+    # Published for a day after any copy could last sign with it.
+    for kid in {key.kid for key in copies}:
+        stops = [key.stops_at or now for key in copies if key.kid == kid]
+        assert stops == sorted(stops)  # old copies stop early
+        last = next(at for at, ring in reversed(history.written) if kid in kids(ring))
+        gone = [at for at, ring in history.written if at > last]
+        assert not gone or gone[0] >= stops[-1] + PUBLISHED_AFTER
+    # Somebody can always sign, unless all keys have stopped.
+    for moment, ring in history.moments(now):
+        stopped = all(key.has_stopped(moment) for key in ring.of("access"))
+        assert stopped or ring.signing_key("access", moment) is not None
+
+
+def test_given_the_last_key_about_to_stop_when_the_schedule_is_back_then_no_gap(
     ring: RingInMemory,
 ) -> None:
+    """Three months of failures: the last key signs on until the standby may."""
+    back = NOW + (90 + 97) * DAY - SECOND
+    copy = ring.open()
+    first, last = kids(ring.ring)
+
+    ring.rotate(back)
+
+    assert first not in kids(ring.ring)
+    standby = ring.ring.standby("access", back)
+    assert standby is not None
+    assert standby.signs_from == back + PUBLISHED_AHEAD
+    assert copy.access_signing_key(standby.signs_from - SECOND)[0] == last
+    assert copy.access_signing_key(standby.signs_from)[0] == standby.kid
+
+
+def test_given_a_ring_of_the_first_release_when_rotated_then_a_standby_is_added(
+    ring: RingInMemory,
+) -> None:
+    """It published the next key no sooner than a day before its use."""
+    first = ring.ring.of("access")[0]
+    ring.rings.ring = Ring(1, tuple(k for k in ring.ring.keys if k.signs_from == NOW))
+
+    ring.rotate(NOW + DAY)
+
+    assert ring.ring.of("access")[0] == first
+    assert [k.signs_from for k in ring.ring.of("access")] == [NOW, NOW + 90 * DAY]
+
+
+class MeetingRings(MemoryRings):
+    """Rings where something else happens just before a write, once."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self.happens: Callable[[], object] | None = happens
+
+    def save_ring(self, new: Ring) -> bool:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+        return super().save_ring(new)
+
+
+def test_given_a_ring_that_moved_on_when_rotating_then_it_is_read_again() -> None:
     """A deployment and the daily schedule meet: one new key, not two."""
-    due = NOW + 89 * DAY
-    rival = RingInMemory()
-    rival.rings, rival.wrapping = ring.rings, ring.wrapping
+    rings = MeetingRings(lambda: rival.rotate(NOW))
+    ring = RingInMemory(rings, NumberedKeys())
+    rival = RingInMemory(rings, NumberedKeys())
 
-    class SlowerRings(MemoryRings):
-        def save_ring(self, new: Ring) -> bool:
-            if ring.rings.ring == before:
-                rival.rotate(due)
-            return ring.rings.save_ring(new)
+    rotated = ring.rotate(NOW)
 
-        def load_ring(self, *, consistent: bool = False) -> Ring | None:
-            return ring.rings.load_ring(consistent=consistent)
-
-    before = ring.rings.ring
-    slower = RingInMemory()
-    slower.rings, slower.wrapping = SlowerRings(), ring.wrapping
-
-    rotated = slower.rotate(due)
-
-    assert rotated == ring.rings.ring
-    assert [key.use for key in rotated.keys].count("access") == 2
+    assert rotated == ring.ring
+    assert rotated.version == 1
+    assert len(rotated.of("access")) == 2
 
 
 def test_given_kms_is_down_when_rotating_then_the_ring_stays(
@@ -102,7 +218,7 @@ def test_given_kms_is_down_when_rotating_then_the_ring_stays(
     ring.wrapping.down = True
 
     with pytest.raises(KeysUnavailable):
-        ring.rotate(NOW + 89 * DAY)
+        ring.rotate(NOW + 90 * DAY)
 
     assert ring.rings.ring is before
 
@@ -110,8 +226,9 @@ def test_given_kms_is_down_when_rotating_then_the_ring_stays(
 def test_given_a_key_when_published_then_it_is_a_jwk_named_by_its_thumbprint(
     ring: RingInMemory,
 ) -> None:
-    (jwk,) = ring.open().jwks(NOW)["keys"]
+    jwk, standby = ring.open().jwks(NOW)["keys"]
 
+    assert jwk["kid"] != standby["kid"]
     assert {name: jwk[name] for name in ("kty", "alg", "use", "e")} == {
         "kty": "RSA",
         "alg": "RS256",
@@ -148,13 +265,9 @@ def test_given_an_unknown_key_when_sought_then_the_ring_is_read_once_a_minute(
 ) -> None:
     """A token of a key that is younger than the copy must not end a session."""
     copy = ring.open()
-    (old,) = copy.jwks(NOW)["keys"]
-    ring.rings.loads = 0
-    ring.rotate(NOW + 89 * DAY)
-    assert ring.rings.ring is not None
-    (new,) = (
-        k.kid for k in ring.rings.ring.keys if k.use == "access" and k.kid != old["kid"]
-    )
+    old = copy.jwks(NOW)["keys"]
+    ring.rotate(NOW + 90 * DAY)
+    (new,) = set(kids(ring.ring)) - {key["kid"] for key in old}
     ring.rings.loads = 0
 
     assert copy.access_verifying_key(new, NOW + 59 * SECOND) is None
@@ -198,7 +311,7 @@ def test_given_verification_only_when_used_then_kms_is_never_asked(
     ring: RingInMemory,
 ) -> None:
     copy = ring.open()
-    (jwk,) = copy.jwks(NOW)["keys"]
+    jwk, _ = copy.jwks(NOW)["keys"]
 
     assert copy.access_verifying_key(jwk["kid"], NOW) is not None
     assert copy.access_verifying_key("unknown", NOW) is None
@@ -249,13 +362,16 @@ def test_given_an_old_copy_when_its_key_stops_then_it_signs_no_more(
     ring: RingInMemory,
 ) -> None:
     copy = ring.open()
+    first, standby = ring.ring.of("access")
     copy.access_signing_key(NOW)
     ring.rings.down = True
-    stops_at = NOW + 97 * DAY
+    assert standby.stops_at is not None
 
-    copy.access_signing_key(stops_at - SECOND)
+    assert copy.access_signing_key(NOW + 90 * DAY - SECOND)[0] == first.kid
+    assert copy.access_signing_key(NOW + 90 * DAY)[0] == standby.kid
+    assert copy.access_signing_key(standby.stops_at - SECOND)[0] == standby.kid
     with pytest.raises(KeysUnavailable):
-        copy.access_signing_key(stops_at)
+        copy.access_signing_key(standby.stops_at)
 
 
 def test_given_no_ring_yet_when_used_then_it_is_unavailable_and_never_empty() -> None:
@@ -274,10 +390,11 @@ def test_given_a_lapsed_ring_when_published_then_it_is_unavailable_and_never_emp
     ring: RingInMemory,
 ) -> None:
     copy = ring.open()
+    lapses_at = NOW + (90 + 97 + 1) * DAY
 
-    assert copy.jwks(NOW + 98 * DAY - SECOND)["keys"]
+    assert copy.jwks(lapses_at - SECOND)["keys"]
     with pytest.raises(KeysUnavailable):
-        copy.jwks(NOW + 98 * DAY)
+        copy.jwks(lapses_at)
 
 
 def test_given_a_cold_start_when_the_table_is_down_then_it_is_unavailable(

@@ -147,7 +147,7 @@ def test_given_a_ring_when_written_then_no_key_is_in_clear(
     )
     assert shared not in stored
     assert prime not in stored + public
-    assert len(ring["keys"]["L"]) == 2
+    assert len(ring["keys"]["L"]) == 3
 
 
 def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
@@ -161,4 +161,4 @@ def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
         kids |= {key["kid"] for key in service.send(JWKS).json["keys"]}
         assert service.send(SESSION, token=refresh).status == 200
 
-    assert len(kids) == 3
+    assert len(kids) == 4  # of the days 0, 90 and 180, and the standby

@@ -387,7 +387,7 @@ def test_given_a_racing_writer_when_a_ring_save_is_unclear_then_it_is_refused(
     store: Store, wire: Wire
 ) -> None:
     ours, theirs = (
-        Ring(1, (RingKey(kid, "refresh", b"w", None, NOW, None),))
+        Ring(1, (RingKey(kid, "refresh", b"w", None, NOW, NOW, None),))
         for kid in ("ours", "theirs")
     )
     assert store.save_ring(theirs)
@@ -395,6 +395,39 @@ def test_given_a_racing_writer_when_a_ring_save_is_unclear_then_it_is_refused(
 
     assert store.save_ring(ours) is False
     assert store.load_ring(consistent=True) == theirs
+
+
+def test_given_a_rival_that_moved_the_same_key_when_a_save_is_unclear_then_refused(
+    store: Store, wire: Wire
+) -> None:
+    """Not only keys are written, times too: the same ids are not the same ring."""
+    sooner, later = (
+        Ring(1, (RingKey("a", "access", b"w", b"p", NOW, NOW + days * DAY, None),))
+        for days in (1, 90)
+    )
+    assert store.save_ring(later)
+    wire.faults = [no_connection]
+
+    assert store.save_ring(sooner) is False
+    assert store.load_ring(consistent=True) == later
+
+
+def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_young(
+    store: Store, db: DynamoDBClient, table: str
+) -> None:
+    """It did not note when a key was published."""
+    key = RingKey("a", "access", b"w", b"p", NOW - DAY, NOW, NOW + 97 * DAY)
+    store.save_ring(Ring(1, (key,)))
+    db.update_item(
+        TableName=table,
+        Key={"pk": {"S": "KEY#ring"}},
+        UpdateExpression="REMOVE #keys[0].published_at",
+        ExpressionAttributeNames={"#keys": "keys"},
+    )
+
+    ring = store.load_ring(consistent=True)
+
+    assert ring == Ring(1, (replace(key, published_at=NOW),))
 
 
 def test_given_a_user_that_changed_when_a_delete_is_unclear_then_it_is_not_done(

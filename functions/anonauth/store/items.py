@@ -269,6 +269,7 @@ def ring_key_map(key: RingKey) -> dict[str, Any]:
         "kid": key.kid,
         "use": key.use,
         "wrapped": key.wrapped,
+        "published_at": epoch(key.published_at),
         "signs_from": epoch(key.signs_from),
     }
     if key.public is not None:
@@ -331,11 +332,15 @@ def _mail_token(
 
 def _ring_key(entry: dict[str, Any]) -> RingKey:
     stops_at = entry.get("stops_at")
+    # Entries of the first releases do not say; such a key is then taken to be younger
+    # than it is, which is the safe side.
+    published_at = entry.get("published_at", entry["signs_from"])
     return RingKey(
         kid=entry["kid"],
         use=entry["use"],
         wrapped=entry["wrapped"],
         public=entry.get("public"),
+        published_at=_instant(published_at),
         signs_from=_instant(entry["signs_from"]),
         stops_at=None if stops_at is None else _instant(stops_at),
     )
