@@ -44,7 +44,7 @@ RING_MAX_AGE = timedelta(minutes=5)
 
 # A key that a copy does not have may be younger than the copy; so many forged ids cost
 # one read of the ring in this time.
-_UNKNOWN_KEY_PAUSE = timedelta(minutes=1)
+_MISSING_KEY_PAUSE = timedelta(minutes=1)
 
 # After a failed reload the old ring goes on (an outage must not log anyone out), and
 # the next attempt waits this long, so that not every request pays for a time-out.
@@ -138,6 +138,7 @@ class _Copy:
     ring: Ring
     asked_at: datetime
     reload_at: datetime
+    is_current: bool
 
 
 class KeyRing:
@@ -157,7 +158,7 @@ class KeyRing:
         Raises:
             KeysUnavailable: No ring, no key that may sign now, or KMS does not answer.
         """
-        key = _required(self._ring(now).signing_key("access", now))
+        key = self._signing_key("access", now)
         if key.kid not in self._private:
             loaded = load_der_private_key(
                 self._unwrap(key),
@@ -171,7 +172,11 @@ class KeyRing:
         return key.kid, self._private[key.kid]
 
     def access_verifying_key(self, kid: str, now: datetime) -> RSAPublicKey | None:
-        """Return the public key of that id, None if the ring has none."""
+        """Return the public key of that id, None if the ring has none.
+
+        Raises:
+            KeysUnavailable: No ring, or too old a copy to tell.
+        """
         key = self._find("access", kid, now)
         return None if key is None else self._load_public(key)
 
@@ -181,11 +186,15 @@ class KeyRing:
         Raises:
             KeysUnavailable: No ring, or KMS does not answer.
         """
-        key = _required(self._ring(now).signing_key("refresh", now))
+        key = self._signing_key("refresh", now)
         return key.kid, self._load_shared(key)
 
     def refresh_verifying_key(self, kid: str, now: datetime) -> bytes | None:
-        """Return the HMAC key of that id, None if the ring has none."""
+        """Return the HMAC key of that id, None if the ring has none.
+
+        Raises:
+            KeysUnavailable: No ring, too old a copy to tell, or KMS does not answer.
+        """
         key = self._find("refresh", kid, now)
         return None if key is None else self._load_shared(key)
 
@@ -221,12 +230,28 @@ class KeyRing:
             raise KeysUnavailable
         return {"keys": published}
 
+    def _signing_key(self, use: KeyUse, now: datetime) -> RingKey:
+        key = self._look_up(lambda ring: ring.signing_key(use, now), now)
+        if key is None:
+            raise KeysUnavailable
+        return key
+
     def _find(self, use: KeyUse, kid: str, now: datetime) -> RingKey | None:
-        key = self._ring(now).find(use, kid)
+        key = self._look_up(lambda ring: ring.find(use, kid), now)
+        if key is None and self._copy and not self._copy.is_current:
+            # Perhaps the key is younger than what could be read: no reason to call
+            # its token bad, which would end a session.
+            raise KeysUnavailable
+        return key
+
+    def _look_up(
+        self, look: Callable[[Ring], RingKey | None], now: datetime
+    ) -> RingKey | None:
+        key = look(self._ring(now))
         copy = self._copy
-        if key is None and copy and copy.asked_at + _UNKNOWN_KEY_PAUSE <= now:
+        if key is None and copy and copy.asked_at + _MISSING_KEY_PAUSE <= now:
             self._reload(now)
-            key = self._ring(now).find(use, kid)
+            key = look(self._ring(now))
         return key
 
     def _ring(self, now: datetime) -> Ring:
@@ -241,16 +266,20 @@ class KeyRing:
 
     def _reload(self, now: datetime) -> None:
         try:
-            ring = self._store.load_ring()
+            # An eventually consistent read could bring a revoked key back for five
+            # minutes more.
+            ring = self._store.load_ring(consistent=True)
         except StoreUnavailable:
             if self._copy is None:
                 raise
             ring = None
         if ring is None:
             if self._copy is not None:
-                self._copy = _Copy(self._copy.ring, now, now + _RELOAD_PAUSE)
+                self._copy = _Copy(
+                    self._copy.ring, now, now + _RELOAD_PAUSE, is_current=False
+                )
             return
-        self._copy = _Copy(ring, now, now + RING_MAX_AGE)
+        self._copy = _Copy(ring, now, now + RING_MAX_AGE, is_current=True)
         kept = {key.kid for key in ring.keys}
         for loaded in (self._private, self._public, self._shared):
             for kid in loaded.keys() - kept:
@@ -288,12 +317,6 @@ def _network(address: str) -> str:
         # A household has a /64 at least; single addresses of it cost nothing.
         return str(ipaddress.ip_network((ip.packed, 64), strict=False))
     return str(ip)
-
-
-def _required(key: RingKey | None) -> RingKey:
-    if key is None:
-        raise KeysUnavailable
-    return key
 
 
 def _public_members(key: RSAPublicKey) -> dict[str, str]:

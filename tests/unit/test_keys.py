@@ -336,6 +336,43 @@ def test_given_a_revoked_key_when_reloaded_then_it_is_forgotten(
 
 
 @pytest.mark.parametrize("loss", ["table down", "item gone"])
+def test_given_a_failing_reload_when_a_key_is_unknown_then_nobody_is_refused(
+    ring: RingInMemory, loss: str
+) -> None:
+    """The key may be younger than the copy, and a 401 would end the session."""
+    copy = ring.open()
+    copy.jwks(NOW)
+    whole = ring.rings.ring
+    if loss == "table down":
+        ring.rings.down = True
+    else:
+        ring.rings.ring = None
+
+    assert copy.refresh_verifying_key("unknown", NOW + 59 * SECOND) is None
+    for seconds in (60, 61, 80, 600):
+        for find in (copy.access_verifying_key, copy.refresh_verifying_key):
+            with pytest.raises(KeysUnavailable):
+                find("unknown", NOW + seconds * SECOND)
+
+    ring.rings.down, ring.rings.ring = False, whole
+    assert copy.refresh_verifying_key("unknown", NOW + 610 * SECOND) is None
+
+
+def test_given_a_copy_in_which_nobody_may_sign_when_asked_then_it_looks_again(
+    ring: RingInMemory,
+) -> None:
+    """The rotation came seconds before the last key's stop, which it moved."""
+    copy = ring.open()
+    stop = NOW + (90 + 97) * DAY
+    copy.jwks(stop - 60 * SECOND)
+    ring.rotate(stop - 30 * SECOND)
+    ring.rings.loads = 0
+
+    assert copy.access_signing_key(stop)[0] in kids(ring.ring)
+    assert ring.rings.loads == 1
+
+
+@pytest.mark.parametrize("loss", ["table down", "item gone"])
 def test_given_a_failing_reload_when_signing_then_the_old_ring_goes_on(
     ring: RingInMemory, loss: str
 ) -> None:
