@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from anonauth.domain import Ring, RingKey
+from anonauth.domain import KeyUse, Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.ports import KeyMaking
-from anonauth.usecases.keys import rotate_keys
+from anonauth.usecases.keys import revoke_key, rotate_keys, rotate_now
 
 
 class MemoryRings:
@@ -75,7 +75,7 @@ class NumberedKeys:
 
 
 class RingInMemory:
-    """A key ring with its store and wrapping, and the daily rotation."""
+    """A key ring with its store and wrapping, and all that writes it."""
 
     def __init__(
         self, rings: MemoryRings | None = None, keys: KeyMaking | None = None
@@ -92,6 +92,12 @@ class RingInMemory:
 
     def rotate(self, now: datetime) -> Ring:
         return rotate_keys(rings=self.rings, keys=self.keys, now=now)
+
+    def rotate_now(self, use: KeyUse, now: datetime) -> Ring:
+        return rotate_now(use, rings=self.rings, keys=self.keys, now=now)
+
+    def revoke(self, kid: str, now: datetime) -> Ring:
+        return revoke_key(kid, rings=self.rings, keys=self.keys, now=now)
 
     def open(self) -> KeyRing:
         """Return the ring as a function that starts cold holds it."""

@@ -462,6 +462,13 @@ PUBLISHED_AHEAD = timedelta(hours=24)
 PUBLISHED_AFTER = timedelta(hours=24)
 """From the last possible use to the end of publication."""
 
+KNOWN_AHEAD = timedelta(minutes=10)
+"""From the making of a refresh key to its first use: every function has it by then.
+
+A copy of the ring is five minutes old at most. A function that does not have the key
+would refuse its tokens, and to an SDK that is the end of the session.
+"""
+
 # How long a key could go on signing after its successor has begun: if that one is
 # revoked in its first days, there is one to go back to.
 _SPARE_TIME = timedelta(days=7)
@@ -584,6 +591,41 @@ def without_gap(ring: Ring, now: datetime) -> Ring:
     if standby is None or last is None or _stop(last) >= standby.signs_from:
         return ring
     return ring.replaced(last, replace(last, stops_at=standby.signs_from))
+
+
+def refresh_signing_start(ring: Ring, now: datetime) -> datetime:
+    """Return when a refresh key that is made now begins to sign."""
+    nobody = ring.signing_key("refresh", now) is None
+    return now if nobody else now + KNOWN_AHEAD
+
+
+def brought_forward(ring: Ring, now: datetime) -> Ring:
+    """Return the ring whose standby takes over now, or once it is public for a day."""
+    standby = ring.standby("access", now)
+    if standby is None:
+        return ring
+    signs_from = max(now, standby.published_at + PUBLISHED_AHEAD)
+    if signs_from >= standby.signs_from:
+        return ring
+    return ring.replaced(standby, replace(standby, signs_from=signs_from))
+
+
+def without(ring: Ring, revoked: RingKey, now: datetime) -> Ring:
+    """Return the ring without a key; who comes after it takes over at once if it may.
+
+    If nobody else can sign, then the standby does, however young it is: verifiers with
+    a cached key set refuse its tokens for a while, but the alternative is none at all.
+    """
+    rest = replace(ring, keys=tuple(key for key in ring.keys if key != revoked))
+    if not revoked.signs(now):
+        return rest
+    if revoked == ring.signing_key("access", now):
+        # The one before it may be able to, but has been replaced, perhaps with reason.
+        rest = brought_forward(rest, now)
+    standby = rest.standby(revoked.use, now)
+    if standby is not None and rest.signing_key(revoked.use, now) is None:
+        rest = rest.replaced(standby, replace(standby, signs_from=now))
+    return rest
 
 
 def _signing_period(signs_from: datetime) -> tuple[datetime, datetime]:

@@ -4,7 +4,7 @@ import json
 import random
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -14,6 +14,7 @@ import pytest
 from anonauth.domain import PUBLISHED_AFTER, PUBLISHED_AHEAD, Ring
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import RING_MAX_AGE
+from anonauth.usecases.keys import UnknownKey
 from rings import MemoryRings, NumberedKeys, RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -319,20 +320,297 @@ def test_given_verification_only_when_used_then_kms_is_never_asked(
     assert ring.wrapping.unwrapped == 0
 
 
-def test_given_a_revoked_key_when_reloaded_then_it_is_forgotten(
+def test_given_a_rotation_by_hand_when_the_standby_is_a_day_old_then_it_signs_at_once(
     ring: RingInMemory,
 ) -> None:
-    copy = ring.open()
-    kid, _ = copy.access_signing_key(NOW)
-    assert copy.access_verifying_key(kid, NOW) is not None
-    before = ring.rings.ring
-    assert before is not None
-    ring.rings.ring = Ring(2, tuple(key for key in before.keys if key.kid != kid))
+    first, standby = ring.ring.of("access")
+    now = NOW + DAY
 
-    assert copy.access_verifying_key(kid, NOW + RING_MAX_AGE - SECOND) is not None
-    assert copy.access_verifying_key(kid, NOW + RING_MAX_AGE) is None
-    assert kid not in copy._private
-    assert kid not in copy._public
+    rotated = ring.rotate_now("access", now)
+
+    kept, signer, new = rotated.of("access")
+    assert kept == first  # it stops when it would have stopped
+    assert signer == replace(standby, signs_from=now)
+    assert rotated.signing_key("access", now) == signer
+    assert (new.published_at, new.signs_from) == (now, now + 90 * DAY)
+    assert ring.open().access_signing_key(now)[0] == standby.kid
+
+
+def test_given_a_rotation_by_hand_when_the_standby_is_younger_then_it_waits(
+    ring: RingInMemory,
+) -> None:
+    first, standby = ring.ring.of("access")
+    ahead = NOW + PUBLISHED_AHEAD
+
+    rotated = ring.rotate_now("access", NOW + DAY - SECOND)
+
+    assert rotated.of("access") == [first, replace(standby, signs_from=ahead)]
+    copy = ring.open()
+    assert copy.access_signing_key(ahead - SECOND)[0] == first.kid
+    assert copy.access_signing_key(ahead)[0] == standby.kid
+
+
+def test_given_a_rotation_by_hand_when_repeated_within_a_day_then_no_keys_pile_up(
+    ring: RingInMemory,
+) -> None:
+    now = NOW + 5 * DAY
+    once = ring.rotate_now("access", now)
+
+    for minutes in range(1, 24 * 60, 30):
+        again = ring.rotate_now("access", now + timedelta(minutes=minutes))
+
+    assert kids(again) == kids(once)
+    assert again.version == once.version + 1  # the new standby is due tomorrow
+
+
+def test_given_a_rotation_of_refresh_keys_when_made_then_all_know_it_before_it_signs(
+    ring: RingInMemory,
+) -> None:
+    """A function that does not know the key would end the session with a 401."""
+    now = NOW + 5 * DAY
+    (old,) = ring.ring.of("refresh")
+    stale, fresh = ring.open(), ring.open()
+    stale.refresh_signing_key(now)
+
+    ring.rotate_now("refresh", now)
+    _, new = ring.ring.of("refresh")
+
+    assert old in ring.ring.keys
+    assert stale.refresh_signing_key(now + RING_MAX_AGE - SECOND)[0] == old.kid
+    assert new.signs_from > now + RING_MAX_AGE
+    assert fresh.refresh_signing_key(new.signs_from - SECOND)[0] == old.kid
+    assert fresh.refresh_signing_key(new.signs_from)[0] == new.kid
+    assert stale.refresh_verifying_key(new.kid, new.signs_from) is not None
+    assert fresh.refresh_verifying_key(old.kid, new.signs_from + 365 * DAY) is not None
+    assert {key["kid"] for key in fresh.jwks(now)["keys"]} == set(kids(ring.ring))
+
+
+def test_given_a_rotation_of_refresh_keys_when_repeated_then_one_a_day(
+    ring: RingInMemory,
+) -> None:
+    for hours in range(24):
+        ring.rotate_now("refresh", NOW + hours * timedelta(hours=1))
+    assert len(ring.ring.of("refresh")) == 2
+
+    ring.rotate_now("refresh", NOW + DAY)
+    assert len(ring.ring.of("refresh")) == 3
+
+
+def test_given_a_leaked_key_when_revoked_then_copies_refuse_it_within_five_minutes(
+    ring: RingInMemory,
+) -> None:
+    now = NOW + DAY
+    copy = ring.open()
+    leaked, _ = copy.access_signing_key(now)
+    assert copy.access_verifying_key(leaked, now) is not None
+    _, standby = ring.ring.of("access")
+
+    ring.revoke(leaked, now)
+
+    assert ring.ring.find("access", leaked) is None
+    last_second, refused_at = now + RING_MAX_AGE - SECOND, now + RING_MAX_AGE
+    assert copy.access_verifying_key(leaked, last_second) is not None
+    assert copy.access_signing_key(last_second)[0] == leaked
+    assert copy.access_verifying_key(leaked, refused_at) is None
+    assert copy.access_signing_key(refused_at)[0] == standby.kid
+    assert ring.open().access_signing_key(now)[0] == standby.kid
+    assert leaked not in copy._private
+    assert leaked not in copy._public
+    assert leaked not in {key["kid"] for key in copy.jwks(refused_at)["keys"]}
+    assert ring.ring.standby("access", now) is not None
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """A ring of some age, which of its access keys is revoked, and who signs then.
+
+    `rotated` lists the hours of rotations by hand before it; the keys are numbered in
+    the order of their publication, and so are the signers of now and of a day later.
+    """
+
+    rotated: tuple[int, ...]
+    hours: int
+    revoked: int
+    signs_now: int
+    signs_tomorrow: int
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(Revocation((), 24, 0, 1, 1), id="signer: the standby at once"),
+        pytest.param(Revocation((), 23, 0, 1, 1), id="signer, standby young: at once"),
+        pytest.param(Revocation((), 24, 1, 0, 0), id="standby: there is a new one"),
+        pytest.param(Revocation((48,), 96, 1, 2, 2), id="not the one before it"),
+        pytest.param(Revocation((48,), 49, 1, 0, 2), id="but it is, for a day"),
+        pytest.param(Revocation((48,), 96, 0, 1, 1), id="one that is replaced"),
+    ],
+)
+def test_given_a_ring_when_a_key_is_revoked_then_the_right_one_takes_over(
+    case: Revocation,
+) -> None:
+    ring = RingInMemory(keys=NumberedKeys())
+    ring.rotate(NOW)
+    for hours in case.rotated:
+        ring.rotate_now("access", NOW + hours * timedelta(hours=1))
+    now = NOW + case.hours * timedelta(hours=1)
+    numbered = kids(ring.ring)
+
+    revoked = ring.revoke(numbered[case.revoked], now)
+
+    assert numbered[case.revoked] not in kids(revoked)
+    for at, number in ((now, case.signs_now), (now + DAY, case.signs_tomorrow)):
+        signer = revoked.signing_key("access", at)
+        assert signer is not None
+        assert signer.kid == numbered[number]
+    standby = revoked.standby("access", now)
+    assert standby is not None
+    assert standby.signs_from >= standby.published_at + PUBLISHED_AHEAD
+    last_stop = max(k.stops_at or NOW for k in revoked.of("access") if k.signs(now))
+    assert last_stop >= standby.signs_from  # no gap
+
+
+def test_given_all_access_keys_when_revoked_then_a_new_one_signs_at_once(
+    ring: RingInMemory,
+) -> None:
+    """The one exception to a day of publication, besides a standby of yesterday."""
+    now = NOW + 5 * DAY
+    first, standby = kids(ring.ring)
+    ring.revoke(standby, now)
+    ring.revoke(first, now)
+    (_, new) = kids(ring.ring)
+    last = ring.open().access_signing_key(now)[0]
+
+    assert {first, standby, last}.isdisjoint({new})
+    assert last in kids(ring.ring)
+    ring.revoke(last, now)
+    assert ring.open().access_signing_key(now)[0] in kids(ring.ring)
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["the only one", "the second"])
+def test_given_the_refresh_key_in_use_when_revoked_then_a_new_one_is_in_the_same_write(
+    ring: RingInMemory, rotated: bool
+) -> None:
+    now = NOW + 5 * DAY
+    (first,) = ring.ring.of("refresh")
+    if rotated:
+        ring.rotate_now("refresh", NOW)
+    copy = ring.open()
+    leaked, _ = copy.refresh_signing_key(now)
+    version = ring.ring.version
+
+    ring.revoke(leaked, now)
+
+    assert ring.ring.version == version + 1
+    *before, new = ring.ring.of("refresh")
+    assert copy.refresh_verifying_key(leaked, now + RING_MAX_AGE) is None
+    # With an older key the new one waits until all know it.
+    assert before == ([first] if rotated else [])
+    at = now + timedelta(minutes=10) if rotated else now
+    assert (new.published_at, new.signs_from) == (now, at)
+    assert ring.open().refresh_signing_key(at)[0] == new.kid
+
+
+def test_given_a_refresh_key_on_its_way_when_the_old_one_is_revoked_then_it_signs(
+    ring: RingInMemory,
+) -> None:
+    now = NOW + 5 * DAY
+    ring.rotate_now("refresh", now)
+    old, new = ring.ring.of("refresh")
+
+    ring.revoke(old.kid, now + SECOND)
+
+    assert ring.ring.of("refresh") == [replace(new, signs_from=now + SECOND)]
+
+
+def test_given_a_refresh_key_that_was_replaced_when_revoked_then_that_is_all(
+    ring: RingInMemory,
+) -> None:
+    ring.rotate_now("refresh", NOW)
+    old, new = ring.ring.of("refresh")
+
+    ring.revoke(old.kid, NOW + DAY)
+
+    assert ring.ring.of("refresh") == [new]
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["other ids", "no ring"])
+def test_given_an_unknown_id_when_revoked_then_nothing_is_written(made: bool) -> None:
+    ring = RingInMemory(keys=NumberedKeys())
+    if made:
+        ring.rotate(NOW)
+    before = ring.rings.ring
+
+    with pytest.raises(UnknownKey, match="nobody"):
+        ring.revoke("nobody", NOW)
+
+    assert ring.rings.ring is before
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda r: r.rotate_now("access", NOW + DAY), id="rotate"),
+        pytest.param(lambda r: r.rotate_now("refresh", NOW + DAY), id="refresh"),
+        pytest.param(lambda r: r.revoke(kids(r.ring)[0], NOW + DAY), id="revoke"),
+    ],
+)
+def test_given_kms_is_down_when_an_operator_acts_then_the_ring_stays(
+    ring: RingInMemory, act: Callable[[RingInMemory], Ring]
+) -> None:
+    before = ring.ring
+    ring.wrapping.down = True
+
+    with pytest.raises(KeysUnavailable):
+        act(ring)
+
+    assert ring.ring is before
+
+
+@pytest.mark.parametrize("first", ["revoke", "rotate", "rotate_now"])
+def test_given_a_rotation_and_a_revoke_that_meet_then_the_key_does_not_come_back(
+    first: str,
+) -> None:
+    """Whichever reads first and writes last."""
+    now = NOW + 90 * DAY  # a standby is due
+    rings = MeetingRings(lambda: None)
+    ring = RingInMemory(rings, NumberedKeys())
+    ring.rotate(NOW)
+    leaked = kids(ring.ring)[0]
+    acts: dict[str, Callable[[], Ring]] = {
+        "revoke": lambda: ring.revoke(leaked, now),
+        "rotate": lambda: ring.rotate(now),
+        "rotate_now": lambda: ring.rotate_now("access", now),
+    }
+    other = acts["rotate"] if first == "revoke" else acts["revoke"]
+    met: list[Ring] = []
+    rings.happens = lambda: met.append(other())
+
+    acts[first]()
+
+    assert met
+    assert leaked not in kids(ring.ring)
+    assert ring.ring.signing_key("access", now) is not None
+    assert ring.ring.standby("access", now) is not None
+
+
+def test_given_a_rotated_key_when_no_copy_can_reload_then_none_signs_past_its_stop(
+    ring: RingInMemory,
+) -> None:
+    first, _ = ring.ring.of("access")
+    copy = ring.open()
+    copy.access_signing_key(NOW + DAY)
+    ring.rings.ring = Ring(2, ring.ring.keys[:2])  # the copy has no successor either
+    alone = ring.open()
+    alone.access_signing_key(NOW + DAY)
+    ring.rings.down = True
+    assert first.stops_at is not None
+
+    assert alone.access_signing_key(first.stops_at - SECOND)[0] == first.kid
+    with pytest.raises(KeysUnavailable):
+        alone.access_signing_key(first.stops_at)
+    for days in range(97, 187):
+        assert copy.access_signing_key(NOW + days * DAY)[0] != first.kid
 
 
 @pytest.mark.parametrize("loss", ["table down", "item gone"])

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import jwt
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from harness import JWKS, LOGIN, SESSION, Deployment
-from wire import no_connection, throttled
+from anonauth.usecases.keys import revoke_key
+from harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
+from wire import Forward, no_connection, throttled
 
 DAY = timedelta(days=1)
 
@@ -162,3 +165,72 @@ def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
         assert service.send(SESSION, token=refresh).status == 200
 
     assert len(kids) == 4  # of the days 0, 90 and 180, and the standby
+
+
+def kms_down(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
+    if "TrentService" in str(request.headers["X-Amz-Target"]):  # or its bytes
+        return no_connection(request, forward)
+    return forward()
+
+
+def test_given_kms_is_down_when_warm_then_all_is_well_and_when_cold_it_is_a_503(
+    service: Deployment,
+) -> None:
+    refresh = service.log_in()["refresh_token"]
+    service.wire.always = kms_down
+    service.now += timedelta(hours=1)  # the ring itself is read again and again
+
+    warm = [service.send(LOGIN), service.send(SESSION, token=refresh)]
+    service.restart()
+    cold = [service.send(LOGIN), service.send(SESSION, token=refresh)]
+
+    assert [reply.status for reply in warm] == [200, 200]
+    assert [reply.status for reply in cold] == [503, 503]
+    assert {reply.headers["retry-after"] for reply in cold} == {"2"}
+    service.wire.always = None
+    assert service.send(SESSION, token=refresh).status == 200
+
+
+def test_given_a_leaked_key_when_revoked_then_its_tokens_end_and_no_session_does(
+    service: Deployment,
+) -> None:
+    service.advance(DAY)
+    body = service.log_in()
+    access, refresh = body["access_token"], body["refresh_token"]
+    assert service.send(PROFILE, token=access).status == 200
+    leaked = jwt.get_unverified_header(access)["kid"]
+
+    revoke_key(
+        leaked,
+        rings=service.services.store,
+        keys=service.services.key_maker,
+        now=service.now,
+    )
+
+    service.now += timedelta(minutes=5) - timedelta(seconds=1)
+    assert service.send(PROFILE, token=access).status == 200
+    service.now += timedelta(seconds=1)
+    refused = service.send(PROFILE, token=access)
+    assert (refused.status, refused.json["error_code"]) == (401, "InvalidSession")
+    renewed = service.send(SESSION, token=refresh).json["access_token"]
+    assert jwt.get_unverified_header(renewed)["kid"] != leaked
+    assert service.send(PROFILE, token=renewed).status == 200
+    assert leaked not in service.send(JWKS).text
+
+
+def test_given_the_refresh_key_when_revoked_then_its_sessions_end_and_new_ones_begin(
+    service: Deployment,
+) -> None:
+    refresh = service.log_in()["refresh_token"]
+
+    revoke_key(
+        jwt.get_unverified_header(refresh)["kid"],
+        rings=service.services.store,
+        keys=service.services.key_maker,
+        now=service.now,
+    )
+
+    service.now += timedelta(minutes=5)
+    assert service.send(SESSION, token=refresh).status == 401
+    again = service.log_in()["refresh_token"]
+    assert service.send(SESSION, token=again).status == 200

@@ -1,19 +1,29 @@
-"""Keep the key ring supplied: the first keys, the next ones, and no spent ones."""
+"""The key ring: kept supplied day by day, and what an operator does to its keys."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 from anonauth.domain import (
+    PUBLISHED_AHEAD,
+    KeyUse,
     Ring,
+    RingKey,
+    brought_forward,
     first_signing_period,
+    refresh_signing_start,
     standby_signing_period,
+    without,
     without_gap,
 )
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import KeyMaking, RingStore
 
 _DECISIONS = 4  # a deployment, the daily schedule and an operator may meet
+
+
+class UnknownKey(LookupError):
+    """The ring has no key of that id. Only an operator names keys: not for clients."""
 
 
 def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
@@ -31,6 +41,78 @@ def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
     return _decide(rings, lambda ring: _supplied(ring, keys, now))
 
 
+def rotate_now(
+    use: KeyUse, *, rings: RingStore, keys: KeyMaking, now: datetime
+) -> Ring:
+    """Have the next key take over before its time, and return the ring.
+
+    The standby of the access keys signs from now on, or once it has been public for a
+    day; the key that it replaces stops when it would have stopped. A new refresh key
+    signs some minutes from now; those before it stay good, since the user's item has
+    the last word (design §5). Repeated within a day this makes no further refresh key,
+    and at most one more access key.
+
+    Raises:
+        KeysUnavailable: KMS did not answer; the ring is as it was.
+        StoreUnavailable: Whether it was written is not known.
+    """
+    now = now.replace(microsecond=0)
+
+    def rotated(ring: Ring) -> Ring:
+        ring = _supplied(ring, keys, now)
+        if use == "refresh":
+            return _with_new_refresh_key(ring, keys, now)
+        return _supplied(brought_forward(ring, now), keys, now)
+
+    return _decide(rings, rotated)
+
+
+def revoke_key(kid: str, *, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
+    """Take a key out of the ring, which ends all that it has signed; return the ring.
+
+    Functions that run refuse its tokens within five minutes (`RING_MAX_AGE`), other
+    verifiers as soon as their cached key set is renewed. Of a refresh key those tokens
+    are sessions, and the anonymous users among them can never come back. In the same
+    write whoever can sign takes over, made new if there is none.
+
+    Raises:
+        UnknownKey: No such key, perhaps no more; nothing was changed.
+        KeysUnavailable: KMS did not answer; the ring is as it was.
+        StoreUnavailable: Whether it was written is not known.
+    """
+    now = now.replace(microsecond=0)
+
+    def revoked_from(ring: Ring) -> Ring:
+        revoked = next((key for key in ring.keys if key.kid == kid), None)
+        if revoked is None:
+            raise UnknownKey(kid)
+        rest = without(ring, revoked, now)
+        if _was_youngest_refresh_key(revoked, rest, now):
+            rest = rest.added(_new_refresh_key(rest, keys, now))
+        return _supplied(rest, keys, now)
+
+    return _decide(rings, revoked_from)
+
+
+def _was_youngest_refresh_key(revoked: RingKey, rest: Ring, now: datetime) -> bool:
+    # The ones before it can sign, but have been replaced, perhaps with reason.
+    younger = [k for k in rest.of("refresh") if k.signs_from >= revoked.signs_from]
+    return revoked.use == "refresh" and revoked.signs(now) and not younger
+
+
+def _with_new_refresh_key(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
+    _, *later = ring.of("refresh")
+    if any(key.published_at + PUBLISHED_AHEAD > now for key in later):
+        return ring
+    return ring.added(_new_refresh_key(ring, keys, now))
+
+
+def _new_refresh_key(ring: Ring, keys: KeyMaking, now: datetime) -> RingKey:
+    return keys.make_refresh_key(
+        published_at=now, signs_from=refresh_signing_start(ring, now)
+    )
+
+
 def _decide(rings: RingStore, change: Callable[[Ring], Ring]) -> Ring:
     for _ in range(_DECISIONS):
         ring = rings.load_ring(consistent=True) or Ring(version=0, keys=())
@@ -46,7 +128,7 @@ def _decide(rings: RingStore, change: Callable[[Ring], Ring]) -> Ring:
 def _supplied(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
     ring = replace(ring, keys=tuple(k for k in ring.keys if not k.is_spent(now)))
     if ring.signing_key("refresh", now) is None:
-        ring = ring.added(keys.make_refresh_key(published_at=now, signs_from=now))
+        ring = ring.added(_new_refresh_key(ring, keys, now))
     for due in (first_signing_period, standby_signing_period):
         period = due(ring, now)
         if period is not None:
