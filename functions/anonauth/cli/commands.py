@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anonauth.cli import keys_commands
 from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import find_template
@@ -23,18 +24,28 @@ if TYPE_CHECKING:
 
 _ACCOUNT = '{"email": "ada@example.com", "password": "correct horse"}'
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+def _with_groups(command: typer.Typer, **groups: typer.Typer) -> typer.Typer:
+    for name, group in groups.items():
+        command.add_typer(group, name=name)
+    return command
+
+
+app = _with_groups(
+    typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    ),
+    keys=keys_commands.app,
 )
 
 
 @app.callback()
 def anonauth() -> None:
-    """Anonymous authentication for any app: the service on this machine.
+    """Anonymous authentication: the service on this machine, and an operator's tools.
 
     Start with `anonauth serve`, and copy the curl line that it prints.
     """

@@ -191,6 +191,7 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
         ),
         pytest.param(["event", "nonsense"], "no event 'nonsense'", id="no event"),
         pytest.param(["serve", "--host", ""], "--host is empty", id="no host"),
+        pytest.param(["keys", "list"], "which deployment?", id="no deployment"),
         pytest.param(
             ["event", "logout", "--endpoint-url", "foo"],
             "cannot log in with DynamoDB and KMS at foo",
@@ -223,8 +224,8 @@ def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(["--help"], ["serve", "event"], id="anonauth"),
-        pytest.param([], ["serve", "event"], id="nothing"),
+        pytest.param(["--help"], ["serve", "event", "keys"], id="anonauth"),
+        pytest.param([], ["serve", "event", "keys"], id="nothing"),
         pytest.param(
             ["serve", "--help"],
             ["--port", "--settings", "--aws-port", "_local/clock", "_local/outbox"],
@@ -232,6 +233,11 @@ def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
         ),
         pytest.param(
             ["event", "--help"], ["sam local invoke", "--env-vars"], id="event"
+        ),
+        pytest.param(
+            ["keys", "--help"],
+            ["list", "rotate", "revoke", "--stack", "Exit code"],
+            id="keys",
         ),
     ],
 )

@@ -1,0 +1,176 @@
+"""`anonauth keys`: its commands and their options; see `keys` for what they do."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anonauth.cli.options import EndpointUrl, KmsKey, Region, Stack, Table, Target
+from anonauth.cli.problem import Problem
+
+if TYPE_CHECKING:
+    from anonauth.cli.keys import KeyList
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class Use(StrEnum):
+    """Which tokens a key signs."""
+
+    access = "access"
+    refresh = "refresh"
+
+
+@app.callback()
+def keys() -> None:
+    """The keys that sign tokens: list, rotate, revoke.
+
+    They rotate by themselves every 90 days. For the day on which one has leaked:
+
+    * `anonauth keys list --stack anonauth`
+    * `anonauth keys revoke KID --stack anonauth`
+
+    Exit code 0 after success, 1 with one line that says what is wrong, 2 for a command
+    line that is not understood.
+    """
+
+
+@app.command("list")
+def list_keys(
+    *,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys with what each is for, and when.
+
+    A key is on **standby** (published, yet to sign), **signing**, or **verifying** what
+    it has signed; **spent** ones go with the next daily rotation.
+
+    **Examples**
+
+    * `anonauth keys list --stack anonauth`
+    * `anonauth keys list --endpoint-url http://127.0.0.1:4566`, of
+      `anonauth serve --aws-port 4566`
+    """
+    # These bring the service along; `anonauth --help` does without.
+    from anonauth.cli.keys import read_keys  # noqa: PLC0415
+    from anonauth.cli.target import opened  # noqa: PLC0415
+
+    target = Target(stack, table, None, region, endpoint_url)
+    with opened(target) as services:
+        found = read_keys(services)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        _print_table(found)
+
+
+@app.command()
+def rotate(
+    *,
+    use: Annotated[Use, typer.Option(help="Which tokens' key.")] = Use.access,
+    stack: Stack = None,
+    table: Table = None,
+    kms_key: KmsKey = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the next key take over before its time. Nothing that is signed goes bad.
+
+    The standby signs at once, or as soon as it has been public for a day, so that
+    everyone who verifies tokens knows it. A new refresh key signs after ten minutes.
+    Repeated within a day it makes no more keys than that.
+
+    **Examples**
+
+    * `anonauth keys rotate --stack anonauth`
+    * `anonauth keys rotate --stack anonauth --use refresh`
+    """
+    from anonauth.cli.keys import rotate as rotate_one  # noqa: PLC0415
+    from anonauth.cli.target import opened  # noqa: PLC0415
+
+    target = Target(stack, table, kms_key, region, endpoint_url)
+    with opened(target, with_key=True) as services:
+        rotation = rotate_one(use.value, services)
+    if as_json:
+        _print_json(rotation.as_json())
+    else:
+        print(*rotation.lines(), sep="\n")
+
+
+# An id of a key may begin with a hyphen, and even with -h.
+@app.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
+)
+def revoke(
+    kid: Annotated[
+        str,
+        typer.Argument(
+            metavar="KID", help="The key's id, or a beginning that no other has."
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    stack: Stack = None,
+    table: Table = None,
+    kms_key: KmsKey = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a key out of use at once: what it has signed is refused from then on.
+
+    By this service within 5 minutes, by others when their cached key set is renewed.
+    Says what will happen, and asks. Revoking an access key ends no session; revoking
+    a refresh key ends those that it signed, and loses their anonymous users for good.
+
+    **Examples**
+
+    * `anonauth keys revoke 8Fq2 --stack anonauth`
+    * `anonauth keys revoke 8Fq2 --stack anonauth --yes --json`
+    """
+    from anonauth.cli.keys import consequences, read_keys  # noqa: PLC0415
+    from anonauth.cli.keys import revoke as revoke_one  # noqa: PLC0415
+    from anonauth.cli.target import opened  # noqa: PLC0415
+
+    target = Target(stack, table, kms_key, region, endpoint_url)
+    with opened(target, with_key=True) as services:
+        found = read_keys(services)
+        key = found.find(kid)
+        print(*consequences(key, found), sep="\n", file=sys.stderr)
+        if not yes:
+            _ask()
+        left = revoke_one(key, services)
+    if as_json:
+        _print_json({"revoked": key.kid, **left.as_json()})
+    else:
+        print(f"{key.use} key {key.kid} is revoked\n")
+        _print_table(left)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise Problem("nobody is here to be asked; --yes if this is what you want")
+    if not typer.confirm("Revoke it?", err=True):
+        raise Problem("nothing was changed")
+
+
+def _print_json(body: object) -> None:
+    print(json.dumps(body, indent=2))
+
+
+def _print_table(found: "KeyList") -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no edge
+    console.print(found.as_table())
