@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli import keys_commands
+from anonauth.cli import events_commands, keys_commands
 from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import find_template
@@ -39,6 +39,7 @@ app = _with_groups(
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     ),
+    events=events_commands.app,
     keys=keys_commands.app,
 )
 

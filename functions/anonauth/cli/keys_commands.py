@@ -1,21 +1,27 @@
 """`anonauth keys`: its commands and their options; see `keys` for what they do."""
 
-import json
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli.options import EndpointUrl, KmsKey, Region, Stack, Table, Target
+from anonauth.cli.options import (
+    AsJson,
+    EndpointUrl,
+    KmsKey,
+    Region,
+    Stack,
+    Table,
+    Target,
+    print_json,
+)
 from anonauth.cli.problem import Problem
 
 if TYPE_CHECKING:
     from anonauth.cli.keys import KeyList
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class Use(StrEnum):
@@ -67,7 +73,7 @@ def list_keys(
     with opened(target) as services:
         found = read_keys(services)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_table(found)
 
@@ -101,7 +107,7 @@ def rotate(
     with opened(target, with_key=True) as services:
         rotation = rotate_one(use.value, services)
     if as_json:
-        _print_json(rotation.as_json())
+        print_json(rotation.as_json())
     else:
         print(*rotation.lines(), sep="\n")
 
@@ -150,7 +156,7 @@ def revoke(
             _ask()
         left = revoke_one(key, services)
     if as_json:
-        _print_json({"revoked": key.kid, **left.as_json()})
+        print_json({"revoked": key.kid, **left.as_json()})
     else:
         print(f"{key.use} key {key.kid} is revoked\n")
         _print_table(left)
@@ -161,10 +167,6 @@ def _ask() -> None:
         raise Problem("nobody is here to be asked; --yes if this is what you want")
     if not typer.confirm("Revoke it?", err=True):
         raise Problem("nothing was changed")
-
-
-def _print_json(body: object) -> None:
-    print(json.dumps(body, indent=2))
 
 
 def _print_table(found: "KeyList") -> None:

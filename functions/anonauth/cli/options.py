@@ -1,5 +1,6 @@
 """Options that the operator's commands share; `target` makes a deployment of them."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -42,6 +43,7 @@ EndpointUrl = Annotated[
         show_default=False,
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +55,8 @@ class Target:
     kms_key: str | None = None
     region: str | None = None
     endpoint_url: str | None = None
+
+
+def print_json(body: object) -> None:
+    """Print what `--json` asks for."""
+    print(json.dumps(body, indent=2))

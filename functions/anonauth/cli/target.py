@@ -6,6 +6,7 @@ The parts are the service's own, at work with the operator's AWS credentials.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,13 +43,54 @@ _NOT_LOGGED_IN = (
 )
 
 
-@contextmanager
-def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Services]:
-    """Yield the services of a deployment, for the time of a `with` block.
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment that was found.
 
-    Args:
-        target: The deployment.
-        with_key: Whether something has to be wrapped, so that a KMS key is needed.
+    `kms_key` is empty where only a table was named, `outputs` where no stack was.
+    """
+
+    region: str
+    endpoint_url: str | None
+    table: str
+    kms_key: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def services(self) -> wiring.Services:
+        """Return its services, without what only its functions know."""
+        return wiring.Services(
+            Settings.from_environment(
+                {
+                    "AWS_REGION": self.region,
+                    "TABLE_NAME": self.table,
+                    "KMS_KEY_ID": self.kms_key or _NO_KEY,
+                    "APP_IDS": self.outputs.get("ClientAppIds", _NO_APPS),
+                    "ENDPOINT_URL": self.endpoint_url or "",
+                }
+            )
+        )
+
+    def connect(self, service: str, *, seconds: int = 10) -> Any:
+        """Return a client of an AWS service, that waits so long for an answer."""
+        return _connect(service, self.region, self.endpoint_url, seconds=seconds)
+
+    def output(self, name: str) -> str:
+        """Return an output of the stack.
+
+        Raises:
+            Problem: No stack was named, or it is one of an earlier version.
+        """
+        if name not in self.outputs:
+            raise Problem(
+                f"needs the output {name} of a stack of this version: give --stack, "
+                "and deploy it anew if it is older"
+            )
+        return self.outputs[name]
+
+
+@contextmanager
+def reached(target: Target) -> Iterator[Deployment]:
+    """Yield a deployment, for the time of a `with` block.
 
     Raises:
         Problem: It is not clear which deployment is meant, or AWS does not let us
@@ -60,17 +102,31 @@ def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Service
     place = ""
     with engine.environment() if target.endpoint_url else nullcontext():
         try:
-            region = _find_region(target)
-            variables = {"AWS_REGION": region, **_find(target, region)}
-            place = f"table '{variables['TABLE_NAME']}' in {region}"
-            if with_key and variables["KMS_KEY_ID"] == _NO_KEY:
-                raise Problem(
-                    "--table needs --kms-key too, to wrap a new key; it is the "
-                    "stack's output RingKeyArn"
-                )
-            yield wiring.Services(Settings.from_environment(variables))
+            deployment = _find(target, _find_region(target))
+            place = f"table '{deployment.table}' in {deployment.region}"
+            yield deployment
         except (BotoCoreError, ClientError, Unavailable) as exc:
             raise Problem(_explain(exc, place)) from exc
+
+
+@contextmanager
+def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Services]:
+    """Yield the services of a deployment, for the time of a `with` block.
+
+    Args:
+        target: The deployment.
+        with_key: Whether something has to be wrapped, so that a KMS key is needed.
+
+    Raises:
+        Problem: As for `reached`.
+    """
+    with reached(target) as deployment:
+        if with_key and not deployment.kms_key:
+            raise Problem(
+                "--table needs --kms-key too, to wrap a new key; it is the "
+                "stack's output RingKeyArn"
+            )
+        yield deployment.services()
 
 
 def _find_region(target: Target) -> str:
@@ -94,21 +150,15 @@ def _check_names_one(target: Target) -> None:
         )
 
 
-def _find(target: Target, region: str) -> dict[str, str]:
+def _find(target: Target, region: str) -> Deployment:
+    endpoint_url, key = target.endpoint_url, target.kms_key or ""
     if target.stack:
-        outputs = _read_outputs(target.stack, region, target.endpoint_url)
-        table, key = outputs["TableName"], outputs["RingKeyArn"]
-        apps = outputs.get("ClientAppIds", _NO_APPS)
-    elif target.table:
-        table, key, apps = target.table, _NO_KEY, _NO_APPS
-    else:
-        table, key, apps = engine.TABLE_NAME, engine.KEY_ALIAS, _NO_APPS
-    return {
-        "TABLE_NAME": table,
-        "KMS_KEY_ID": target.kms_key or key,
-        "APP_IDS": apps,
-        "ENDPOINT_URL": target.endpoint_url or "",
-    }
+        outputs = _read_outputs(target.stack, region, endpoint_url)
+        table, key = outputs["TableName"], key or outputs["RingKeyArn"]
+        return Deployment(region, endpoint_url, table, key, outputs)
+    if target.table:
+        return Deployment(region, endpoint_url, target.table, key)
+    return Deployment(region, endpoint_url, engine.TABLE_NAME, key or engine.KEY_ALIAS)
 
 
 def _read_outputs(
@@ -130,12 +180,14 @@ def _read_outputs(
     return outputs
 
 
-def _connect(service: str, region: str, endpoint_url: str | None) -> Any:
+def _connect(
+    service: str, region: str, endpoint_url: str | None, *, seconds: int = 10
+) -> Any:
     return botocore.session.get_session().create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url,
-        config=Config(connect_timeout=2, read_timeout=10),
+        config=Config(connect_timeout=2, read_timeout=seconds),
     )
 
 

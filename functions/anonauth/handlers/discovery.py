@@ -5,7 +5,7 @@ from anonauth.errors import RouteNotFound
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.discovery import location, openid_configuration
 
-# Verifiers may keep the key set for some minutes: keys are published a day ahead.
+# Verifiers may keep the key set for some minutes: keys are published months ahead.
 # With a list of origins the gateway's CORS headers differ for each of them.
 _CACHEABLE = {"cache-control": "public, max-age=300", "vary": "origin"}
 

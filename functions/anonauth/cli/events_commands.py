@@ -1,0 +1,87 @@
+"""`anonauth events`: its commands and their options; see `replay` for what they do."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from anonauth.cli.options import AsJson, Region, Target, print_json
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@app.callback()
+def events() -> None:
+    """What happened to users, for apps to build on: publish what was left behind.
+
+    Exit code 0 after success, 1 with one line that says what is wrong, 2 for a command
+    line that is not understood.
+    """
+
+
+@app.command()
+def replay(
+    *,
+    stack: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The deployment's CloudFormation stack, whose outputs say the rest.",
+            show_default=False,
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be replayed.")
+    ] = False,
+    region: Region = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Another AWS.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the events that Lambda has given up on, after their cause is mended.
+
+    Each batch in the bucket is handed to the function again, oldest first, and removed
+    once all of it is published. The first that fails ends the command and stays, with
+    those after it. Safe to repeat: an event that was published before has the same id.
+
+    **Examples**
+
+    * `anonauth events replay --stack anonauth --dry-run`
+    * `anonauth events replay --stack anonauth`
+    """
+    from anonauth.cli.replay import FailedBatches  # noqa: PLC0415
+    from anonauth.cli.stack import rfc3339  # noqa: PLC0415
+    from anonauth.cli.target import reached  # noqa: PLC0415
+
+    with reached(Target(stack, region=region, endpoint_url=endpoint_url)) as found:
+        failed = FailedBatches(
+            found.connect("s3"),
+            # As long as the function may run, and a little more.
+            found.connect("lambda", seconds=70),
+            bucket=found.output("FailedRecordsBucket"),
+            function=found.output("LifecycleFunctionName"),
+        )
+        batches = failed.find()
+        records = 0
+        for done, count in enumerate([] if dry_run else failed.replay(batches), 1):
+            records += count
+            print(f"{done} of {len(batches)} batches published", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "batches": [
+                    {"key": batch.key, "failed_at": rfc3339(batch.failed_at)}
+                    for batch in batches
+                ],
+                "records": records,
+                "replayed": not dry_run,
+            }
+        )
+    elif dry_run:
+        for batch in batches:
+            print(f"{rfc3339(batch.failed_at)}  {batch.key}")
+        print(f"{len(batches)} batches would be published")
+    else:
+        print(f"{len(batches)} batches with {records} records are published")

@@ -1,0 +1,264 @@
+"""`anonauth events replay`: nothing that Lambda gave up on is lost, or told twice over.
+
+Real S3 and CloudFormation calls over HTTP to moto; behind the Lambda API of this test
+is the real function.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    create_backend_app,
+)
+from typer.testing import CliRunner, Result
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from anonauth.cli.commands import app
+from anonauth.cli.live_table import Record
+from anonauth.cli.problem import Problem
+from harness import Deployment
+from story import Story, types
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+BUCKET = "anonauth-failedrecords"
+FUNCTION = "anonauth-LifecycleFunction-1A2B3C"
+OUTPUTS = {
+    "TableName": "t",
+    "RingKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/k",
+    "ClientAppIds": "myapp-abcde",
+    "FailedRecordsBucket": BUCKET,
+    "LifecycleFunctionName": FUNCTION,
+}
+PLACE = "aws/lambda/5f1e-mapping/shardId-0001/2026/11/24/"
+
+
+@dataclass
+class Cloud:
+    """An AWS with a stack, its bucket, and its function."""
+
+    story: Story
+    url: str
+
+    def fail(self, records: list[Record], name: str) -> None:
+        """Put a batch where Lambda would, in the form that it has there."""
+        record = {
+            "requestContext": {"condition": "RetryAttemptsExhausted"},
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "version": "1.0",
+            "timestamp": "2026-11-24T12:00:00.000Z",
+            "DDBStreamBatchInfo": {"batchSize": len(records)},
+            "payload": json.dumps({"Records": records}),
+        }
+        self.put(name, json.dumps(record))
+
+    def put(self, name: str, text: str, prefix: str = PLACE) -> None:
+        s3().put_object(Bucket=BUCKET, Key=f"{prefix}{name}", Body=text.encode())
+
+    def left(self) -> list[str]:
+        objects = s3().list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        return [each["Key"].removeprefix(PLACE) for each in objects]
+
+    def replay(self, *options: str) -> Result:
+        command = [
+            "events",
+            "replay",
+            "--stack",
+            "anonauth",
+            "--endpoint-url",
+            self.url,
+        ]
+        return CliRunner().invoke(app, [*command, *options])
+
+
+def s3() -> Any:
+    return boto3.client("s3", "eu-central-1")
+
+
+@pytest.fixture
+def cloud(service: Deployment) -> Iterator[Cloud]:
+    story = Story(service)
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def aws(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        request = Request(environ)
+        if not request.path.startswith("/2015-03-31/functions/"):
+            return moto(environ, start_response)  # type: ignore[no-any-return]
+        assert request.path.split("/")[3] == FUNCTION
+        headers = {}
+        try:
+            answer = story.tell(request.get_json(force=True)["Records"])
+        except Exception as exc:  # noqa: BLE001 - as Lambda does
+            headers["X-Amz-Function-Error"] = "Unhandled"
+            answer = {"errorMessage": str(exc)}
+        return Response(json.dumps(answer), headers=headers)(environ, start_response)
+
+    cloudformation = boto3.client("cloudformation", "eu-central-1")
+    template = {
+        "Resources": {"R": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {name: {"Value": value} for name, value in OUTPUTS.items()},
+    }
+    cloudformation.create_stack(StackName="anonauth", TemplateBody=json.dumps(template))
+    where: Any = {"LocationConstraint": "eu-central-1"}
+    s3().create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
+    server = make_server("127.0.0.1", 0, aws, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Cloud(story, f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
+    for name in [
+        each["Key"] for each in s3().list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    ]:
+        s3().delete_object(Bucket=BUCKET, Key=name)
+    s3().delete_bucket(Bucket=BUCKET)
+    cloudformation.delete_stack(StackName="anonauth")
+
+
+def problem(result: Result) -> str:
+    assert isinstance(result.exception, Problem), result
+    assert result.exit_code == 1
+    return str(result.exception)
+
+
+def three_logins(cloud: Cloud) -> list[Record]:
+    for _ in range(3):
+        cloud.story.service.log_in()
+    return cloud.story.records()
+
+
+def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
+    cloud: Cloud,
+) -> None:
+    records = three_logins(cloud)
+    cloud.story.tell(records)
+    first_time = cloud.story.published()
+    cloud.fail(records[:2], "2026-11-24T12.00.00-b")
+    cloud.fail(records[2:], "2026-11-24T12.05.00-a")
+
+    result = cloud.replay()
+
+    assert result.exit_code == 0, result
+    assert result.stdout == "2 batches with 3 records are published\n"
+    assert "1 of 2 batches published" in result.stderr
+    assert cloud.story.published() == first_time
+    assert cloud.left() == []
+
+
+def test_given_failed_batches_when_only_listed_then_nothing_happens(
+    cloud: Cloud,
+) -> None:
+    cloud.fail(three_logins(cloud), "2026-11-24T12.00.00-a")
+    cloud.story.service.wire.reset()
+
+    result = cloud.replay("--dry-run")
+
+    assert result.exit_code == 0, result
+    assert f"{PLACE}2026-11-24T12.00.00-a\n1 batches would be" in result.stdout
+    assert cloud.story.published() == []
+    assert cloud.left() == ["2026-11-24T12.00.00-a"]
+
+
+def test_given_json_when_replayed_then_a_program_can_read_it(cloud: Cloud) -> None:
+    cloud.fail(three_logins(cloud), "a")
+
+    body = json.loads(cloud.replay("--json").stdout)
+
+    assert body["replayed"] is True
+    assert body["records"] == 3
+    assert [batch["key"] for batch in body["batches"]] == [f"{PLACE}a"]
+    assert json.loads(cloud.replay("--json").stdout) == {
+        "batches": [],
+        "records": 0,
+        "replayed": True,
+    }
+
+
+def test_given_a_batch_that_fails_again_when_replayed_then_it_and_the_later_stay(
+    cloud: Cloud,
+) -> None:
+    first, second, third = three_logins(cloud)
+    whole = second["dynamodb"]["NewImage"]["created_at"]
+    second["dynamodb"]["NewImage"]["created_at"] = {"S": "nobody can read this"}
+    for name, records in (("a", [first]), ("b", [first, second]), ("c", [third])):
+        cloud.fail(records, name)
+    cloud.story.service.wire.reset()
+
+    text = problem(cloud.replay())
+
+    assert text.startswith(f"{PLACE}b could not be published; it is still there.")
+    assert FUNCTION in text
+    assert types(cloud.story.published()) == ["user.created"] * 2
+    assert cloud.left() == ["b", "c"]
+
+    second["dynamodb"]["NewImage"]["created_at"] = whole
+    cloud.fail([first, second], "b")
+    assert cloud.replay().exit_code == 0
+    assert cloud.left() == []
+
+
+def test_given_a_function_that_raises_when_replayed_then_the_batch_stays(
+    cloud: Cloud,
+) -> None:
+    (record, *_) = three_logins(cloud)
+    del record["dynamodb"]["NewImage"]["version"]
+    cloud.fail([record], "a")
+
+    assert "could not be published" in problem(cloud.replay())
+
+    assert cloud.left() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("{}", id="no payload"),
+        pytest.param('{"payload": "x"}', id="payload is not JSON"),
+        pytest.param('{"payload": {}}', id="no records"),
+        pytest.param('{"payload": null}', id="nothing"),
+        pytest.param("[]", id="list"),
+    ],
+)
+def test_given_an_object_that_is_no_batch_when_replayed_then_it_is_named(
+    cloud: Cloud, text: str
+) -> None:
+    cloud.put("x", text)
+
+    assert problem(cloud.replay()).startswith(f"{PLACE}x is not an invocation record")
+
+    assert cloud.left() == ["x"]
+
+
+def test_given_what_others_put_there_when_replayed_then_it_is_left_alone(
+    cloud: Cloud,
+) -> None:
+    cloud.put("notes.txt", "mine", prefix="")
+
+    assert cloud.replay().stdout == "0 batches with 0 records are published\n"
+    assert cloud.left() == ["notes.txt"]
+
+
+def test_given_a_stack_of_an_earlier_version_when_replayed_then_one_line_says_so(
+    cloud: Cloud,
+) -> None:
+    template = {
+        "Resources": {"R": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {
+            name: {"Value": OUTPUTS[name]} for name in ("TableName", "RingKeyArn")
+        },
+    }
+    boto3.client("cloudformation", "eu-central-1").update_stack(
+        StackName="anonauth", TemplateBody=json.dumps(template)
+    )
+
+    assert "needs the output FailedRecordsBucket" in problem(cloud.replay())
