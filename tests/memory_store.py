@@ -414,7 +414,7 @@ class MemoryStore:
 
     # RingStore
 
-    def load_ring(self, *, consistent: bool = False) -> Ring | None:
+    def load_ring(self) -> Ring | None:
         return self.ring
 
     def save_ring(self, new: Ring) -> bool:

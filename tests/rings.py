@@ -18,7 +18,7 @@ class MemoryRings:
         self.loads = 0
         self.down = False
 
-    def load_ring(self, *, consistent: bool = False) -> Ring | None:
+    def load_ring(self) -> Ring | None:
         self.loads += 1
         if self.down:
             raise StoreUnavailable

@@ -328,7 +328,7 @@ class StoreContract:
     def test_given_a_ring_when_saved_then_it_reads_back_whole(
         self, store: AnyStore
     ) -> None:
-        before = store.load_ring(consistent=True) or Ring(0, ())
+        before = store.load_ring() or Ring(0, ())
         ahead, stop = NOW + DAY, NOW + 98 * DAY
         access = RingKey("a", "access", b"\x00wrapped", b"\x30pub", NOW, ahead, stop)
         refresh = RingKey("r", "refresh", b"\xffwrapped", None, NOW, NOW, None)
@@ -336,16 +336,16 @@ class StoreContract:
 
         assert store.save_ring(ring)
 
-        assert store.load_ring(consistent=True) == ring
+        assert store.load_ring() == ring
 
     def test_given_a_ring_that_moved_on_when_saved_then_it_stays(
         self, store: AnyStore
     ) -> None:
-        before = store.load_ring(consistent=True) or Ring(0, ())
+        before = store.load_ring() or Ring(0, ())
         newer = Ring(before.version + 1, ())
         store.save_ring(newer)
 
         assert not store.save_ring(Ring(before.version + 1, ()))
         assert not store.save_ring(Ring(before.version, ()))
         assert not store.save_ring(Ring(before.version + 3, ()))
-        assert store.load_ring(consistent=True) == newer
+        assert store.load_ring() == newer

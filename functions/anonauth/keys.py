@@ -266,9 +266,7 @@ class KeyRing:
 
     def _reload(self, now: datetime) -> None:
         try:
-            # An eventually consistent read could bring a revoked key back for five
-            # minutes more.
-            ring = self._store.load_ring(consistent=True)
+            ring = self._store.load_ring()
         except StoreUnavailable:
             if self._copy is None:
                 raise

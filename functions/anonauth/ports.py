@@ -384,8 +384,8 @@ class NetworkHashing(Protocol):
 class RingStore(Protocol):
     """The one item of the key ring. Both methods can raise `StoreUnavailable`."""
 
-    def load_ring(self, *, consistent: bool = False) -> Ring | None:
-        """Read the key ring; None before the first deployment has made it."""
+    def load_ring(self) -> Ring | None:
+        """Read the key ring, strongly consistent; None before there is one."""
         ...
 
     def save_ring(self, new: Ring) -> bool:

@@ -227,8 +227,8 @@ class LateRings:
         self._rings = rings
         self._clock = clock
 
-    def load_ring(self, *, consistent: bool = False) -> Ring | None:
-        ring = self._rings.load_ring(consistent=consistent)
+    def load_ring(self) -> Ring | None:
+        ring = self._rings.load_ring()
         assert ring is not None
         soon = self._clock() + HOUR
         return Ring(ring.version, tuple(k for k in ring.keys if k.signs_from <= soon))

@@ -171,7 +171,7 @@ def delete(store: Store) -> bool:
 
 
 def save(store: Store) -> bool:
-    before = store.load_ring(consistent=True) or Ring(0, ())
+    before = store.load_ring() or Ring(0, ())
     return store.save_ring(Ring(before.version + 1, ()))
 
 
@@ -394,7 +394,7 @@ def test_given_a_racing_writer_when_a_ring_save_is_unclear_then_it_is_refused(
     wire.faults = [no_connection]
 
     assert store.save_ring(ours) is False
-    assert store.load_ring(consistent=True) == theirs
+    assert store.load_ring() == theirs
 
 
 def test_given_a_rival_that_moved_the_same_key_when_a_save_is_unclear_then_refused(
@@ -409,7 +409,7 @@ def test_given_a_rival_that_moved_the_same_key_when_a_save_is_unclear_then_refus
     wire.faults = [no_connection]
 
     assert store.save_ring(sooner) is False
-    assert store.load_ring(consistent=True) == later
+    assert store.load_ring() == later
 
 
 def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_young(
@@ -425,7 +425,7 @@ def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_youn
         ExpressionAttributeNames={"#keys": "keys"},
     )
 
-    ring = store.load_ring(consistent=True)
+    ring = store.load_ring()
 
     assert ring == Ring(1, (replace(key, published_at=NOW),))
 
@@ -574,14 +574,11 @@ def test_given_a_user_when_read_then_consistently(store: Store, wire: Wire) -> N
     assert wire.bodies[-1]["ConsistentRead"] is True
 
 
-def test_given_the_ring_when_read_then_consistently_by_its_writer_only(
-    store: Store, wire: Wire
-) -> None:
-    """Keys are published a day ahead, so readers take half the price."""
+def test_given_the_ring_when_read_then_consistently(store: Store, wire: Wire) -> None:
+    """A revoked key is refused everywhere within five minutes, and not ten."""
     store.load_ring()
-    store.load_ring(consistent=True)
 
-    assert [body["ConsistentRead"] for body in wire.bodies] == [False, True]
+    assert wire.bodies[-1]["ConsistentRead"] is True
 
 
 def test_given_a_transaction_when_repeated_then_dynamodb_can_tell(

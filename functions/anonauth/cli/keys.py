@@ -79,7 +79,7 @@ def read_keys(services: wiring.Services) -> KeyList:
     Raises:
         Problem: There is none.
     """
-    ring = services.store.load_ring(consistent=True)
+    ring = services.store.load_ring()
     if ring is None:
         raise Problem(
             f"table '{services.settings.table_name}' has no key ring yet; "

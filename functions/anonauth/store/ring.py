@@ -10,11 +10,15 @@ from anonauth.store.table import Refused, Table
 class Rings(Table):
     """`RingStore`."""
 
-    def load_ring(self, *, consistent: bool = False) -> Ring | None:
-        """Read the key ring in one GetItem; see `RingStore`."""
+    def load_ring(self) -> Ring | None:
+        """Read the key ring in one GetItem; see `RingStore`.
+
+        Consistent: a replica that lags could bring a revoked key back for five minutes
+        more.
+        """
         try:
             item = self._send(
-                lambda: self._ring_item.get(RING_PK, consistent_read=consistent)
+                lambda: self._ring_item.get(RING_PK, consistent_read=True)
             )
         except DoesNotExist:
             return None
@@ -30,6 +34,6 @@ class Rings(Table):
         try:
             self._send(lambda: item.save(condition=none_yet | one_before))
         except Refused as refused:
-            written = self.load_ring(consistent=True) if refused.perhaps_ours else None
+            written = self.load_ring() if refused.perhaps_ours else None
             return written == new
         return True

@@ -115,7 +115,7 @@ def _new_refresh_key(ring: Ring, keys: KeyMaking, now: datetime) -> RingKey:
 
 def _decide(rings: RingStore, change: Callable[[Ring], Ring]) -> Ring:
     for _ in range(_DECISIONS):
-        ring = rings.load_ring(consistent=True) or Ring(version=0, keys=())
+        ring = rings.load_ring() or Ring(version=0, keys=())
         changed = change(ring)
         if changed.keys == ring.keys:
             return ring

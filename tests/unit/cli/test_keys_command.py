@@ -203,7 +203,7 @@ def test_given_the_beginning_of_an_id_when_revoked_then_it_is_enough(
 def test_given_an_id_that_begins_with_a_hyphen_when_revoked_then_it_is_no_option(
     there: list[str], store: Store
 ) -> None:
-    ring = store.load_ring(consistent=True)
+    ring = store.load_ring()
     assert ring is not None
     _, standby = ring.of("access")
     store.save_ring(
