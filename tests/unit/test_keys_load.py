@@ -203,18 +203,17 @@ def test_given_three_rotations_under_load_when_verified_then_none_is_refused() -
 
 @pytest.mark.long
 def test_given_three_rotations_when_verified_100_000_times_then_none_is_refused(
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     load = Load(tokens=12_500)
 
     load.run()
 
-    with capsys.disabled():
-        print(  # noqa: T201 - the figures
-            f"\n{load.signed.total():,} tokens by {len(load.signed)} keys,"
-            f" {load.results.total():,} verifications,"
-            f" {load.results[False]:,} refused"
-        )
+    record_property(
+        "figures",
+        f"{load.signed.total():,} tokens by {len(load.signed)} keys, "
+        f"{load.results.total():,} verifications, {load.results[False]:,} refused",
+    )
     assert load.results == {True: 100_000}
     assert len(load.signed) == len(HANDOVERS) + 1
     assert min(load.signed.values()) > 1_000
