@@ -82,6 +82,6 @@ def replay(
     elif dry_run:
         for batch in batches:
             print(f"{rfc3339(batch.failed_at)}  {batch.key}")
-        print(f"{len(batches)} batches would be published")
+        print(f"batches to be published: {len(batches)}")
     else:
-        print(f"{len(batches)} batches with {records} records are published")
+        print(f"published, batches: {len(batches)}, records: {records}")

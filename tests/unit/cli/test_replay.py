@@ -148,7 +148,7 @@ def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
     result = cloud.replay()
 
     assert result.exit_code == 0, result
-    assert result.stdout == "2 batches with 3 records are published\n"
+    assert result.stdout == "published, batches: 2, records: 3\n"
     assert "1 of 2 batches published" in result.stderr
     assert cloud.story.published() == first_time
     assert cloud.left() == []
@@ -163,7 +163,7 @@ def test_given_failed_batches_when_only_listed_then_nothing_happens(
     result = cloud.replay("--dry-run")
 
     assert result.exit_code == 0, result
-    assert f"{PLACE}2026-11-24T12.00.00-a\n1 batches would be" in result.stdout
+    assert f"{PLACE}2026-11-24T12.00.00-a\nbatches to be published: 1" in result.stdout
     assert cloud.story.published() == []
     assert cloud.left() == ["2026-11-24T12.00.00-a"]
 
@@ -244,7 +244,7 @@ def test_given_what_others_put_there_when_replayed_then_it_is_left_alone(
 ) -> None:
     cloud.put("notes.txt", "mine", prefix="")
 
-    assert cloud.replay().stdout == "0 batches with 0 records are published\n"
+    assert cloud.replay().stdout == "published, batches: 0, records: 0\n"
     assert cloud.left() == ["notes.txt"]
 
 
