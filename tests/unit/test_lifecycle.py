@@ -357,6 +357,41 @@ def test_given_an_entry_when_sent_then_it_names_source_bus_and_time(
     boto.delete_event_bus(Name="users")
 
 
+@pytest.mark.parametrize("character", ["\N{GRINNING FACE}", "\x01", '"', "\xe9"])
+def test_given_the_longest_ids_when_told_then_one_call_is_not_too_large(
+    story: Story, character: str
+) -> None:
+    """256 KB for all entries (Amazon EventBridge, PutEvents)."""
+    story.service.log_in()
+    (record,) = story.records()
+    image = record["dynamodb"]["NewImage"]
+    entry = {
+        "id": {"S": character * 256},
+        "provider": {"S": "custom-token"},
+        "version": {"N": "1"},
+    }
+    records = []
+    for user in range(10):
+        changed = copy.deepcopy(record)
+        more = [{"M": entry | {"key": {"S": f"{k:043d}"}}} for k in range(9)]
+        identities = image["identities"]["L"] + more
+        changed["dynamodb"] |= {
+            "Keys": {"pk": {"S": f"USER#{APP}#{user:024x}"}},
+            "OldImage": image | {"identities": {"L": identities[:-1]}},
+            "NewImage": image | {"identities": {"L": identities}},
+        }
+        records.append(changed)
+    story.service.wire.reset()
+
+    story.tell(records)
+
+    (call,) = [body for body in story.service.wire.bodies if "Entries" in body]
+    assert len(call["Entries"]) == 10
+    sizes = [len(entry["Detail"].encode()) for entry in call["Entries"]]
+    assert sum(sizes) < 256 * 1024 * 0.9
+    assert max(sizes) < 20 * 1024
+
+
 def test_given_a_replay_when_told_again_then_it_is_the_same_to_the_letter(
     story: Story,
 ) -> None:
