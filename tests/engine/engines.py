@@ -102,7 +102,7 @@ def running(name: str, directory: Path) -> Iterator[Engine]:
             yield engine
         return
     # Neither can pick a port and tell which; nobody else asks for this one so soon.
-    port = _free_port()
+    port = free_port()
     command, environment = _COMMANDS[name](port, directory)
     log = directory / "log"
     with log.open("wb") as output:
@@ -182,7 +182,8 @@ def _await_answer(
     pytest.fail(f"the engine does not answer:\n{log.read_text()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody else asks for so soon."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
