@@ -103,6 +103,39 @@ def statements(function: str, *, conditions: bool = True) -> list[Json]:
     return [each for each in decided if each != {"Ref": "AWS::NoValue"}]
 
 
+def passes_filter(record: Json) -> bool:
+    """Tell whether Lambda hands a stream record to the function on the stream.
+
+    Source: AWS Lambda Developer Guide, "Filter rule syntax". Of its operators only
+    those that the template uses are known here.
+    """
+    (mapping,) = resources(translated(), "AWS::Lambda::EventSourceMapping").values()
+    return any(
+        _matches(json.loads(each["Pattern"]), record)
+        for each in mapping["FilterCriteria"]["Filters"]
+    )
+
+
+def _matches(pattern: Json, value: Json) -> bool:
+    for name, wanted in pattern.items():
+        found = value.get(name)
+        if isinstance(wanted, dict):
+            if not isinstance(found, dict) or not _matches(wanted, found):
+                return False
+        elif not any(_is_wanted(found, one) for one in wanted):
+            return False
+    return True
+
+
+def _is_wanted(found: Any, wanted: Any) -> bool:
+    match wanted:
+        case {"prefix": prefix, **others} if not others:
+            return isinstance(found, str) and found.startswith(prefix)
+        case dict():
+            raise NotImplementedError(wanted)
+    return bool(found == wanted)
+
+
 @dataclass(frozen=True)
 class Route:
     """A route key of API Gateway and the function behind it."""

@@ -15,7 +15,11 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 )
 
 import sam_template
+from anonauth.bus import SOURCE
+from anonauth.cli.template import read_template
+from anonauth.store.expiring import SCANNED
 from sam_template import EVENTS, Json, Route, resources, statements, translate
+from tools import ROOT
 
 # SAM resolves references to parameters itself, so some look unused afterwards.
 ALLOWED_FINDINGS = {"W2001"}
@@ -23,16 +27,21 @@ ALLOWED_FINDINGS = {"W2001"}
 FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 
 CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b-2c"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 
 RING = "KEY#ring"
 USER = "USER#*"
 GONE = "GONE#*"
 IDENT = "IDENT#*"
 RATE = "RATE#*"
+SCAN = "SCAN#expiring"
+STREAM = "Table.StreamArn"
+FAILED_RECORDS = "FailedRecords.Arn"
 
 _ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
 _DOCUMENT = f"arn:${{AWS::Partition}}:ssm:{_ACCOUNT}:parameter${{SettingsParameter}}"
 _SES = f"arn:${{AWS::Partition}}:ses:{_ACCOUNT}"
+_BUS = f"arn:${{AWS::Partition}}:events:{_ACCOUNT}:event-bus/${{EventBusName}}"
 
 # What depends on a parameter that is empty by default.
 SETTINGS_GRANTS = {
@@ -113,6 +122,23 @@ GRANTS = {
         ("kms:Decrypt", "refresh"),
     },
     "DiscoveryFunction": {("dynamodb:GetItem", RING)},
+    "LifecycleFunction": {
+        # Lambda itself reads the stream, and writes to the bucket, with this role.
+        ("dynamodb:DescribeStream", STREAM),
+        ("dynamodb:GetRecords", STREAM),
+        ("dynamodb:GetShardIterator", STREAM),
+        ("dynamodb:ListStreams", "*"),
+        ("dynamodb:BatchGetItem", GONE),
+        ("events:PutEvents from anonauth", _BUS),
+        ("s3:PutObject", f"{FAILED_RECORDS}/*"),
+        ("s3:ListBucket", FAILED_RECORDS),
+    },
+    "ExpiringFunction": {
+        ("dynamodb:GetItem", SCAN),
+        ("dynamodb:PutItem", SCAN),
+        *(("dynamodb:Scan", f"attribute {name}") for name in SCANNED),
+        ("events:PutEvents from anonauth", _BUS),
+    },
     "KeysFunction": {
         ("dynamodb:GetItem", RING),
         ("dynamodb:PutItem", RING),
@@ -136,36 +162,74 @@ def as_list(value: Any) -> list[Any]:
 
 
 def grants(function: str, *, conditions: bool = False) -> set[tuple[str, str]]:
-    """Read a function's statements; refuse any of a form that is not known here."""
-    granted = set()
-    for statement in statements(function, conditions=conditions):
-        assert statement.keys() - {"Condition"} == {"Effect", "Action", "Resource"}
-        assert statement["Effect"] == "Allow"
-        condition = dict(statement.get("Condition", {}))
-        suffix = ""
-        if statement["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}:
+    """Return what a function may do to what."""
+    return {
+        grant
+        for statement in statements(function, conditions=conditions)
+        for grant in grants_of(statement)
+    }
+
+
+def grants_of(statement: Json) -> set[tuple[str, str]]:
+    """Read one statement; refuse it if its form is not known here."""
+    assert statement.keys() - {"Condition"} == {"Effect", "Action", "Resource"}
+    assert statement["Effect"] == "Allow"
+    actions = as_list(statement["Action"])
+    condition = dict(statement.get("Condition", {}))
+    items: list[str] | str
+    suffix = ""
+    match statement["Resource"]:
+        case {"Fn::GetAtt": ["Table", "Arn"]} if actions == ["dynamodb:Scan"]:
+            items = scanned_attributes(condition)
+        case {"Fn::GetAtt": ["Table", "Arn"]}:
             exact = condition.pop("ForAllValues:StringEquals", {})
             prefix = condition.pop("ForAllValues:StringLike", {})
             assert set(exact) | set(prefix) == {"dynamodb:LeadingKeys"}
+            # ForAllValues is true of a request that names no key, as these do.
+            assert not {"dynamodb:Query", "dynamodb:Scan"} & set(actions)
             items = [*exact.values(), *prefix.values()][0]
             enclosing = condition.pop("ForAnyValue:StringEquals", None)
             if enclosing:
                 suffix = f" in {enclosing['dynamodb:EnclosingOperation'][0]}"
-        elif statement["Resource"] == {"Fn::GetAtt": ["RingKey", "Arn"]}:
+        case {"Fn::GetAtt": ["Table", "StreamArn"]}:
+            items = STREAM
+        case "*":
+            assert actions == ["dynamodb:ListStreams"]  # takes no other
+            items = "*"
+        case {"Fn::GetAtt": ["RingKey", "Arn"]}:
             items = condition.pop("StringEquals")["kms:EncryptionContext:ring"]
-        else:
-            items = [resource["Fn::Sub"] for resource in statement["Resource"]]
+        case {"Fn::Sub": bus} if actions == ["events:PutEvents"]:
+            # Of as many values as a call has entries: one of them must not do.
+            sources = condition.pop("ForAllValues:StringEquals")
+            assert sources == {"events:source": SOURCE}
+            items, suffix = bus, f" from {SOURCE}"
+        case {"Fn::GetAtt": ["FailedRecords", "Arn"]}:
+            assert actions == ["s3:ListBucket"]
+            items = FAILED_RECORDS
+        case {"Fn::Sub": "${FailedRecords.Arn}/*"}:
+            assert actions == ["s3:PutObject"]
+            items = f"{FAILED_RECORDS}/*"
+        case [*named]:
+            items = [resource["Fn::Sub"] for resource in named]
             if statement["Action"] == "ses:SendEmail":
                 sender = condition.pop("StringEquals")
                 assert sender == {"ses:FromAddress": {"Ref": "MailSender"}}
                 suffix = " from MailSender"
-        assert not condition
-        granted |= {
-            (action + suffix, item)
-            for action in as_list(statement["Action"])
-            for item in as_list(items)
-        }
-    return granted
+        case unknown:
+            pytest.fail(f"a resource of a form that is not known: {unknown}")
+    assert not condition
+    return {(action + suffix, item) for action in actions for item in as_list(items)}
+
+
+def scanned_attributes(condition: Json) -> list[str]:
+    """Take from a condition what limits a scan, all of which it needs."""
+    attributes: Json = condition.pop("ForAllValues:StringEquals")
+    assert attributes.keys() == {"dynamodb:Attributes"}
+    # Else a scan that names none would pass, and read all.
+    assert condition.pop("Null") == {"dynamodb:Attributes": "false"}
+    select = {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}
+    assert condition.pop("StringEqualsIfExists") == select
+    return [f"attribute {name}" for name in attributes["dynamodb:Attributes"]]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +245,12 @@ def grants(function: str, *, conditions: bool = False) -> set[tuple[str, str]]:
                 "CertificateArn": CERTIFICATE,
                 "SettingsParameter": "/anonauth/settings",
                 "MailSender": "no-reply@example.com",
+                "EventBusName": "users",
+                "AlarmTopic": TOPIC,
             },
-            id="custom domain, two apps, two origins, settings, mail",
+            id="custom domain, two apps, two origins, settings, mail, bus, topic",
         ),
+        pytest.param({"ExpiryNoticeDays": ""}, id="no warnings"),
     ],
 )
 def test_given_the_template_when_sam_translates_it_then_cfn_lint_finds_nothing(
@@ -247,6 +314,83 @@ def test_given_each_function_when_its_role_is_read_then_it_grants_what_is_used()
     assert granted == GRANTS
 
 
+def a_scan() -> Json:
+    (scan,) = (
+        statement
+        for statement in statements("ExpiringFunction")
+        if statement["Action"] == "dynamodb:Scan"
+    )
+    return scan
+
+
+def a_publication() -> Json:
+    (publication,) = (
+        statement
+        for statement in statements("LifecycleFunction")
+        if statement["Action"] == "events:PutEvents"
+    )
+    return publication
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(a_scan() | {"Condition": {}}, id="a scan of all"),
+        pytest.param(
+            a_scan()
+            | {
+                "Condition": {
+                    "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["USER#*"]}
+                }
+            },
+            id="a scan by key",
+        ),
+        pytest.param(
+            a_scan() | {"Action": ["dynamodb:GetItem", "dynamodb:Scan"]},
+            id="a scan and more",
+        ),
+        pytest.param(
+            a_scan()
+            | {
+                "Condition": {
+                    name: condition
+                    for name, condition in a_scan()["Condition"].items()
+                    if name != "Null"
+                }
+            },
+            id="a scan that need not name attributes",
+        ),
+        pytest.param(a_publication() | {"Condition": {}}, id="events of anybody"),
+        pytest.param(
+            a_publication()
+            | {"Condition": {"StringEquals": {"events:source": "anonauth"}}},
+            id="events of which one is ours",
+        ),
+        pytest.param(
+            {
+                "Effect": "Allow",
+                "Action": ["dynamodb:ListStreams", "dynamodb:GetRecords"],
+                "Resource": "*",
+            },
+            id="every stream",
+        ),
+        pytest.param(
+            {
+                "Effect": "Allow",
+                "Action": "s3:*",
+                "Resource": {"Fn::Sub": "${FailedRecords.Arn}/*"},
+            },
+            id="all of the bucket",
+        ),
+    ],
+)
+def test_given_a_statement_that_grants_too_much_when_read_then_it_is_refused(
+    statement: Json,
+) -> None:
+    with pytest.raises((AssertionError, KeyError, pytest.fail.Exception)):
+        grants_of(statement)
+
+
 def test_given_settings_and_mail_when_deployed_then_few_functions_get_at_them() -> None:
     more = {
         function: grants(function, conditions=True) - grants(function)
@@ -277,6 +421,35 @@ def test_given_the_functions_then_only_those_with_settings_know_of_them() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("variable", "parameter", "knowing"),
+    [
+        pytest.param(
+            "EVENT_BUS",
+            "EventBusName",
+            {"LifecycleFunction", "ExpiringFunction"},
+            id="the bus",
+        ),
+        pytest.param(
+            "EXPIRY_NOTICE_DAYS", "ExpiryNoticeDays", {"ExpiringFunction"}, id="notices"
+        ),
+    ],
+)
+def test_given_the_functions_then_only_those_that_publish_know_where(
+    variable: str, parameter: str, knowing: set[str]
+) -> None:
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+
+    values = {
+        name: properties["Environment"]["Variables"].get(variable)
+        for name, properties in functions.items()
+    }
+
+    assert {name: value for name, value in values.items() if value} == {
+        name: {"Ref": parameter} for name in knowing
+    }
+
+
 def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> None:
     roles = resources(sam_template.translated(), "AWS::IAM::Role")
 
@@ -287,17 +460,19 @@ def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> 
     }
 
 
-def test_given_the_stack_is_deleted_then_users_and_key_outlive_it() -> None:
+def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> None:
     template = sam_template.translated()
 
     policies = {
         name: (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
         for name, resource in template["Resources"].items()
-        if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::KMS::Key"}
+        if resource["Type"]
+        in {"AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::S3::Bucket"}
     }
 
     assert policies == {
         "Table": ("Retain", "Retain"),
+        "FailedRecords": ("Retain", "Retain"),
         "RingKey": ("Retain", "Retain"),
     }
 
@@ -400,12 +575,69 @@ def test_given_a_function_then_its_names_match_and_it_has_an_event(
     "name",
     sorted(path.stem for path in EVENTS.glob("*.json") if path.stem != "env.local"),
 )
-def test_given_an_event_then_it_is_as_api_gateway_makes_it(name: str) -> None:
+def test_given_an_event_then_it_is_as_its_source_makes_it(name: str) -> None:
     event = sam_template.event(name)
-    if "routeKey" not in event:
-        assert event["detail-type"] == "Scheduled Event"
-        return
 
+    if "routeKey" in event:
+        assert_of_api_gateway(event)
+    elif "Records" in event:
+        assert_of_stream(event)
+    else:
+        assert event["detail-type"] == "Scheduled Event"
+        assert event["source"] == "aws.events"
+
+
+def test_given_events_without_a_route_then_they_are_those_of_what_else_starts_it() -> (
+    None
+):
+    template = read_template(ROOT / "template.yaml")
+
+    started = {
+        name: kind
+        for name, function in template.functions.items()
+        if (
+            kind := "stream"
+            if function.streamed
+            else "schedule"
+            if function.scheduled
+            else ""
+        )
+    }
+
+    assert started == {
+        "LifecycleFunction": "stream",
+        "ExpiringFunction": "schedule",
+        "KeysFunction": "schedule",
+    }
+    for name, kind in started.items():
+        event = sam_template.event(name.removesuffix("Function").lower())
+        assert ("Records" in event) == (kind == "stream"), name
+        assert ("detail-type" in event) == (kind == "schedule"), name
+        assert not template.functions[name].routes
+
+
+def assert_of_stream(event: Json) -> None:
+    """AWS, "Using AWS Lambda with Amazon DynamoDB", example event."""
+    assert event["Records"]
+    for record in event["Records"]:
+        assert record["eventSource"] == "aws:dynamodb"
+        assert record["eventName"] in {"INSERT", "MODIFY", "REMOVE"}
+        assert re.fullmatch(
+            r"arn:aws:dynamodb:[a-z0-9-]+:[0-9]{12}:table/.+/stream/.+",
+            record["eventSourceARN"],
+        )
+        stream = record["dynamodb"]
+        images = {"INSERT": {"NewImage"}, "REMOVE": {"OldImage"}}.get(
+            record["eventName"], {"NewImage", "OldImage"}
+        )
+        assert stream.keys() & {"NewImage", "OldImage"} == images
+        assert all(stream[image]["pk"] == stream["Keys"]["pk"] for image in images)
+        assert stream["StreamViewType"] == "NEW_AND_OLD_IMAGES"
+        assert stream["SequenceNumber"].isdecimal()
+        assert sam_template.passes_filter(record)  # else it would not get there
+
+
+def assert_of_api_gateway(event: Json) -> None:
     http = event["requestContext"]["http"]
 
     assert event["version"] == "2.0"
@@ -496,6 +728,51 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
         pytest.param("MailSender", "A <a@example.com>", False, id="name of sender"),
         pytest.param("MailSender", "example.com", False, id="domain as sender"),
         pytest.param("MailSender", "*@example.com", True, id="star, a legal letter"),
+        pytest.param("EventBusName", "default", True, id="the account's bus"),
+        pytest.param("EventBusName", "a" * 256, True, id="bus name of 256"),
+        pytest.param("EventBusName", "a" * 257, False, id="bus name of 257"),
+        pytest.param(
+            "EventBusName", "aws.partner/example.com/1", True, id="a partner's bus"
+        ),
+        pytest.param("EventBusName", "", False, id="no bus"),
+        pytest.param("EventBusName", "*", False, id="every bus"),
+        pytest.param("EventBusName", "users?", False, id="wildcard in a bus"),
+        pytest.param(
+            "EventBusName",
+            "arn:aws:events:eu-central-1:123456789012:event-bus/users",
+            False,
+            id="ARN of a bus",
+        ),
+        pytest.param("ExpiryNoticeDays", "", True, id="no warning"),
+        pytest.param("ExpiryNoticeDays", "1", True, id="a day ahead"),
+        pytest.param("ExpiryNoticeDays", "89", True, id="89 days ahead"),
+        pytest.param("ExpiryNoticeDays", "14,3", True, id="two warnings"),
+        pytest.param("ExpiryNoticeDays", "30,14,3,1", True, id="four warnings"),
+        pytest.param("ExpiryNoticeDays", "0", False, id="0 days ahead"),
+        pytest.param("ExpiryNoticeDays", "90", False, id="90 days ahead"),
+        pytest.param("ExpiryNoticeDays", "100", False, id="100 days ahead"),
+        pytest.param("ExpiryNoticeDays", "03", False, id="leading zero of a warning"),
+        pytest.param("ExpiryNoticeDays", "14, 3", False, id="a space in warnings"),
+        pytest.param("ExpiryNoticeDays", "14,", False, id="a comma at the end"),
+        pytest.param("ExpiryNoticeDays", "-3", False, id="after the end"),
+        pytest.param("ExpiryNoticeDays", "P14D", False, id="a duration"),
+        pytest.param("AlarmTopic", "", True, id="no topic"),
+        pytest.param("AlarmTopic", TOPIC, True, id="topic"),
+        pytest.param(
+            "AlarmTopic",
+            "arn:aws-us-gov:sns:us-gov-west-1:123456789012:Alarms_1",
+            True,
+            id="topic of another partition",
+        ),
+        pytest.param("AlarmTopic", "alarms", False, id="name of a topic"),
+        pytest.param("AlarmTopic", f"{TOPIC}:0a1b-2c", False, id="a subscription"),
+        pytest.param(
+            "AlarmTopic",
+            "arn:aws:sqs:eu-central-1:123456789012:alarms",
+            False,
+            id="a queue",
+        ),
+        pytest.param("AlarmTopic", f"{TOPIC}.fifo", False, id="a FIFO topic"),
         pytest.param("CertificateArn", "", True, id="no certificate"),
         pytest.param(
             "CertificateArn",
