@@ -1,4 +1,4 @@
-"""DynamoDB, KMS, SSM and SES by moto, behind the policies of `template.yaml`.
+"""DynamoDB, KMS, SSM, SES and EventBridge by moto, behind `template.yaml`'s policies.
 
 A function signs its calls with its own name as access key; what its role does not
 grant is refused as AWS refuses it. So the tests also show that the grants suffice, and
@@ -6,6 +6,7 @@ which of them nobody needs.
 """
 
 import fnmatch
+import functools
 import io
 import json
 import operator
@@ -20,13 +21,18 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import boto3
+from moto.events.models import events_backends
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
 )
 from moto.ses.models import ses_backends
+from mypy_boto3_dynamodb import DynamoDBClient
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from anonauth import wiring
+from anonauth.cli import engine
+from anonauth.cli.live_table import LiveTable
 from sam_template import Json, resources, statements, translated
 
 REGION = "eu-central-1"
@@ -37,10 +43,14 @@ PARAMETERS = {
     "AppIds": "myapp-abcde,other-fghij",
     "SettingsParameter": "/anonauth-runtime/settings",
     "MailSender": "noreply@example.com",
+    "EventBusName": "anonauth-runtime",
+    "ExpiryNoticeDays": "20,2",
 }
 """What the deployment sets; the template's defaults count for the others."""
 
 _ARN = f"arn:aws:{{}}:{REGION}:{ACCOUNT}:{{}}"
+
+_ARCHIVE = "anonauth-runtime"
 
 # SES has paths where the others have targets.
 _SEND_MAIL = "/v2/email/outbound-emails"
@@ -55,6 +65,16 @@ _OPERATORS: dict[str, tuple[_Quantifier, _Comparison]] = {
     "StringEquals": (any, operator.eq),
 }
 
+# These only take away, so there is nothing in them that could be needless.
+_LIMITS: dict[str, Callable[[list[str], list[str]], bool]] = {
+    "Null": lambda found, expected: str(not found).lower() in expected,
+    "StringEqualsIfExists": lambda found, expected: set(found) <= set(expected),
+}
+
+# What an expression has beside names of attributes and placeholders of values.
+_WORDS = {"AND", "OR", "NOT", "BETWEEN", "IN", "begins_with", "contains", "size"}
+_WORDS |= {"attribute_exists", "attribute_not_exists", "attribute_type"}
+
 
 @dataclass(frozen=True)
 class _Need:
@@ -67,11 +87,15 @@ class _Need:
 
 @dataclass
 class PolicyGate:
-    """Refuses what the caller's role does not grant; `refused` lists it."""
+    """Refuses what the caller's role does not grant; `refused` lists it.
+
+    `calls` has caller and operation of each call of a function.
+    """
 
     app: WSGIApplication
     policies: dict[str, list[Json]]
     refused: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
     _used: set[tuple[str, int, str]] = field(default_factory=set)
 
     def __call__(
@@ -82,6 +106,7 @@ class PolicyGate:
         caller = environ["HTTP_AUTHORIZATION"].partition("Credential=")[2].split("/")[0]
         if caller in self.policies:
             operation = environ.get("HTTP_X_AMZ_TARGET") or environ["PATH_INFO"]
+            self.calls.append((caller, operation.rpartition(".")[2]))
             for need in _needs(operation, json.loads(body)):
                 if not self._is_granted(caller, need):
                     self.refused.append(f"{caller}: {need}")
@@ -122,6 +147,13 @@ def _needs(operation: str, request: Json) -> Iterator[_Need]:
             address = parseaddr(request["FromEmailAddress"])[1]
             arn = _ARN.format("ses", f"identity/{address}")
             yield _Need("ses:SendEmail", arn, {"ses:FromAddress": [address]})
+        case "AWSEvents":
+            sources: dict[str, list[str]] = {}
+            for entry in request["Entries"]:
+                sources.setdefault(entry["EventBusName"], []).append(entry["Source"])
+            for bus, found in sources.items():
+                arn = bus if ":" in bus else _ARN.format("events", f"event-bus/{bus}")
+                yield _Need(f"events:{name}", arn, {"events:source": found})
         case _:
             for action, context in _table_needs(name, request):
                 yield _Need(f"dynamodb:{action}", "Table", context)
@@ -146,8 +178,25 @@ def _table_needs(
         (table,) = request["RequestItems"].values()
         pks = [key["pk"]["S"] for key in table["Keys"]]
         yield operation, {"dynamodb:LeadingKeys": pks}
+    elif operation == "Scan":
+        context = {"dynamodb:Attributes": sorted(_attributes(request))}
+        # Where it is not sent, AWS goes by the projection: its own policies limit
+        # GetItem by it, which has no such parameter (Amazon DynamoDB Developer Guide,
+        # "Resource-based policy examples").
+        derived = "SPECIFIC" if "ProjectionExpression" in request else "ALL"
+        context["dynamodb:Select"] = [request.get("Select", f"{derived}_ATTRIBUTES")]
+        yield operation, context
     else:
         yield operation, {"dynamodb:LeadingKeys": [_pk(request)]}
+
+
+def _attributes(request: Json) -> set[str]:
+    """Return the attributes that a request names, in what it asks and what it shows."""
+    named = request.get("ExpressionAttributeNames", {})
+    expressions = ("ProjectionExpression", "FilterExpression")
+    text = " ".join(request.get(expression, "") for expression in expressions)
+    words = set(re.findall(r"[#:]?\w+", text)) - _WORDS
+    return {named.get(word, word) for word in words if not word.startswith(":")}
 
 
 def _pk(item: Json) -> str:
@@ -165,10 +214,15 @@ def _used_parts(statement: Json, need: _Need) -> set[str]:
         return set()
     used = {need.action}
     for name, key, expected in _conditions(statement):
+        values = need.context.get(key, [])
+        if name in _LIMITS:
+            if not _LIMITS[name](values, expected):
+                return set()
+            continue
         quantifier, matches = _OPERATORS[name]
         found = [
             {wanted for wanted in expected if matches(value, wanted)}
-            for value in need.context.get(key, [])
+            for value in values
         ]
         if not quantifier(bool(wanted) for wanted in found):
             return set()
@@ -178,8 +232,9 @@ def _used_parts(statement: Json, need: _Need) -> set[str]:
 
 def _parts(statement: Json) -> Iterator[str]:
     yield from _list(statement["Action"])
-    for _, _, expected in _conditions(statement):
-        yield from expected
+    for name, _, expected in _conditions(statement):
+        if name not in _LIMITS:
+            yield from expected
 
 
 def _conditions(statement: Json) -> Iterator[tuple[str, str, list[str]]]:
@@ -191,10 +246,10 @@ def _conditions(statement: Json) -> Iterator[tuple[str, str, list[str]]]:
 def _resolved(value: Any) -> Any:
     """Return what CloudFormation makes of a policy; there is one table and one key."""
     match value:
-        case {"Fn::GetAtt": [name, "Arn"]}:
-            return name
+        case {"Fn::GetAtt": [name, attribute]}:
+            return name if attribute == "Arn" else f"{name}.{attribute}"
         case {"Fn::Sub": text}:
-            return re.sub(r"\$\{([A-Za-z:]+)\}", lambda name: _VALUES[name[1]], text)
+            return re.sub(r"\$\{([A-Za-z:.]+)\}", lambda name: _VALUES[name[1]], text)
         case {"Ref": name}:
             return _VALUES[name]
         case dict():
@@ -208,6 +263,7 @@ _VALUES = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
+    "FailedRecords.Arn": "FailedRecords",
     **PARAMETERS,
 }
 
@@ -232,7 +288,7 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class Aws:
-    """A table and a key, and where to reach them."""
+    """A table, a key and a bus, and where to reach them."""
 
     endpoint_url: str
     table_name: str
@@ -241,10 +297,41 @@ class Aws:
 
     def item(self, pk: str) -> Json | None:
         """Return an item as DynamoDB holds it."""
-        dynamodb = boto3.client("dynamodb", **_as_owner(self.endpoint_url))
-        answer = dynamodb.get_item(TableName=self.table_name, Key={"pk": {"S": pk}})
-        item: Json | None = answer.get("Item")
-        return item
+        answer = self.db.get_item(TableName=self.table_name, Key={"pk": {"S": pk}})
+        item: Any = answer.get("Item")
+        return None if item is None else dict(item)
+
+    @functools.cached_property
+    def db(self) -> DynamoDBClient:
+        """A client that may do everything."""
+        client: DynamoDBClient = boto3.client(
+            "dynamodb", **_as_owner(self.endpoint_url)
+        )
+        return client
+
+    def call_as(
+        self, function: str, service: str, operation: str, request: Json
+    ) -> Json:
+        """Make a call with the credentials of a function."""
+        client = boto3.client(  # type: ignore[call-overload]
+            service,
+            **_as_owner(self.endpoint_url) | {"aws_access_key_id": function},
+        )
+        try:
+            answer: Json = getattr(client, operation)(**request)
+        finally:
+            client.close()
+        return answer
+
+    def live_table(self) -> LiveTable:
+        """Return the table's stream from now on."""
+        with engine.environment():
+            return LiveTable(self.table_name, self.endpoint_url, wiring.utc_now)
+
+    def published(self) -> list[Json]:
+        """Return what has come to the bus, oldest first."""
+        archive = events_backends[ACCOUNT][REGION].archives[_ARCHIVE]
+        return [dict(each) for each in archive.events]
 
     def mails_to(self, address: str) -> list[str]:
         """Return the texts of the mails that SES has taken for an address."""
@@ -257,7 +344,7 @@ class Aws:
 
 @contextmanager
 def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aws]:
-    """Serve the template's table and key, SSM, and an SES that knows example.com.
+    """Serve the template's table, key and bus, SSM, and an SES for example.com.
 
     Args:
         secrets: Names and values of parameters in SSM, encrypted there.
@@ -272,6 +359,7 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
     table = resources(translated(), "AWS::DynamoDB::Table")["Table"]
     dynamodb = boto3.client("dynamodb", **_as_owner(endpoint_url))
     kms = boto3.client("kms", **_as_owner(endpoint_url))
+    events = boto3.client("events", **_as_owner(endpoint_url))
     ses = boto3.client("sesv2", **_as_owner(endpoint_url))
     ssm = boto3.client("ssm", **_as_owner(endpoint_url))
     try:
@@ -280,6 +368,14 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
             KeySchema=table["KeySchema"],
             AttributeDefinitions=table["AttributeDefinitions"],
             BillingMode=table["BillingMode"],
+            StreamSpecification={
+                "StreamEnabled": True,
+                "StreamViewType": table["StreamSpecification"]["StreamViewType"],
+            },
+        )
+        bus = events.create_event_bus(Name=PARAMETERS["EventBusName"])
+        events.create_archive(
+            ArchiveName=_ARCHIVE, EventSourceArn=bus["EventBusArn"], EventPattern="{}"
         )
         key_arn = kms.create_key()["KeyMetadata"]["Arn"]
         ses.create_email_identity(EmailIdentity="example.com")
@@ -287,10 +383,12 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")
         yield Aws(endpoint_url, TABLE, key_arn, gate)
         dynamodb.delete_table(TableName=TABLE)
+        events.delete_archive(ArchiveName=_ARCHIVE)
+        events.delete_event_bus(Name=PARAMETERS["EventBusName"])
         ses.delete_email_identity(EmailIdentity="example.com")
         ssm.delete_parameters(Names=list(secrets))
     finally:
-        for client in (dynamodb, kms, ses, ssm):
+        for client in (dynamodb, events, kms, ses, ssm):
             client.close()
         server.shutdown()
         server.server_close()

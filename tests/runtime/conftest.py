@@ -78,7 +78,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[aws.Aws]:
-    """DynamoDB, KMS, SSM and SES, without a key ring yet."""
+    """DynamoDB, KMS, SSM, SES and EventBridge, without a key ring yet."""
     name = aws.PARAMETERS["SettingsParameter"]
     secrets = {name: json.dumps(SETTINGS), f"{name}/partner": PARTNER_SECRET}
     with aws.serving(FUNCTIONS, secrets) as served:
@@ -109,6 +109,7 @@ def start(
                     functions[name]["Handler"],
                     bundle=bundle,
                     environment=environment,
+                    timeout=functions[name]["Timeout"],
                     log=logs / f"{name}-{len(list(logs.iterdir()))}",
                 )
             )

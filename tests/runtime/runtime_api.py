@@ -36,8 +36,9 @@ class _RuntimeApi(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: int) -> None:
         super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
+        self.seconds = timeout
         self.events: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
@@ -51,7 +52,8 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
         if event == _CLOSED:
             self.close_connection = True
             return
-        deadline = datetime.now(UTC).timestamp() + 29  # noqa: TID251 - Lambda's own clock
+        now = datetime.now(UTC).timestamp()  # noqa: TID251 - Lambda's own clock
+        deadline = now + self.server.seconds
         self._answer(
             200,
             event,
@@ -121,11 +123,20 @@ class Function:
 
 @contextmanager
 def running(
-    handler: str, *, bundle: Path, environment: Mapping[str, str], log: Path
+    handler: str,
+    *,
+    bundle: Path,
+    environment: Mapping[str, str],
+    timeout: int,
+    log: Path,
 ) -> Iterator[Function]:
-    """Start a function as Lambda does, and end it."""
+    """Start a function as Lambda does, and end it.
+
+    Args:
+        timeout: What a function is told that it has for each event, in seconds.
+    """
     ric = require_tool("awslambdaric")
-    api = _RuntimeApi()
+    api = _RuntimeApi(timeout)
     serving = threading.Thread(target=api.serve_forever, daemon=True)
     serving.start()
     lambda_variables = {

@@ -56,7 +56,7 @@ def test_given_a_bundle_then_it_carries_nothing_that_no_function_uses(
     }
     endpoints = json.loads((bundle / "botocore/data/endpoints.json").read_text())
 
-    assert services == {"dynamodb", "kms", "sesv2", "ssm"}
+    assert services == {"dynamodb", "events", "kms", "sesv2", "ssm"}
     assert {
         service
         for partition in endpoints["partitions"]
