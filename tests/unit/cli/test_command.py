@@ -94,7 +94,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
 
     assert "app ids: myapp-abcde\n" in out
     assert "providers of myapp-abcde: anon-user, local-userpass, api-key\n" in out
-    assert re.search(r"AWS \(.+\): http://127\.0\.0\.1:\d+\n", out)
+    assert re.search(r"AWS: http://127\.0\.0\.1:\d+\n", out)
     providers = f"{base_url}/api/client/v2.0/app/myapp-abcde/auth/providers"
     assert f"  curl -X POST {providers}/anon-user/login\n" in out
     assert re.search(
