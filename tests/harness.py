@@ -54,7 +54,7 @@ class Context:
     memory_limit_in_mb: int = 128
     invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:f"
     log_stream_name: str = "stream"
-    remaining: Callable[[], int] = lambda: 900_000  # ms
+    remaining: Callable[[], int] = lambda: 29_000  # ms
 
     def get_remaining_time_in_millis(self) -> int:
         return self.remaining()
@@ -148,12 +148,20 @@ class Deployment:
         )
         self.restart(SETTINGS_PARAMETER=SETTINGS, **environment)
 
-    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+    def invoke(
+        self,
+        function: str,
+        event: dict[str, Any],
+        *,
+        remaining: Callable[[], int] = lambda: 900_000,
+    ) -> dict[str, Any]:
         """Run the handler that the template names for a function."""
         module, _, name = HANDLERS[function].rpartition(".")
         handler = getattr(importlib.import_module(module), name)
         with wiring.using(self.services):
-            result: dict[str, Any] = handler(event, Context(function, str(uuid4())))
+            result: dict[str, Any] = handler(
+                event, Context(function, str(uuid4()), remaining=remaining)
+            )
         return result
 
     def send(

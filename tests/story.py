@@ -1,7 +1,7 @@
 """What happens in the table, and what EventBridge hears of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jsonschema
@@ -35,10 +35,20 @@ class Story:
         """Delete what DynamoDB's TTL would by now."""
         return self._table.sweep()
 
-    def tell(self, records: Sequence[Record] | None = None) -> Any:
-        """Run Lifecycle on records, by default on those that are new."""
+    def tell(
+        self,
+        records: Sequence[Record] | None = None,
+        *,
+        remaining: Callable[[], int] = lambda: 60_000,
+    ) -> Any:
+        """Run Lifecycle on records, by default on those that are new.
+
+        `remaining` says how many milliseconds it has left.
+        """
         batch = self.records() if records is None else records
-        return self.service.invoke("LifecycleFunction", {"Records": list(batch)})
+        return self.service.invoke(
+            "LifecycleFunction", {"Records": list(batch)}, remaining=remaining
+        )
 
     def published(self) -> list[Entry]:
         """Return the events that were sent since the wire was cleared, and clear it."""

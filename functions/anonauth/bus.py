@@ -21,7 +21,7 @@ SOURCE = "anonauth"
 MOST_ENTRIES = 10
 """Of one PutEvents, 256 KB together; one of ours has 20 at most."""
 
-_ATTEMPTS = 3
+_ATTEMPTS = 4  # of which each takes 5 s at most
 _PAUSE = 0.1  # seconds before the second attempt, doubled before each further one
 
 
@@ -55,23 +55,30 @@ class EventBridgeBus:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._pause(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311
-            try:
-                answer = self._client.put_events(Entries=entries)
-            except ClientError as exc:
-                raise EventsUnavailable(detail=exc.response["Error"]["Code"]) from exc
-            except BotoCoreError as exc:
-                raise EventsUnavailable from exc
-            # A call can succeed and yet take only some of its entries.
-            results = answer["Entries"]
-            codes = {result["ErrorCode"] for result in results if "ErrorCode" in result}
-            entries = [
-                entry
-                for entry, result in zip(entries, results, strict=True)
-                if "ErrorCode" in result
-            ]
+            entries, cause = self._attempt(entries)
             if not entries:
                 return
-        raise EventsUnavailable(detail=", ".join(sorted(codes)))
+        raise EventsUnavailable(detail=cause)
+
+    def _attempt(
+        self, entries: "list[PutEventsRequestEntryTypeDef]"
+    ) -> "tuple[list[PutEventsRequestEntryTypeDef], str]":
+        """Return the entries that were not taken, and why."""
+        try:
+            results = self._client.put_events(Entries=entries)["Entries"]
+        except ClientError as exc:
+            return entries, exc.response["Error"]["Code"]
+        except BotoCoreError as exc:
+            return entries, type(exc).__name__
+        # A call can succeed and yet take only some.
+        left = [
+            entry
+            for entry, result in zip(entries, results, strict=True)
+            if "ErrorCode" in result
+        ]
+        return left, ", ".join(
+            sorted({r["ErrorCode"] for r in results if r.get("ErrorCode")})
+        )
 
     def _entry(self, event: UserEvent) -> "PutEventsRequestEntryTypeDef":
         return {

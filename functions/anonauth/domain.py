@@ -92,6 +92,11 @@ def utc_day(now: datetime) -> date:
     return now.astimezone(UTC).date()
 
 
+def rfc3339(instant: datetime) -> str:
+    """Return an aware instant as `2026-11-23T13:33:20Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """What a client said of its device at login.
@@ -365,6 +370,20 @@ class ExpiryScan:
             if is_new and falls_due <= self.day:
                 return days
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringPage:
+    """What one read of that search brought.
+
+    `position` is where to go on, None at the end of the segment; `units` are the read
+    units that it cost. So many items were `unreadable`, and are left out.
+    """
+
+    users: tuple[User, ...]
+    position: str | None
+    units: float
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

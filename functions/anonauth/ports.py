@@ -15,6 +15,7 @@ from anonauth.domain import (
     ApiKey,
     Change,
     Counter,
+    ExpiringPage,
     ExpiryScan,
     Identity,
     IdentityRecord,
@@ -268,17 +269,14 @@ class ExpiringStore(Protocol):
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> tuple[list[User], str | None, float]:
+    ) -> ExpiringPage:
         """Read one page of one segment of the table, eventually consistent.
+
+        Its users are the anonymous ones that expire after `now` and before `until`,
+        without their sessions and API keys.
 
         Args:
             after: Where to go on; "" to begin.
-            until: Exclusive.
-
-        Returns:
-            The anonymous users in it that expire after `now` and before `until`,
-            without their sessions and API keys; where to go on, None at the end; and
-            the read units that it cost.
         """
         ...
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-
-# It ships no types.
-from jsonschema import Draft4Validator  # type: ignore[import-untyped]
+from jsonschema import Draft4Validator
 
 from anonauth import wiring
 from anonauth.cli.live_table import LiveTable

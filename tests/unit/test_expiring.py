@@ -1,5 +1,6 @@
 """Who will soon expire is warned of it: on the day, once, whatever fails."""
 
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from anonauth.domain import ExpiryScan, User, UserEvent, expiry_after
+from anonauth.domain import ExpiringPage, ExpiryScan, UserEvent, expiry_after
 from anonauth.errors import EventsUnavailable
 from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
 from harness import APP, SESSION, START, Deployment
@@ -206,7 +207,7 @@ def test_given_a_day_when_the_schedule_runs_each_hour_then_one_scan_is_made(
     # Events go out page by page, and moto deals out its items as it likes.
     found = Counter(scan)
     assert 1 <= found.pop("PutEvents") <= 3
-    assert found == {"GetItem": 1, "Scan": SEGMENTS, "PutItem": 1}
+    assert found == {"GetItem": 1, "Scan": SEGMENTS, "PutItem": SEGMENTS}
     assert hours == [["GetItem"]] * 23
     assert Counter(calls())["Scan"] == SEGMENTS
 
@@ -256,16 +257,17 @@ class PagedUsers:
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> tuple[list[User], str | None, float]:
+    ) -> ExpiringPage:
         self.reads.append((segment, after))
         mine = self.users[segment::segments]
         start = int(after or 0)
-        found = [
+        found = tuple(
             user
             for user in mine[start : start + 2]
             if user.expires_at and now < user.expires_at < until
-        ]
-        return found, str(start + 2) if start + 2 < len(mine) else None, 100.0
+        )
+        position = str(start + 2) if start + 2 < len(mine) else None
+        return ExpiringPage(found, position, units=100.0)
 
 
 class Bus:
@@ -285,10 +287,10 @@ def run(
     bus: Bus,
     *,
     now: datetime = datetime(2026, 5, 26, 12, tzinfo=UTC),
-    rounds: int = 99,
+    most: int = 999,
     pauses: list[float] | None = None,
 ) -> ScanReport:
-    """Run with time for so many rounds over the segments."""
+    """Run with time for so many pages."""
     clock = count()
     return warn_of_expiry(
         users=users,
@@ -296,7 +298,7 @@ def run(
         notice_days={14, 3},
         now=now,
         pause=(pauses if pauses is not None else []).append,
-        has_time=lambda: next(clock) < rounds,
+        has_time=lambda: next(clock) < most,
     )
 
 
@@ -305,21 +307,21 @@ def test_given_a_table_too_long_for_one_run_when_repeated_then_it_goes_on_there(
 ):
     users, bus = PagedUsers(50), Bus()
 
-    reports = [run(users, bus, rounds=2) for _ in range(4)]
+    reports = [run(users, bus, most=8) for _ in range(4)]
 
     assert [report.is_done for report in reports] == [False, False, False, True]
     assert len(bus.heard) == len(set(bus.heard)) == 50
     assert len(users.reads) == len(set(users.reads))
     assert sum(report.warned for report in reports) == 50
     read = len(users.reads)
-    assert run(users, bus) == ScanReport(date(2026, 5, 26), 0, 0, is_done=True)
+    assert run(users, bus) == ScanReport(date(2026, 5, 26), 0, 0, 0, is_done=True)
     assert len(users.reads) == read
 
 
 def test_given_no_time_when_run_then_nothing_is_begun() -> None:
     users, bus = PagedUsers(5), Bus()
 
-    report = run(users, bus, rounds=0)
+    report = run(users, bus, most=0)
 
     assert (report.is_done, report.pages, users.reads) == (False, 0, [])
 
@@ -328,7 +330,7 @@ def test_given_a_scan_that_takes_days_when_it_ends_then_the_next_makes_up() -> N
     users, bus = PagedUsers(50), Bus()
     day = datetime(2026, 5, 26, 12, tzinfo=UTC)
 
-    reports = [run(users, bus, now=day + n * DAY, rounds=4) for n in range(6)]
+    reports = [run(users, bus, now=day + n * DAY, most=16) for n in range(6)]
 
     assert [report.day.day for report in reports] == [26, 26, 28, 28, 30, 30]
     assert [report.is_done for report in reports] == [False, True] * 3
@@ -360,9 +362,9 @@ def test_given_a_run_that_is_killed_anywhere_when_repeated_then_all_are_warned()
             killed += 1
         run(users, bus)
         assert len(set(bus.heard)) == 30
-        assert len(bus.heard) <= 30 + 2 * SEGMENTS  # a round of pages at most
+        assert len(bus.heard) <= 30 + 2  # a page at most
 
-    assert killed == 16 + 4  # pages and rounds
+    assert killed == 16 * 2  # pages, and a save each
 
 
 def test_given_two_runs_at_once_when_one_has_saved_then_the_other_stops() -> None:
@@ -370,13 +372,13 @@ def test_given_two_runs_at_once_when_one_has_saved_then_the_other_stops() -> Non
 
     def overtake() -> None:
         users.before_save = lambda: None
-        run(users, bus, rounds=1)
+        run(users, bus, most=1)
 
     users.before_save = overtake
 
     report = run(users, bus)
 
-    assert (report.is_done, report.pages) == (False, SEGMENTS)
+    assert (report.is_done, report.pages) == (False, 1)
     assert run(users, bus).is_done
     assert len(set(bus.heard)) == 50
 
@@ -395,13 +397,13 @@ def test_given_trouble_with_aws_when_the_schedule_runs_then_it_fails_and_goes_on
 ) -> None:
     """At each call in turn, as often as it is repeated there."""
     story.service.log_in()
-    for place in range(8):
+    for place in range(11):
         story.service.now = noon(LAST_DAY - 14 * DAY)
         story.service.db.delete_item(
             TableName=story.service.table, Key={"pk": {"S": "SCAN#expiring"}}
         )
         story.service.wire.reset()
-        story.service.wire.faults = [*[None] * place, *[FAULTS[fault]] * 3]
+        story.service.wire.faults = [*[None] * place, *[FAULTS[fault]] * 4]
         ended = "well"
         try:
             story.service.invoke("ExpiringFunction", {})
@@ -419,6 +421,26 @@ def test_given_trouble_with_aws_when_the_schedule_runs_then_it_fails_and_goes_on
         assert item["day"]["S"] == "2026-05-26"
 
 
+def test_given_an_item_that_nobody_can_read_when_scanned_then_others_are_warned(
+    story: Story, log: io.StringIO
+) -> None:
+    bad, good = (story.service.log_in()["user_id"] for _ in range(2))
+    item = story.service.user_item(bad)
+    assert item is not None
+    for attribute in ("created_at", "version", "identities"):
+        spoilt = {name: value for name, value in item.items() if name != attribute}
+        story.service.db.put_item(TableName=story.service.table, Item=spoilt)
+        story.service.db.delete_item(
+            TableName=story.service.table, Key={"pk": {"S": "SCAN#expiring"}}
+        )
+        story.service.now = noon(LAST_DAY - 14 * DAY)
+
+        (event,) = warn(story)
+
+        assert event["detail"]["uid"] == good
+        assert json.loads(log.getvalue().splitlines()[-1])["unreadable"] == 1
+
+
 def test_given_a_report_when_logged_then_it_says_how_far_it_came(story: Story) -> None:
     report = story.service.invoke("ExpiringFunction", {})
 
@@ -426,5 +448,6 @@ def test_given_a_report_when_logged_then_it_says_how_far_it_came(story: Story) -
         "day": "2026-03-10",
         "pages": SEGMENTS,
         "warned": 0,
+        "unreadable": 0,
         "is_done": True,
     }

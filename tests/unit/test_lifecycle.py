@@ -102,6 +102,21 @@ def test_given_a_guest_when_it_logs_out_then_it_was_deleted_by_logout(
     assert event["detail"]["anonymous"] is True
 
 
+def test_given_a_permanent_user_when_its_mark_is_gone_then_it_was_still_requested(
+    story: Story,
+) -> None:
+    """As in a replay after months: a logout never deletes such a user."""
+    body = log_in_linked(story.service)
+    story.told()
+    story.service.send(DELETE, token=body["access_token"])
+    mark = {"pk": {"S": f"GONE#{APP}#{body['user_id']}"}}
+    story.service.db.delete_item(TableName=story.service.table, Key=mark)
+
+    (event,) = story.told()
+
+    assert event["detail"]["reason"] == "requested"
+
+
 @pytest.mark.parametrize("is_linked", [False, True], ids=["guest", "permanent"])
 def test_given_a_user_when_it_deletes_itself_then_it_was_deleted_on_request(
     story: Story, *, is_linked: bool
@@ -555,7 +570,7 @@ def test_given_a_failure_anywhere_in_a_batch_when_retried_then_all_is_told_in_or
     assert len({event_id for _, event_id in expected}) == len(expected) > 15
 
     for place in range(calls):
-        for times in (1, 4):
+        for times in (1, 5):
             taken = Taken()
             fault = (
                 taken.only_some
@@ -614,6 +629,22 @@ def test_given_a_record_that_nobody_can_read_first_when_told_then_lambda_halves(
     assert uid_of(bad) not in str(caught.value)
 
 
+def test_given_little_time_when_told_then_it_says_how_far_it_came(
+    story: Story,
+) -> None:
+    for _ in range(25):
+        story.service.log_in()
+    records = story.records()
+    left = iter([60_000, 30_001, 30_000])
+    story.service.wire.reset()
+
+    answer = story.tell(records, remaining=lambda: next(left))
+
+    failed = [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+    assert failed == [r["dynamodb"]["SequenceNumber"] for r in records[20:]]
+    assert len(story.published()) == 20
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_given_trouble_when_told_then_the_log_says_what_and_quotes_nobody(
     story: Story, log: io.StringIO, fault: str
@@ -623,15 +654,18 @@ def test_given_trouble_when_told_then_the_log_says_what_and_quotes_nobody(
     story.service.wire.reset()
     story.service.wire.always = FAULTS[fault]
 
-    with pytest.raises(BatchProcessingError):
-        story.tell(records)
+    answer = story.tell(records)
 
+    number = records[0]["dynamodb"]["SequenceNumber"]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}
     line = json.loads(log.getvalue().splitlines()[-1])
     assert line["message"] == "EventsUnavailable"
     assert (line["done"], line["of"]) == (0, 1)
     assert line["record"] == records[0]["eventID"]
     if fault == "throttled":
         assert line["detail"] == "ThrottlingException"
+    if fault == "lost_reply":
+        assert line["detail"] == "ReadTimeoutError"
     session = records[0]["dynamodb"]["NewImage"]["sessions"]["M"]
     (entry,) = session.values()
     assert entry["M"]["hash"]["S"] not in log.getvalue()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from anonauth.cli.options import AsJson, Region, Target, print_json
+from anonauth.domain import rfc3339
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -52,7 +53,6 @@ def replay(
     * `anonauth events replay --stack anonauth`
     """
     from anonauth.cli.replay import FailedBatches  # noqa: PLC0415
-    from anonauth.cli.stack import rfc3339  # noqa: PLC0415
     from anonauth.cli.target import reached  # noqa: PLC0415
 
     with reached(Target(stack, region=region, endpoint_url=endpoint_url)) as found:

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from anonauth import wiring
 from anonauth.cli.problem import Problem
-from anonauth.cli.stack import rfc3339
-from anonauth.domain import PUBLISHED_AHEAD, KeyUse, Ring, RingKey, without
+from anonauth.domain import PUBLISHED_AHEAD, KeyUse, Ring, RingKey, rfc3339, without
 from anonauth.usecases.keys import UnknownKey, revoke_key, rotate_now
 
 State = Literal["standby", "signing", "verifying", "spent"]

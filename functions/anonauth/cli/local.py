@@ -14,8 +14,8 @@ import isodate  # type: ignore[import-untyped]
 from anonauth.bus import SOURCE
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
 from anonauth.cli.recent import Recent, SentMail
-from anonauth.cli.stack import LocalStack, rfc3339
-from anonauth.domain import UserEvent
+from anonauth.cli.stack import LocalStack
+from anonauth.domain import UserEvent, rfc3339
 from anonauth.errors import AuthError
 
 PREFIX = "/_local/"

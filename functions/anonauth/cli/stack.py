@@ -20,7 +20,7 @@ from anonauth.cli.live_table import LiveTable, Record
 from anonauth.cli.problem import Problem
 from anonauth.cli.recent import Recent, RecordingBus, RecordingMailer, SentMail
 from anonauth.cli.template import ACCOUNT, REGION, Function, Template
-from anonauth.domain import UserEvent
+from anonauth.domain import UserEvent, rfc3339
 from anonauth.ports import EventBus, Mailer
 from anonauth.providers.document import Document
 from anonauth.settings import Settings, SettingsError
@@ -332,8 +332,3 @@ def _schedule_event(name: str, now: datetime) -> Event:
         "resources": [rule],
         "detail": {},
     }
-
-
-def rfc3339(instant: datetime) -> str:
-    """Return an instant as `2026-11-23T13:33:20Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,9 +1,8 @@
 """The bodies that the SDKs parse (client API contract §2)."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from anonauth.domain import NO_DEVICE, ApiKey, Device, User
+from anonauth.domain import NO_DEVICE, ApiKey, Device, User, rfc3339
 from anonauth.usecases.login import OpenedSession
 
 if TYPE_CHECKING:  # Login, the hot path, does not need it
@@ -65,8 +64,4 @@ def created_api_key(key: ApiKey, secret: str) -> dict[str, Any]:
 
 
 def _expiry(user: User) -> dict[str, str]:
-    return {} if user.expires_at is None else {"expires_at": _rfc3339(user.expires_at)}
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")
+    return {} if user.expires_at is None else {"expires_at": rfc3339(user.expires_at)}

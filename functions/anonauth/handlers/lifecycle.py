@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+# What is left of its time when the function stops, to say how far it has come: a call
+# that fails on all its attempts takes 20 s.
+_RESERVE = 30_000  # milliseconds
+
+
 class NotPublished(Exception):
     """A record whose events have not all gone out; the log says why."""
 
@@ -29,12 +34,17 @@ class _InOrder(BatchProcessor):
     record on: an app would hear of a deletion, and then of the login before it. And it
     takes one record at a time, where ten events go out in one call.
 
-    As Powertools' own it raises if nothing at all was done. Lambda then halves the
-    batch, until a record that nobody can read is alone and goes to the bucket.
+    If the first record cannot be read it raises. Lambda then halves the batch, until
+    that record is alone and goes to the bucket. But trouble with AWS is no fault of a
+    record: then the batch stays whole.
     """
 
     def process(self) -> list[Any]:
-        done: int = self.handler(self.records).done
+        progress: Progress = self.handler(self.records, self.lambda_context)
+        done = progress.done
+        self.raise_on_entire_batch_failure = not isinstance(
+            progress.failure, Unavailable
+        )
         cause = (NotPublished, NotPublished(), None)
         first, rest = self.records[:done], self.records[done:]
         return [
@@ -46,10 +56,15 @@ class _InOrder(BatchProcessor):
         ]
 
 
-def publish(records: list[dict[str, Any]]) -> Progress:
+def publish(records: list[dict[str, Any]], lambda_context: "LambdaContext") -> Progress:
     """Publish a batch's events as far as it goes; log why it goes no further."""
     services = wiring.services()
-    progress = publish_changes(records, changes=services.store, bus=services.bus)
+    progress = publish_changes(
+        records,
+        changes=services.store,
+        bus=services.bus,
+        has_time=lambda: lambda_context.get_remaining_time_in_millis() > _RESERVE,
+    )
     failure = progress.failure
     if failure is not None:
         # Nothing of a user's item: of exceptions, types and places only.
@@ -72,7 +87,7 @@ def handler(
     """Publish a batch; answer from which record on Lambda has to give it again.
 
     Raises:
-        BatchProcessingError: Nothing was published.
+        BatchProcessingError: The first record cannot be read.
     """
     return process_partial_response(
         event, publish, _InOrder(EventType.DynamoDBStreams), context

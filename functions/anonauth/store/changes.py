@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anonauth.domain import Change, User
-from anonauth.store.items import USER_PREFIX, gone_pk, user_of
+from anonauth.store.items import USER_PREFIX, gone_pk, user_in
 from anonauth.store.table import Table
 
 # Who deletes by TTL (Amazon DynamoDB Developer Guide, "DynamoDB Streams and Time to
@@ -31,12 +31,14 @@ class Changes(Table):
                 record_id=record["eventID"],
                 sequence=int(stream["SequenceNumber"]),
                 at=datetime.fromtimestamp(stream["ApproximateCreationDateTime"], UTC),
-                before=self._user_in(stream.get("OldImage"), pk),
-                after=self._user_in(stream.get("NewImage"), pk),
+                before=user_in(stream["OldImage"], pk)
+                if "OldImage" in stream
+                else None,
+                after=user_in(stream["NewImage"], pk) if "NewImage" in stream else None,
                 swept=_SWEEPER.items() <= identity.items(),
             )
         except Exception as exc:
-            # Whatever PynamoDB makes of an image that no version of ours has written.
+            # See `user_in`.
             raise ValueError(f"stream record {record.get('eventID')}") from exc
 
     def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
@@ -51,9 +53,3 @@ class Changes(Table):
             lambda: list(self._gone_item.batch_get(keys, consistent_read=True))
         )
         return {keys[item.pk] for item in items}
-
-    def _user_in(self, image: Mapping[str, Any] | None, pk: str) -> User | None:
-        if image is None:
-            return None
-        app, _, user_id = pk.removeprefix(USER_PREFIX).rpartition("#")
-        return user_of(self._user_item.from_raw_data(dict(image)), app, user_id)

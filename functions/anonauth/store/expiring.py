@@ -1,11 +1,12 @@
 """The search for users that will soon expire: a scan, off every request path."""
 
+from contextlib import suppress
 from datetime import date, datetime
 
 from pynamodb.exceptions import DoesNotExist
 
-from anonauth.domain import ExpiryScan, User
-from anonauth.store.items import SCAN_PK, USER_PREFIX, ScanItem, UserItem, user_of
+from anonauth.domain import ExpiringPage, ExpiryScan, User
+from anonauth.store.items import SCAN_PK, USER_PREFIX, ScanItem, UserItem, user_in
 from anonauth.store.table import Refused, Table
 
 SCANNED = (
@@ -62,7 +63,7 @@ class Expiring(Table):
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> tuple[list[User], str | None, float]:
+    ) -> ExpiringPage:
         """Read one page, in one Scan; see `ExpiringStore`.
 
         By the connection, since a model's scan reads on to the end by itself.
@@ -85,11 +86,15 @@ class Expiring(Table):
                 return_consumed_capacity="TOTAL",
             )
         )
-        users = []
-        for raw in page["Items"]:
-            item = self._user_item.from_raw_data(raw)
-            app, _, user_id = item.pk.removeprefix(USER_PREFIX).rpartition("#")
-            users.append(user_of(item, app, user_id))
         last = page.get("LastEvaluatedKey")
-        cost = page.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
-        return users, last["pk"]["S"] if last else None, float(cost)
+        users: list[User] = []
+        for raw in page["Items"]:
+            # One item that cannot be read must not be the end of all warnings.
+            with suppress(Exception):
+                users.append(user_in(raw, raw["pk"]["S"]))
+        return ExpiringPage(
+            users=tuple(users),
+            position=last["pk"]["S"] if last else None,
+            units=float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)),
+            unreadable=len(page["Items"]) - len(users),
+        )

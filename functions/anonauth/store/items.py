@@ -1,6 +1,6 @@
 """The items of the table, and how they become what `domain` knows (design §4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -31,6 +31,9 @@ from anonauth.domain import (
 RING_PK = "KEY#ring"
 SCAN_PK = "SCAN#expiring"
 USER_PREFIX = "USER#"
+
+
+_OF_EVERY_USER = {"anonymous", "version", "created_at", "last_active_day", "identities"}
 
 
 class InstantAttribute(Attribute[datetime]):
@@ -177,6 +180,18 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
         identities=tuple(_identity(entry) for entry in item.identities),
         api_keys={kid: _api_key(kid, entry) for kid, entry in api_keys.items()},
     )
+
+
+def user_in(image: Mapping[str, Any], pk: str) -> User:
+    """Return the user that an item holds in DynamoDB's own form.
+
+    Raises `ValueError`, or whatever PynamoDB makes of one that no version of ours has
+    written.
+    """
+    if not image.keys() >= _OF_EVERY_USER:
+        raise ValueError(pk)
+    app, _, user_id = pk.removeprefix(USER_PREFIX).rpartition("#")
+    return user_of(UserItem.from_raw_data(dict(image)), app, user_id)
 
 
 def session_map(session: Session) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The form of an event: public API, described in `events.schema.json`."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from anonauth.domain import EventType, Identity, User, UserEvent
+from anonauth.domain import EventType, Identity, User, UserEvent, rfc3339
 
 
 def make_event(
@@ -45,8 +45,3 @@ def identity_list(identities: Iterable[Identity]) -> list[dict[str, str]]:
         {"provider": i.provider, "id": i.key if "@" in i.id else i.id}
         for i in identities
     ]
-
-
-def rfc3339(instant: datetime) -> str:
-    """Return an instant as `2026-11-23T13:33:20Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

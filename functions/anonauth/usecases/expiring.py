@@ -17,11 +17,15 @@ _UNITS_PER_SECOND = 500
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a run did, and whether the day's scan is at its end."""
+    """What a run did, and whether the day's scan is at its end.
+
+    Of its users, `unreadable` ones could not be warned, or were not due.
+    """
 
     day: date
     pages: int
     warned: int
+    unreadable: int
     is_done: bool
 
 
@@ -54,23 +58,26 @@ def warn_of_expiry(
     scan = _begin(users.load_expiry_scan(), utc_day(now))
     last_day = scan.day + timedelta(days=max(notice_days))
     until = datetime.combine(last_day + timedelta(days=1), time(), UTC)
-    pages = warned = 0
+    pages = warned = unreadable = 0
     while scan.positions and has_time():
-        ahead = {}
-        for segment, after in scan.positions.items():
-            found, position, units = users.scan_expiring(
-                segment, SEGMENTS, after, now=now, until=until
-            )
-            notices = list(_notices(found, scan, notice_days, now))
-            bus.publish(notices)
-            pages, warned = pages + 1, warned + len(notices)
-            if position is not None:
-                ahead[segment] = position
-            pause(units / _UNITS_PER_SECOND)
-        scan = replace(scan, version=scan.version + 1, positions=ahead)
-        if not users.save_expiry_scan(scan):
-            return ScanReport(scan.day, pages, warned, is_done=False)  # another's now
-    return ScanReport(scan.day, pages, warned, is_done=not scan.positions)
+        # The one that has waited longest: dictionaries keep the order.
+        segment, after = next(iter(scan.positions.items()))
+        page = users.scan_expiring(segment, SEGMENTS, after, now=now, until=until)
+        notices = list(_notices(page.users, scan, notice_days, now))
+        bus.publish(notices)
+        pages, warned = pages + 1, warned + len(notices)
+        unreadable += page.unreadable
+        scan = _went_on(scan, segment, page.position)
+        if not users.save_expiry_scan(scan):  # another run has it now
+            return ScanReport(scan.day, pages, warned, unreadable, is_done=False)
+        pause(page.units / _UNITS_PER_SECOND)
+    return ScanReport(scan.day, pages, warned, unreadable, is_done=not scan.positions)
+
+
+def _went_on(scan: ExpiryScan, segment: int, position: str | None) -> ExpiryScan:
+    others = {s: after for s, after in scan.positions.items() if s != segment}
+    ahead = {} if position is None else {segment: position}
+    return replace(scan, version=scan.version + 1, positions=others | ahead)
 
 
 def _begin(before: ExpiryScan | None, today: date) -> ExpiryScan:

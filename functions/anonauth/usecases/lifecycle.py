@@ -1,11 +1,11 @@
 """What happened to users, as events, published in order."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anonauth.domain import Change, EventType, User, UserEvent
-from anonauth.errors import Unavailable
+from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
 from anonauth.usecases._events import identity_list, make_event
 
@@ -27,7 +27,11 @@ class Progress:
 
 
 def publish_changes(
-    records: Sequence[Mapping[str, Any]], *, changes: ChangeStore, bus: EventBus
+    records: Sequence[Mapping[str, Any]],
+    *,
+    changes: ChangeStore,
+    bus: EventBus,
+    has_time: Callable[[], bool],
 ) -> Progress:
     """Publish what a batch of stream records says.
 
@@ -38,6 +42,7 @@ def publish_changes(
 
     Args:
         records: As Lambda hands them over, oldest first.
+        has_time: Tells whether there is time for another call or two.
     """
     read: list[Change | None] = []
     unreadable = None
@@ -52,6 +57,8 @@ def publish_changes(
     try:
         for step in _steps(_events(read, changes)):
             done = step[0][0]
+            if not has_time():
+                raise EventsUnavailable(detail="out of time")
             bus.publish([event for _, event in step])
     except Unavailable as exc:
         return Progress(done, exc)
@@ -99,7 +106,7 @@ def events_of(
             reason = _reason(change, before, requested)
             yield _event(change, "user.deleted", before, reason=reason)
     elif before is None:
-        (session,) = after.sessions.values()
+        session = next(iter(after.sessions.values()))  # that of its login
         yield _event(change, "user.created", after, provider=session.provider)
     else:
         yield from _differences(change, before, after)
@@ -129,7 +136,9 @@ def _differences(change: Change, before: User, after: User) -> Iterator[UserEven
 def _reason(change: Change, user: User, requested: Collection[tuple[str, str]]) -> str:
     if change.swept:
         return "expired"
-    return "requested" if (user.app, user.id) in requested else "logout"
+    # A logout deletes anonymous users only; the mark of a request is not for ever.
+    is_request = not user.anonymous or (user.app, user.id) in requested
+    return "requested" if is_request else "logout"
 
 
 def _event(change: Change, kind: EventType, user: User, **more: Any) -> UserEvent:
