@@ -43,9 +43,10 @@ def replay(
 ) -> None:
     """Publish the events that Lambda has given up on, after their cause is mended.
 
-    Each batch in the bucket is handed to the function again, oldest first, and removed
-    once all of it is published. The first that fails ends the command and stays, with
-    those after it. Safe to repeat: an event that was published before has the same id.
+    Each batch in the bucket is handed to the function again, in the order of what
+    happened, and removed once all of it is published. The first that fails ends the
+    command and stays, with those after it. Safe to repeat: an event that was published
+    before has the same id.
 
     **Examples**
 

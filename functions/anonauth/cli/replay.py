@@ -22,10 +22,20 @@ source".
 
 @dataclass(frozen=True, slots=True)
 class FailedBatch:
-    """A batch in the bucket; `failed_at` is when Lambda gave it up."""
+    """A batch in the bucket.
+
+    `failed_at` is when Lambda gave it up; `first` the sequence number of its first
+    record, which orders the batches of a shard.
+    """
 
     key: str
     failed_at: datetime
+    first: int
+
+    @property
+    def shard(self) -> str:
+        """The shard that it is from; of one user all changes are in one."""
+        return "/".join(self.key.removeprefix(PREFIX).split("/")[:2])
 
 
 class FailedBatches:
@@ -40,17 +50,27 @@ class FailedBatches:
         self._function = function
 
     def find(self) -> list[FailedBatch]:
-        """Return all, in the order in which they failed."""
+        """Return all, shard by shard in the order of what happened.
+
+        Raises:
+            Problem: One of them is none.
+        """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=PREFIX
         )
-        found = [
-            FailedBatch(each["Key"], each["LastModified"])
-            for page in pages
-            for each in page.get("Contents", [])
-        ]
-        # Shards are in the keys: of one user all batches are in one of them.
-        return sorted(found, key=lambda batch: (batch.failed_at, batch.key))
+        # Not by the time at which they failed: of many at once it is the same.
+        return sorted(
+            (
+                FailedBatch(
+                    each["Key"],
+                    each["LastModified"],
+                    int(self._read(each["Key"])[0]["dynamodb"]["SequenceNumber"]),
+                )
+                for page in pages
+                for each in page.get("Contents", [])
+            ),
+            key=lambda batch: (batch.shard, batch.first),
+        )
 
     def replay(self, batches: list[FailedBatch]) -> Iterator[int]:
         """Publish batches, each removed once it is done; yield each one's records.
@@ -60,26 +80,28 @@ class FailedBatches:
                 it, which may have later events of the same users.
         """
         for batch in batches:
-            event = self._read(batch)
-            self._invoke(batch, event)
+            records = self._read(batch.key)
+            self._invoke(batch, records)
             self._s3.delete_object(Bucket=self._bucket, Key=batch.key)
-            yield len(event["Records"])
+            yield len(records)
 
-    def _read(self, batch: FailedBatch) -> Any:
-        answer = self._s3.get_object(Bucket=self._bucket, Key=batch.key)
+    def _read(self, key: str) -> list[Any]:
+        answer = self._s3.get_object(Bucket=self._bucket, Key=key)
         try:
             # The event that the function got, as text inside of JSON.
             payload = json.loads(answer["Body"].read())["payload"]
             event = json.loads(payload) if isinstance(payload, str) else payload
-            _ = event["Records"]
-        except (ValueError, KeyError, TypeError) as exc:
+            records: list[Any] = event["Records"]
+            _ = int(records[0]["dynamodb"]["SequenceNumber"])
+        except (ValueError, LookupError, TypeError) as exc:
             raise Problem(
-                f"{batch.key} is not an invocation record of Lambda with a batch in "
-                "it; look at it, and move it away to go on"
+                f"{key} is not an invocation record of Lambda with a batch in it; "
+                "look at it, and move it away to go on"
             ) from exc
-        return event
+        return records
 
-    def _invoke(self, batch: FailedBatch, event: Any) -> None:
+    def _invoke(self, batch: FailedBatch, records: list[Any]) -> None:
+        event = {"Records": records}
         answer = self._lambda.invoke(
             FunctionName=self._function, Payload=json.dumps(event).encode()
         )

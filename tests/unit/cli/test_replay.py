@@ -154,6 +154,23 @@ def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
     assert cloud.left() == []
 
 
+def test_given_batches_of_one_second_when_replayed_then_in_the_order_of_the_stream(
+    cloud: Cloud,
+) -> None:
+    """As when Lambda gives up many at once: their names tell nothing."""
+    records = three_logins(cloud)
+    for number, name in ((9, "c"), (10, "a"), (111, "b")):  # compares as numbers only
+        record = records.pop(0)
+        record["dynamodb"]["SequenceNumber"] = str(number)
+        cloud.fail([record], f"2026-11-24T12.00.00-{name}")
+
+    body = json.loads(cloud.replay("--json").stdout)
+
+    assert [batch["key"][-1] for batch in body["batches"]] == ["c", "a", "b"]
+    told = [int(e["detail"]["sequence"]) for e in cloud.story.published()]
+    assert told == [9, 10, 111]
+
+
 def test_given_failed_batches_when_only_listed_then_nothing_happens(
     cloud: Cloud,
 ) -> None:
@@ -227,6 +244,8 @@ def test_given_a_function_that_raises_when_replayed_then_the_batch_stays(
         pytest.param('{"payload": {}}', id="no records"),
         pytest.param('{"payload": null}', id="nothing"),
         pytest.param("[]", id="list"),
+        pytest.param('{"payload": {"Records": []}}', id="empty batch"),
+        pytest.param('{"payload": {"Records": [{"dynamodb": {}}]}}', id="no number"),
     ],
 )
 def test_given_an_object_that_is_no_batch_when_replayed_then_it_is_named(
