@@ -1,7 +1,8 @@
 """What DynamoDB does of itself on AWS: tell of changes, and sweep expired items."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,15 @@ class LiveTable:
         self._streams: DynamoDBStreamsClient = connect(
             "dynamodbstreams", endpoint_url or _MOTO_STREAMS
         )
-        self._iterators: dict[str, str | None] = {}
+        self._shards: dict[str, _Shard] = {}
         self._swept: set[str] = set()
         try:
             description = self._dynamodb.describe_table(TableName=table)["Table"]
             self._arn = description["LatestStreamArn"]
-            self._find_shards("LATEST")
+            self.changes()  # what was before is nobody's concern
             self.has_stream = True
         except (BotoCoreError, ClientError, KeyError):
+            self._arn = ""
             self.has_stream = False
 
     def changes(self) -> list[Record]:
@@ -56,17 +58,46 @@ class LiveTable:
 
         Oldest first. Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example.
         """
-        records: list[Record] = []
-        for shard in list(self._iterators):
-            while iterator := self._iterators[shard]:
+        if not self._arn:
+            return []
+        if not self._shards or any(shard.is_over for shard in self._shards.values()):
+            self._find_shards()
+        read = [
+            record
+            for shard_id, shard in self._shards.items()
+            for record in self._read(shard_id, shard)
+        ]
+        return [self._record(record) for record in read]
+
+    def _read(self, shard_id: str, shard: "_Shard") -> Iterator[Mapping[str, Any]]:
+        while not shard.is_over:
+            iterator = shard.iterator or self._open(shard_id, shard)
+            try:
                 answer = self._streams.get_records(ShardIterator=iterator)
-                self._iterators[shard] = answer.get("NextShardIterator")
-                records += map(self._record, answer["Records"])
-                if not answer["Records"]:
-                    break
-        if None in self._iterators.values():  # a shard is at its end: others follow
-            self._find_shards("TRIM_HORIZON")
-        return records
+            except self._streams.exceptions.ExpiredIteratorException:
+                shard.iterator = None
+                continue
+            shard.iterator = answer.get("NextShardIterator")
+            shard.is_over = shard.iterator is None
+            if not answer["Records"]:
+                return
+            yield from answer["Records"]
+            shard.last = answer["Records"][-1]["dynamodb"]["SequenceNumber"]
+
+    def _open(self, shard_id: str, shard: "_Shard") -> str:
+        # From the last record on: iterators live for 15 minutes.
+        start: Any = (
+            {"ShardIteratorType": "TRIM_HORIZON"}
+            if shard.last is None
+            else {
+                "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+                "SequenceNumber": shard.last,
+            }
+        )
+        answer = self._streams.get_shard_iterator(
+            StreamArn=self._arn, ShardId=shard_id, **start
+        )
+        return answer["ShardIterator"]
 
     def due_days(self) -> set[date]:
         """Return the days on which something expires, or is to be swept."""
@@ -116,13 +147,10 @@ class LiveTable:
                 self._swept.discard(key["S"])
         return len(keys)
 
-    def _find_shards(self, begin_at: Any) -> None:
+    def _find_shards(self) -> None:
         answer = self._streams.describe_stream(StreamArn=self._arn)
         for shard in answer["StreamDescription"]["Shards"]:
-            if (shard_id := shard["ShardId"]) not in self._iterators:
-                self._iterators[shard_id] = self._streams.get_shard_iterator(
-                    StreamArn=self._arn, ShardId=shard_id, ShardIteratorType=begin_at
-                )["ShardIterator"]
+            self._shards.setdefault(shard["ShardId"], _Shard())
 
     def _record(self, record: Mapping[str, Any]) -> Record:
         stream = _as_json(record["dynamodb"])
@@ -141,6 +169,15 @@ class LiveTable:
             self._swept.remove(pk)
             made["userIdentity"] = _SWEEPER
         return made
+
+
+@dataclass
+class _Shard:
+    """A part of the stream, and how far it was read."""
+
+    iterator: str | None = None
+    last: str | None = None
+    is_over: bool = False
 
 
 def _as_json(value: Any) -> Any:

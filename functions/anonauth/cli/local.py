@@ -81,7 +81,8 @@ class LocalApi:
         except AuthError as exc:
             return _refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the clock has moved, but the keys were not rotated: {exc}",
+                f"the clock is at {rfc3339(self._stack.clock())}, where something "
+                f"that is scheduled failed: {exc}",
             )
 
     def _now(self, now: datetime) -> HttpResponse:

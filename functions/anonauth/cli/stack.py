@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from anonauth import wiring
 from anonauth.cli import document, engine
 from anonauth.cli.gateway import FunctionTimedOut
@@ -203,19 +205,28 @@ class LocalStack:
     def tell_changes(self) -> None:
         """Hand what has changed in the table to the function on its stream.
 
-        What that does not take it gets again at the next call, as on AWS.
+        What that does not take it gets again at the next call, as on AWS. A record
+        that it cannot read is dropped, where AWS would put it into the bucket.
         """
         with self.lock:
             if self._table is None:
                 return
+            try:
+                self._untold += self._table.changes()
+            except (BotoCoreError, ClientError) as exc:
+                # No reason to give the request another answer than it got.
+                logger.error("the stream cannot be read: %s", type(exc).__name__)  # noqa: TRY400
             functions = self.template.functions.values()
             name = next((f.name for f in functions if f.streamed), None)
-            self._untold += self._table.changes()
+            size = _BATCH
             while self._untold and name in self._running:
-                taken = self._hand_over(name, self._untold[:_BATCH])
-                del self._untold[:taken]
-                if not taken:
-                    break
+                taken = self._hand_over(name, self._untold[:size])
+                if taken == 0:
+                    break  # trouble that will pass
+                if taken is None and size > 1:
+                    size = 1  # what Lambda comes to by halves
+                else:
+                    del self._untold[: taken or 1]
 
     def advance(self, duration: Any) -> datetime:
         """Move the clock forward, and return the new time.
@@ -259,10 +270,13 @@ class LocalStack:
                 self.invoke(name, _schedule_event(name, self.clock()))
 
     def _stops(self, now: datetime, end: datetime) -> list[datetime]:
-        days = set() if self._table is None else self._table.due_days()
-        for running in self._running.values():
-            for notice in running.services.settings.expiry_notice_days:
-                days |= {day - timedelta(days=notice) for day in tuple(days)}
+        notices = {
+            days
+            for running in self._running.values()
+            for days in running.services.settings.expiry_notice_days
+        }
+        due = set() if self._table is None else self._table.due_days()
+        days = {day - timedelta(days=ahead) for day in due for ahead in {0, *notices}}
         stops = {datetime(d.year, d.month, d.day, 12, tzinfo=UTC) for d in days}
         steps = (end - now) // _LONGEST_STEP
         stops |= {now + number * _LONGEST_STEP for number in range(1, steps + 1)}
@@ -278,12 +292,15 @@ class LocalStack:
                 raise FunctionTimedOut
         return answer
 
-    def _hand_over(self, name: str, batch: list[Record]) -> int:
+    def _hand_over(self, name: str, batch: list[Record]) -> int | None:
+        """Return how many records were taken; None if the function raised."""
         try:
             answer = self._run(name, {"Records": batch})
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
-            logger.error("%s raised %s", name, type(exc).__name__)  # noqa: TRY400
-            return 0
+            logger.error(  # noqa: TRY400
+                "%s raised %s on %d records", name, type(exc).__name__, len(batch)
+            )
+            return None
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
         numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
         return next((i for i, n in enumerate(numbers) if n in failed), len(batch))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -135,7 +136,7 @@ def test_given_events_when_emptied_then_there_are_none(server: LocalServer) -> N
 
 
 def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = EventBridgeBus.publish
 
@@ -150,11 +151,66 @@ def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
         == 200
     )
     assert events(server) == []
-    assert "LifecycleFunction raised BatchProcessingError" in caplog.text
 
     monkeypatch.setattr(EventBridgeBus, "publish", publish)
 
     assert types(events(server)) == ["user.created", "user.deleted"]
+
+
+def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
+    server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """AWS would put it into the bucket."""
+    log_in(server.base_url)
+    boto3.client("dynamodb", "eu-central-1").put_item(
+        TableName="anonauth-local", Item={"pk": {"S": f"USER#{APP}#by-hand"}}
+    )
+    log_in(server.base_url)
+
+    assert types(events(server)) == ["user.created"] * 2
+    assert server.stack._untold == []
+    assert "raised BatchProcessingError on 1 records" in caplog.text
+
+
+def test_given_a_long_silence_when_iterators_have_expired_then_nothing_is_missing(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They live for 15 minutes."""
+    log_in(server.base_url)
+    table = server.stack._table
+    assert table is not None
+    streams = table._streams
+    real, fails = streams.get_records, iter([True, False, False, True])
+
+    def get_records(**options: Any) -> Any:
+        if next(fails, False):
+            raise streams.exceptions.ExpiredIteratorException(
+                {"Error": {"Code": "ExpiredIteratorException"}}, "GetRecords"
+            )
+        return real(**options)
+
+    monkeypatch.setattr(streams, "get_records", get_records)
+
+    for _ in range(3):
+        log_in(server.base_url)
+
+    assert types(events(server)) == ["user.created"] * 4
+
+
+def test_given_a_stream_in_trouble_when_a_request_succeeds_then_its_answer_stands(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = server.stack._table
+    assert table is not None
+
+    def fail(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "InternalFailure"}}, "GetRecords")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table._streams, "get_records", fail)
+        log_in(server.base_url)
+
+    assert types(events(server)) == ["user.created"]
 
 
 def test_given_another_aws_when_its_table_changes_then_events_are_listed_here() -> None:
