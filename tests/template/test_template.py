@@ -206,7 +206,7 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
         case {"Fn::GetAtt": ["FailedRecords", "Arn"]}:
             assert actions == ["s3:ListBucket"]
             items = FAILED_RECORDS
-        case {"Fn::Sub": "${FailedRecords.Arn}/*"}:
+        case {"Fn::Sub": "${FailedRecords.Arn}/aws/lambda/*"}:
             assert actions == ["s3:PutObject"]
             items = f"{FAILED_RECORDS}/*"
         case [*named]:
@@ -378,7 +378,7 @@ def a_publication() -> Json:
             {
                 "Effect": "Allow",
                 "Action": "s3:*",
-                "Resource": {"Fn::Sub": "${FailedRecords.Arn}/*"},
+                "Resource": {"Fn::Sub": "${FailedRecords.Arn}/aws/lambda/*"},
             },
             id="all of the bucket",
         ),

@@ -94,7 +94,12 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
     server: LocalServer,
 ) -> None:
     resources = yaml.safe_load(block("the rule"))
-    (trigger,) = resources["CleanUp"]["Properties"]["Events"].values()
+    function = resources["CleanUp"]["Properties"]
+    (trigger,) = function["Events"].values()
+    # Lambda is handed an event in any case: what the function then fails on is its own
+    # to keep, and the rule's queue never sees it.
+    assert function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    assert trigger["Properties"]["DeadLetterConfig"]
     assert trigger["Type"] == "EventBridgeRule"
     rule = EventPattern.load(json.dumps(trigger["Properties"]["Pattern"]))
     log_in(server.base_url)
