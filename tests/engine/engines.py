@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
+from mypy_boto3_dynamodb.type_defs import StreamSpecificationTypeDef
 
 import sam_template
 from anonauth.store import Store
@@ -49,18 +50,23 @@ class Engine:
         return _ROUNDS[self.name]
 
     @contextmanager
-    def table(self) -> Iterator[str]:
+    def table(self, *, has_stream: bool = False) -> Iterator[str]:
         """Make a table as the template says, and drop it.
 
-        Its TTL stays off: the clocks of the tests are not the engine's.
+        Its TTL stays off: the clocks of the tests are not the engine's. A stream costs
+        time, and few tests read it.
         """
         made = sam_template.load()["Resources"]["Table"]["Properties"]
         name = f"anonauth-{secrets.token_hex(4)}"  # dynoxide takes no short names
+        stream: StreamSpecificationTypeDef = {"StreamEnabled": has_stream}
+        if has_stream:
+            stream["StreamViewType"] = made["StreamSpecification"]["StreamViewType"]
         self.db.create_table(
             TableName=name,
             KeySchema=made["KeySchema"],
             AttributeDefinitions=made["AttributeDefinitions"],
             BillingMode=made["BillingMode"],
+            StreamSpecification=stream,
         )
         try:
             self.db.get_waiter("table_exists").wait(
@@ -138,7 +144,8 @@ def _ministack(port: int, directory: Path) -> _Command:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
-        "SERVICES": "dynamodb",
+        # Beside the table's those that the functions call: see `test_local_server`.
+        "SERVICES": "dynamodb,dynamodbstreams,events,kms,ses,ssm",
         "HOME": str(directory),
         "TMPDIR": str(directory),
         # Else it removes, at its start, the containers of any other ministack.
