@@ -134,6 +134,7 @@ class LiveTable:
             **expired,
         )
         keys = [item["pk"] for page in pages for item in page["Items"]]
+        kept = 0
         for key in keys:
             self._swept.add(key["S"])
             try:
@@ -145,7 +146,8 @@ class LiveTable:
                 )
             except self._dynamodb.exceptions.ConditionalCheckFailedException:
                 self._swept.discard(key["S"])
-        return len(keys)
+                kept += 1
+        return len(keys) - kept
 
     def _find_shards(self) -> None:
         answer = self._streams.describe_stream(StreamArn=self._arn)
