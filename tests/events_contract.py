@@ -66,12 +66,12 @@ def pages(
     while after is not None:
         assert after not in been  # else it would never end
         been.add(after)
-        found, after, units = store.scan_expiring(
-            segment, segments, after, now=now, until=until
-        )
-        assert isinstance(units, float)
-        assert units >= 0
-        yield found
+        page = store.scan_expiring(segment, segments, after, now=now, until=until)
+        assert isinstance(page.units, float)
+        assert page.units >= 0
+        assert page.unreadable == 0
+        after = page.position
+        yield list(page.users)
 
 
 def scan(
@@ -217,16 +217,19 @@ class ExpiringContract:
         guests = [a_big_guest() for _ in range(6)]
         for guest in guests:
             store.create_user(guest)
-        first, after, _ = store.scan_expiring(0, 1, "", now=NOW, until=UNTIL)
-        assert after
-        seen = ids(first)
+        page = store.scan_expiring(0, 1, "", now=NOW, until=UNTIL)
+        position = page.position
+        assert position
+        seen = ids(page.users)
         for guest in guests:
-            if after.endswith(guest.id):
+            if position.endswith(guest.id):
                 store.delete_user(guest, only_session(guest), NOW)
 
-        while after is not None:
-            page, after, _ = store.scan_expiring(0, 1, after, now=NOW, until=UNTIL)
-            seen |= ids(page)
+        rest: str | None = position
+        while rest is not None:
+            page = store.scan_expiring(0, 1, rest, now=NOW, until=UNTIL)
+            seen |= ids(page.users)
+            rest = page.position
 
         assert ids(guests) <= seen
 

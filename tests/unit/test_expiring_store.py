@@ -119,7 +119,7 @@ def test_given_throttling_when_scanned_then_the_page_is_repeated(
     store.create_user(guest)
     wire.faults = [throttled] * (ATTEMPTS - 1)
 
-    found, after, _ = store.scan_expiring(0, 1, "", now=NOW, until=UNTIL)
+    page = store.scan_expiring(0, 1, "", now=NOW, until=UNTIL)
 
-    assert [user.id for user in found] == [guest.id]
-    assert after is None
+    assert [user.id for user in page.users] == [guest.id]
+    assert page.position is None
