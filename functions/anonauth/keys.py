@@ -11,11 +11,12 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives.asymmetric.rsa import (
@@ -49,6 +50,14 @@ _MISSING_KEY_PAUSE = timedelta(minutes=1)
 # After a failed reload the old ring goes on (an outage must not log anyone out), and
 # the next attempt waits this long, so that not every request pays for a time-out.
 _RELOAD_PAUSE = timedelta(seconds=10)
+
+# So does the next attempt to unwrap a key while another one can sign. It is longer
+# because KMS takes up to 5 s to time out, and the key that signs is in no hurry to go.
+_UNWRAP_PAUSE = timedelta(minutes=1)
+
+_logger = logging.getLogger(__name__)
+
+_Loaded = TypeVar("_Loaded", RSAPrivateKey, bytes)
 
 
 class KmsWrapping:
@@ -151,25 +160,19 @@ class KeyRing:
         self._private: dict[str, RSAPrivateKey] = {}
         self._public: dict[str, RSAPublicKey] = {}
         self._shared: dict[str, bytes] = {}
+        self._unwrap_at: dict[str, datetime] = {}  # of keys that KMS did not unwrap
 
     def access_signing_key(self, now: datetime) -> tuple[str, RSAPrivateKey]:
         """Return kid and private key to sign access tokens with at `now`.
 
+        While KMS is down, a key that has just begun leaves the work to the one before
+        it that is in use here: an outage must not stop what runs.
+
         Raises:
-            KeysUnavailable: No ring, no key that may sign now, or KMS does not answer.
+            KeysUnavailable: No ring, no key that may sign now, or KMS does not answer
+                and none is in use here.
         """
-        key = self._signing_key("access", now)
-        if key.kid not in self._private:
-            loaded = load_der_private_key(
-                self._unwrap(key),
-                None,
-                # KMS has just authenticated these bytes; the check of the primes
-                # costs 43 ms of each cold start (design §5).
-                unsafe_skip_rsa_key_validation=True,
-            )
-            assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type
-            self._private[key.kid] = loaded
-        return key.kid, self._private[key.kid]
+        return self._load_signing_key("access", self._private, self._load_private, now)
 
     def access_verifying_key(self, kid: str, now: datetime) -> RSAPublicKey | None:
         """Return the public key of that id, None if the ring has none.
@@ -184,10 +187,9 @@ class KeyRing:
         """Return kid and HMAC key to sign refresh tokens with at `now`.
 
         Raises:
-            KeysUnavailable: No ring, or KMS does not answer.
+            KeysUnavailable: As for access tokens.
         """
-        key = self._signing_key("refresh", now)
-        return key.kid, self._load_shared(key)
+        return self._load_signing_key("refresh", self._shared, self._load_shared, now)
 
     def refresh_verifying_key(self, kid: str, now: datetime) -> bytes | None:
         """Return the HMAC key of that id, None if the ring has none.
@@ -205,7 +207,7 @@ class KeyRing:
         that names a client counts as a network of its own.
 
         Raises:
-            KeysUnavailable: No ring, or KMS does not answer.
+            KeysUnavailable: As for signing.
         """
         _, key = self.refresh_signing_key(now)
         # Told apart from a token by what is before the colon: no JWT has one there.
@@ -230,11 +232,35 @@ class KeyRing:
             raise KeysUnavailable
         return {"keys": published}
 
-    def _signing_key(self, use: KeyUse, now: datetime) -> RingKey:
+    def _load_signing_key(
+        self,
+        use: KeyUse,
+        loaded: Mapping[str, _Loaded],
+        load: Callable[[RingKey], _Loaded],
+        now: datetime,
+    ) -> tuple[str, _Loaded]:
         key = self._look_up(lambda ring: ring.signing_key(use, now), now)
         if key is None:
             raise KeysUnavailable
-        return key
+        in_use = [k for k in self._ring(now).of(use) if k.kid in loaded]
+        spare = Ring(0, tuple(in_use)).signing_key(use, now)
+        if spare is None:
+            return key.kid, load(key)
+        if spare != key and self._may_unwrap(key, now):
+            try:
+                return key.kid, load(key)
+            except KeysUnavailable as exc:
+                self._unwrap_at[key.kid] = now + _UNWRAP_PAUSE
+                _logger.warning(
+                    "key %s signs on: %s is not unwrapped: %r",
+                    *(spare.kid, key.kid, exc.__cause__),
+                )
+        return spare.kid, loaded[spare.kid]
+
+    def _may_unwrap(self, key: RingKey, now: datetime) -> bool:
+        at = self._unwrap_at.get(key.kid, now)
+        # An attempt too far ahead was noted before a clock was set back.
+        return not at - _UNWRAP_PAUSE <= now < at
 
     def _find(self, use: KeyUse, kid: str, now: datetime) -> RingKey | None:
         key = self._look_up(lambda ring: ring.find(use, kid), now)
@@ -279,9 +305,28 @@ class KeyRing:
             return
         self._copy = _Copy(ring, now, now + RING_MAX_AGE, is_current=True)
         kept = {key.kid for key in ring.keys}
-        for loaded in (self._private, self._public, self._shared):
-            for kid in loaded.keys() - kept:
-                del loaded[kid]
+        held: tuple[dict[str, Any], ...] = (
+            self._private,
+            self._public,
+            self._shared,
+            self._unwrap_at,
+        )
+        for of_keys in held:
+            for kid in of_keys.keys() - kept:
+                del of_keys[kid]
+
+    def _load_private(self, key: RingKey) -> RSAPrivateKey:
+        if key.kid not in self._private:
+            loaded = load_der_private_key(
+                self._unwrap(key),
+                None,
+                # KMS has just authenticated these bytes; the check of the primes
+                # costs 43 ms of each cold start (design §5).
+                unsafe_skip_rsa_key_validation=True,
+            )
+            assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type
+            self._private[key.kid] = loaded
+        return self._private[key.kid]
 
     def _load_public(self, key: RingKey) -> RSAPublicKey:
         if key.kid not in self._public:

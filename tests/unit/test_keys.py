@@ -1,6 +1,7 @@
 """The key ring: rotation, a copy that is never stale, and what outages do."""
 
 import json
+import logging
 import random
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
@@ -11,15 +12,17 @@ from hashlib import sha256
 import jwt
 import pytest
 
-from anonauth.domain import PUBLISHED_AFTER, PUBLISHED_AHEAD, Ring
+from anonauth.domain import PUBLISHED_AFTER, PUBLISHED_AHEAD, KeyUse, Ring
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from anonauth.keys import RING_MAX_AGE
+from anonauth.keys import RING_MAX_AGE, KeyRing
 from anonauth.usecases.keys import UnknownKey
 from rings import MemoryRings, NumberedKeys, RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+USES: tuple[KeyUse, ...] = ("access", "refresh")
 
 
 @pytest.fixture
@@ -735,6 +738,100 @@ def test_given_kms_is_down_when_warm_then_it_goes_on_and_when_cold_it_does_not(
         cold.access_signing_key(NOW)
     with pytest.raises(KeysUnavailable):
         cold.refresh_signing_key(NOW)
+
+
+def signers(copy: KeyRing, now: datetime) -> list[str]:
+    return [copy.access_signing_key(now)[0], copy.refresh_signing_key(now)[0]]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_given_kms_is_down_when_the_next_key_begins_then_the_one_before_it_goes_on(
+    ring: RingInMemory, use: KeyUse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warm functions answered 503 from `signs_from` of the next key on."""
+    ring.rotate_now(use, NOW + 5 * DAY - HOUR)
+    old, new = ring.ring.of(use)[:2]
+    begins = new.signs_from
+    number = USES.index(use)
+    warm, cold = ring.open(), ring.open()
+    signers(warm, begins - SECOND)
+    ring.wrapping.down = True
+    ring.wrapping.unwrapped = 0
+
+    with caplog.at_level(logging.WARNING):
+        kept = [signers(warm, begins + n * SECOND)[number] for n in range(60)]
+
+    assert kept == [old.kid] * 60
+    assert ring.wrapping.unwrapped == 1  # not each request waits for a time-out
+    (logged,) = caplog.messages
+    assert f"key {old.kid} signs on: {new.kid} is not unwrapped" in logged
+    signers(warm, begins + 60 * SECOND)
+    assert ring.wrapping.unwrapped == 2
+    with pytest.raises(KeysUnavailable):
+        signers(cold, begins)
+
+    ring.wrapping.down = False
+    assert signers(warm, begins + 119 * SECOND)[number] == old.kid
+    assert signers(warm, begins + 120 * SECOND)[number] == new.kid
+    assert signers(cold, begins)[number] == new.kid
+
+
+@pytest.mark.parametrize("use", USES)
+def test_given_kms_is_down_when_a_key_is_revoked_then_it_never_signs_on(
+    ring: RingInMemory, use: KeyUse
+) -> None:
+    now = NOW + 5 * DAY
+    warm = ring.open()
+    ring.rotate_now(use, NOW)
+    revoked = signers(warm, now)[USES.index(use)]
+    ring.revoke(revoked, now)
+    ring.wrapping.down = True
+    sign = warm.access_signing_key if use == "access" else warm.refresh_signing_key
+
+    assert sign(now + RING_MAX_AGE - SECOND)[0] == revoked
+    with pytest.raises(KeysUnavailable):
+        sign(now + RING_MAX_AGE)
+
+
+def test_given_kms_is_down_when_the_key_before_stops_then_it_signs_no_more(
+    ring: RingInMemory,
+) -> None:
+    old, new = ring.ring.of("access")
+    assert old.stops_at is not None
+    warm = ring.open()
+    warm.access_signing_key(new.signs_from - SECOND)
+    ring.wrapping.down = True
+
+    assert warm.access_signing_key(old.stops_at - SECOND)[0] == old.kid
+    with pytest.raises(KeysUnavailable):
+        warm.access_signing_key(old.stops_at)
+
+
+def test_given_kms_is_down_when_several_keys_are_in_use_then_the_youngest_goes_on(
+    ring: RingInMemory,
+) -> None:
+    warm = ring.open()
+    for days in (0, 2, 4):
+        warm.refresh_signing_key(NOW + days * DAY)
+        ring.rotate_now("refresh", NOW + days * DAY + HOUR)
+    _, _, in_use, new = ring.ring.of("refresh")
+    warm.refresh_signing_key(new.signs_from - SECOND)
+    ring.wrapping.down = True
+
+    assert warm.refresh_signing_key(new.signs_from)[0] == in_use.kid
+
+
+def test_given_kms_was_down_when_the_clock_is_set_back_then_it_is_asked_again(
+    ring: RingInMemory,
+) -> None:
+    _, new = ring.ring.of("access")
+    warm = ring.open()
+    warm.access_signing_key(new.signs_from - SECOND)
+    ring.wrapping.down = True
+    warm.access_signing_key(new.signs_from + DAY)
+    ring.wrapping.down = False
+
+    assert warm.access_signing_key(new.signs_from)[0] == new.kid
 
 
 def test_given_a_key_wrapped_for_one_use_when_unwrapped_for_another_then_refused(

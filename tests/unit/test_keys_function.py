@@ -191,6 +191,30 @@ def test_given_kms_is_down_when_warm_then_all_is_well_and_when_cold_it_is_a_503(
     assert service.send(SESSION, token=refresh).status == 200
 
 
+def test_given_kms_is_down_when_the_standby_takes_over_then_warm_functions_go_on(
+    service: Deployment,
+) -> None:
+    ring = service.services.store.load_ring()
+    assert ring is not None
+    old, standby = ring.of("access")
+    service.now = standby.signs_from - timedelta(seconds=1)
+    refresh = service.log_in()["refresh_token"]
+    service.send(SESSION, token=refresh)
+    service.wire.always = kms_down
+    service.now = standby.signs_from
+
+    replies = [service.send(LOGIN), service.send(SESSION, token=refresh)]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    for reply in replies:
+        header = jwt.get_unverified_header(reply.json["access_token"])
+        assert header["kid"] == old.kid
+    service.wire.always = None
+    service.now += timedelta(minutes=1)
+    renewed = service.send(SESSION, token=refresh).json["access_token"]
+    assert jwt.get_unverified_header(renewed)["kid"] == standby.kid
+
+
 def test_given_a_leaked_key_when_revoked_then_its_tokens_end_and_no_session_does(
     service: Deployment,
 ) -> None:
