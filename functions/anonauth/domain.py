@@ -629,11 +629,23 @@ def brought_forward(ring: Ring, now: datetime) -> Ring:
     return ring.replaced(standby, replace(standby, signs_from=signs_from))
 
 
+def with_signer(ring: Ring, use: KeyUse, now: datetime) -> Ring:
+    """Return the ring whose standby takes over at once if nobody else can sign.
+
+    However young it is: verifiers with a cached key set refuse its tokens for a while,
+    but the alternative is none at all. So it is after a revocation; and when one was
+    made by a clock that is ahead of this one.
+    """
+    standby = ring.standby(use, now)
+    if standby is None or ring.signing_key(use, now) is not None:
+        return ring
+    return ring.replaced(standby, replace(standby, signs_from=now))
+
+
 def without(ring: Ring, revoked: RingKey, now: datetime) -> Ring:
     """Return the ring without a key; who comes after it takes over at once if it may.
 
-    If nobody else can sign, then the standby does, however young it is: verifiers with
-    a cached key set refuse its tokens for a while, but the alternative is none at all.
+    If nobody else can sign, then it must: see `with_signer`.
     """
     rest = replace(ring, keys=tuple(key for key in ring.keys if key != revoked))
     if not revoked.signs(now):
@@ -641,10 +653,7 @@ def without(ring: Ring, revoked: RingKey, now: datetime) -> Ring:
     if revoked == ring.signing_key("access", now):
         # The one before it may be able to, but has been replaced, perhaps with reason.
         rest = brought_forward(rest, now)
-    standby = rest.standby(revoked.use, now)
-    if standby is not None and rest.signing_key(revoked.use, now) is None:
-        rest = rest.replaced(standby, replace(standby, signs_from=now))
-    return rest
+    return with_signer(rest, revoked.use, now)
 
 
 def _signing_period(signs_from: datetime) -> tuple[datetime, datetime]:

@@ -473,6 +473,42 @@ def test_given_a_ring_when_a_key_is_revoked_then_the_right_one_takes_over(
     assert last_stop >= standby.signs_from  # no gap
 
 
+@pytest.mark.parametrize("ahead", [SECOND, 3 * HOUR, 60 * DAY], ids=str)
+def test_given_a_revocation_by_a_clock_that_is_ahead_when_rotated_then_the_ring_heals(
+    ring: RingInMemory, ahead: timedelta
+) -> None:
+    """The standby was to sign later, so that every login had a 503 until then."""
+    now = NOW + 5 * DAY
+    signer, standby = kids(ring.ring)
+    (shared,) = ring.ring.of("refresh")
+    ring.revoke(signer, now + ahead)
+    ring.revoke(shared.kid, now + ahead)
+    (successor,) = ring.ring.of("refresh")
+
+    healed = ring.rotate(now)
+
+    copy = ring.open()
+    assert copy.access_signing_key(now)[0] == standby
+    assert copy.refresh_signing_key(now)[0] == successor.kid
+    assert healed.of("refresh") == [replace(successor, signs_from=now)]
+    assert ring.rotate(now + ahead) is healed
+
+
+def test_given_somebody_who_signs_when_rotated_then_the_standby_waits(
+    ring: RingInMemory,
+) -> None:
+    """The ring heals only when it has to."""
+    first, standby = ring.ring.of("access")
+    waiting = Ring(1, (*ring.ring.of("refresh"), first, standby))
+    ring.rings.ring = waiting
+    assert first.stops_at is not None
+
+    assert ring.rotate(first.signs_from) is waiting
+    healed = ring.rotate(first.signs_from - SECOND)
+    assert healed.of("access")[0] == replace(first, signs_from=NOW - SECOND)
+    assert healed.of("access")[1] == standby
+
+
 def test_given_all_access_keys_when_revoked_then_a_new_one_signs_at_once(
     ring: RingInMemory,
 ) -> None:

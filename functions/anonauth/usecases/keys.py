@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import get_args
 
 from anonauth.domain import (
     PUBLISHED_AHEAD,
@@ -13,6 +14,7 @@ from anonauth.domain import (
     first_signing_period,
     refresh_signing_start,
     standby_signing_period,
+    with_signer,
     without,
     without_gap,
 )
@@ -30,8 +32,8 @@ def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
     """Bring the key ring up to date and return it; write only if something is due.
 
     Safe to repeat at any time and from several places: it makes the ring if there is
-    none, sees to it that there is a standby, and drops spent keys. The refresh key is
-    made once and stays (design §5).
+    none, sees to it that somebody signs now and somebody stands by, and drops spent
+    keys. The refresh key is made once and stays (design §5).
 
     Raises:
         KeysUnavailable: KMS did not answer; the ring is as it was.
@@ -127,6 +129,8 @@ def _decide(rings: RingStore, change: Callable[[Ring], Ring]) -> Ring:
 
 def _supplied(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
     ring = replace(ring, keys=tuple(k for k in ring.keys if not k.is_spent(now)))
+    for use in get_args(KeyUse):
+        ring = with_signer(ring, use, now)
     if ring.signing_key("refresh", now) is None:
         ring = ring.added(_new_refresh_key(ring, keys, now))
     for due in (first_signing_period, standby_signing_period):
