@@ -488,6 +488,13 @@ A copy of the ring is five minutes old at most. A function that does not have th
 would refuse its tokens, and to an SDK that is the end of the session.
 """
 
+CLOCK_MARGIN = timedelta(minutes=5)
+"""A key that is to take over at once signs since so long ago.
+
+Who says so may be an operator, whose clock is ahead of the functions': these would
+wait until their own clock comes to that time, with nobody to sign meanwhile.
+"""
+
 # How long a key could go on signing after its successor has begun: if that one is
 # revoked in its first days, there is one to go back to.
 _SPARE_TIME = timedelta(days=7)
@@ -547,8 +554,11 @@ class Ring:
     keys: tuple[RingKey, ...]
 
     def signing_key(self, use: KeyUse, now: datetime) -> RingKey | None:
-        """Return the youngest key that may sign at `now`."""
-        able = [key for key in self.of(use) if key.signs(now)]
+        """Return the youngest key that may sign at `now`.
+
+        Of several that began at the same time it is the one that was added last.
+        """
+        able = [key for key in reversed(self.of(use)) if key.signs(now)]
         return max(able, key=lambda key: key.signs_from, default=None)
 
     def standby(self, use: KeyUse, now: datetime) -> RingKey | None:
@@ -623,7 +633,11 @@ def brought_forward(ring: Ring, now: datetime) -> Ring:
     standby = ring.standby("access", now)
     if standby is None:
         return ring
-    signs_from = max(now, standby.published_at + PUBLISHED_AHEAD)
+    signs_from = max(now - CLOCK_MARGIN, standby.published_at + PUBLISHED_AHEAD)
+    signer = ring.signing_key("access", now)
+    if signer is not None:
+        # Or it would not be the youngest, which signs.
+        signs_from = max(signs_from, signer.signs_from)
     if signs_from >= standby.signs_from:
         return ring
     return ring.replaced(standby, replace(standby, signs_from=signs_from))
@@ -639,7 +653,8 @@ def with_signer(ring: Ring, use: KeyUse, now: datetime) -> Ring:
     standby = ring.standby(use, now)
     if standby is None or ring.signing_key(use, now) is not None:
         return ring
-    return ring.replaced(standby, replace(standby, signs_from=now))
+    signs_from = now - CLOCK_MARGIN if use == "access" else now
+    return ring.replaced(standby, replace(standby, signs_from=signs_from))
 
 
 def without(ring: Ring, revoked: RingKey, now: datetime) -> Ring:
@@ -650,10 +665,12 @@ def without(ring: Ring, revoked: RingKey, now: datetime) -> Ring:
     rest = replace(ring, keys=tuple(key for key in ring.keys if key != revoked))
     if not revoked.signs(now):
         return rest
+    if rest.signing_key(revoked.use, now) is None:
+        return with_signer(rest, revoked.use, now)
     if revoked == ring.signing_key("access", now):
-        # The one before it may be able to, but has been replaced, perhaps with reason.
-        rest = brought_forward(rest, now)
-    return with_signer(rest, revoked.use, now)
+        # The one before it is able to, but has been replaced, perhaps with reason.
+        return brought_forward(rest, now)
+    return rest
 
 
 def _signing_period(signs_from: datetime) -> tuple[datetime, datetime]:

@@ -8,6 +8,7 @@ import pytest
 from anonauth.domain import (
     ANONYMOUS,
     API_KEY,
+    CLOCK_MARGIN,
     KEY_LIFETIME,
     MOST_API_KEY_SESSIONS,
     MOST_SESSIONS,
@@ -21,11 +22,14 @@ from anonauth.domain import (
     Session,
     SessionLimits,
     User,
+    brought_forward,
     expiry_after,
     first_signing_period,
     hash_token_id,
     identity_key,
     standby_signing_period,
+    with_signer,
+    without,
     without_gap,
 )
 
@@ -174,6 +178,70 @@ def test_given_two_keys_when_signing_then_the_youngest_able_one_signs() -> None:
     signers = [ring.signing_key("access", now) for now in at]
 
     assert [s and s.kid for s in signers] == ["old", "old", "new", "new", "new", None]
+
+
+@pytest.mark.parametrize(
+    ("ago", "begins"),
+    [
+        pytest.param(0 * SECOND, 0 * SECOND, id="this second"),
+        pytest.param(SECOND, -SECOND, id="a second ago"),
+        pytest.param(CLOCK_MARGIN, -CLOCK_MARGIN, id="as long ago as the margin"),
+        pytest.param(CLOCK_MARGIN + SECOND, -CLOCK_MARGIN, id="longer ago"),
+    ],
+)
+def test_given_a_signer_that_has_just_begun_when_the_next_is_due_then_that_signs(
+    ago: timedelta, begins: timedelta
+) -> None:
+    """It signs since a while ago, but the youngest signs: never before the other."""
+    signer = access_key("signer", NOON - ago, NOON + 97 * DAY)
+    standby = replace(
+        access_key("standby", NOON + 90 * DAY, NOON + 187 * DAY),
+        published_at=NOON - 2 * DAY,
+    )
+    revoked = access_key("revoked", NOON, NOON + 97 * DAY)
+
+    moved = brought_forward(Ring(1, (signer, standby)), NOON)
+    left = without(Ring(1, (signer, revoked, standby)), revoked, NOON)
+
+    taken_over = replace(standby, signs_from=NOON + begins)
+    assert moved.signing_key("access", NOON) == taken_over
+    assert left.signing_key("access", NOON) == taken_over
+
+
+@pytest.mark.parametrize(
+    ("published", "begins"),
+    [
+        pytest.param(DAY, 0 * SECOND, id="a day ago"),
+        pytest.param(DAY + SECOND, -SECOND, id="a second more"),
+        pytest.param(DAY + CLOCK_MARGIN, -CLOCK_MARGIN, id="the margin more"),
+        pytest.param(DAY + CLOCK_MARGIN + SECOND, -CLOCK_MARGIN, id="longer"),
+        pytest.param(DAY - SECOND, SECOND, id="less than a day"),
+    ],
+)
+def test_given_a_standby_when_brought_forward_then_it_was_public_for_a_day(
+    published: timedelta, begins: timedelta
+) -> None:
+    standby = replace(
+        access_key("standby", NOON + 9 * DAY, NOON + 187 * DAY),
+        published_at=NOON - published,
+    )
+    ring = Ring(1, (*a_ring(-3).keys, standby))
+
+    moved = brought_forward(ring, NOON)
+
+    assert moved.keys[1] == replace(standby, signs_from=NOON + begins)
+    assert moved.signing_key("access", NOON + max(begins, 0 * SECOND)) == moved.keys[1]
+
+
+def test_given_nobody_to_sign_when_somebody_stands_by_then_that_one_signs() -> None:
+    ring = a_ring(5)
+
+    moved = with_signer(ring, "access", NOON)
+
+    assert [k.signs_from for k in moved.keys] == [NOON - CLOCK_MARGIN]
+    assert with_signer(moved, "access", NOON) is moved
+    assert with_signer(ring, "refresh", NOON) is ring
+    assert with_signer(ring, "access", NOON + 5 * DAY) is ring
 
 
 def test_given_a_stopped_key_when_a_day_has_passed_then_it_is_spent() -> None:

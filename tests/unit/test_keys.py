@@ -12,7 +12,13 @@ from hashlib import sha256
 import jwt
 import pytest
 
-from anonauth.domain import PUBLISHED_AFTER, PUBLISHED_AHEAD, KeyUse, Ring
+from anonauth.domain import (
+    CLOCK_MARGIN,
+    PUBLISHED_AFTER,
+    PUBLISHED_AHEAD,
+    KeyUse,
+    Ring,
+)
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import RING_MAX_AGE, KeyRing
 from anonauth.usecases.keys import UnknownKey
@@ -494,6 +500,67 @@ def test_given_a_revocation_by_a_clock_that_is_ahead_when_rotated_then_the_ring_
     assert ring.rotate(now + ahead) is healed
 
 
+def test_given_a_clock_five_minutes_ahead_when_a_key_is_revoked_then_another_signs(
+    ring: RingInMemory,
+) -> None:
+    """An operator's clock that is a little fast stopped all signing until then."""
+    now = NOW + 5 * DAY
+    signer, standby = kids(ring.ring)
+
+    ring.revoke(signer, now + CLOCK_MARGIN)
+
+    copy = ring.open()
+    with pytest.raises(KeysUnavailable):
+        copy.access_signing_key(now - SECOND)
+    assert copy.access_signing_key(now)[0] == standby
+
+
+@pytest.mark.parametrize("age", [0 * SECOND, SECOND, 24 * HOUR], ids=str)
+def test_given_only_a_young_standby_when_a_key_is_revoked_by_a_fast_clock_then_it_signs(
+    ring: RingInMemory, age: timedelta
+) -> None:
+    """Even if it was made by the same clock a moment ago."""
+    now = NOW + 5 * DAY
+    signer, standby = kids(ring.ring)
+    ring.revoke(standby, now + CLOCK_MARGIN - age)
+    (_, new) = kids(ring.ring)
+
+    ring.revoke(signer, now + CLOCK_MARGIN)
+
+    assert ring.open().access_signing_key(now)[0] == new
+
+
+def test_given_a_rotation_by_hand_by_a_fast_clock_when_made_then_it_counts_at_once(
+    ring: RingInMemory,
+) -> None:
+    now = NOW + 5 * DAY
+    first, standby = kids(ring.ring)
+
+    ring.rotate_now("access", now + CLOCK_MARGIN)
+
+    copy = ring.open()
+    assert copy.access_signing_key(now - SECOND)[0] == first
+    assert copy.access_signing_key(now)[0] == standby
+
+
+@pytest.mark.parametrize("later", [0 * SECOND, SECOND, DAY - SECOND, DAY], ids=str)
+def test_given_a_key_that_has_just_begun_when_rotated_by_hand_then_the_next_follows(
+    ring: RingInMemory, later: timedelta
+) -> None:
+    """At once if it has been public for a day, else then; never back in order."""
+    begun = NOW + 5 * DAY
+    _, second = kids(ring.rotate_now("access", begun))[:2]
+
+    rotated = ring.rotate_now("access", begun + later)
+
+    third = rotated.of("access")[2]
+    takes_over = begun + DAY
+    assert third.signs_from == takes_over
+    copy = ring.open()
+    assert copy.access_signing_key(takes_over - SECOND)[0] == second
+    assert copy.access_signing_key(takes_over)[0] == third.kid
+
+
 def test_given_somebody_who_signs_when_rotated_then_the_standby_waits(
     ring: RingInMemory,
 ) -> None:
@@ -505,7 +572,9 @@ def test_given_somebody_who_signs_when_rotated_then_the_standby_waits(
 
     assert ring.rotate(first.signs_from) is waiting
     healed = ring.rotate(first.signs_from - SECOND)
-    assert healed.of("access")[0] == replace(first, signs_from=NOW - SECOND)
+    assert healed.of("access")[0] == replace(
+        first, signs_from=NOW - SECOND - CLOCK_MARGIN
+    )
     assert healed.of("access")[1] == standby
 
 

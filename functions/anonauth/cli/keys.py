@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from rich.table import Table
@@ -15,6 +15,8 @@ from anonauth.usecases.keys import UnknownKey, revoke_key, rotate_now
 State = Literal["standby", "signing", "verifying", "spent"]
 """Published and yet to sign; the one that signs; good for what it has signed; due to
 be dropped."""
+
+_CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,17 @@ class KeyList:
         if key.signs_from > self.now:
             return "standby"
         return "spent" if key.is_spent(self.now) else "verifying"
+
+    def clock_trouble(self) -> str | None:
+        """Return what is wrong with `now`, in one line: a key is from the future."""
+        newest = max((key.published_at for key in self.ring.keys), default=self.now)
+        if newest <= self.now + _CLOCK_SKEW:
+            return None
+        return (
+            f"the ring's newest key was made at {rfc3339(newest)}, later than this "
+            f"machine's clock says, {rfc3339(self.now)}: set the clock, or, if the "
+            "clock of a local service was moved, restart that service"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return version and keys; times as RFC 3339, null for never."""
@@ -87,6 +100,20 @@ def read_keys(services: wiring.Services) -> KeyList:
     return KeyList(ring, services.clock())
 
 
+def keys_to_change(services: wiring.Services) -> KeyList:
+    """Read the ring, to change it by this machine's clock.
+
+    Raises:
+        Problem: There is none; or that clock is behind the one that made its keys, and
+            times set by it could let a key sign when it may not, or nobody at all.
+    """
+    keys = read_keys(services)
+    trouble = keys.clock_trouble()
+    if trouble:
+        raise Problem(trouble)
+    return keys
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """What came of a rotation: which key is the next one, or has just become it."""
@@ -120,9 +147,9 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     """Have the next key of a use take over, as soon as it may.
 
     Raises:
-        Problem: There is no ring.
+        Problem: As for `keys_to_change`.
     """
-    before = read_keys(services)
+    before = keys_to_change(services)
     ring = rotate_now(
         use, rings=services.store, keys=services.key_maker, now=before.now
     )

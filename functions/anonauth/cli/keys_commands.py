@@ -72,6 +72,9 @@ def list_keys(
     target = Target(stack, table, None, region, endpoint_url)
     with opened(target) as services:
         found = read_keys(services)
+    trouble = found.clock_trouble()
+    if trouble:  # the times are right, but not what each key is for
+        print(f"anonauth: {trouble}", file=sys.stderr)
     if as_json:
         print_json(found.as_json())
     else:
@@ -143,13 +146,13 @@ def revoke(
     * `anonauth keys revoke 8Fq2 --stack anonauth`
     * `anonauth keys revoke 8Fq2 --stack anonauth --yes --json`
     """
-    from anonauth.cli.keys import consequences, read_keys  # noqa: PLC0415
+    from anonauth.cli.keys import consequences, keys_to_change  # noqa: PLC0415
     from anonauth.cli.keys import revoke as revoke_one  # noqa: PLC0415
     from anonauth.cli.target import opened  # noqa: PLC0415
 
     target = Target(stack, table, kms_key, region, endpoint_url)
     with opened(target, with_key=True) as services:
-        found = read_keys(services)
+        found = keys_to_change(services)
         key = found.find(kid)
         print(*consequences(key, found), sep="\n", file=sys.stderr)
         if not yes:

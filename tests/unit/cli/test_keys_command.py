@@ -215,6 +215,34 @@ def test_given_an_id_that_begins_with_a_hyphen_when_revoked_then_it_is_no_option
     assert body["revoked"] == "-hK"
 
 
+@pytest.mark.parametrize("command", [["rotate"], ["revoke", ""]], ids=" ".join)
+def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
+    there: list[str], store: Store, command: list[str]
+) -> None:
+    """Either clock may be wrong; what is written could keep everyone from signing."""
+    with opened(Target(table=there[1], kms_key=there[3])) as services:
+        made_at = services.clock() + 91 * DAY
+        rotate_keys(rings=services.store, keys=services.key_maker, now=made_at)
+    before = store.load_ring()
+
+    line = problem(run(*command, *there))
+
+    made = f"the ring's newest key was made at {made_at:%Y-%m-%dT%H:%M:%SZ}, later than"
+    assert line.startswith(f"{made} this machine's clock says")
+    assert "local service was moved" in line
+    assert store.load_ring() == before
+    listed = run("list", *there[:2], "--json")
+    assert made in listed.stderr
+    assert len(printed(listed)["keys"]) == 4
+
+
+def test_given_a_clock_when_a_minute_behind_the_newest_key_then_it_may_pass() -> None:
+    ring = ring_of(ACCESS, ("access", 0, -99))
+
+    assert KeyList(ring, NOW - timedelta(seconds=60)).clock_trouble() is None
+    assert KeyList(ring, NOW - timedelta(seconds=61)).clock_trouble() is not None
+
+
 def test_given_nobody_to_ask_when_revoking_then_nothing_is_changed(
     there: list[str],
 ) -> None:
@@ -563,6 +591,8 @@ def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> N
             server.base_url, "GET", "/api/client/v2.0/auth/profile", token=access
         )
         log_in(server.base_url)
+        server.advance(91 * DAY)
+        from_the_past = problem(run("rotate", *there))
 
     assert said_no[0] == 1
     assert "Revoke it? [y/N]:" in said_no[1]
@@ -571,3 +601,4 @@ def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> N
     assert said_yes[0] == 0, said_yes[1]
     assert f"access key {leaked} is revoked" in said_yes[1]
     assert profile.status == 401
+    assert "or, if the clock of a local service was moved, restart" in from_the_past
