@@ -488,6 +488,14 @@ A copy of the ring is five minutes old at most. A function that does not have th
 would refuse its tokens, and to an SDK that is the end of the session.
 """
 
+FOUND_AHEAD = timedelta(minutes=2)
+"""The same where nobody can sign meanwhile: every function finds the key by then.
+
+For a key that it does not have a function reads the ring again, once a minute at
+most: it finds what was made before that, and differences of clocks take the rest.
+Logins have a 503 for so long, which loses nobody; a 401 loses a new guest for good.
+"""
+
 CLOCK_MARGIN = timedelta(minutes=5)
 """A key that is to take over at once signs since so long ago.
 
@@ -624,8 +632,10 @@ def without_gap(ring: Ring, now: datetime) -> Ring:
 
 def refresh_signing_start(ring: Ring, now: datetime) -> datetime:
     """Return when a refresh key that is made now begins to sign."""
+    if not ring.keys:  # the first of all: nobody has a copy without it
+        return now
     nobody = ring.signing_key("refresh", now) is None
-    return now if nobody else now + KNOWN_AHEAD
+    return now + (FOUND_AHEAD if nobody else KNOWN_AHEAD)
 
 
 def brought_forward(ring: Ring, now: datetime) -> Ring:
@@ -647,13 +657,20 @@ def with_signer(ring: Ring, use: KeyUse, now: datetime) -> Ring:
     """Return the ring whose standby takes over at once if nobody else can sign.
 
     However young it is: verifiers with a cached key set refuse its tokens for a while,
-    but the alternative is none at all. So it is after a revocation; and when one was
-    made by a clock that is ahead of this one.
+    but the alternative is none at all. Only a refresh key has to be known first (see
+    `FOUND_AHEAD`). So it is after a revocation; and when one was made by a clock that
+    is ahead of this one.
     """
     standby = ring.standby(use, now)
     if standby is None or ring.signing_key(use, now) is not None:
         return ring
-    signs_from = now - CLOCK_MARGIN if use == "access" else now
+    if use == "access":
+        signs_from = now - CLOCK_MARGIN
+    else:
+        made_at = min(standby.published_at, now)
+        signs_from = max(now, made_at + FOUND_AHEAD)
+    if signs_from >= standby.signs_from:
+        return ring
     return ring.replaced(standby, replace(standby, signs_from=signs_from))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from anonauth.domain import (
     CLOCK_MARGIN,
+    FOUND_AHEAD,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
     KeyUse,
@@ -495,8 +496,9 @@ def test_given_a_revocation_by_a_clock_that_is_ahead_when_rotated_then_the_ring_
 
     copy = ring.open()
     assert copy.access_signing_key(now)[0] == standby
-    assert copy.refresh_signing_key(now)[0] == successor.kid
-    assert healed.of("refresh") == [replace(successor, signs_from=now)]
+    found_at = now + FOUND_AHEAD
+    assert copy.refresh_signing_key(found_at)[0] == successor.kid
+    assert healed.of("refresh") == [replace(successor, signs_from=found_at)]
     assert ring.rotate(now + ahead) is healed
 
 
@@ -612,23 +614,65 @@ def test_given_the_refresh_key_in_use_when_revoked_then_a_new_one_is_in_the_same
     assert ring.ring.version == version + 1
     *before, new = ring.ring.of("refresh")
     assert copy.refresh_verifying_key(leaked, now + RING_MAX_AGE) is None
-    # With an older key the new one waits until all know it.
+    # With an older key the new one waits until all know it, else until they can.
     assert before == ([first] if rotated else [])
-    at = now + timedelta(minutes=10) if rotated else now
+    at = now + timedelta(minutes=10 if rotated else 2)
     assert (new.published_at, new.signs_from) == (now, at)
     assert ring.open().refresh_signing_key(at)[0] == new.kid
 
 
+@pytest.mark.parametrize(
+    ("age", "begins"),
+    [
+        pytest.param(SECOND, FOUND_AHEAD, id="too young: when all can know it"),
+        pytest.param(FOUND_AHEAD - SECOND, FOUND_AHEAD, id="almost"),
+        pytest.param(FOUND_AHEAD, FOUND_AHEAD, id="old enough"),
+        pytest.param(FOUND_AHEAD + SECOND, FOUND_AHEAD + SECOND, id="older: at once"),
+    ],
+)
 def test_given_a_refresh_key_on_its_way_when_the_old_one_is_revoked_then_it_signs(
-    ring: RingInMemory,
+    ring: RingInMemory, age: timedelta, begins: timedelta
 ) -> None:
     now = NOW + 5 * DAY
     ring.rotate_now("refresh", now)
     old, new = ring.ring.of("refresh")
 
-    ring.revoke(old.kid, now + SECOND)
+    ring.revoke(old.kid, now + age)
 
-    assert ring.ring.of("refresh") == [replace(new, signs_from=now + SECOND)]
+    assert ring.ring.of("refresh") == [replace(new, signs_from=now + begins)]
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59, 60, 61, 119, 299])
+def test_given_the_only_refresh_key_when_revoked_then_a_new_guest_is_known_to_all(
+    ring: RingInMemory, seconds: int
+) -> None:
+    """A copy of seconds ago may not look again yet: its 401 lost the guest for good."""
+    now = NOW + 5 * DAY
+    (old,) = ring.ring.of("refresh")
+    copy = ring.open()
+    copy.refresh_verifying_key(old.kid, now - seconds * SECOND)
+    ring.revoke(old.kid, now)
+    (new,) = ring.ring.of("refresh")
+
+    signing = ring.open()
+    with pytest.raises(KeysUnavailable):
+        signing.refresh_signing_key(new.signs_from - SECOND)
+    assert signing.refresh_signing_key(new.signs_from)[0] == new.kid
+    assert copy.refresh_verifying_key(new.kid, new.signs_from) is not None
+
+
+def test_given_a_successor_that_waits_when_rotated_or_revoked_then_one_is_enough(
+    ring: RingInMemory,
+) -> None:
+    now = NOW + 5 * DAY
+    (old,) = ring.ring.of("refresh")
+    waiting = ring.revoke(old.kid, now)
+    (new,) = waiting.of("refresh")
+
+    assert ring.rotate(now + FOUND_AHEAD - SECOND) is waiting
+    assert ring.rotate(now + FOUND_AHEAD) is waiting
+    (newer,) = ring.revoke(new.kid, now + SECOND).of("refresh")
+    assert newer.signs_from == now + SECOND + FOUND_AHEAD
 
 
 def test_given_a_refresh_key_that_was_replaced_when_revoked_then_that_is_all(

@@ -213,10 +213,24 @@ def _lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
         "log in to them again. Users with a linked identity have to log in."
     )
     if keys.state(key) == "signing":
-        yield (
+        yield _refresh_successor(key, keys)
+
+
+def _refresh_successor(key: RingKey, keys: KeyList) -> str:
+    rest = without(keys.ring, key, keys.now)
+    if rest.signing_key("refresh", keys.now) is not None:
+        return (
             "- A new key signs from then on. (`anonauth keys rotate --use refresh` "
             "makes one too, and ends nothing.)"
         )
+    standby = rest.standby("refresh", keys.now)
+    if standby is not None:
+        return f"- Nobody can log in until {rfc3339(standby.signs_from)}."
+    return (
+        "- Nobody can log in for two minutes, until every function can know the new "
+        "key. `anonauth keys rotate --use refresh` first, and revoke after ten "
+        "minutes, avoids that."
+    )
 
 
 def _successor(key: RingKey, keys: KeyList) -> str:

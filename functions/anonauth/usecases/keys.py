@@ -75,7 +75,8 @@ def revoke_key(kid: str, *, rings: RingStore, keys: KeyMaking, now: datetime) ->
     Functions that run refuse its tokens within five minutes (`RING_MAX_AGE`), other
     verifiers as soon as their cached key set is renewed. Of a refresh key those tokens
     are sessions, and the anonymous users among them can never come back. In the same
-    write whoever can sign takes over, made new if there is none.
+    write whoever can sign takes over, made new if there is none; a new refresh key,
+    if no older one is left, after two minutes in which nobody can log in.
 
     Raises:
         UnknownKey: No such key, perhaps no more; nothing was changed.
@@ -131,7 +132,7 @@ def _supplied(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
     ring = replace(ring, keys=tuple(k for k in ring.keys if not k.is_spent(now)))
     for use in get_args(KeyUse):
         ring = with_signer(ring, use, now)
-    if ring.signing_key("refresh", now) is None:
+    if all(key.has_stopped(now) for key in ring.of("refresh")):
         ring = ring.added(_new_refresh_key(ring, keys, now))
     for due in (first_signing_period, standby_signing_period):
         period = due(ring, now)

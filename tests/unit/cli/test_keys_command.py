@@ -273,6 +273,12 @@ def ring_of(*keys: tuple[str, int, int]) -> Ring:
     )
 
 
+def with_a_young_last_key(ring: Ring) -> Ring:
+    """The ring, whose last key was made a minute ago."""
+    *_, last = ring.keys
+    return ring.replaced(last, replace(last, published_at=NOW - timedelta(minutes=1)))
+
+
 ACCESS, REFRESH = ("access", 99, 99), ("refresh", 99, 99)
 
 
@@ -302,9 +308,25 @@ ACCESS, REFRESH = ("access", 99, 99), ("refresh", 99, 99)
                 "Every session",
                 "begun since 2026-03-06T09:00:00Z.",
                 "ANONYMOUS USERS OF THESE SESSIONS ARE LOST FOR GOOD",
-                "rotate --use refresh",
+                "Nobody can log in for two minutes",
+                "rotate --use refresh` first, and revoke after ten minutes, avoids",
             ],
             id="refresh",
+        ),
+        pytest.param(
+            with_a_young_last_key(ring_of(REFRESH, ("refresh", 0, -1))),
+            ["Nobody can log in until 2026-03-10T12:01:00Z.", "LOST FOR GOOD"],
+            id="the only one that signs, the next is a minute old",
+        ),
+        pytest.param(
+            ring_of(REFRESH, ("refresh", 1, -1)),
+            ["A new key signs from then on", "LOST FOR GOOD"],
+            id="the only one that signs, the next is known",
+        ),
+        pytest.param(
+            ring_of(("refresh", 9, 8), REFRESH),
+            ["A new key signs from then on", "LOST FOR GOOD"],
+            id="refresh, with an older one",
         ),
         pytest.param(
             ring_of(REFRESH, ("refresh", 9, 8)),
