@@ -503,6 +503,13 @@ Who says so may be an operator, whose clock is ahead of the functions': these wo
 wait until their own clock comes to that time, with nobody to sign meanwhile.
 """
 
+MOST_KEYS = 24
+"""In a ring that an operator rotates by hand; the schedule needs 4.
+
+A key has up to 2 KB and goes months after its use, if at all: an operator who rotates
+every day would come to the 400 KB of an item, and with it to the end of all writes.
+"""
+
 # How long a key could go on signing after its successor has begun: if that one is
 # revoked in its first days, there is one to go back to.
 _SPARE_TIME = timedelta(days=7)

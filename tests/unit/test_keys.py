@@ -15,6 +15,7 @@ import pytest
 from anonauth.domain import (
     CLOCK_MARGIN,
     FOUND_AHEAD,
+    MOST_KEYS,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
     KeyUse,
@@ -22,7 +23,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import RING_MAX_AGE, KeyRing
-from anonauth.usecases.keys import UnknownKey
+from anonauth.usecases.keys import TooManyKeys, UnknownKey
 from rings import MemoryRings, NumberedKeys, RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -404,6 +405,72 @@ def test_given_a_rotation_of_refresh_keys_when_repeated_then_one_a_day(
 
     ring.rotate_now("refresh", NOW + DAY)
     assert len(ring.ring.of("refresh")) == 3
+
+
+def rotated_daily(use: KeyUse, keys: int) -> tuple[RingInMemory, datetime]:
+    """Return a ring of so many keys, and when it was last rotated by hand."""
+    ring = RingInMemory(keys=NumberedKeys())
+    now = NOW
+    ring.rotate(now)
+    while len(ring.ring.keys) < keys:
+        now += DAY
+        ring.rotate_now(use, now)
+    return ring, now
+
+
+@pytest.mark.parametrize("use", USES)
+def test_given_a_rotation_by_hand_every_day_when_the_ring_is_full_then_no_more(
+    use: KeyUse,
+) -> None:
+    """They would come to the 400 KB of an item, and then nobody can write the ring."""
+    almost, now = rotated_daily(use, MOST_KEYS - 1)
+    assert len(almost.rotate_now(use, now + DAY).keys) == MOST_KEYS
+    ring, now = rotated_daily(use, MOST_KEYS)
+    full = ring.ring
+
+    with pytest.raises(TooManyKeys) as refused:
+        ring.rotate_now(use, now + DAY)
+
+    assert refused.value.args == (MOST_KEYS,)
+    assert ring.ring is full
+    ring.revoke(full.of(use)[0].kid, now + DAY)
+    assert len(ring.rotate_now(use, now + DAY).keys) == MOST_KEYS
+
+
+def test_given_a_full_ring_when_old_keys_are_spent_then_it_rotates_again() -> None:
+    ring, _ = rotated_daily("access", MOST_KEYS)
+    spent_at = ring.ring.of("access")[0].dropped_at
+    assert spent_at is not None
+
+    with pytest.raises(TooManyKeys):
+        ring.rotate_now("access", spent_at - SECOND)
+    assert len(ring.rotate_now("access", spent_at).keys) == MOST_KEYS
+
+
+def test_given_a_full_ring_when_rotated_by_schedule_or_revoked_then_it_grows() -> None:
+    """The schedule and a leak must never be refused."""
+    ring, _ = rotated_daily("refresh", MOST_KEYS)
+    standby = ring.ring.of("access")[1]
+    now = standby.signs_from
+
+    by_schedule = ring.rotate(now)
+    access = ring.revoke(standby.kid, now + DAY)
+    refresh = ring.revoke(ring.ring.of("refresh")[-1].kid, now + DAY)
+
+    assert len(by_schedule.keys) == MOST_KEYS + 1
+    assert len(access.keys) == len(refresh.keys) == MOST_KEYS + 1  # with successors
+
+
+def test_given_a_full_ring_when_a_rotation_makes_no_key_then_it_is_not_refused() -> (
+    None
+):
+    ring, now = rotated_daily("access", MOST_KEYS)
+    *_, signer, standby = ring.ring.of("access")
+
+    moved = ring.rotate_now("access", now + DAY - SECOND)
+
+    assert moved.of("access")[-1] == replace(standby, signs_from=now + DAY)
+    assert moved.signing_key("access", now + DAY - SECOND) == signer
 
 
 def test_given_a_leaked_key_when_revoked_then_copies_refuse_it_within_five_minutes(

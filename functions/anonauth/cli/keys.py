@@ -10,7 +10,7 @@ from rich.table import Table
 from anonauth import wiring
 from anonauth.cli.problem import Problem
 from anonauth.domain import PUBLISHED_AHEAD, KeyUse, Ring, RingKey, rfc3339, without
-from anonauth.usecases.keys import UnknownKey, revoke_key, rotate_now
+from anonauth.usecases.keys import TooManyKeys, UnknownKey, revoke_key, rotate_now
 
 State = Literal["standby", "signing", "verifying", "spent"]
 """Published and yet to sign; the one that signs; good for what it has signed; due to
@@ -147,12 +147,19 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     """Have the next key of a use take over, as soon as it may.
 
     Raises:
-        Problem: As for `keys_to_change`.
+        Problem: As for `keys_to_change`, or the ring is full.
     """
     before = keys_to_change(services)
-    ring = rotate_now(
-        use, rings=services.store, keys=services.key_maker, now=before.now
-    )
+    try:
+        ring = rotate_now(
+            use, rings=services.store, keys=services.key_maker, now=before.now
+        )
+    except TooManyKeys as exc:
+        raise Problem(
+            f"the ring has {exc.args[0]} keys, and rotations by hand make no more: "
+            "revoke those that are no longer needed, or wait until old access keys "
+            "are dropped"
+        ) from exc
     keys = KeyList(ring, before.now)
     signer = ring.signing_key(use, keys.now)
     was = before.ring.signing_key(use, keys.now)

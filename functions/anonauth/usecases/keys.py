@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import get_args
 
 from anonauth.domain import (
+    MOST_KEYS,
     PUBLISHED_AHEAD,
     KeyUse,
     Ring,
@@ -26,6 +27,10 @@ _DECISIONS = 4  # a deployment, the daily schedule and an operator may meet
 
 class UnknownKey(LookupError):
     """The ring has no key of that id. Only an operator names keys: not for clients."""
+
+
+class TooManyKeys(Exception):
+    """A rotation by hand would make one more key than `MOST_KEYS`. Not for clients."""
 
 
 def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
@@ -55,6 +60,7 @@ def rotate_now(
     and at most one more access key.
 
     Raises:
+        TooManyKeys: Some have to go first; nothing was changed.
         KeysUnavailable: KMS did not answer; the ring is as it was.
         StoreUnavailable: Whether it was written is not known.
     """
@@ -63,8 +69,13 @@ def rotate_now(
     def rotated(ring: Ring) -> Ring:
         ring = _supplied(ring, keys, now)
         if use == "refresh":
-            return _with_new_refresh_key(ring, keys, now)
-        return _supplied(brought_forward(ring, now), keys, now)
+            further = _with_new_refresh_key(ring, keys, now)
+        else:
+            further = _supplied(brought_forward(ring, now), keys, now)
+        # What the daily rotation or a revocation adds is never too much.
+        if len(further.keys) > max(len(ring.keys), MOST_KEYS):
+            raise TooManyKeys(len(ring.keys))
+        return further
 
     return _decide(rings, rotated)
 

@@ -23,7 +23,7 @@ from anonauth.cli.options import Target
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.target import opened
-from anonauth.domain import Ring, RingKey
+from anonauth.domain import MOST_KEYS, Ring, RingKey
 from anonauth.store import Store
 from anonauth.usecases.keys import rotate_keys
 from calls import call, log_in
@@ -171,6 +171,22 @@ def test_given_a_rotation_when_repeated_then_no_keys_pile_up(
         again = printed(run("rotate", "--use", use, *there, "--json"))
 
     assert [key["kid"] for key in again["keys"]] == [key["kid"] for key in once["keys"]]
+
+
+def test_given_a_full_ring_when_rotated_then_one_line(
+    there: list[str], store: Store
+) -> None:
+    ring = store.load_ring()
+    assert ring is not None
+    (old,) = ring.of("refresh")
+    for number in range(MOST_KEYS - len(ring.keys)):
+        ring = ring.added(replace(old, kid=f"old-{number}"))
+    store.save_ring(replace(ring, version=2))
+
+    line = problem(run("rotate", *there))
+
+    assert line.startswith("the ring has 24 keys, and rotations by hand make no more:")
+    assert store.load_ring() == replace(ring, version=2)
 
 
 def test_given_the_signing_key_when_revoked_then_the_standby_signs(
