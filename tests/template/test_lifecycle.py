@@ -175,6 +175,19 @@ def test_given_the_alarm_then_it_is_of_events_that_are_late() -> None:
     assert alarm["TreatMissingData"] == "notBreaching"
 
 
+def test_given_the_mapping_when_it_gives_up_then_an_alarm_counts_it(
+    mapping: Json,
+) -> None:
+    alarm = resources(translated(), "AWS::CloudWatch::Alarm")["LifecycleLostAlarm"]
+
+    assert mapping["MetricsConfig"] == {"Metrics": ["EventCount"]}
+    assert alarm["MetricName"] == "OnFailureDestinationDeliveredEventCount"
+    assert alarm["Dimensions"] == [
+        {"Name": "EventSourceMappingUUID", "Value": {"Ref": "LifecycleStream"}}
+    ]
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 0)
+
+
 def test_given_the_alarm_then_there_is_time_before_records_leave_the_stream(
     mapping: Json,
 ) -> None:
@@ -197,18 +210,31 @@ def test_given_the_alarm_then_there_is_time_before_records_leave_the_stream(
 def test_given_a_topic_or_none_when_deployed_then_the_alarm_tells_it(
     parameters: dict[str, str], actions: list[str] | None
 ) -> None:
-    alarm = deployed(**parameters)["LifecycleLateAlarm"]["Properties"]
+    alarms = {
+        name: each["Properties"]
+        for name, each in deployed(**parameters).items()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
 
-    assert alarm.get("AlarmActions") == actions
-    assert alarm.get("OKActions") == actions
-    assert "InsufficientDataActions" not in alarm
+    assert alarms.keys() == {
+        "LifecycleLateAlarm",
+        "LifecycleLostAlarm",
+        "ExpiringFailsAlarm",
+    }
+    for alarm in alarms.values():
+        assert alarm.get("AlarmActions") == actions
+        assert alarm.get("OKActions") == actions
+        assert "InsufficientDataActions" not in alarm
 
 
 def test_given_no_notices_when_deployed_then_nothing_scans_the_table() -> None:
     with_notices = deployed()
     without = deployed(ExpiryNoticeDays="")
 
-    assert with_notices.keys() - without.keys() == {"ExpiringFunction"}
+    assert with_notices.keys() - without.keys() == {
+        "ExpiringFunction",
+        "ExpiringFailsAlarm",
+    }
     functions = read_template(PATH, {"ExpiryNoticeDays": ""}).functions
     assert "ExpiringFunction" not in functions
     assert "LifecycleFunction" in functions
@@ -223,8 +249,8 @@ def test_given_expiring_when_sam_translates_then_all_of_it_has_the_condition() -
         if name.startswith("Expiring")
     }
 
-    # The function, its role, its rule and the rule's right to run it.
-    assert len(made) == 4
+    # The function, its role, its rule, the rule's right to run it, and the alarm.
+    assert len(made) == 5
     assert set(made.values()) == {"HasNotices"}
     assert template["Conditions"]["HasNotices"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "ExpiryNoticeDays"}, ""]}]
