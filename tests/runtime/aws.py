@@ -354,7 +354,7 @@ def serving(functions: Iterable[str], secrets: Mapping[str, str]) -> Iterator[Aw
         {function: _resolved(statements(function)) for function in functions},
     )
     server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=_Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     endpoint_url = f"http://127.0.0.1:{server.server_port}"
     table = resources(translated(), "AWS::DynamoDB::Table")["Table"]
     dynamodb = boto3.client("dynamodb", **_as_owner(endpoint_url))

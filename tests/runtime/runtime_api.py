@@ -137,7 +137,7 @@ def running(
     """
     ric = require_tool("awslambdaric")
     api = _RuntimeApi(timeout)
-    serving = threading.Thread(target=api.serve_forever, daemon=True)
+    serving = threading.Thread(target=api.serve_forever, args=[0.02], daemon=True)
     serving.start()
     lambda_variables = {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",

@@ -32,7 +32,9 @@ def test_given_a_key_ring_when_a_stack_is_deployed_then_cloudformation_hears_suc
     functions: dict[str, Function],
 ) -> None:
     with ResponseUrl() as response_url:
-        threading.Thread(target=response_url.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=response_url.serve_forever, args=[0.02], daemon=True
+        ).start()
 
         functions["KeysFunction"].invoke(
             {

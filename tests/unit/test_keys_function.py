@@ -45,7 +45,7 @@ def receiver() -> Iterator[Receiver]:
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         received.url = f"http://127.0.0.1:{server.server_port}/answer?signed=1"
         yield received
         server.shutdown()

@@ -235,11 +235,16 @@ def _set(changes: Mapping[str, str | None]) -> None:
 def connect(service: str, endpoint_url: str | None) -> Any:
     """Return a client of one of the services, that does not wait long."""
     config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader())
-    return session.create_client(
+    return session().create_client(
         service, region_name=REGION, endpoint_url=endpoint_url, config=config
     )
+
+
+def session() -> botocore.session.Session:
+    """Return a session that need not read what others have read of AWS."""
+    made = botocore.session.get_session()
+    made.register_component("data_loader", _loader())
+    return made
 
 
 @functools.cache

@@ -20,6 +20,8 @@ Record = dict[str, Any]
 # botocore would take an endpoint of the account's own, where moto does not listen.
 _MOTO_STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"
 
+_MOST_RECORDS = 1000  # of one read (Amazon DynamoDB API Reference, GetRecords)
+
 _SWEEPER = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
@@ -73,16 +75,20 @@ class LiveTable:
         while not shard.is_over:
             iterator = shard.iterator or self._open(shard_id, shard)
             try:
-                answer = self._streams.get_records(ShardIterator=iterator)
+                answer = self._streams.get_records(
+                    ShardIterator=iterator, Limit=_MOST_RECORDS
+                )
             except self._streams.exceptions.ExpiredIteratorException:
                 shard.iterator = None
                 continue
             shard.iterator = answer.get("NextShardIterator")
             shard.is_over = shard.iterator is None
-            if not answer["Records"]:
+            records = answer["Records"]
+            if records:
+                shard.last = records[-1]["dynamodb"]["SequenceNumber"]
+            yield from records
+            if len(records) < _MOST_RECORDS:
                 return
-            yield from answer["Records"]
-            shard.last = answer["Records"][-1]["dynamodb"]["SequenceNumber"]
 
     def _open(self, shard_id: str, shard: "_Shard") -> str:
         # From the last record on: iterators live for 15 minutes.

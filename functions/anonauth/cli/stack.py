@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
@@ -95,6 +96,10 @@ class _LocalServices(wiring.Services):
         super().__init__(settings, clock)
         self._outbox = outbox
         self._events = events
+
+    @functools.cached_property
+    def _aws(self) -> botocore.session.Session:
+        return engine.session()
 
     @functools.cached_property
     def bus(self) -> EventBus:

@@ -183,7 +183,7 @@ def _read_outputs(
 def _connect(
     service: str, region: str, endpoint_url: str | None, *, seconds: int = 10
 ) -> Any:
-    return botocore.session.get_session().create_client(
+    return engine.session().create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url,

@@ -68,8 +68,11 @@ def warn_of_expiry(
         pages, warned = pages + 1, warned + len(notices)
         unreadable += page.unreadable
         scan = _went_on(scan, segment, page.position)
-        if not users.save_expiry_scan(scan):  # another run has it now
-            return ScanReport(scan.day, pages, warned, unreadable, is_done=False)
+        # What else would be read again is one page.
+        if notices or page.position or not scan.positions:
+            scan = replace(scan, version=scan.version + 1)
+            if not users.save_expiry_scan(scan):  # another run has it now
+                return ScanReport(scan.day, pages, warned, unreadable, is_done=False)
         pause(page.units / _UNITS_PER_SECOND)
     return ScanReport(scan.day, pages, warned, unreadable, is_done=not scan.positions)
 
@@ -77,7 +80,7 @@ def warn_of_expiry(
 def _went_on(scan: ExpiryScan, segment: int, position: str | None) -> ExpiryScan:
     others = {s: after for s, after in scan.positions.items() if s != segment}
     ahead = {} if position is None else {segment: position}
-    return replace(scan, version=scan.version + 1, positions=others | ahead)
+    return replace(scan, positions=others | ahead)
 
 
 def _begin(before: ExpiryScan | None, today: date) -> ExpiryScan:

@@ -4,6 +4,7 @@ Real S3 and CloudFormation calls over HTTP to moto; behind the Lambda API of thi
 is the real function.
 """
 
+import functools
 import json
 import threading
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,7 @@ class Cloud:
         return CliRunner().invoke(app, [*command, *options])
 
 
+@functools.cache
 def s3() -> Any:
     return boto3.client("s3", "eu-central-1")
 
@@ -112,7 +114,7 @@ def cloud(service: Deployment) -> Iterator[Cloud]:
     where: Any = {"LocationConstraint": "eu-central-1"}
     s3().create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
     server = make_server("127.0.0.1", 0, aws, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     yield Cloud(story, f"http://127.0.0.1:{server.server_port}")
     server.shutdown()
     server.server_close()
