@@ -11,6 +11,7 @@ from rings import RingInMemory
 from store_contract import APP, DAY, NOW
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
 def test_given_an_early_and_a_late_device_when_a_year_passes_then_both_live(
     service: Service,

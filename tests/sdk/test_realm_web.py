@@ -27,8 +27,20 @@ def require_sdk() -> None:
     pytest.skip(reason)
 
 
+# Minutes of refreshing, and what the SDK does rarely: for CI's long step.
+LONG = {"apikeys", "expiry", "refusals"}
+
+
 @pytest.mark.parametrize(
-    "scenarios", SCENARIOS, ids=lambda path: path.name.removesuffix(".test.mjs")
+    "scenarios",
+    [
+        pytest.param(
+            path,
+            id=(name := path.name.removesuffix(".test.mjs")),
+            marks=pytest.mark.long if name in LONG else (),
+        )
+        for path in SCENARIOS
+    ],
 )
 def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
     scenarios: Path,

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 import sam_template
 from sam_template import resources
 from tools import ROOT, machine, require_tool
@@ -45,6 +47,7 @@ def test_given_the_template_when_sam_validates_it_then_it_is_clean() -> None:
     assert "is a valid SAM Template" in said
 
 
+@pytest.mark.long
 def test_given_the_template_when_sam_builds_it_then_all_functions_are_equal(
     tmp_path: Path,
 ) -> None:

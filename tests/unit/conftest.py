@@ -3,7 +3,6 @@
 import functools
 import gc
 import io
-import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -12,18 +11,14 @@ import boto3
 import botocore.loaders
 import botocore.session
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
 from moto.core.serialize import ResponseSerializer
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
-from anonauth import keys
 from anonauth.handlers import _http
 from anonauth.store import Store
 from harness import TABLE, Clients, Deployment
-
-_DIFFERENT_KEYS = 40
 
 
 def pytest_configure() -> None:
@@ -46,18 +41,6 @@ def pytest_configure() -> None:
         "create_loader",
         functools.cache(botocore.loaders.create_loader),
     )
-    # Making RSA keys is slow, and every service that a test starts makes two. After so
-    # many the first ones come again: no test has as many rings at a time.
-    pool: list[rsa.RSAPrivateKey] = []
-    number = itertools.count()
-
-    def generate_private_key(**options: Any) -> rsa.RSAPrivateKey:
-        if len(pool) < _DIFFERENT_KEYS:
-            pool.append(rsa.generate_private_key(**options))
-            return pool[-1]
-        return pool[next(number) % _DIFFERENT_KEYS]
-
-    pytest.MonkeyPatch().setattr(keys, "generate_private_key", generate_private_key)
 
 
 def pytest_collection_finish() -> None:

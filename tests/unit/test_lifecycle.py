@@ -558,7 +558,17 @@ FAILURES: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("failure", ["some refused", *FAILURES])
+# The others are much like one of these.
+USUAL = {"some refused", "killed after", "lost_reply"}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(name, marks=() if name in USUAL else pytest.mark.long)
+        for name in ("some refused", *FAILURES)
+    ],
+)
 def test_given_a_failure_anywhere_in_a_batch_when_retried_then_all_is_told_in_order(
     story: Story, failure: str
 ) -> None:
