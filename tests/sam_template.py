@@ -132,7 +132,7 @@ def _is_wanted(found: Any, wanted: Any) -> bool:
         case {"prefix": prefix, **others} if not others:
             return isinstance(found, str) and found.startswith(prefix)
         case dict():
-            raise NotImplementedError(wanted)
+            raise ValueError(wanted)
     return bool(found == wanted)
 
 
