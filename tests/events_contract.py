@@ -207,32 +207,6 @@ class ExpiringContract:
         assert sorted(found) == sorted(ids(guests))  # each once
         assert max(len(segment) for segment in read) > 1
 
-    def test_given_a_page_when_its_last_guest_is_gone_then_no_other_is_missed(
-        self, store: Store
-    ) -> None:
-        """A place is a key, and need not be there any more.
-
-        ministack then begins anew, which costs time, but misses nobody either.
-        """
-        guests = [a_big_guest() for _ in range(6)]
-        for guest in guests:
-            store.create_user(guest)
-        page = store.scan_expiring(0, 1, "", now=NOW, until=UNTIL)
-        position = page.position
-        assert position
-        seen = ids(page.users)
-        for guest in guests:
-            if position.endswith(guest.id):
-                store.delete_user(guest, only_session(guest), NOW)
-
-        rest: str | None = position
-        while rest is not None:
-            page = store.scan_expiring(0, 1, rest, now=NOW, until=UNTIL)
-            seen |= ids(page.users)
-            rest = page.position
-
-        assert ids(guests) <= seen
-
     @pytest.mark.parametrize("since", [None, (NOW - 3 * DAY).date()])
     @pytest.mark.parametrize(
         "positions",
