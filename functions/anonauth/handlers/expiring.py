@@ -10,8 +10,8 @@ from anonauth.usecases.expiring import warn_of_expiry
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# What is left of its time when a function begins nothing more: a round of pages, and
-# each of their calls may have to be repeated.
+# What is left of its time when the function begins no further page: one can have some
+# 2,000 users to warn, in 200 calls.
 _RESERVE = 90_000  # milliseconds
 
 

@@ -19,7 +19,7 @@ _UNITS_PER_SECOND = 500
 class ScanReport:
     """What a run did, and whether the day's scan is at its end.
 
-    Of its users, `unreadable` ones could not be warned, or were not due.
+    So many users were `unreadable`: whoever wrote their items, it was none of ours.
     """
 
     day: date
@@ -50,7 +50,7 @@ def warn_of_expiry(
         notice_days: How many days before its last day a user is warned; not empty.
         now: Aware UTC time. Of the users read, those count that expire after it.
         pause: Waits that many seconds, so that the scan leaves room for others.
-        has_time: Tells whether there is time for a few pages more.
+        has_time: Tells whether there is time for another page.
 
     Raises:
         EventsUnavailable, StoreUnavailable: The next call goes on.
