@@ -72,17 +72,15 @@ class LiveTable:
         return [self._record(record) for record in read]
 
     def _read(self, shard_id: str, shard: "_Shard") -> Iterator[Mapping[str, Any]]:
-        while not shard.is_over:
-            iterator = shard.iterator or self._open(shard_id, shard)
-            try:
-                answer = self._streams.get_records(
-                    ShardIterator=iterator, Limit=_MOST_RECORDS
-                )
-            except self._streams.exceptions.ExpiredIteratorException:
-                shard.iterator = None
-                continue
-            shard.iterator = answer.get("NextShardIterator")
-            shard.is_over = shard.iterator is None
+        # A new iterator each time. They live for 15 minutes; and one of moto's reads a
+        # copy that nothing is added to any more once a transaction was cancelled.
+        iterator: str | None = None if shard.is_over else self._open(shard_id, shard)
+        while iterator is not None:
+            answer = self._streams.get_records(
+                ShardIterator=iterator, Limit=_MOST_RECORDS
+            )
+            iterator = answer.get("NextShardIterator")
+            shard.is_over = iterator is None
             records = answer["Records"]
             if records:
                 shard.last = records[-1]["dynamodb"]["SequenceNumber"]
@@ -91,7 +89,6 @@ class LiveTable:
                 return
 
     def _open(self, shard_id: str, shard: "_Shard") -> str:
-        # From the last record on: iterators live for 15 minutes.
         start: Any = (
             {"ShardIteratorType": "TRIM_HORIZON"}
             if shard.last is None
@@ -183,7 +180,6 @@ class LiveTable:
 class _Shard:
     """A part of the stream, and how far it was read."""
 
-    iterator: str | None = None
     last: str | None = None
     is_over: bool = False
 
