@@ -30,6 +30,7 @@ HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
 SETTINGS = "/anonauth-test/settings"  # that of `anonauth serve` is another one
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NO_DEVICE = "0" * 24
+SENDER = "no-reply@app.example"  # verified in SES by the fixture `sent`
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ class Deployment:
             "TABLE_NAME": table,
             "KMS_KEY_ID": key_id,
             "APP_IDS": f"{APP},{OTHER_APP}",
+            # No counters among the items that tests look at; see test_admission.py.
+            "LOGINS_PER_NETWORK": "0",
         }
         self.restart()
 

@@ -90,6 +90,7 @@ class UseCases:
             base_url=HOST,
             users=self.store,
             tokens=self.tokens,
+            admission=None,
             now=now,
         )
 

@@ -325,6 +325,23 @@ EventType = Literal[
 """What an app can hear of; `detail-type` on EventBridge."""
 
 
+MetricName = Literal[
+    "ColdStarts",  # function
+    "Logins",  # provider
+    "Refreshes",
+    "Logouts",
+    "Links",  # provider
+    "Conflicts",
+    "Refusals",  # error_code
+    "UsersCreated",  # provider
+    "UsersLinked",  # provider
+    "UsersDeleted",  # reason
+    "SigningKeyAgeDays",
+]
+"""What is counted, and the one dimension beside `service`: CloudWatch bills each
+combination as a metric, so no user, app or route is among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class UserEvent:
     """Something that happened to a user, told to whom it may concern.

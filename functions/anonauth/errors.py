@@ -4,6 +4,9 @@
 API contract §4). The HTTP status of each class stands in `handlers/_http.py`.
 """
 
+from datetime import datetime
+from math import ceil
+
 
 class AuthError(Exception):
     """A refusal we chose; its text goes to the client, its cause only to the log."""
@@ -300,6 +303,21 @@ class BudgetSpent(AuthError):
     def __init__(self, retry_after: int) -> None:
         super().__init__()
         self.retry_after = retry_after
+
+    @classmethod
+    def until(cls, instant: datetime, now: datetime) -> "BudgetSpent":
+        """Return the refusal whose reason is over at that instant."""
+        return cls(ceil((instant - now).total_seconds()))
+
+
+class ChallengeFailed(AuthError):
+    """The challenge before an anonymous login was not passed; no user was made.
+
+    400: nothing is wrong with a token, and the client has no user yet.
+    """
+
+    code = "ChallengeFailed"
+    description = "the challenge was not passed"
 
 
 class ProviderUnavailable(Unavailable):

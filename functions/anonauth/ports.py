@@ -368,6 +368,34 @@ class Mailer(Protocol):
         ...
 
 
+class Challenge(Protocol):
+    """What a person can pass, and a program with trouble only."""
+
+    def verify(self, answer: str) -> None:
+        """Return if it was passed.
+
+        Args:
+            answer: What the client got for passing it, unchecked; good once.
+
+        Raises:
+            ChallengeFailed: It was not passed, or not here, or long ago.
+            ProviderUnavailable: It could not be checked; nothing is known of it.
+        """
+        ...
+
+
+class Challenges(Protocol):
+    """The challenges of all apps."""
+
+    def find(self, app: str, now: datetime) -> Challenge | None:
+        """Return what an app asks before an anonymous login, None if nothing.
+
+        Raises:
+            SettingsUnavailable: The settings cannot be read.
+        """
+        ...
+
+
 class NetworkHashing(Protocol):
     """Names of client networks that say nothing to whoever reads the table."""
 

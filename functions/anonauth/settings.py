@@ -11,6 +11,7 @@ _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 # SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
+_HEADER = re.compile(r"[a-z0-9-]{1,64}")
 _MOST_NOTICE = 89  # days; a user that is active today has 90 or 91
 _MOST_DAYS = 1825  # 5 years, what refresh tokens live on paper
 
@@ -28,7 +29,10 @@ class Settings:
     parameter with the settings of the providers, empty if there are none, and in the
     functions that have nothing to do with them. `allow_private_issuers` is for the
     local service: key servers there are on the same machine. `event_bus` and
-    `expiry_notice_days` are for the functions that publish events.
+    `expiry_notice_days` are for the functions that publish events, `logins_per_network`
+    (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login.
+    `client_address_header`, in lower case, is that of a CDN in front, else empty.
+    `service_name` is what logs and metrics name the stack.
     """
 
     region: str
@@ -43,6 +47,11 @@ class Settings:
     allow_private_issuers: bool
     event_bus: str
     expiry_notice_days: frozenset[int]
+    logins_per_network: int
+    anonymous_challenge: bool
+    client_address_header: str
+    service_name: str
+    metrics: bool
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -70,11 +79,14 @@ class Settings:
                 f"SETTINGS_PARAMETER: '{parameter}' is not a parameter's full name, "
                 "such as /anonauth/settings"
             )
-        private = env.get("ALLOW_PRIVATE_ISSUERS", "false")
-        if private not in {"true", "false"}:
+        header = env.get("CLIENT_ADDRESS_HEADER", "").lower()
+        if header and not _HEADER.fullmatch(header):
             raise SettingsError(
-                f"ALLOW_PRIVATE_ISSUERS: '{private}' is neither true nor false"
+                f"CLIENT_ADDRESS_HEADER: '{header}' is not the name of a header"
             )
+        logins = env.get("LOGINS_PER_NETWORK", "0")
+        if not re.fullmatch(r"[0-9]{1,7}", logins):
+            raise SettingsError(f"LOGINS_PER_NETWORK: '{logins}' is not 0 to 9999999")
         base_url = env.get("BASE_URL", "")
         # A trailing slash or a path would double in the SDKs' routes (contract §1.10).
         if base_url and not _BASE_URL.fullmatch(base_url):
@@ -89,10 +101,22 @@ class Settings:
             base_url=base_url,
             endpoint_url=env.get("ENDPOINT_URL", ""),
             settings_parameter=parameter,
-            allow_private_issuers=private == "true",
+            allow_private_issuers=_flag(env, "ALLOW_PRIVATE_ISSUERS"),
             event_bus=env.get("EVENT_BUS") or "default",
             expiry_notice_days=_notice_days(env),
+            logins_per_network=int(logins),
+            anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
+            client_address_header=header,
+            service_name=env.get("POWERTOOLS_SERVICE_NAME") or "anonauth",
+            metrics=_flag(env, "METRICS"),
         )
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "false")
+    if text not in {"true", "false"}:
+        raise SettingsError(f"{name}: '{text}' is neither true nor false")
+    return text == "true"
 
 
 def _days(env: Mapping[str, str], name: str, default: int) -> timedelta:

@@ -14,12 +14,14 @@ import botocore.config
 import botocore.session
 
 from anonauth.keys import KeyMaker, KeyRing, KmsWrapping
+from anonauth.metrics import Metrics
 from anonauth.settings import Settings
 from anonauth.store import Store
 
 if TYPE_CHECKING:
-    from anonauth.ports import EmailAddresses, EventBus, Mailer, Passwords
+    from anonauth.ports import Challenges, EmailAddresses, EventBus, Mailer, Passwords
     from anonauth.providers.registry import Registry
+    from anonauth.providers.source import SettingsSource
     from anonauth.tokens import Tokens
 
 
@@ -84,20 +86,41 @@ class Services:
             lambda: self._connect("events"), self.settings.event_bus, pause=self.pause
         )
 
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """What CloudWatch is told."""
+        return Metrics(self.settings.service_name, on=self.settings.metrics)
+
+    @functools.cached_property
+    def challenges(self) -> "Challenges | None":
+        """What apps ask before an anonymous login; nothing is imported if nothing."""
+        if not self.settings.anonymous_challenge:
+            return None
+        from anonauth.providers.challenge import SettingsChallenges  # noqa: PLC0415
+
+        return SettingsChallenges(
+            self._settings_source, allow_private=self.settings.allow_private_issuers
+        )
+
+    @functools.cached_property
+    def _settings_source(self) -> "SettingsSource":
+        from anonauth.providers.source import SettingsSource  # noqa: PLC0415
+
+        return SettingsSource(
+            lambda: self._connect("ssm"),
+            self.settings.settings_parameter,
+            allow_private=self.settings.allow_private_issuers,
+        )
+
     # Only Link, Userpass and ApiKeys import what is behind the next four.
 
     @functools.cached_property
     def providers(self) -> "Registry":
         """The identity providers, by the settings document."""
         from anonauth.providers.registry import Registry  # noqa: PLC0415
-        from anonauth.providers.source import SettingsSource  # noqa: PLC0415
 
         return Registry(
-            SettingsSource(
-                lambda: self._connect("ssm"),
-                self.settings.settings_parameter,
-                allow_private=self.settings.allow_private_issuers,
-            ),
+            self._settings_source,
             store=self.store,
             networks=self.ring,
             passwords=lambda: self.passwords,

@@ -398,6 +398,7 @@ def test_given_settings_and_mail_when_deployed_then_few_functions_get_at_them() 
     }
 
     assert {function: granted for function, granted in more.items() if granted} == {
+        "LoginFunction": SETTINGS_GRANTS | {("dynamodb:UpdateItem", "RATE#login#*")},
         "LinkFunction": SETTINGS_GRANTS,
         "UserpassFunction": SETTINGS_GRANTS | MAIL_GRANTS,
         "ApiKeysFunction": SETTINGS_GRANTS,
@@ -413,12 +414,16 @@ def test_given_the_functions_then_only_those_with_settings_know_of_them() -> Non
     }
 
     knowing = {name for name, has in variables.items() if "SETTINGS_PARAMETER" in has}
-    assert knowing == {"LinkFunction", "UserpassFunction", "ApiKeysFunction"}
-    assert all(
-        variables[name]["ALLOW_PRIVATE_ISSUERS"] == "false"  # on AWS
-        and variables[name]["SETTINGS_PARAMETER"] == {"Ref": "SettingsParameter"}
-        for name in knowing
-    )
+    parameter = {"Ref": "SettingsParameter"}
+    if_asked = {"Fn::If": ["HasChallenge", parameter, ""]}
+    assert {name: variables[name]["SETTINGS_PARAMETER"] for name in knowing} == {
+        "LinkFunction": parameter,
+        "UserpassFunction": parameter,
+        "ApiKeysFunction": parameter,
+        "LoginFunction": if_asked,
+    }
+    for name in knowing:
+        assert variables[name]["ALLOW_PRIVATE_ISSUERS"] == "false"  # on AWS
 
 
 @pytest.mark.parametrize(
@@ -433,9 +438,18 @@ def test_given_the_functions_then_only_those_with_settings_know_of_them() -> Non
         pytest.param(
             "EXPIRY_NOTICE_DAYS", "ExpiryNoticeDays", {"ExpiringFunction"}, id="notices"
         ),
+        pytest.param(
+            "LOGINS_PER_NETWORK", "LoginsPerNetwork", {"LoginFunction"}, id="budget"
+        ),
+        pytest.param(
+            "ANONYMOUS_CHALLENGE",
+            "AnonymousChallenge",
+            {"LoginFunction"},
+            id="challenge",
+        ),
     ],
 )
-def test_given_the_functions_then_only_those_that_publish_know_where(
+def test_given_a_setting_of_few_functions_then_only_those_know_it(
     variable: str, parameter: str, knowing: set[str]
 ) -> None:
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")

@@ -12,13 +12,15 @@ import botocore.loaders
 import botocore.session
 import pytest
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.serialize import ResponseSerializer
+from moto.ses.models import ses_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
 from anonauth.handlers import _http
 from anonauth.store import Store
-from harness import TABLE, Clients, Deployment
+from harness import SENDER, TABLE, Clients, Deployment
 
 
 def pytest_configure() -> None:
@@ -135,3 +137,13 @@ def log() -> Iterator[io.StringIO]:
     before = handler.setStream(stream := io.StringIO())
     yield stream
     handler.setStream(before)
+
+
+@pytest.fixture
+def sent(moto: None) -> Iterator[list[Any]]:
+    """The mails that SES has taken."""
+    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
+    backend.reset()  # a service that another test has started may have sent some
+    backend.verify_email_identity(SENDER)
+    yield backend.sent_messages
+    backend.reset()

@@ -26,6 +26,7 @@ DAY = timedelta(days=1)
 def test_given_a_warm_service_when_used_then_each_operation_costs_what_it_must(
     service: Deployment,
 ) -> None:
+    """Without the budget of networks, which is one write more: see test_admission."""
     body = service.log_in()
     guest = service.log_in()
     refresh, access = body["refresh_token"], body["access_token"]

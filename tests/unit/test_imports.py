@@ -20,7 +20,9 @@ MAY_IMPORT = {
     "keys": PURE | {"ports"},
     "tokens": PURE | {"keys"},
     "bus": PURE,
-    "wiring": {"bus", "keys", "ports", "providers", "settings", "store", "tokens"},
+    "metrics": PURE,
+    "wiring": {"bus", "keys", "metrics", "ports", "providers", "settings", "store"}
+    | {"tokens"},
     "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
     "cli": PURE
     | {"bus", "cli", "ports", "providers", "settings", "usecases", "wiring"},
@@ -36,7 +38,7 @@ ONLY = {
     "msgspec": {"providers", "cli"},
     "boto3": {"cli"},
     "moto": {"cli"},
-    "aws_lambda_powertools": {"handlers"},
+    "aws_lambda_powertools": {"handlers", "metrics"},
     "os": {"wiring", "cli"},
 }
 AT_IMPORT = (

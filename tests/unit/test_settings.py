@@ -24,6 +24,28 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.allow_private_issuers is False
     assert settings.event_bus == "default"
     assert settings.expiry_notice_days == frozenset()
+    assert settings.logins_per_network == 0
+    assert settings.anonymous_challenge is False
+    assert settings.client_address_header == ""
+    assert settings.metrics is False
+
+
+def test_given_what_the_template_sets_when_read_then_it_is_on() -> None:
+    settings = Settings.from_environment(
+        {
+            **GOOD,
+            "LOGINS_PER_NETWORK": "2000",
+            "ANONYMOUS_CHALLENGE": "true",
+            "CLIENT_ADDRESS_HEADER": "CloudFront-Viewer-Address",
+            "METRICS": "true",
+            "POWERTOOLS_SERVICE_NAME": "my-stack",
+        }
+    )
+
+    assert settings.logins_per_network == 2000
+    assert settings.anonymous_challenge is True
+    assert settings.client_address_header == "cloudfront-viewer-address"
+    assert (settings.metrics, settings.service_name) == (True, "my-stack")
 
 
 def test_given_notices_when_read_then_they_are_days() -> None:
@@ -51,6 +73,16 @@ def test_given_notices_when_read_then_they_are_days() -> None:
         pytest.param("BASE_URL", "https://a.example/", id="trailing slash"),
         pytest.param("BASE_URL", "https://a.example/prod", id="path"),
         pytest.param("BASE_URL", "a.example", id="no scheme"),
+        pytest.param("LOGINS_PER_NETWORK", "-1", id="fewer logins than none"),
+        pytest.param("LOGINS_PER_NETWORK", "1e3", id="logins as a float"),
+        pytest.param("LOGINS_PER_NETWORK", "", id="no number of logins"),
+        pytest.param("LOGINS_PER_NETWORK", "\u0661", id="logins of another script"),
+        pytest.param("LOGINS_PER_NETWORK", "10000000", id="too many logins"),
+        pytest.param("ANONYMOUS_CHALLENGE", "yes", id="challenge yes"),
+        pytest.param("METRICS", "on", id="metrics on"),
+        pytest.param("CLIENT_ADDRESS_HEADER", "a b", id="no header"),
+        pytest.param("CLIENT_ADDRESS_HEADER", "x:", id="header with a colon"),
+        pytest.param("CLIENT_ADDRESS_HEADER", "x" * 65, id="long header"),
         pytest.param("SESSION_IDLE_DAYS", "0", id="idle for 0 days"),
         pytest.param("SESSION_IDLE_DAYS", "1826", id="idle for more than 5 years"),
         pytest.param("SESSION_IDLE_DAYS", "7.5", id="half a day"),

@@ -3,15 +3,12 @@
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.ses.models import ses_backends
 
 from anonauth.domain import (
     ANONYMOUS,
@@ -29,7 +26,7 @@ from anonauth.domain import (
 from anonauth.errors import AuthError, MailUnavailable
 from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password
-from harness import APP, OTHER_APP, START, Deployment, Reply
+from harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
 from unit.providers.test_local_userpass import Counting
 from wire import FAULTS, Fault
 
@@ -37,7 +34,6 @@ EMAIL = "Ada@example.com"
 KEY = identity_key("ada@example.com")
 PASSWORD = "correct horse"
 OTHER = "battery staple"
-SENDER = "no-reply@app.example"
 MAIL = {
     "sender": f"App <{SENDER}>",
     "confirm_url": "https://app.example/confirm",
@@ -178,16 +174,6 @@ class World:
 
     def wait(self, delta: timedelta) -> None:
         self.service.now += delta
-
-
-@pytest.fixture
-def sent(moto: None) -> Iterator[list[Any]]:
-    """The mails that SES has taken."""
-    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
-    backend.reset()  # a service that another test has started may have sent some
-    backend.verify_email_identity(SENDER)
-    yield backend.sent_messages
-    backend.reset()
 
 
 @pytest.fixture

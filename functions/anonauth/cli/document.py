@@ -3,8 +3,6 @@
 from email.utils import parseaddr
 from pathlib import Path
 
-import msgspec
-
 from anonauth.cli.problem import Problem
 from anonauth.providers.document import Document, DocumentError, parse, references
 
@@ -63,9 +61,13 @@ def senders(document: Document) -> list[str]:
     return sorted({parseaddr(mail.sender)[1] for mail in mails})
 
 
+def has_challenge(document: Document) -> bool:
+    """Tell whether an app asks for something before an anonymous login."""
+    return any(settings.challenge for settings in document.apps.values())
+
+
 def providers_on(document: Document, app: str) -> list[str]:
     """Return the names of the providers that are on for an app."""
     settings = document.app(app)
-    parts = msgspec.structs.astuple(settings)
     names = settings.__struct_encode_fields__
-    return [name for name, part in zip(names, parts, strict=True) if part]
+    return [name for name in names if settings.provider(name)]

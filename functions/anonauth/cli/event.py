@@ -164,6 +164,7 @@ class _People:
             base_url=services.settings.base_url,
             users=services.store,
             tokens=services.tokens,
+            admission=None,
             now=services.clock(),
         )
 

@@ -151,6 +151,8 @@ class LocalStack:
             "ENDPOINT_URL": endpoint_url or "",
             # A developer's key server is on this machine.
             "ALLOW_PRIVATE_ISSUERS": "true",
+            # For CloudWatch alone; here they would stand between the lines of the log.
+            "METRICS": "false",
         }
         self._running: dict[str, _Running] = {}
         self._table: LiveTable | None = None
@@ -323,6 +325,14 @@ class LocalStack:
             )
         )
         self.settings = document.read_text(text, f"SSM parameter {name}")
+        asked = self.template.functions["LoginFunction"].environment
+        if document.has_challenge(self.settings) and (
+            asked["ANONYMOUS_CHALLENGE"] != "true"
+        ):
+            raise Problem(
+                "the settings have a challenge, which nobody asks without --parameter "
+                "AnonymousChallenge=true"
+            )
         engine.verify_senders(document.senders(self.settings), self._endpoint_url)
 
     def _start(self, function: Function) -> _Running:

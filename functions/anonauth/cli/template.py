@@ -139,6 +139,10 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         name: _function(name, common, body["Properties"], streamed=name in streamed)
         for name, body in of_type["AWS::Serverless::Function"].items()
     }
+    # Not every function that may have settings needs them.
+    parameters_named = (
+        f.environment.get("SETTINGS_PARAMETER", "") for f in functions.values()
+    )
     environment = ChainMap(*(dict(f.environment) for f in functions.values()))
     return Template(
         functions=functions,
@@ -146,7 +150,7 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         throttling=_throttling(api["Properties"].get("DefaultRouteSettings")),
         table=table["Properties"],
         app_ids=tuple(environment["APP_IDS"].split(",")),
-        settings_parameter=environment.get("SETTINGS_PARAMETER", ""),
+        settings_parameter=next(filter(None, parameters_named), ""),
     )
 
 
@@ -257,6 +261,8 @@ class Resolver:
             Problem: An assertion does not hold.
         """
         for rule in self._document.get("Rules", {}).values():
+            if not self.resolve(rule.get("RuleCondition", True)):
+                continue
             for assertion in rule["Assertions"]:
                 if not self.resolve(assertion["Assert"]):
                     raise Problem(assertion["AssertDescription"])

@@ -26,6 +26,9 @@ _DEVICE_FIELDS = (
 )
 _LONGEST_DEVICE_FIELD = 32
 
+# Characters. Turnstile's have 2048 at most, those of reCAPTCHA and hCaptcha twice that.
+_LONGEST_ANSWER = 8192
+
 
 def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
     """Return the JSON object in a body, `{}` if it is absent or empty.
@@ -98,6 +101,20 @@ def parse_device(body: dict[str, Any]) -> Device:
         if value:
             info[name] = _cut(value)
     return Device(_object_id(device_id) or NO_DEVICE, info)
+
+
+def parse_challenge(body: dict[str, Any]) -> str | None:
+    """Return the answer to a challenge in `options.challenge`; None if it is absent.
+
+    Raises:
+        BadRequest: It is not a string, or overlong.
+    """
+    answer = _object(body, "options").get("challenge")
+    if not isinstance(answer, str | None):
+        raise BadRequest("options.challenge is not a string")
+    if answer and len(answer) > _LONGEST_ANSWER:
+        raise BadRequest(f"options.challenge is longer than {_LONGEST_ANSWER}")
+    return answer
 
 
 def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ is no second router to disagree with `template.yaml` or to import: Powertools' r
 costs 76 ms of cold start (design §10).
 """
 
+import ipaddress
 import json
 import traceback
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.PermanentUsersOnly: HTTPStatus.FORBIDDEN,
     errors.ApiKeyInUse: HTTPStatus.FORBIDDEN,
     errors.BudgetSpent: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.ChallengeFailed: HTTPStatus.BAD_REQUEST,
 }
 
 _LONGEST_PARAMETER = 2048
@@ -141,9 +143,15 @@ class Request:
 
     @property
     def network(self) -> str:
-        """The client's IP address, as the gateway saw it."""
-        address: str = self.event["requestContext"]["http"]["sourceIp"]
-        return address
+        """The client's IP address, as the gateway or a CDN in front of it saw it.
+
+        A request without the CDN's header came around the CDN, so its sender is the
+        client. With a value that is no address it counts for the CDN's own.
+        """
+        seen: str = self.event["requestContext"]["http"]["sourceIp"]
+        name = wiring.services().settings.client_address_header
+        headers: Mapping[str, str] = self.event.get("headers") or {}
+        return (name and _address(headers.get(name, ""))) or seen
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that was sent, `{}` if none was.
@@ -168,6 +176,16 @@ class Request:
                 "expected Authorization header with JWT (Bearer schema)"
             )
         return token.strip()
+
+
+def _address(text: str) -> str | None:
+    # CloudFront-Viewer-Address has the port too, after a last colon, also with IPv6.
+    for candidate in (text.strip(), text.strip().rpartition(":")[0].strip("[]")):
+        try:
+            return str(ipaddress.ip_address(candidate))
+        except ValueError:
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +216,7 @@ def lambda_handler(
         request = Request(event)
         logger.set_correlation_id(event["requestContext"]["requestId"])
         try:
+            wiring.services().metrics.start(context.function_name)
             answer = routes[event["routeKey"]](request)
         except errors.AuthError as refusal:
             return _refuse(refusal, request, context)
@@ -233,6 +252,7 @@ def _refuse(
             headers["retry-after"] = str(refusal.retry_after)
         logger.info(type(refusal).__name__, extra=details)
     try:
+        _count(refusal, status)
         base_url = request.base_url
     except SettingsError:  # what was wrong may be the settings themselves
         base_url = f"https://{request.event['requestContext']['domainName']}"
@@ -243,6 +263,13 @@ def _refuse(
         "link": f"{base_url}/logs?co_id={log_id}",
     }
     return _response(status, body, headers)
+
+
+def _count(refusal: errors.AuthError, status: HTTPStatus) -> None:
+    metrics = wiring.services().metrics
+    metrics.count("Refusals", error_code=refusal.code)
+    if status == HTTPStatus.CONFLICT:
+        metrics.count("Conflicts")
 
 
 def trace_of(cause: BaseException | None) -> list[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from anonauth import wiring
 from anonauth.handlers._cloudformation import answer_custom_resource
 from anonauth.handlers._http import logger
-from anonauth.usecases.keys import rotate_keys
+from anonauth.usecases.keys import rotate_keys, signing_key_age
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def rotate() -> dict[str, Any]:
     """Bring the ring up to date; return the ids of its keys, which are public."""
     services = wiring.services()
-    ring = rotate_keys(
-        rings=services.store, keys=services.key_maker, now=services.clock()
-    )
+    now = services.clock()
+    ring = rotate_keys(rings=services.store, keys=services.key_maker, now=now)
+    services.metrics.gauge("SigningKeyAgeDays", signing_key_age(ring, now).days)
     logger.info("key ring", version=ring.version, kids=[key.kid for key in ring.keys])
     return {"version": ring.version, "kids": [key.kid for key in ring.keys]}
 

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
 from anonauth import wiring
 from anonauth.errors import Unavailable
 from anonauth.handlers._http import logger, trace_of
-from anonauth.usecases.lifecycle import Progress, publish_changes
+from anonauth.usecases.lifecycle import Progress, publish_changes, tally
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -65,6 +65,8 @@ def publish(records: list[dict[str, Any]], lambda_context: "LambdaContext") -> P
         bus=services.bus,
         has_time=lambda: lambda_context.get_remaining_time_in_millis() > _RESERVE,
     )
+    for (name, dimension, value), number in tally(progress.events).items():
+        services.metrics.count(name, number, **{dimension: value})
     failure = progress.failure
     if failure is not None:
         # Nothing of a user's item: of exceptions, types and places only.

@@ -23,8 +23,12 @@ def login(request: Request) -> Answer:
         token = request.bearer_token()
         attempt = _attempt(request)
         linked = link_identity(token, attempt, parts=parts, now=now)
+        services.metrics.count("Links", provider=attempt.provider)
         return Answer(linked_session(linked, attempt.device))
-    return Answer(opened_session(log_in(_attempt(request), parts=parts, now=now)))
+    attempt = _attempt(request)
+    opened = log_in(attempt, parts=parts, now=now)
+    services.metrics.count("Logins", provider=attempt.provider)
+    return Answer(opened_session(opened))
 
 
 def refuse_browser(_: Request) -> Answer:

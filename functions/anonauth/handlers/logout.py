@@ -14,6 +14,7 @@ def logout(request: Request) -> Answer:
         tokens=services.tokens,
         now=services.clock(),
     )
+    services.metrics.count("Logouts")
     return Answer()
 
 

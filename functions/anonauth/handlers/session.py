@@ -16,6 +16,7 @@ def session(request: Request) -> Answer:
         limits=services.settings.session_limits,
         now=services.clock(),
     )
+    services.metrics.count("Refreshes")
     return Answer({"access_token": access_token})
 
 

@@ -4,6 +4,7 @@ JSON of this shape; `*` stands for every app without an entry of its own, a prov
 that is absent is off:
 
     {"apps": {"myapp-abcde": {
+        "anon-user": {"challenge": {"verify_url": …, "secret": …}},
         "local-userpass": {"mail": {"sender": …, "confirm_url": …, "reset_url": …}},
         "api-key": {},
         "custom-token": {"issuers": [{"issuer": …, "jwks_url": …}]},
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from anonauth.domain import ANONYMOUS
 from anonauth.errors import SettingsUnavailable
 
 Text = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -50,6 +52,29 @@ class MailSettings(Part, frozen=True):
     sender: Text
     confirm_url: Text
     reset_url: Text
+
+
+class ChallengeSettings(Part, frozen=True, kw_only=True):
+    """What a client has to pass before an anonymous login.
+
+    Args:
+        verify_url: Turnstile's, hCaptcha's or reCAPTCHA's "siteverify".
+        hostnames: Of the pages that may show it; empty for any.
+        action: That the answer has to be for.
+        min_score: From 0 to 1, where 1 is a person; reCAPTCHA v3 has one.
+    """
+
+    verify_url: Text
+    secret: Secret
+    hostnames: tuple[Text, ...] = ()
+    action: Text | None = None
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class AnonymousSettings(Part, frozen=True):
+    """The anonymous login, which is always on."""
+
+    challenge: ChallengeSettings | None = None
 
 
 class PasswordBudgets(Part, frozen=True):
@@ -157,6 +182,7 @@ class AppSettings(
     Part,
     frozen=True,
     rename={
+        "anon_user": "anon-user",
         "local_userpass": "local-userpass",
         "api_key": "api-key",
         "custom_token": "custom-token",
@@ -167,6 +193,7 @@ class AppSettings(
 ):
     """The providers of one app."""
 
+    anon_user: AnonymousSettings = AnonymousSettings()
     local_userpass: LocalUserpassSettings | None = None
     api_key: ApiKeySettings | None = None
     custom_token: CustomTokenSettings | None = None
@@ -176,10 +203,15 @@ class AppSettings(
 
     def provider(self, name: str) -> ProviderSettings | None:
         """Return the settings of a provider, by the name that routes have for it."""
-        if name not in self.__struct_encode_fields__:
+        if name == ANONYMOUS or name not in self.__struct_encode_fields__:
             return None
         settings: ProviderSettings | None = getattr(self, name.replace("-", "_"))
         return settings
+
+    @property
+    def challenge(self) -> ChallengeSettings | None:
+        """What is asked before an anonymous login."""
+        return self.anon_user.challenge
 
 
 class Document(Part, frozen=True, kw_only=True):
@@ -194,7 +226,7 @@ class Document(Part, frozen=True, kw_only=True):
         """
         app = self.apps.get(app_id) or self.apps.get(EVERY_APP) or AppSettings()
         parts = ((name, getattr(app, name)) for name in app.__struct_fields__)
-        off = {name: None for name, part in parts if part and not part.enabled}
+        off = {n: None for n, part in parts if not getattr(part, "enabled", True)}
         return structs.replace(app, **off)
 
 
@@ -311,6 +343,8 @@ def _filled(plain: Any, secrets: Mapping[str, str]) -> Any:
 
 
 def _secrets(app: AppSettings) -> Iterator[tuple[str, Secret | None]]:
+    if app.challenge is not None:
+        yield "anon-user.challenge.secret", app.challenge.secret
     if app.custom_token is not None:
         for number, issuer in enumerate(app.custom_token.issuers):
             yield f"custom-token.issuers[{number}].secret", issuer.secret
@@ -402,6 +436,8 @@ def _is_pem_of(pem: str, algorithm: str) -> bool:
 
 
 def _key_urls(app: AppSettings) -> Iterator[tuple[str, str]]:
+    if app.challenge is not None:
+        yield "anon-user.challenge.verify_url", app.challenge.verify_url
     if app.custom_token is not None:
         for number, issuer in enumerate(app.custom_token.issuers):
             path = f"custom-token.issuers[{number}]"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from math import ceil
 from typing import Any
 
 from anonauth.domain import (
@@ -118,7 +117,7 @@ def _require_budget(counters: list[Counter], counts: list[int], now: datetime) -
         if count >= counter.limit
     ]
     if spent:
-        raise BudgetSpent(ceil((max(spent) - now).total_seconds()))
+        raise BudgetSpent.until(max(spent), now)
 
 
 def _text(credential: Mapping[str, Any], name: str) -> str:

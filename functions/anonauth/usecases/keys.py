@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import get_args
 
 from anonauth.domain import (
@@ -46,6 +46,15 @@ def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
     """
     now = now.replace(microsecond=0)
     return _decide(rings, lambda ring: _supplied(ring, keys, now))
+
+
+def signing_key_age(ring: Ring, now: datetime) -> timedelta:
+    """Return how long the access key that signs now has done so.
+
+    At most `KEY_LIFETIME` and a day, unless no rotation has made a standby in time.
+    """
+    key = ring.signing_key("access", now)
+    return timedelta() if key is None else max(now - key.signs_from, timedelta())
 
 
 def rotate_now(

@@ -1,10 +1,11 @@
 """What happened to users, as events, published in order."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anonauth.domain import Change, EventType, User, UserEvent
+from anonauth.domain import Change, EventType, MetricName, User, UserEvent
 from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
 from anonauth.usecases._events import identity_list, make_event
@@ -19,11 +20,13 @@ _Step = list[tuple[int, UserEvent]]
 class Progress:
     """How far a batch has come: so many records from the first on, and why no further.
 
-    `failure` is None at the end of the batch.
+    `failure` is None at the end of the batch. `events` are those of the records that
+    are done, which do not come again.
     """
 
     done: int
     failure: Exception | None
+    events: Sequence[UserEvent]
 
 
 def publish_changes(
@@ -54,15 +57,34 @@ def publish_changes(
             unreadable = exc
             break
     done = 0
+    told: _Step = []
     try:
         for step in _steps(_events(read, changes)):
             done = step[0][0]
             if not has_time():
                 raise EventsUnavailable(detail="out of time")
             bus.publish([event for _, event in step])
+            told += step
     except Unavailable as exc:
-        return Progress(done, exc)
-    return Progress(len(read), unreadable)
+        return Progress(done, exc, [event for place, event in told if place < done])
+    return Progress(len(read), unreadable, [event for _, event in told])
+
+
+def tally(events: Iterable[UserEvent]) -> Counter[tuple[MetricName, str, str]]:
+    """Count what happened to users: by metric, dimension and value.
+
+    A guest is linked once, however many identities it has in the end.
+    """
+    counts: Counter[tuple[MetricName, str, str]] = Counter()
+    for event in events:
+        detail = event.detail
+        if event.type == "user.created":
+            counts["UsersCreated", "provider", detail["provider"]] += 1
+        elif event.type == "user.deleted":
+            counts["UsersDeleted", "reason", detail["reason"]] += 1
+        elif event.type == "user.linked" and detail["was_anonymous"]:
+            counts["UsersLinked", "provider", detail["linked"][0]["provider"]] += 1
+    return counts
 
 
 def _events(

@@ -17,6 +17,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import AnonymousLinkRefused, StoreUnavailable
 from anonauth.ports import TokenIssuer, UserStore
+from anonauth.usecases.admission import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ def log_in_anonymously(
     base_url: str,
     users: UserStore,
     tokens: TokenIssuer,
+    admission: Admission | None,
     now: datetime,
 ) -> OpenedSession:
     """Make a new anonymous user and open its only session.
@@ -48,15 +50,19 @@ def log_in_anonymously(
         app: A client app id that is configured.
         link: The request asked to link, which an anonymous identity cannot be.
         base_url: Public address of this service, without a trailing slash.
+        admission: What the client has to pass first; None for an operator's tool.
         now: Aware UTC time of the request.
 
     Raises:
         AnonymousLinkRefused: `link` was asked for; nothing was written.
+        BudgetSpent, ChallengeFailed: See `Admission`; no user was made.
         KeysUnavailable: Tokens cannot be signed; no user was made.
         StoreUnavailable: A user may have been made; nobody has a token of it.
     """
     if link:
         raise AnonymousLinkRefused
+    if admission is not None:
+        admission.require(app, now)
     session, jti = new_session(ANONYMOUS, device, now)
     user = User(
         app=app,

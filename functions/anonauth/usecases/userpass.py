@@ -11,7 +11,6 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import ceil
 
 from anonauth.domain import (
     PENDING_LIFETIME,
@@ -333,7 +332,7 @@ def _spend_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> None:
     budget = Budget(kind, accounts.mail.per_hour, MAIL_WINDOW)
     counter = budget.counter(accounts.app, key, now=now)
     if not accounts.store.spend(counter):
-        raise BudgetSpent(ceil((counter.ends_at - now).total_seconds()))
+        raise BudgetSpent.until(counter.ends_at, now)
 
 
 def _send_confirmation(accounts: Accounts, record: IdentityRecord, token: str) -> None:

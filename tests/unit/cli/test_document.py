@@ -99,6 +99,28 @@ def test_given_an_issuer_on_this_machine_when_linked_then_its_keys_are_fetched(
     assert elsewhere.json()["user_id"] == guest["user_id"]
 
 
+def test_given_a_challenge_when_served_then_anonymous_logins_ask_for_it(
+    path: Path,
+) -> None:
+    with KeyServer() as verifier:
+        url = verifier.publish("/verify", {"success": True})
+        challenge = {"verify_url": url, "secret": "s"}
+        write(path, {"apps": {"*": {"anon-user": {"challenge": challenge}}}})
+
+        asked = {"AnonymousChallenge": "true"}
+        with LocalServer(settings=path, parameters=asked) as server:
+            login = f"{API}/app/{APP}/auth/providers/anon-user/login"
+            without = call(server.base_url, "POST", login)
+            body = b'{"options": {"challenge": "answer"}}'
+            passed = call(server.base_url, "POST", login, body=body)
+            assert server.providers == []
+        with pytest.raises(Problem, match="AnonymousChallenge=true"):
+            LocalServer(settings=path).__enter__()
+
+    assert (without.status, passed.status) == (400, 200)
+    assert verifier.asked[0].form == {"secret": "s", "response": "answer"}
+
+
 def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
     path: Path,
 ) -> None:

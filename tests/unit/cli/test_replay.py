@@ -87,6 +87,7 @@ def s3() -> Any:
 
 @pytest.fixture
 def cloud(service: Deployment) -> Iterator[Cloud]:
+    service.restart(METRICS="false")  # the log is not the command's output
     story = Story(service)
     moto = DomainDispatcherApplication(create_backend_app)
 

@@ -146,7 +146,44 @@ I0 = f"{P}.custom-token.issuers[0]"
         pytest.param(document({}, "a" * 65), "apps.aaa", id="app id too long"),
         pytest.param(document([]), f"{P}: ", id="app a list"),
         pytest.param(document(None), f"{P}: ", id="app null"),
-        pytest.param(document({"anon-user": {}}), f"{P}: ", id="unknown provider"),
+        pytest.param(document({"oauth2-x": {}}), f"{P}: ", id="unknown provider"),
+        pytest.param(
+            document({"anon-user": {"enabled": False}}),
+            f"{P}.anon-user: ",
+            id="anonymous login cannot be off",
+        ),
+        pytest.param(
+            document({"anon-user": {"challenge": {"secret": "s"}}}),
+            f"{P}.anon-user.challenge: ",
+            id="challenge of nobody",
+        ),
+        pytest.param(
+            document({"anon-user": {"challenge": {"verify_url": "https://x.example"}}}),
+            f"{P}.anon-user.challenge: ",
+            id="challenge without a secret",
+        ),
+        pytest.param(
+            document(
+                {"anon-user": {"challenge": {"verify_url": "http://x", "secret": "s"}}}
+            ),
+            f"{P}.anon-user.challenge.verify_url: ",
+            id="challenge in clear",
+        ),
+        pytest.param(
+            document(
+                {
+                    "anon-user": {
+                        "challenge": {
+                            "verify_url": "https://x.example",
+                            "secret": "s",
+                            "min_score": 1.1,
+                        }
+                    }
+                }
+            ),
+            f"{P}.anon-user.challenge.min_score: ",
+            id="score over 1",
+        ),
         pytest.param(document({"local_userpass": {}}), f"{P}: ", id="underscore"),
         pytest.param(document({"api-key": 1}), f"{P}.api-key: ", id="number"),
         pytest.param(document({}, "*")[:-2] + ', "": {}}}', "apps.: ", id="no id"),

@@ -1,0 +1,239 @@
+"""Alarms, dashboard, tracing and concurrency of the template."""
+
+import json
+import re
+from typing import get_args
+
+import pytest
+
+import sam_template
+from anonauth.cli.problem import Problem
+from anonauth.cli.template import (
+    REGION,
+    Resolver,
+    check_parameters,
+    load,
+    read_template,
+)
+from anonauth.domain import MetricName
+from anonauth.metrics import NAMESPACE
+from sam_template import Json, resources
+from tools import ROOT
+
+PATH = ROOT / "template.yaml"
+README = (ROOT / "README.md").read_text()
+XRAY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
+STACK = "anonauth-local"
+
+
+def deployed(**parameters: str) -> dict[str, Json]:
+    """Return the resources of a deployment, by their logical ids."""
+    document = load(PATH)
+    return Resolver(document, check_parameters(document, parameters)).resources()
+
+
+def alarms(**parameters: str) -> dict[str, Json]:
+    return {
+        name: resource["Properties"]
+        for name, resource in deployed(**parameters).items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def test_given_the_alarms_when_looked_up_then_the_runbook_has_a_line_for_each() -> None:
+    table = README.partition("### Runbook")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| \S.* \| \S.* \|$", table, re.MULTILINE)
+
+    assert sorted(told) == sorted(alarms())
+
+
+def test_given_the_metrics_when_looked_up_then_readme_lists_them() -> None:
+    table = README.partition("## Watch it")[2].partition("### Runbook")[0]
+    told = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
+
+    assert set(re.findall(r"`(\w+)`", ", ".join(told))) == set(get_args(MetricName))
+
+
+def test_given_an_alarm_when_read_then_it_says_what_it_means() -> None:
+    for name, alarm in alarms().items():
+        assert len(alarm["AlarmDescription"]) > 40, name
+        assert alarm["TreatMissingData"] == (
+            "breaching" if name == "KeyAgeAlarm" else "notBreaching"
+        )
+        # Amazon CloudWatch API Reference, "PutMetricAlarm".
+        assert ("Metrics" in alarm) != ("MetricName" in alarm)
+        period = alarm.get("Period") or alarm["Metrics"][1]["MetricStat"]["Period"]
+        assert period * alarm["EvaluationPeriods"] <= (7 * 86400)
+        assert len(alarm.get("Metrics", [])) <= 10
+
+
+def test_given_throttled_calls_when_counted_then_of_every_function_of_the_api() -> None:
+    metrics = alarms()["ThrottlesAlarm"]["Metrics"]
+
+    counted = {
+        each["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+        for each in metrics
+        if "MetricStat" in each
+    }
+
+    behind_the_api = {route.function for route in sam_template.routes()}
+    assert counted == behind_the_api
+
+
+def test_given_metrics_off_when_deployed_then_no_alarm_waits_for_one() -> None:
+    def own(**parameters: str) -> set[str]:
+        made = alarms(**parameters).items()
+        return {name for name, each in made if each.get("Namespace") == NAMESPACE}
+
+    assert own() == {"KeyAgeAlarm"}
+    assert own(Metrics="false") == set()
+    functions = read_template(PATH, {"Metrics": "false"}).functions.values()
+    assert {function.environment["METRICS"] for function in functions} == {"false"}
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Json:
+    resource = deployed()["Dashboard"]["Properties"]
+    assert resource["DashboardName"] == STACK
+    body: Json = json.loads(resource["DashboardBody"])
+    return body
+
+
+def test_given_the_dashboard_when_deployed_then_cloudwatch_can_read_it(
+    dashboard: Json,
+) -> None:
+    """Source: Amazon CloudWatch API Reference, "Dashboard Body Structure"."""
+    taken: set[tuple[int, int]] = set()
+    for widget in dashboard["widgets"]:
+        properties = widget["properties"]
+        assert widget["type"] in {"metric", "alarm"}
+        assert properties["title"]
+        assert widget["x"] + widget["width"] <= 24
+        cells = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert not cells & taken, properties["title"]
+        taken |= cells
+        if widget["type"] == "metric":
+            assert properties["region"] == REGION
+            assert properties["metrics"]
+    assert "${" not in json.dumps(dashboard).replace("${PROP('Dim.", "")
+
+
+def test_given_the_dashboard_when_read_then_it_shows_every_metric_of_ours(
+    dashboard: Json,
+) -> None:
+    shown: dict[str, str] = {}
+    for widget in dashboard["widgets"]:
+        for line in widget["properties"].get("metrics", []):
+            match line:
+                case ["anonauth", name, "service", service, *_]:
+                    shown[name] = ""
+                case [{"expression": text}]:
+                    found = re.fullmatch(
+                        r"SEARCH\('\{anonauth,service,(\w+)\} service=\"(.+)\" "
+                        r"MetricName=\"(\w+)\"', 'Sum'\)",
+                        text,
+                    )
+                    assert found, text
+                    dimension, service, name = found.groups()
+                    shown[name] = dimension
+                case _:
+                    continue
+            assert service == STACK
+
+    dimensions = {
+        "ColdStarts": "function",
+        "Logins": "provider",
+        "Links": "provider",
+        "UsersCreated": "provider",
+        "UsersLinked": "provider",
+        "UsersDeleted": "reason",
+        "Refusals": "error_code",
+    }
+    assert shown == dict.fromkeys(get_args(MetricName), "") | dimensions
+
+
+def test_given_the_alarms_of_every_stack_then_the_dashboard_shows_them() -> None:
+    body = sam_template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+
+    shown = set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body["Fn::Sub"]))
+
+    # One that a condition leaves out cannot be named.
+    assert shown == set(alarms(Metrics="false", ExpiryNoticeDays=""))
+
+
+@pytest.mark.parametrize(
+    ("tracing", "config", "managed"),
+    [
+        pytest.param("Disabled", None, [sam_template.BASIC_EXECUTION], id="off"),
+        pytest.param(
+            "Active",
+            {"Mode": {"Ref": "Tracing"}},
+            [sam_template.BASIC_EXECUTION, XRAY],
+            id="on",
+        ),
+    ],
+)
+def test_given_tracing_when_deployed_then_the_roles_may_write_traces(
+    tracing: str, config: Json | None, managed: list[str]
+) -> None:
+    template = sam_template.translate(sam_template.load(), {"Tracing": tracing})
+
+    functions = resources(template, "AWS::Lambda::Function").values()
+    roles = resources(template, "AWS::IAM::Role").values()
+    assert all(each.get("TracingConfig") == config for each in functions)
+    assert all(role["ManagedPolicyArns"] == managed for role in roles)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "functions"),
+    [
+        pytest.param("LoginConcurrency", {"LoginFunction"}, id="logins"),
+        pytest.param("SessionConcurrency", {"SessionFunction"}, id="refreshes"),
+        pytest.param(
+            "PasswordConcurrency", {"LinkFunction", "UserpassFunction"}, id="passwords"
+        ),
+    ],
+)
+def test_given_a_reserved_concurrency_when_deployed_then_those_functions_have_it(
+    parameter: str, functions: set[str]
+) -> None:
+    """An account has 1000, a new one 10, of which 100 cannot be reserved at all."""
+
+    def reserved(**parameters: str) -> set[str]:
+        return {
+            name
+            for name, resource in deployed(**parameters).items()
+            if "ReservedConcurrentExecutions" in resource.get("Properties", {})
+        }
+
+    assert reserved() == set()
+    assert reserved(**{parameter: "50"}) == functions
+
+
+def test_given_a_log_level_when_deployed_then_metrics_pass_whatever_it_is() -> None:
+    """Lambda takes a line without a level for INFO, and would drop it."""
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+
+    for function in functions.values():
+        variables = function["Environment"]["Variables"]
+        assert function["LoggingConfig"]["ApplicationLogLevel"] == "INFO"
+        assert variables["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
+        assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
+
+
+def test_given_a_challenge_without_settings_when_deployed_then_a_rule_refuses() -> None:
+    asked = {"AnonymousChallenge": "true"}
+
+    with pytest.raises(Problem, match="needs a SettingsParameter"):
+        read_template(PATH, asked)
+
+    named = read_template(PATH, {**asked, "SettingsParameter": "/a"})
+    environment = named.functions["LoginFunction"].environment
+    assert environment["SETTINGS_PARAMETER"] == "/a"
+    off = read_template(PATH, {"SettingsParameter": "/a"})
+    assert off.functions["LoginFunction"].environment["SETTINGS_PARAMETER"] == ""
+    assert off.settings_parameter == "/a"
