@@ -41,7 +41,13 @@ SETTINGS = {
         },
         # Of the same domain, but not the sender that the stack allows.
         "other-fghij": {
-            "local-userpass": {"mail": _MAIL | {"sender": "ceo@example.com"}}
+            "local-userpass": {"mail": _MAIL | {"sender": "ceo@example.com"}},
+            "anon-user": {
+                "challenge": {
+                    "verify_url": "https://challenge.invalid/verify",
+                    "secret": {"ssm": "partner"},
+                }
+            },
         },
     }
 }
@@ -143,7 +149,7 @@ def environment_of(function: dict[str, Any]) -> dict[str, str]:
                 return aws.PARAMETERS.get(name, str(parameters[name]["Default"]))
             case {"Fn::Join": [",", value]}:
                 return resolve(value)
-            case {"Fn::If": ["HasDomain", _, value]}:
+            case {"Fn::If": ["HasDomain" | "HasChallenge", _, value]}:
                 return resolve(value)
             case dict():
                 return "set by the test"

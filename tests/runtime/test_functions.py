@@ -3,11 +3,12 @@
 The tests of this module share one table and run in order: the first makes the key ring.
 """
 
+import json
 import threading
 
 import pytest
 
-from runtime.aws import Aws
+from runtime.aws import PARAMETERS, Aws
 from runtime.client import HOST, ISSUER, call, claims, log_in
 from runtime.conftest import Start
 from runtime.runtime_api import Function, ResponseUrl
@@ -65,6 +66,42 @@ def test_given_a_visitor_when_logging_in_then_there_is_a_user_with_tokens(
     assert access["sub"] == opened["user_id"]
     assert len(opened["device_id"]) == 24
     assert cloud.item(f"USER#myapp-abcde#{opened['user_id']}") is not None
+
+
+def test_given_a_login_when_logged_then_there_are_metrics_for_cloudwatch(
+    functions: dict[str, Function],
+) -> None:
+    log_in(functions)
+
+    lines = functions["LoginFunction"].log().splitlines()
+    metrics = [json.loads(line) for line in lines if line.startswith('{"_aws"')]
+    assert [each["provider"] for each in metrics if "Logins" in each][-1] == "anon-user"
+    cold = [each["function"] for each in metrics if "ColdStarts" in each]
+    assert cold == ["anonauth.handlers.login.handler"]  # what the client here calls it
+
+
+def test_given_a_challenge_when_logging_in_then_the_service_is_asked(
+    start: Start, functions: dict[str, Function], cloud: Aws
+) -> None:
+    """There is none at that address, so whether the answer is right is not known."""
+    assert functions
+    login = start(
+        "LoginFunction",
+        ANONYMOUS_CHALLENGE="true",
+        SETTINGS_PARAMETER=PARAMETERS["SettingsParameter"],
+    )
+    answered = {"options": {"challenge": "answer"}}
+    path = {"appId": "other-fghij"}
+
+    without, _ = call(login, "login", pathParameters=path)
+    given, _ = call(login, "login", pathParameters=path, body=answered)
+
+    assert (without, given) == (400, 503)
+    assert '"ProviderUnavailable"' in login.log()
+    # What is left is for a login whose outcome is unclear.
+    (unused,) = cloud.gate.unused("LoginFunction")
+    assert unused.startswith("LoginFunction: dynamodb:GetItem of ")
+    assert "USER#*" in unused
 
 
 def test_given_a_session_when_refreshed_then_there_is_a_new_access_token(
