@@ -20,6 +20,7 @@ from anonauth.cli.template import read_template
 from anonauth.providers.passwords import Argon2Passwords
 from anonauth.settings import Settings
 from anonauth.store import Store
+from openapi_contract import require_documented
 from tools import ROOT
 from wire import Wire
 
@@ -183,7 +184,8 @@ class Deployment:
     ) -> Reply:
         """Send a request to a route, `METHOD /path`, as API Gateway would.
 
-        `parameters` are those of the path, the app's id aside.
+        `parameters` are those of the path, the app's id aside. Whatever is answered has
+        to be in `openapi.json`.
         """
         method, _, path = route.partition(" ")
         in_path = dict(parameters or {})
@@ -215,7 +217,9 @@ class Deployment:
             event["queryStringParameters"] = dict(query)
         answer = self.invoke(ROUTES[route], event)
         assert answer["isBase64Encoded"] is False
-        return Reply(answer["statusCode"], answer["headers"], answer["body"])
+        reply = Reply(answer["statusCode"], answer["headers"], answer["body"])
+        require_documented(route, reply.status, reply.headers, reply.text)
+        return reply
 
     def log_in(self, **options: Any) -> dict[str, Any]:
         """Log in anonymously and return the answer's body."""
@@ -282,3 +286,4 @@ LINK = "POST /api/client/v2.0/app/{appId}/auth/providers/{provider}/login"
 LOCATION = "GET /api/client/v2.0/app/{appId}/location"
 CONFIGURATION = "GET /api/client/v2.0/app/{appId}/.well-known/openid-configuration"
 JWKS = "GET /api/client/v2.0/app/{appId}/.well-known/jwks.json"
+OPENAPI = "GET /openapi.json"

@@ -206,6 +206,16 @@ def test_given_a_key_ring_when_asking_for_keys_then_only_public_parts_are_shown(
         assert key.keys() == {"kty", "n", "e", "use", "alg", "kid"}
 
 
+def test_given_the_bundle_when_asking_for_the_api_then_its_document_is_in_it(
+    functions: dict[str, Function],
+) -> None:
+    status, body = call(functions["DiscoveryFunction"], "discovery-openapi")
+
+    assert status == 200
+    assert body["servers"] == [{"url": HOST}]
+    assert "/openapi.json" in body["paths"]
+
+
 def test_given_a_cold_start_when_asking_for_keys_then_an_authorizer_would_wait(
     start: Start, functions: dict[str, Function]
 ) -> None:

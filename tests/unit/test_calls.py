@@ -15,6 +15,7 @@ from harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    OPENAPI,
     PROFILE,
     SESSION,
     Deployment,
@@ -40,6 +41,7 @@ def test_given_a_warm_service_when_used_then_each_operation_costs_what_it_must(
     assert calls(LOCATION) == []
     assert calls(CONFIGURATION) == []
     assert calls(JWKS) == []
+    assert calls(OPENAPI) == []
     assert calls(LOGOUT, refresh) == ["DeleteItem"]
     assert calls(DELETE, guest["access_token"]) == ["GetItem", "TransactWriteItems"]
 

@@ -33,6 +33,7 @@ from harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    OPENAPI,
     OTHER_APP,
     PROFILE,
     ROUTES,
@@ -109,6 +110,7 @@ def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
         LINK.replace("POST", "GET"),
         LOCATION,
         CONFIGURATION,
+        OPENAPI,
         "$default",
     }
 
@@ -264,7 +266,7 @@ def test_given_aws_is_failing_when_calling_then_503_and_afterwards_all_is_well(
         assert again.status == REFUSED_TO_A_GUEST.get(route, 200)
 
 
-@pytest.mark.parametrize("route", [LOCATION, CONFIGURATION])
+@pytest.mark.parametrize("route", [LOCATION, CONFIGURATION, OPENAPI])
 def test_given_aws_is_failing_when_discovering_then_it_does_not_matter(
     service: Deployment, route: str
 ) -> None:

@@ -1,9 +1,18 @@
 """Where the service is and who vouches for its tokens; 404 for every other path."""
 
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
 from anonauth import wiring
 from anonauth.errors import RouteNotFound
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.discovery import location, openid_configuration
+from anonauth.usecases.discovery import (
+    location,
+    openapi_document,
+    openid_configuration,
+)
 
 # Verifiers may keep the key set for some minutes: keys are published months ahead.
 # With a list of origins the gateway's CORS headers differ for each of them.
@@ -29,6 +38,11 @@ def jwks(request: Request) -> Answer:
     return Answer(services.ring.jwks(services.clock()), _CACHEABLE)
 
 
+def openapi(request: Request) -> Answer:
+    """Answer with the OpenAPI 3.1 document of all routes, and the address in it."""
+    return Answer(openapi_document(_openapi(), request.base_url), _CACHEABLE)
+
+
 def unknown(request: Request) -> Answer:
     """Refuse whatever no route of the API takes, except a browser's preflight.
 
@@ -41,12 +55,21 @@ def unknown(request: Request) -> Answer:
     raise RouteNotFound
 
 
+@functools.cache
+def _openapi() -> dict[str, Any]:
+    # When it is asked for: a cold start that is not does without its 2 ms.
+    path = Path(__file__).parents[1] / "openapi.json"
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
 _APP = "GET /api/client/v2.0/app/{appId}"
 
 ROUTES = {
     f"{_APP}/location": locate,
     f"{_APP}/.well-known/openid-configuration": configuration,
     f"{_APP}/.well-known/jwks.json": jwks,
+    "GET /openapi.json": openapi,
     "$default": unknown,
 }
 

@@ -1,5 +1,6 @@
 """Where the service is, and who vouches for its tokens. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from anonauth.domain import issuer_of
@@ -16,6 +17,16 @@ def location(base_url: str, region: str) -> dict[str, str]:
         "hostname": base_url,
         "ws_hostname": "ws" + base_url.removeprefix("http"),
     }
+
+
+def openapi_document(document: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+    """Return the API's description for who reads a copy: with the address in it.
+
+    Args:
+        document: That of the package, whose address is relative to where it is read.
+        base_url: Public address of this service, without a trailing slash.
+    """
+    return {**document, "servers": [{"url": base_url}]}
 
 
 def openid_configuration(base_url: str, app: str) -> dict[str, Any]:

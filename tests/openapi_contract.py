@@ -1,0 +1,136 @@
+"""`openapi.json` as a contract: whether an answer is one that the document allows.
+
+Every reply of the unit suite comes by here (`harness.Deployment.send`), so that what
+the document says of answers is as complete as the suite.
+"""
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from tools import ROOT
+
+DOCUMENT = json.loads((ROOT / "functions/anonauth/openapi.json").read_text())
+
+METHODS = ("get", "post", "put", "delete")
+
+JSON_TYPE = "application/json"
+
+Schema = dict[str, Any]
+
+
+def operations() -> Iterator[tuple[str, Schema]]:
+    """Yield route key and operation; parameters of the path are the operation's too."""
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                operation = dict(item[method])
+                operation["parameters"] = [
+                    resolve(parameter)
+                    for parameter in (
+                        *item.get("parameters", ()),
+                        *operation.get("parameters", ()),
+                    )
+                ]
+                yield f"{method.upper()} {path}", operation
+
+
+def resolve(node: Schema) -> Schema:
+    """Return what a reference names; anything else as it is."""
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    found = DOCUMENT
+    for name in reference.removeprefix("#/").split("/"):
+        found = found[name]
+    return resolve(found)
+
+
+def inlined(schema: Schema, *, closed: bool = False) -> Schema:
+    """Return a schema without references, whose look-up takes most of a validation.
+
+    Args:
+        closed: Objects have no properties but those described. (Later versions may
+            have more; this one has none that the document does not know.)
+    """
+    if "$ref" in schema:
+        target = resolve({"$ref": schema["$ref"]})
+        siblings = {k: v for k, v in schema.items() if k != "$ref"}
+        properties = {**target.get("properties", {}), **siblings.get("properties", {})}
+        schema = {**target, **siblings}
+        if properties:
+            schema["properties"] = properties
+    plain = {
+        key: _inlined_value(key, value, closed=closed) for key, value in schema.items()
+    }
+    if closed and "properties" in plain:
+        plain.setdefault("additionalProperties", False)
+    return plain
+
+
+def _inlined_value(key: str, value: Any, *, closed: bool) -> Any:
+    if key == "properties":
+        return {name: inlined(each, closed=closed) for name, each in value.items()}
+    if key in {"anyOf", "allOf", "oneOf"}:
+        return [inlined(each, closed=closed) for each in value]
+    if key in {"items", "not", "additionalProperties"} and isinstance(value, dict):
+        return inlined(value, closed=closed)
+    if key == "pattern" and value.endswith("$"):
+        # Patterns are ECMAScript's; Python's `$` would let a newline follow.
+        return value.removesuffix("$") + r"\Z"
+    return value
+
+
+def validator(schema: Schema, *, closed: bool = False) -> Draft202012Validator:
+    """Return a validator of one of the document's schemas, formats included."""
+    return Draft202012Validator(
+        inlined(schema, closed=closed),
+        format_checker=Draft202012Validator.FORMAT_CHECKER,
+    )
+
+
+@functools.cache
+def _answers() -> Mapping[tuple[str, int], tuple[Schema, Draft202012Validator]]:
+    found = {
+        (route, int(status)): _answer(resolve(response))
+        for route, operation in operations()
+        for status, response in operation["responses"].items()
+    }
+    components = DOCUMENT["components"]["responses"]
+    # `$default` is no path: what is answered there stands in the description.
+    found["$default", 404] = _answer(components["NoSuchEndpoint"])
+    found["$default", 200] = _answer(components["Done"])
+    found["$default", 503] = _answer(components["Unavailable"])
+    return found
+
+
+def _answer(response: Schema) -> tuple[Schema, Draft202012Validator]:
+    (schema,) = (media["schema"] for media in response["content"].values())
+    return response, validator(schema, closed=True)
+
+
+def require_documented(
+    route: str, status: int, headers: Mapping[str, str], text: str
+) -> None:
+    """Fail unless the document has this answer of the service for this route.
+
+    Raises:
+        AssertionError: It says what is not in the document.
+    """
+    answer = _answers().get((route, status))
+    assert answer is not None, f"{route}: {status} is not in openapi.json: {text}"
+    response, checks = answer
+    assert [headers["content-type"]] == list(response["content"]), route
+    body = json.loads(text)
+    if not checks.is_valid(body):
+        told = "; ".join(error.message for error in checks.iter_errors(body))
+        raise AssertionError(f"{route}: {status} is not as in openapi.json: {told}")
+    # The gateway sets none, so the document cannot require it; the service has to.
+    if "Retry-After" in response.get("headers", ()):
+        assert headers["retry-after"].isdecimal(), route
+        assert int(headers["retry-after"]) >= 1, route
+    else:
+        assert "retry-after" not in headers, route
