@@ -49,47 +49,61 @@ def resolve(node: Schema) -> Schema:
     return resolve(found)
 
 
-def inlined(schema: Schema, *, closed: bool = False) -> Schema:
-    """Return a schema without references, whose look-up takes most of a validation.
+def validator(schema: Schema) -> Draft202012Validator:
+    """Return a validator of one of the document's schemas, formats included."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    return Draft202012Validator(_for_python(whole), format_checker=_FORMATS)
 
-    Args:
-        closed: Objects have no properties but those described. (Later versions may
-            have more; this one has none that the document does not know.)
+
+def closed_validator(schema: Schema) -> Draft202012Validator:
+    """Return a fast validator that takes no property beyond those described.
+
+    (Later versions may answer more; this one has nothing that the document does not
+    know.) Without references, whose look-up takes most of the time: there must be no
+    circle of them.
     """
-    if "$ref" in schema:
-        target = resolve({"$ref": schema["$ref"]})
-        siblings = {k: v for k, v in schema.items() if k != "$ref"}
-        properties = {**target.get("properties", {}), **siblings.get("properties", {})}
-        schema = {**target, **siblings}
-        if properties:
-            schema["properties"] = properties
-    plain = {
-        key: _inlined_value(key, value, closed=closed) for key, value in schema.items()
-    }
-    if closed and "properties" in plain:
-        plain.setdefault("additionalProperties", False)
+    return Draft202012Validator(
+        _for_python(_closed(_inlined(schema))), format_checker=_FORMATS
+    )
+
+
+_FORMATS = Draft202012Validator.FORMAT_CHECKER
+
+
+def _for_python(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_for_python(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    plain = {key: _for_python(value) for key, value in node.items()}
+    if isinstance(pattern := plain.get("pattern"), str) and pattern.endswith("$"):
+        # Patterns are ECMAScript's; Python's `$` would let a newline follow.
+        plain["pattern"] = pattern.removesuffix("$") + r"\Z"
     return plain
 
 
-def _inlined_value(key: str, value: Any, *, closed: bool) -> Any:
-    if key == "properties":
-        return {name: inlined(each, closed=closed) for name, each in value.items()}
-    if key in {"anyOf", "allOf", "oneOf"}:
-        return [inlined(each, closed=closed) for each in value]
-    if key in {"items", "not", "additionalProperties"} and isinstance(value, dict):
-        return inlined(value, closed=closed)
-    if key == "pattern" and value.endswith("$"):
-        # Patterns are ECMAScript's; Python's `$` would let a newline follow.
-        return value.removesuffix("$") + r"\Z"
-    return value
+def _inlined(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_inlined(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = resolve(node)
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        properties = target.get("properties", {}) | siblings.get("properties", {})
+        node = target | siblings | ({"properties": properties} if properties else {})
+    return {key: _inlined(value) for key, value in node.items()}
 
 
-def validator(schema: Schema, *, closed: bool = False) -> Draft202012Validator:
-    """Return a validator of one of the document's schemas, formats included."""
-    return Draft202012Validator(
-        inlined(schema, closed=closed),
-        format_checker=Draft202012Validator.FORMAT_CHECKER,
-    )
+def _closed(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_closed(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {key: _closed(value) for key, value in node.items()}
+    if isinstance(node.get("properties"), dict):
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 @functools.cache
@@ -109,7 +123,7 @@ def _answers() -> Mapping[tuple[str, int], tuple[Schema, Draft202012Validator]]:
 
 def _answer(response: Schema) -> tuple[Schema, Draft202012Validator]:
     (schema,) = (media["schema"] for media in response["content"].values())
-    return response, validator(schema, closed=True)
+    return response, closed_validator(schema)
 
 
 def require_documented(

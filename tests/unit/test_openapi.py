@@ -45,6 +45,7 @@ from openapi_contract import (
     DOCUMENT,
     JSON_TYPE,
     Schema,
+    closed_validator,
     operations,
     require_documented,
     resolve,
@@ -341,8 +342,9 @@ def test_given_an_example_when_checked_then_it_is_what_its_schema_says() -> None
             shown += [(media["schema"], v, False) for v in examples(media).values()]
             assert not shown[-1][2], route
         shown += [(p["schema"], p["example"], False) for p in operation["parameters"]]
-        for schema, value, closed in shown:
-            told = list(validator(schema, closed=closed).iter_errors(value))
+        for schema, value, is_answer in shown:
+            checks = closed_validator(schema) if is_answer else validator(schema)
+            told = [error.message for error in checks.iter_errors(value)]
             assert told == [], (route, value)
 
 
@@ -451,17 +453,24 @@ def test_given_a_body_when_a_field_is_changed_then_document_and_service_agree(
     client = Client(service)
     media = OPERATIONS[route]["requestBody"]["content"][JSON_TYPE]
     checks = validator(media["schema"])
-    bodies = [
+    # The examples of an anonymous login share their fields: once is enough.
+    earlier = [
+        path
+        for other, before in bodies(OPERATIONS[route]).items()
+        if other < name and route == LOGIN
+        for path in fields(before)
+    ]
+    changes = [
         changed(body, path, *value)
         for path in fields(body)
+        if path not in earlier
         for value in [(), *((each,) for each in VALUES)]
     ]
-    bodies += [{**body, "unknown": value} for value in VALUES]
+    changes += [{**body, "unknown": value} for value in VALUES]
 
-    for sent in bodies:
-        # A schema cannot say that NUL is refused in what is not described.
-        is_good = checks.is_valid(sent) and r"\u0000" not in json.dumps(sent)
-        assert client.refuses(route, json.dumps(sent), name) != is_good, sent
+    for sent in changes:
+        refused = client.refuses(route, json.dumps(sent), name)
+        assert refused != checks.is_valid(sent), sent
 
 
 def test_given_no_body_when_sent_then_it_is_missed_where_it_is_required(
