@@ -25,6 +25,7 @@ from harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    OPENAPI,
     PROFILE,
     ROUTES,
     SESSION,
@@ -165,7 +166,7 @@ def live_a_life(visitor: Visitor, world: World) -> None:
     """Use every route, with success and without."""
     by_password = {"username": EMAIL, "password": PASSWORD}
     by_token = {"token": a_jwt(SUBJECT, email=EMAIL, name="canary")}
-    for route in (CONFIGURATION, JWKS, LOCATION, "$default"):
+    for route in (CONFIGURATION, JWKS, LOCATION, OPENAPI, "$default"):
         visitor.send(route)
     visitor.send(LOGIN, {"options": {"challenge": 7}})
     visitor.log_in(network=NETWORK_6)
