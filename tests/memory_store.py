@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from anonauth.domain import (
     ANONYMOUS,
@@ -25,6 +26,8 @@ from anonauth.domain import (
     RingKey,
     Session,
     User,
+    UserFilter,
+    UserPage,
     VerifiedIdentity,
     utc_day,
 )
@@ -40,7 +43,7 @@ class MemoryStore:
 
     Like the table it keeps whole seconds, checks every condition at the write itself,
     and keeps what has expired until a sweep. `ttl_writes` counts the writes that set
-    the TTL of a user.
+    the TTL of a user; a scan reads `page_size` users at a time.
     """
 
     def __init__(self) -> None:
@@ -50,6 +53,7 @@ class MemoryStore:
         self.gone: dict[UserKey, datetime] = {}
         self.ring: Ring | None = None
         self.ttl_writes = 0
+        self.page_size = 1000
 
     # DynamoDB's part
 
@@ -124,19 +128,61 @@ class MemoryStore:
             self.users[key] = replace(stored, sessions=sessions)
         return True
 
-    def delete_user(self, user: User, session: Session, now: datetime) -> bool:
+    def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
         records = [
             *[(user.app, i.provider, i.key) for i in user.usable_identities()],
             *[(user.app, API_KEY, key.hash) for key in user.api_keys.values()],
         ]
-        if self._asked_by(user, session, now) is None:
-            return False
-        if not self._are_of(user, records):
+        asked = (
+            self._as_read(user, now)
+            if session is None
+            else self._asked_by(user, session, now)
+        )
+        if asked is None or not self._are_of(user, records):
             return False
         self._drop(records)
         del self.users[user.app, user.id]
         self.gone[user.app, user.id] = _whole(now + _GONE_FOR)
         return True
+
+    def end_sessions(self, user: User, now: datetime) -> bool:
+        stored = self._as_read(user, now)
+        if stored is None or stored.anonymous:
+            return False
+        self.users[user.app, user.id] = replace(
+            stored, sessions={}, version=stored.version + 1
+        )
+        return True
+
+    # OverviewStore
+
+    def connect(self) -> None:
+        pass
+
+    def scan_users(
+        self, segment: int, segments: int, after: str, wanted: UserFilter
+    ) -> UserPage:
+        pks = {
+            f"USER#{app}#{user_id}": user for (app, user_id), user in self.users.items()
+        }
+        ahead = [
+            pk
+            for pk in sorted(pks)
+            if crc32(pk.encode()) % segments == segment and pk > after
+        ]
+        page = ahead[: self.page_size]
+        return UserPage(
+            users=tuple(
+                replace(pks[pk], sessions={}, api_keys={})
+                for pk in page
+                if _is_wanted(pks[pk], wanted)
+            ),
+            position=page[-1] if len(ahead) > len(page) else None,
+            read=len(page),
+        )
+
+    def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
+        return [self.get_identity_data(user.app, user.identities) for user in users]
 
     # IdentityStore
 
@@ -525,6 +571,14 @@ class MemoryStore:
 def _is_due(expires_at: datetime | None, now: datetime) -> bool:
     # "Older than the current time", in whole seconds (DynamoDB's guide on TTL).
     return expires_at is not None and expires_at + SWEEP_DELAY < _whole(now)
+
+
+def _is_wanted(user: User, wanted: UserFilter) -> bool:
+    return (
+        wanted.app in {None, user.app}
+        and wanted.anonymous in {None, user.anonymous}
+        and (wanted.created_from is None or user.created_at >= wanted.created_from)
+    )
 
 
 def _mine(

@@ -27,6 +27,7 @@ from anonauth.ports import (
     AccountStore,
     ApiKeyStore,
     IdentityStore,
+    OverviewStore,
     RingStore,
     UserStore,
 )
@@ -38,7 +39,13 @@ APP = "myapp-abcde"
 
 
 class AnyStore(
-    UserStore, IdentityStore, AccountStore, ApiKeyStore, RingStore, Protocol
+    UserStore,
+    IdentityStore,
+    AccountStore,
+    ApiKeyStore,
+    OverviewStore,
+    RingStore,
+    Protocol,
 ):
     """All that `ports` calls a store: the real one, and the one in memory."""
 
@@ -324,6 +331,84 @@ class StoreContract:
 
         assert not store.delete_user(user, only_session(user), user.expires_at)
         assert store.delete_user(user, only_session(user), user.expires_at - SECOND)
+
+    def test_given_nobody_that_asks_when_an_operator_deletes_then_the_user_is_gone(
+        self, store: AnyStore
+    ) -> None:
+        """A permanent user may have no session at all."""
+        user = a_permanent_user()
+        store.create_user(user)
+
+        assert not store.delete_user(replace(user, version=0), None, NOW)
+        assert store.get_user(APP, user.id) == user
+        assert store.delete_user(user, None, NOW)
+
+        assert store.get_user(APP, user.id) is None
+        assert not store.delete_user(user, None, NOW)
+
+    def test_given_an_expired_guest_when_an_operator_deletes_then_the_sweep_will(
+        self, store: AnyStore
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+        assert user.expires_at is not None
+
+        assert not store.delete_user(user, None, user.expires_at)
+        assert store.delete_user(user, None, user.expires_at - SECOND)
+
+    def test_given_a_permanent_user_when_all_sessions_end_then_it_has_none(
+        self, store: AnyStore
+    ) -> None:
+        user = a_permanent_user(a_session(), a_session())
+        store.create_user(user)
+
+        assert store.end_sessions(user, NOW)
+
+        ended = replace(user, sessions={}, version=user.version + 1)
+        assert store.get_user(APP, user.id) == ended
+        assert not store.end_sessions(user, NOW)
+        assert store.end_sessions(ended, NOW)
+
+    def test_given_a_login_that_has_read_the_user_when_all_end_then_it_starts_over(
+        self, store: AnyStore
+    ) -> None:
+        user = a_permanent_user(a_session())
+        store.create_user(user)
+        store.end_sessions(user, NOW)
+
+        assert not store.open_session(user, a_session(), [], NOW)
+
+        after = store.get_user(APP, user.id)
+        assert after is not None
+        assert not after.sessions
+        assert store.open_session(after, a_session(), [], NOW)
+
+    @pytest.mark.parametrize(
+        "stale",
+        [
+            pytest.param({"version": 0}, id="version moved on"),
+            pytest.param({"id": "0" * 24}, id="no such user"),
+        ],
+    )
+    def test_given_a_stale_read_when_all_sessions_end_then_nothing_is_written(
+        self, store: AnyStore, stale: dict[str, object]
+    ) -> None:
+        user = a_permanent_user(a_session())
+        store.create_user(user)
+
+        assert not store.end_sessions(replace(user, **stale), NOW)  # type: ignore[arg-type]
+
+        assert store.get_user(APP, user.id) == user
+
+    def test_given_a_guest_when_all_sessions_would_end_then_it_keeps_its_own(
+        self, store: AnyStore
+    ) -> None:
+        user = a_guest()
+        store.create_user(user)
+
+        assert not store.end_sessions(user, NOW)
+
+        assert store.get_user(APP, user.id) == user
 
     def test_given_a_ring_when_saved_then_it_reads_back_whole(
         self, store: AnyStore

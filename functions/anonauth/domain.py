@@ -404,6 +404,34 @@ class ExpiringPage:
 
 
 @dataclass(frozen=True, slots=True)
+class UserFilter:
+    """Which users are meant; None: whatever it is.
+
+    `created_from` is the earliest moment at which they were made.
+    """
+
+    app: str | None = None
+    anonymous: bool | None = None
+    created_from: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """What one read of a scan of all users brought.
+
+    `users` are without their sessions and API keys. `position` is where to go on, None
+    at the end of the segment. So many items of any kind were `read`, for so many read
+    `units`; so many were `unreadable`, and are left out.
+    """
+
+    users: tuple[User, ...]
+    position: str | None
+    read: int
+    units: float = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AccessClaims:
     """What a verified access token says: whose it is and of which session.
 

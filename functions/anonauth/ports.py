@@ -26,6 +26,8 @@ from anonauth.domain import (
     Session,
     User,
     UserEvent,
+    UserFilter,
+    UserPage,
     VerifiedIdentity,
 )
 
@@ -56,8 +58,19 @@ class UserStore(Protocol):
         """End a session, and with it an anonymous user; False if there was none."""
         ...
 
-    def delete_user(self, user: User, session: Session, now: datetime) -> bool:
-        """Delete a user and everything of it; False if it changed since the read."""
+    def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
+        """Delete a user and everything of it; False if it changed since the read.
+
+        Args:
+            session: The one that asks, which must be alive; None: the operator asks.
+        """
+        ...
+
+    def end_sessions(self, user: User, now: datetime) -> bool:
+        """End all sessions of a permanent user; False if it changed since the read.
+
+        Nothing is written then. Whoever is about to log in starts over.
+        """
         ...
 
 
@@ -277,6 +290,36 @@ class ExpiringStore(Protocol):
 
         Args:
             after: Where to go on; "" to begin.
+        """
+        ...
+
+
+class OverviewStore(Protocol):
+    """All users, for an operator. Every method can raise `StoreUnavailable`."""
+
+    def connect(self) -> None:
+        """Get ready for calls by several threads. Calls nothing, and may be left out
+        where there is one.
+        """
+        ...
+
+    def scan_users(
+        self, segment: int, segments: int, after: str, wanted: UserFilter
+    ) -> UserPage:
+        """Read one page of one segment of the table, eventually consistent.
+
+        Expired users are among them until the table's sweep has deleted them.
+
+        Args:
+            after: Where to go on; "" to begin.
+        """
+        ...
+
+    def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
+        """Read what is displayed of all identities of users, in their order.
+
+        Eventually consistent; a call for a hundred identities. Of anonymous ones, and
+        those whose record is not there, it is empty.
         """
         ...
 

@@ -13,6 +13,7 @@ from identity_contract import (
     record_of,
 )
 from memory_store import MemoryStore
+from overview_contract import OverviewContract
 from store_contract import (
     APP,
     DAY,
@@ -30,7 +31,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-class TestStoreInMemory(StoreContract, IdentityContract):
+class TestStoreInMemory(StoreContract, IdentityContract, OverviewContract):
     """The contracts, and dictionaries are the engine."""
 
 

@@ -28,6 +28,7 @@ from identity_contract import (
     reset,
 )
 from identity_contract import read as stored
+from overview_contract import OverviewContract
 from store_contract import (
     APP,
     DAY,
@@ -67,7 +68,7 @@ def raw_item(db: DynamoDBClient) -> ReadItem:
     return read
 
 
-class TestStoreOnMoto(StoreContract, IdentityContract):
+class TestStoreOnMoto(StoreContract, IdentityContract, OverviewContract):
     """The contract, and moto is the engine."""
 
 

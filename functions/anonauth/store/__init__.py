@@ -13,10 +13,11 @@ from anonauth.store.accounts import Accounts
 from anonauth.store.api_keys import ApiKeys
 from anonauth.store.changes import Changes
 from anonauth.store.expiring import Expiring
+from anonauth.store.overview import Overview
 from anonauth.store.ring import Rings
 
 
-class Store(Accounts, ApiKeys, Changes, Expiring, Rings):
+class Store(Accounts, ApiKeys, Changes, Expiring, Overview, Rings):
     """All that `ports` calls a store, on one DynamoDB table; see `Table`.
 
     Accounts and API keys are both built on identities, and those on users.

@@ -96,6 +96,10 @@ class Table:
         self._ring_item = bound(RingItem)
         self._scan_item = bound(ScanItem)
 
+    def connect(self) -> None:
+        """Make the client now: threads may share one, but making it is not safe."""
+        _ = self._connection.client
+
     def _send(self, call: Callable[[], _T]) -> _T:
         """Make one call to the table, at most `ATTEMPTS` times.
 

@@ -145,15 +145,16 @@ class Users(Table):
         # Repeated after a lost reply: the session that is gone now was there.
         return perhaps_ours
 
-    def delete_user(self, user: User, session: Session, now: datetime) -> bool:
+    def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
         """Delete user, identities and keys and leave the mark of it, all at once."""
+        asked = as_read(user, now) if session is None else asked_by(user, session, now)
         item = self._user_item(user_pk(user.app, user.id))
         gone = self._gone_item(
             gone_pk(user.app, user.id), reason="requested", ttl=now + _GONE_FOR
         )
 
         def fill(transaction: TransactWrite) -> None:
-            transaction.delete(item, condition=asked_by(user, session, now))
+            transaction.delete(item, condition=asked)
             self._delete_records(transaction, user, user.usable_identities())
             self._delete_keys(transaction, user, user.api_keys.values())
             transaction.save(gone)
@@ -162,6 +163,25 @@ class Users(Table):
             self._transact(fill)
         except Refused as refused:
             return refused.perhaps_ours and self.get_user(user.app, user.id) is None
+        return True
+
+    def end_sessions(self, user: User, now: datetime) -> bool:
+        """Empty the map of sessions, in one UpdateItem; see `UserStore`.
+
+        The next version: a login that has read this one must not add its session.
+        """
+        actions: list[Action] = [
+            UserItem.sessions.set({}),
+            UserItem.version.set(UserItem.version + 1),
+        ]
+        # A guest without its session would be nobody's.
+        is_permanent = UserItem.anonymous == False  # noqa: E712 - an expression
+        item = self._user_item(user_pk(user.app, user.id))
+        try:
+            self._send(lambda: item.update(actions, as_read(user, now) & is_permanent))
+        except Refused:
+            # Ours or somebody else's: the caller reads again, and may repeat it.
+            return False
         return True
 
     def _new_user_item(self, user: User) -> UserItem:

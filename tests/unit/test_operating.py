@@ -1,0 +1,194 @@
+"""What an operator does to a user, on the store of moto; the scan's own call."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from anonauth.domain import User, UserFilter
+from anonauth.errors import StoreUnavailable
+from anonauth.store import Store
+from anonauth.store.table import ATTEMPTS
+from anonauth.usecases.operating import (
+    AnonymousUser,
+    UnknownUser,
+    UserChanged,
+    delete_as_shown,
+    revoke_sessions,
+)
+from harness import TABLE, Clients
+from identity_contract import a_linked_user, changed
+from store_contract import (
+    APP,
+    DAY,
+    NOW,
+    a_guest,
+    a_permanent_user,
+    a_session,
+    only_session,
+)
+from wire import Wire, lost_reply, no_connection, preceded_by, throttled
+
+
+@pytest.fixture
+def wire(clients: Clients) -> Iterator[Wire]:
+    yield clients.wire
+    clients.wire.reset()
+
+
+def revoke(store: Store, user: User) -> User:
+    return revoke_sessions(user.app, user.id, users=store, now=NOW)
+
+
+def test_given_a_permanent_user_when_revoked_then_it_has_no_session(
+    store: Store, wire: Wire
+) -> None:
+    user = a_permanent_user(a_session(), a_session())
+    store.create_user(user)
+    del wire.calls[:]
+
+    assert revoke(store, user) == user
+
+    assert wire.calls == ["GetItem", "UpdateItem"]
+    ended = replace(user, sessions={}, version=user.version + 1)
+    assert store.get_user(APP, user.id) == ended
+
+
+def test_given_a_login_in_between_when_revoked_then_its_session_ends_too(
+    store: Store, wire: Wire
+) -> None:
+    user = a_permanent_user(a_session())
+    store.create_user(user)
+    first = preceded_by(lambda: store.open_session(user, a_session(), [], NOW))
+    wire.faults = [None, first]
+
+    revoke(store, user)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert not after.sessions
+
+
+def test_given_a_link_in_between_when_revoked_then_it_is_decided_anew(
+    store: Store, wire: Wire
+) -> None:
+    user = a_linked_user(store)
+    wire.faults = [None, preceded_by(lambda: changed(store, user))]
+
+    revoke(store, user)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert (len(after.identities), len(after.sessions)) == (3, 0)
+
+
+def test_given_a_lost_reply_when_revoked_then_it_is_done(
+    store: Store, wire: Wire
+) -> None:
+    user = a_permanent_user(a_session())
+    store.create_user(user)
+    wire.faults = [None, lost_reply]
+
+    revoke(store, user)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert not after.sessions
+
+
+def test_given_a_guest_when_revoked_then_it_is_refused(store: Store) -> None:
+    user = a_guest()
+    store.create_user(user)
+
+    with pytest.raises(AnonymousUser):
+        revoke(store, user)
+
+    assert store.get_user(APP, user.id) == user
+
+
+def test_given_nobody_when_revoked_or_deleted_then_it_says_so(store: Store) -> None:
+    expired = a_guest(NOW - 200 * DAY)
+    store.create_user(expired)
+
+    for user in (a_permanent_user(), expired):
+        with pytest.raises(UnknownUser):
+            revoke(store, user)
+    with pytest.raises(UnknownUser):
+        delete_as_shown(a_guest(), users=store, now=NOW)
+
+
+def test_given_no_answer_when_revoked_then_it_is_not_known(
+    store: Store, wire: Wire
+) -> None:
+    user = a_permanent_user(a_session())
+    store.create_user(user)
+    wire.always = no_connection
+
+    with pytest.raises(StoreUnavailable):
+        revoke(store, user)
+
+
+@pytest.mark.parametrize("sessions", [0, 1], ids=["without a session", "with one"])
+def test_given_a_user_when_deleted_then_it_has_asked_for_it(
+    store: Store, sessions: int
+) -> None:
+    user = a_permanent_user(*[a_session() for _ in range(sessions)])
+    store.create_user(user)
+
+    delete_as_shown(user, users=store, now=NOW)
+
+    assert store.get_user(APP, user.id) is None
+    assert store.deleted_on_request([user]) == {(APP, user.id)}
+
+
+def test_given_a_user_that_changed_when_deleted_then_it_stays(store: Store) -> None:
+    shown = changed(store, a_linked_user(store))
+
+    with pytest.raises(UserChanged):
+        delete_as_shown(shown, users=store, now=NOW)
+
+    assert store.get_user(APP, shown.id) is not None
+
+
+def test_given_a_page_when_scanned_then_it_is_one_call_without_secrets(
+    store: Store, wire: Wire
+) -> None:
+    store.create_user(a_guest())
+    del wire.calls[:], wire.bodies[:]
+
+    page = store.scan_users(0, 1, "", UserFilter(APP, anonymous=True, created_from=NOW))
+
+    assert wire.calls == ["Scan"]
+    (sent,) = wire.bodies
+    names = set(sent["ExpressionAttributeNames"].values())
+    assert not names & {"sessions", "api_keys"}
+    assert "ProjectionExpression" in sent
+    assert "ConsistentRead" not in sent  # that costs twice as much
+    assert (page.read, len(page.users), page.position) == (1, 1, None)
+
+
+def test_given_an_item_that_is_none_of_ours_when_scanned_then_others_are_found(
+    store: Store, db: DynamoDBClient
+) -> None:
+    user = a_guest()
+    store.create_user(user)
+    broken = {"pk": {"S": f"USER#{APP}#broken"}, "state": {"S": "active"}}
+    db.put_item(TableName=TABLE, Item=broken)
+
+    page = store.scan_users(0, 1, "", UserFilter())
+
+    assert [found.id for found in page.users] == [user.id]
+    assert (page.read, page.unreadable) == (2, 1)
+
+
+def test_given_throttling_when_read_then_it_is_repeated(
+    store: Store, wire: Wire
+) -> None:
+    user = a_linked_user(store)
+    wire.faults = [throttled] * (ATTEMPTS - 1)
+    assert len(store.scan_users(0, 1, "", UserFilter()).users) == 1
+
+    wire.faults = [throttled] * (ATTEMPTS - 1)
+    assert dict(store.get_data_of([user])[0][1]) == {"name": "Ada"}
+    assert only_session(user)
