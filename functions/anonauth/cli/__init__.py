@@ -6,8 +6,7 @@ import sys
 def main() -> None:
     """Run the command; the entry point of the package.
 
-    Ends the process: 0 after success, 1 with one line on stderr for what the user can
-    put right, 2 for a command line that is not understood.
+    Ends the process with one of `options.EXIT_CODES`.
     """
     try:
         from anonauth.cli.commands import app  # noqa: PLC0415

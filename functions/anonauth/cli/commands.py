@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli import events_commands, keys_commands
+from anonauth.cli import (
+    events_commands,
+    keys_commands,
+    stats_command,
+    users_commands,
+)
 from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
+from anonauth.cli.options import EXIT_CODES
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import find_template
 from anonauth.domain import USERPASS
@@ -37,10 +43,12 @@ app = _with_groups(
         add_completion=False,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
+        epilog=EXIT_CODES,
         context_settings={"help_option_names": ["-h", "--help"]},
     ),
     events=events_commands.app,
     keys=keys_commands.app,
+    users=users_commands.app,
 )
 
 
@@ -207,6 +215,9 @@ def event(
         endpoint_url=endpoint_url,
     )
     print(json.dumps(filled, indent=2))
+
+
+stats = app.command()(stats_command.stats)
 
 
 @contextmanager

@@ -1,23 +1,22 @@
 """`anonauth events`: its commands and their options; see `replay` for what they do."""
 
+import json
 import sys
+import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from anonauth.cli.options import AsJson, Region, Target, print_json
+from anonauth.cli.options import EXIT_CODES, AsJson, Region, Target, print_json
 from anonauth.domain import rfc3339
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT_CODES)
 
 
 @app.callback()
 def events() -> None:
-    """What happened to users, for apps to build on: publish what was left behind.
-
-    Exit code 0 after success, 1 with one line that says what is wrong, 2 for a command
-    line that is not understood.
-    """
+    """What happened to users, for apps to build on: watch, publish what is left."""
 
 
 @app.command()
@@ -86,3 +85,38 @@ def replay(
         print(f"batches to be published: {len(batches)}")
     else:
         print(f"published, batches: {len(batches)}, records: {records}")
+
+
+@app.command()
+def tail(
+    *,
+    base_url: Annotated[
+        str, typer.Option(metavar="URL", help="Of the running `anonauth serve`.")
+    ] = "http://127.0.0.1:8080",
+    as_json: AsJson = False,
+) -> None:
+    """Follow the events of a local service, one a line. Ctrl-C ends it.
+
+    Begins with those that it has already. Nothing is published from there; each event
+    is as a target of EventBridge would get it, and `--json` prints it whole (JSON
+    Lines).
+
+    **On AWS** a rule with a log group as its target does the same (the log group's
+    resource policy must let EventBridge write):
+
+    * `aws events put-rule --name anonauth-tail
+      --event-pattern '{"source": ["anonauth"]}'`
+    * `aws events put-targets --rule anonauth-tail
+      --targets Id=log,Arn=arn:aws:logs:REGION:ACCOUNT:log-group:/aws/events/anonauth`
+    * `aws logs tail /aws/events/anonauth --follow`
+
+    **Examples**
+
+    * `anonauth events tail`
+    * `anonauth events tail --json | jq 'select(."detail-type" == "user.deleted")'`
+    """
+    from anonauth.cli.tail import follow, line_of  # noqa: PLC0415
+
+    with suppress(KeyboardInterrupt):
+        for event in follow(base_url, lambda: time.sleep(1)):
+            print(json.dumps(event) if as_json else line_of(event), flush=True)

@@ -2,11 +2,12 @@
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from anonauth.cli.options import (
+    EXIT_CODES,
     AsJson,
     EndpointUrl,
     KmsKey,
@@ -14,14 +15,13 @@ from anonauth.cli.options import (
     Stack,
     Table,
     Target,
+    Yes,
+    ask,
     print_json,
+    print_table,
 )
-from anonauth.cli.problem import Problem
 
-if TYPE_CHECKING:
-    from anonauth.cli.keys import KeyList
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT_CODES)
 
 
 class Use(StrEnum):
@@ -39,9 +39,6 @@ def keys() -> None:
 
     * `anonauth keys list --stack anonauth`
     * `anonauth keys revoke KID --stack anonauth`
-
-    Exit code 0 after success, 1 with one line that says what is wrong, 2 for a command
-    line that is not understood.
     """
 
 
@@ -78,7 +75,7 @@ def list_keys(
     if as_json:
         print_json(found.as_json())
     else:
-        _print_table(found)
+        print_table(found.as_table())
 
 
 @app.command()
@@ -127,7 +124,7 @@ def revoke(
         ),
     ],
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     stack: Stack = None,
     table: Table = None,
     kms_key: KmsKey = None,
@@ -156,26 +153,10 @@ def revoke(
         key = found.find(kid)
         print(*consequences(key, found), sep="\n", file=sys.stderr)
         if not yes:
-            _ask()
+            ask("Revoke it?")
         left = revoke_one(key, services)
     if as_json:
         print_json({"revoked": key.kid, **left.as_json()})
     else:
         print(f"{key.use} key {key.kid} is revoked\n")
-        _print_table(left)
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise Problem("nobody is here to be asked; --yes if this is what you want")
-    if not typer.confirm("Revoke it?", err=True):
-        raise Problem("nothing was changed")
-
-
-def _print_table(found: "KeyList") -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a file or a pipe has no edge
-    console.print(found.as_table())
+        print_table(left.as_table())

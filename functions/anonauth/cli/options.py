@@ -1,10 +1,23 @@
 """Options that the operator's commands share; `target` makes a deployment of them."""
 
 import json
+import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from anonauth.cli.problem import Problem
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 not done, or the answer is no, and one line on stderr says "
+    "why; 2 the command line is not understood; 130 Ctrl-C (`serve` and `events tail` "
+    "end by it: 0)."
+)
+"""Of every command; the foot of its help."""
 
 Stack = Annotated[
     str | None,
@@ -43,6 +56,28 @@ EndpointUrl = Annotated[
         show_default=False,
     ),
 ]
+App = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="ID",
+        help="The client app id; not needed if the stack serves only one.",
+        show_default=False,
+    ),
+]
+Segments = Annotated[
+    int,
+    typer.Option(min=1, max=10, help="Parts of the table that are read at a time."),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="At most so many read units a second, each 8 KB. By default no limit.",
+        show_default=False,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -60,3 +95,32 @@ class Target:
 def print_json(body: object) -> None:
     """Print what `--json` asks for."""
     print(json.dumps(body, indent=2))
+
+
+def print_table(table: "RichTable") -> None:
+    """Print a table; nothing is cut off where there is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 - help does without
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no edge
+    console.print(table)
+
+
+def ask(question: str) -> None:
+    """Ask on the terminal; return if the answer is yes.
+
+    Raises:
+        Problem: It is no, or nobody is there.
+        KeyboardInterrupt: Ctrl-C, which typer's own prompt turns into a no.
+    """
+    if not sys.stdin.isatty():
+        raise Problem("nobody is here to be asked; --yes if this is what you want")
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise Problem("nothing was changed")
+
+
+def printable(text: str) -> str:
+    """Return what a stranger wrote without what would steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
