@@ -1,0 +1,496 @@
+"""`anonauth users export`: killed anywhere, the file is whole in the end."""
+
+import json
+import os
+import secrets
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from anonauth.cli import export as export_module
+from anonauth.cli.commands import app
+from anonauth.cli.export import Plan, Progress, opened, write_all
+from anonauth.cli.problem import Problem
+from anonauth.cli.scan import ParallelScan
+from anonauth.domain import User, UserFilter, UserPage
+from anonauth.errors import StoreUnavailable
+from anonauth.ports import OverviewStore
+from anonauth.store import Store
+from harness import APP, OTHER_APP, TABLE, Clients
+from identity_contract import a_linked_user
+from memory_store import MemoryStore
+from store_contract import a_guest
+
+USERS = 20
+SEGMENTS = 3
+PLAN = Plan("arn:aws:dynamodb:eu-central-1:1:table/t", SEGMENTS)
+
+
+class Killed(BaseException):
+    """The end of the process, as far as a test can have it and live."""
+
+
+class DyingDisk:
+    """`os`, whose process is killed at the nth call that changes the disk.
+
+    A write that is hit is half done. After that nothing is, by any thread. What is
+    written survives, so `fsync` does nothing but count.
+    """
+
+    CHANGES = frozenset({"open", "write", "fsync", "replace", "ftruncate", "unlink"})
+
+    def __init__(
+        self, calls: int | None = None, end: type[BaseException] = Killed
+    ) -> None:
+        self._left = calls
+        self._end = end
+        self._lock = threading.Lock()
+        self.made: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        return self._dying(name, real) if name in self.CHANGES else real
+
+    def _dying(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with self._lock:
+                if self._left == 0:
+                    raise self._end
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left == 0:
+                        if name == "write":
+                            file, text = arguments
+                            os.write(file, text[: len(text) // 2])
+                        raise self._end
+                self.made[name] += 1
+                return None if name == "fsync" else real(*arguments)
+
+        return call
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """A store of twenty users that reads two at a time."""
+    made = MemoryStore()
+    made.page_size = 2
+    for number in range(USERS):
+        if number % 4:
+            made.create_user(replace(a_guest(), app=APP if number % 2 else OTHER_APP))
+        else:
+            a_linked_user(made)
+    return made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "users.jsonl"
+
+
+def run(
+    store: OverviewStore,
+    file: Path,
+    plan: Plan = PLAN,
+    disk: DyingDisk | None = None,
+) -> Progress:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "os", disk or DyingDisk())
+        with opened(file, plan) as export:
+            scan = ParallelScan(store, segments=plan.segments, wanted=plan.wanted)
+            write_all(export, scan, store, lambda _: None)
+            return export.progress
+
+
+def resume(file: Path) -> Path:
+    return file.with_name("users.jsonl.resume")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def assert_complete(file: Path, store: MemoryStore) -> None:
+    """Every user once, no line torn, and nothing beside the file."""
+    found = [(line["app"], line["uid"]) for line in lines(file)]
+    assert sorted(found) == sorted(store.users)
+    assert file.read_text().endswith("\n")
+    assert os.listdir(file.parent) == [file.name]
+
+
+def calls_of_a_run(store: MemoryStore, directory: Path) -> int:
+    disk = DyingDisk()
+    run(store, directory / "counted.jsonl", disk=disk)
+    (directory / "counted.jsonl").unlink()
+    assert disk.made.keys() == disk.CHANGES
+    return disk.made.total()
+
+
+def test_given_users_when_exported_then_each_is_a_line_without_secrets(
+    store: MemoryStore, file: Path
+) -> None:
+    progress = run(store, file)
+
+    assert (progress.users, progress.read, progress.positions) == (USERS, USERS, {})
+    assert_complete(file, store)
+    user = next(user for user in store.users.values() if not user.anonymous)
+    (line,) = [line for line in lines(file) if line["uid"] == user.id]
+    assert line == {
+        "app": APP,
+        "uid": user.id,
+        "anonymous": False,
+        "created_at": "2026-03-10T12:00:00Z",
+        "last_active_day": "2026-03-10",
+        "expires_at": None,
+        "identities": [
+            {"provider": each.provider, "id": each.id} for each in user.identities
+        ],
+    }
+    (guest,) = [u for u in store.users.values() if u.anonymous][:1]
+    (line,) = [line for line in lines(file) if line["uid"] == guest.id]
+    assert line["expires_at"] == "2026-06-09T01:00:00Z"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_given_data_when_asked_for_then_each_identity_has_its_own(
+    store: MemoryStore, file: Path
+) -> None:
+    run(store, file, replace(PLAN, with_data=True))
+
+    linked = [line["identities"] for line in lines(file) if not line["anonymous"]]
+    assert len(linked) == USERS / 4
+    assert all([i["data"] for i in each] == [{}, {"name": "Ada"}] for each in linked)
+
+
+def test_given_an_app_when_exported_then_no_user_of_another(
+    store: MemoryStore, file: Path
+) -> None:
+    progress = run(store, file, replace(PLAN, app=OTHER_APP))
+
+    assert {line["app"] for line in lines(file)} == {OTHER_APP}
+    assert (progress.users, progress.read) == (len(lines(file)), USERS)
+
+
+def test_given_a_kill_at_any_point_when_run_again_then_the_file_is_whole(
+    store: MemoryStore, file: Path
+) -> None:
+    """Each call that changes the disk is once the last one, done by half."""
+    calls = calls_of_a_run(store, file.parent)
+    resumed = 0
+
+    for point in range(1, calls + 1):
+        with pytest.raises(Killed):
+            run(store, file, disk=DyingDisk(point))
+        if resume(file).exists():
+            resumed += json.loads(resume(file).read_text())["progress"]["users"] > 0
+        run(store, file)
+        assert_complete(file, store)
+        file.unlink()
+
+    assert calls > 6 * USERS / 2  # six of each page
+    assert resumed > calls / 2  # or each would have begun anew
+
+
+@pytest.mark.parametrize("lives", [12, 17, 30])
+def test_given_kills_over_and_over_when_run_again_then_it_comes_to_its_end(
+    store: MemoryStore, file: Path, lives: int
+) -> None:
+    runs = 0
+    is_done = False
+    while not is_done:
+        runs += 1
+        assert runs < 100
+        try:
+            run(store, file, disk=DyingDisk(lives))
+            is_done = True
+        except Killed:
+            continue
+
+    assert runs > 1
+    assert_complete(file, store)
+
+
+class Failing:
+    """A store of which the nth page cannot be read."""
+
+    def __init__(self, store: MemoryStore, page: int, failure: BaseException) -> None:
+        self._store = store
+        self._pages = iter(range(1, 999))
+        self._page = page
+        self._failure = failure
+        self.connect = store.connect
+        self.get_data_of = store.get_data_of
+
+    def scan_users(
+        self, segment: int, segments: int, after: str, wanted: UserFilter
+    ) -> UserPage:
+        if next(self._pages) == self._page:
+            raise self._failure
+        return self._store.scan_users(segment, segments, after, wanted)
+
+
+@pytest.mark.parametrize("page", range(1, 10))
+@pytest.mark.parametrize("failure", [StoreUnavailable, KeyboardInterrupt])
+def test_given_a_page_that_cannot_be_read_when_run_again_then_it_goes_on(
+    store: MemoryStore,
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    page: int,
+    failure: type[BaseException],
+) -> None:
+    with pytest.raises(failure):
+        run(Failing(store, page, failure()), file)
+    before = json.loads(resume(file).read_text())["progress"]
+
+    progress = run(store, file)
+
+    assert capsys.readouterr().err == "not complete; run it again to go on\n"
+    assert before["read"] < USERS
+    assert (progress.users, progress.read) == (USERS, USERS)
+    assert_complete(file, store)
+
+
+def test_given_users_that_come_and_go_when_gone_on_then_those_that_stay_are_there(
+    store: MemoryStore, file: Path
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        run(Failing(store, 6, StoreUnavailable()), file)
+    before = set(store.users)
+    written = [(line["app"], line["uid"]) for line in lines(file)]
+    for gone in list(store.users)[::3]:
+        del store.users[gone]
+    for _ in range(5):
+        store.create_user(a_guest())
+
+    run(store, file)
+
+    found = [(line["app"], line["uid"]) for line in lines(file)]
+    assert len(found) == len(set(found))
+    assert before & set(store.users) <= set(found)
+    assert set(found) <= before | set(store.users)
+    assert found[: len(written)] == written
+
+
+def an_unfinished_export(store: MemoryStore, file: Path) -> None:
+    with pytest.raises(StoreUnavailable):
+        run(Failing(store, 6, StoreUnavailable()), file)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        pytest.param({"table": "arn:other"}, "of arn:other, all apps, 3", id="table"),
+        pytest.param({"segments": 4}, "all apps, 4 segments", id="segments"),
+        pytest.param({"app": APP}, f"app {APP}, 3 segments", id="app"),
+        pytest.param({"with_data": True}, "with data", id="data"),
+    ],
+)
+def test_given_other_options_when_gone_on_then_it_is_refused(
+    store: MemoryStore, file: Path, other: dict[str, Any], message: str
+) -> None:
+    an_unfinished_export(store, file)
+    before = file.read_bytes(), resume(file).read_bytes()
+
+    with pytest.raises(Problem, match="give the same options") as refused:
+        run(store, file, replace(PLAN, **other))
+
+    assert message in str(refused.value)
+    assert (file.read_bytes(), resume(file).read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"form": 1}', id="no plan"),
+        pytest.param(
+            json.dumps(
+                {
+                    "form": 2,
+                    "plan": {"table": PLAN.table, "segments": SEGMENTS},
+                    "progress": {"offset": 0, "positions": {}},
+                }
+            ),
+            id="of another version",
+        ),
+        pytest.param(
+            json.dumps(
+                {
+                    "form": 1,
+                    "plan": {"table": PLAN.table, "segments": SEGMENTS},
+                    "progress": {"offset": 0, "positions": []},
+                }
+            ),
+            id="no positions",
+        ),
+    ],
+)
+def test_given_something_else_as_checkpoint_when_gone_on_then_it_is_refused(
+    store: MemoryStore, file: Path, text: str
+) -> None:
+    resume(file).write_text(text)
+
+    with pytest.raises(Problem, match="no checkpoint of this version"):
+        run(store, file)
+
+    assert resume(file).read_text() == text
+
+
+def test_given_a_file_that_is_no_export_when_named_then_it_is_left_alone(
+    store: MemoryStore, file: Path
+) -> None:
+    """The export of yesterday, too."""
+    run(store, file)
+    before = file.read_bytes()
+
+    with pytest.raises(Problem, match="is there already, and is no unfinished export"):
+        run(store, file)
+
+    assert file.read_bytes() == before
+    assert not resume(file).exists()
+
+
+def test_given_an_empty_file_when_named_then_it_is_taken_and_closed_to_others(
+    store: MemoryStore, file: Path
+) -> None:
+    file.touch(0o644)
+
+    run(store, file)
+
+    assert_complete(file, store)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_given_a_file_that_was_cut_when_gone_on_then_it_is_refused(
+    store: MemoryStore, file: Path
+) -> None:
+    an_unfinished_export(store, file)
+    file.write_bytes(file.read_bytes()[:-1])
+
+    with pytest.raises(Problem, match=r"shorter than users\.jsonl\.resume says"):
+        run(store, file)
+
+
+def test_given_an_export_that_runs_when_run_again_then_it_is_refused(
+    store: MemoryStore, file: Path
+) -> None:
+    with (
+        opened(file, PLAN),
+        pytest.raises(Problem, match="another export is writing"),
+    ):
+        run(store, file)
+
+    run(store, file)
+    assert_complete(file, store)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("", "Is a directory", id="a directory"),
+        pytest.param("none/users.jsonl", "No such file", id="no directory"),
+    ],
+)
+def test_given_no_place_for_the_file_when_named_then_one_line(
+    store: MemoryStore, tmp_path: Path, name: str, message: str
+) -> None:
+    with pytest.raises(Problem, match=f"cannot write .+: {message}"):
+        run(store, tmp_path / name)
+
+
+def test_given_a_full_disk_when_there_is_room_again_then_it_goes_on(
+    store: MemoryStore, file: Path
+) -> None:
+    class Full(DyingDisk):
+        def write(self, file: int, text: bytes) -> int:
+            if self.made["fsync"] > 9:
+                raise OSError(28, "No space left on device")
+            return os.write(file, text[:100])  # by pieces, as a write may
+
+    with pytest.raises(Problem, match=r"cannot write .+: No space left on device"):
+        run(store, file, disk=Full())
+    run(store, file)
+
+    assert_complete(file, store)
+
+
+def test_given_a_rate_when_scanned_then_it_waits_for_its_units(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    class Costly(Failing):
+        def scan_users(self, *arguments: Any) -> UserPage:
+            return replace(super().scan_users(*arguments), units=5.0)
+
+    scan = ParallelScan(
+        Costly(store, 999, Killed()), segments=2, wanted=UserFilter(), rate=100
+    )
+    monkeypatch.setattr(scan._stopped, "wait", waits.append)
+    pages: list[UserPage] = []
+    scan.run({0: "", 1: ""}, lambda _, page: pages.append(page))
+
+    assert waits == [0.1] * len(pages)  # 5 units, and the other segment's 5
+    assert sum(page.read for page in pages) == USERS
+
+
+@pytest.fixture
+def on_moto(table: str, clients: Clients) -> list[User]:
+    """Users in a table of moto."""
+    store: Store = clients.store(table)
+    users = [a_guest(), a_linked_user(store)]
+    store.create_user(users[0])
+    return users
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["users", "export", *arguments, "--table", TABLE])
+
+
+def test_given_the_command_when_run_then_users_are_in_the_file(
+    on_moto: list[User], file: Path
+) -> None:
+    result = command(str(file), "--data")
+
+    assert result.exit_code == 0, result
+    assert result.stdout == f"users in {file}: 2\n"
+    assert {line["uid"] for line in lines(file)} == {user.id for user in on_moto}
+    assert '"data":{"name":"Ada"}' in file.read_text()
+    assert not resume(file).exists()
+
+
+def test_given_the_command_when_stopped_by_ctrl_c_then_130_and_it_goes_on(
+    on_moto: list[User], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        disk = DyingDisk(14, KeyboardInterrupt)  # while the second page is written
+        patch.setattr(export_module, "os", disk)
+        stopped = command(str(file))
+    result = command(str(file), "--json")
+
+    assert stopped.exit_code == 130
+    assert "run it again to go on" in stopped.stderr
+    assert stopped.stdout == ""
+    body = json.loads(result.stdout)
+    assert body.keys() == {"file", "users", "items_read", "unreadable", "resumed"}
+    assert (body["users"], body["items_read"], body["unreadable"]) == (2, 3, 0)
+    assert {line["uid"] for line in lines(file)} == {user.id for user in on_moto}
+
+
+def test_given_an_item_that_is_none_of_ours_when_exported_then_it_says_so(
+    on_moto: list[User], file: Path, db: Any
+) -> None:
+    pk = f"USER#{APP}#{secrets.token_hex(3)}"
+    db.put_item(TableName=TABLE, Item={"pk": {"S": pk}, "state": {"S": "active"}})
+
+    result = command(str(file), "--segments", "1")
+
+    assert "could not be read, and were left out: 1" in result.stderr
+    assert len(lines(file)) == 2
