@@ -421,6 +421,32 @@ def test_given_a_full_disk_when_there_is_room_again_then_it_goes_on(
     assert_complete(file, store)
 
 
+def test_given_a_write_that_fails_once_when_others_follow_then_they_write_nothing(
+    store: MemoryStore, file: Path
+) -> None:
+    """What another thread appended to half a page would count as whole."""
+
+    class Hiccup(DyingDisk):
+        def write(self, file: int, text: bytes) -> int:
+            if self.made["fsync"] == 1:  # that of the first checkpoint
+                self.made["fsync"] += 1
+                os.write(file, text[:7])
+                raise OSError(5, "Input/output error")
+            return os.write(file, text)
+
+    first, second = (store.scan_users(n, SEGMENTS, "", PLAN.wanted) for n in (0, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "os", Hiccup())
+        with opened(file, PLAN) as export:
+            with pytest.raises(Problem, match="Input/output error"):
+                export.add(0, first, store)
+            export.add(1, second, store)
+
+    assert file.stat().st_size == 7
+    run(store, file)
+    assert_complete(file, store)
+
+
 def test_given_a_rate_when_scanned_then_it_waits_for_its_units(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

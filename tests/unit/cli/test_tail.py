@@ -1,0 +1,180 @@
+"""`anonauth events tail`: every event once, though list and clock be changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from anonauth.cli.commands import app
+from anonauth.cli.problem import Problem
+from anonauth.cli.serve import LocalServer
+from anonauth.cli.tail import follow, line_of
+from calls import API, APP, call, log_in
+from tools import ROOT
+
+
+class Enough(Exception):
+    """The test has seen what it wants."""
+
+
+def seen(server: LocalServer, *actions: Callable[[], object]) -> list[dict[str, Any]]:
+    """Return what is told while things happen, one at each pause."""
+    ahead = iter(actions)
+
+    def pause() -> None:
+        action = next(ahead, None)
+        if action is None:
+            raise Enough
+        action()
+
+    told: list[dict[str, Any]] = []
+    events = follow(server.base_url, pause)
+    with suppress(Enough):
+        while True:
+            told.append(next(events))
+    return told
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["detail-type"] for event in events]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(app_ids=(APP,), aws_port=0) as running:
+        yield running
+
+
+def test_given_events_when_followed_then_each_is_told_once(server: LocalServer) -> None:
+    call(server.base_url, "DELETE", "/_local/events")
+    first = log_in(server.base_url)
+
+    told = seen(
+        server,
+        lambda: None,
+        lambda: call(
+            server.base_url,
+            "DELETE",
+            f"{API}/auth/session",
+            token=first["refresh_token"],
+        ),
+        lambda: log_in(server.base_url),
+    )
+
+    assert types(told) == ["user.created", "user.deleted", "user.created"]
+    assert told == call(server.base_url, "GET", "/_local/events").json()
+
+
+def test_given_a_list_that_is_emptied_and_a_clock_that_moves_then_none_is_hidden(
+    server: LocalServer,
+) -> None:
+    call(server.base_url, "DELETE", "/_local/events")
+    log_in(server.base_url)
+
+    told = seen(
+        server,
+        lambda: call(server.base_url, "DELETE", "/_local/events"),
+        lambda: log_in(server.base_url),
+        lambda: server.advance(timedelta(days=93)),
+    )
+
+    assert types(told)[:2] == ["user.created"] * 2
+    ids = [event["detail"]["uid"] for event in told[:2]]
+    gone = {e["detail"]["uid"] for e in told if e["detail-type"] == "user.deleted"}
+    assert gone >= set(ids)
+    assert len({event["detail"]["id"] for event in told}) == len(told)
+
+
+def test_given_an_event_when_told_then_it_is_one_line_that_steers_no_terminal() -> None:
+    event = {
+        "time": "2026-11-24T12:00:00Z",
+        "detail-type": "user.deleted",
+        "detail": {
+            "id": "1:user.deleted",
+            "app": "a",
+            "uid": "u\x1b[2J",
+            "identities": [],
+            "reason": "expired",
+        },
+    }
+
+    line = line_of(event)
+
+    assert line == (
+        r'2026-11-24T12:00:00Z  user.deleted  a  u\x1b[2J  reason="expired"'
+    )
+
+
+def test_given_a_service_when_it_ends_then_so_does_the_command() -> None:
+    with LocalServer(app_ids=(APP,)) as server:
+        events = follow(server.base_url, lambda: None)
+        log_in(server.base_url)
+        assert next(events)["detail-type"] == "user.created"
+
+    with pytest.raises(Problem, match="no local service answers at http"):
+        next(events)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "message"),
+    [
+        pytest.param("http://127.0.0.1:1", "start `anonauth serve`", id="nobody"),
+        pytest.param("localhost:8080", "'localhost:8080' is not a URL", id="no URL"),
+        pytest.param("ftp://127.0.0.1", "is not a URL", id="another scheme"),
+    ],
+)
+def test_given_no_service_when_followed_then_one_line(
+    base_url: str, message: str
+) -> None:
+    result = CliRunner().invoke(app, ["events", "tail", "--base-url", base_url])
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, Problem)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("of_aws", "message"),
+    [
+        pytest.param(False, "404 no such endpoint", id="another path"),
+        pytest.param(True, "404 from something else than a local service", id="AWS"),
+    ],
+)
+def test_given_something_else_that_answers_when_followed_then_one_line(
+    server: LocalServer, of_aws: bool, message: str
+) -> None:
+    url = server.aws_url if of_aws else f"{server.base_url}/elsewhere"
+
+    with pytest.raises(Problem, match=message):
+        next(follow(str(url), lambda: None))
+
+
+@pytest.mark.long
+def test_given_a_shell_when_ctrl_c_is_pressed_then_it_ends_with_0(
+    server: LocalServer,
+) -> None:
+    log_in(server.base_url)
+    command = ["events", "tail", "--json", "--base-url", server.base_url]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", "from anonauth.cli import main; main()", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+        assert first["detail-type"] == "user.created"
+        assert (process.returncode, process.stderr.read()) == (0, "")
