@@ -239,6 +239,20 @@ def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
             ["list", "rotate", "revoke", "--stack", "Exit code"],
             id="keys",
         ),
+        pytest.param(
+            ["users", "--help"],
+            ["show", "list", "delete", "revoke", "export", "--email", "Exit code"],
+            id="users",
+        ),
+        pytest.param(
+            ["users", "export", "--help"], ["FILE.resume", "expires_at"], id="export"
+        ),
+        pytest.param(
+            ["stats", "--help"], ["--no-scan", "CloudWatch", "UTC"], id="stats"
+        ),
+        pytest.param(
+            ["events", "tail", "--help"], ["aws logs tail", "put-rule"], id="tail"
+        ),
     ],
 )
 def test_given_help_when_asked_for_then_it_teaches(
@@ -247,6 +261,17 @@ def test_given_help_when_asked_for_then_it_teaches(
     ended = run(*arguments)
 
     assert all(word in ended.stdout + ended.stderr for word in words)
+
+
+def test_given_the_exit_codes_when_read_then_help_and_readme_have_the_same() -> None:
+    table = (ROOT / "README.md").read_text().partition("**Exit codes**")[2]
+    told = re.findall(r"^\| (\d+) \|", table.partition("\n## ")[0], re.MULTILINE)
+
+    ended = run("--help")
+
+    words = " ".join(ended.stdout.split())
+    assert "Exit codes: 0 done;" in words
+    assert told == re.findall(r"(?:Exit codes:|;) (\d+)", words)
 
 
 def test_given_an_installation_without_the_extra_when_run_then_it_says_which() -> None:

@@ -26,6 +26,7 @@ from anonauth.store import Store
 from harness import APP, OTHER_APP, TABLE, Clients
 from identity_contract import a_linked_user
 from memory_store import MemoryStore
+from readme import block
 from store_contract import a_guest
 
 USERS = 20
@@ -166,6 +167,19 @@ def test_given_data_when_asked_for_then_each_identity_has_its_own(
     linked = [line["identities"] for line in lines(file) if not line["anonymous"]]
     assert len(linked) == USERS / 4
     assert all([i["data"] for i in each] == [{}, {"name": "Ada"}] for each in linked)
+
+
+def test_given_the_line_in_the_readme_when_read_then_it_is_one_of_an_export(
+    store: MemoryStore, file: Path
+) -> None:
+    told = json.loads(block("the export line"))
+
+    run(store, file, replace(PLAN, with_data=True))
+
+    for line in lines(file):
+        assert list(line) == list(told)
+        for identity in line["identities"]:
+            assert list(identity) == list(told["identities"][0])
 
 
 def test_given_an_app_when_exported_then_no_user_of_another(
