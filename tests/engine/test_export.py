@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,8 +81,23 @@ def test_given_thousands_of_users_when_exported_then_each_is_there_once(
 
 
 @pytest.mark.long
-def test_given_a_process_that_is_killed_when_run_again_then_the_file_is_whole(
-    engine: engines.Engine, crowd: tuple[str, set[str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        pytest.param(signal.SIGKILL, -9, "", id="killed"),
+        pytest.param(signal.SIGTERM, -15, "", id="told to end"),
+        pytest.param(
+            signal.SIGINT, 130, "not complete; run it again to go on\n", id="Ctrl-C"
+        ),
+    ],
+)
+def test_given_a_process_that_is_ended_when_run_again_then_the_file_is_whole(
+    engine: engines.Engine,
+    crowd: tuple[str, set[str]],
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    told: str,
 ) -> None:
     table, ids = crowd
     file, checkpoint = tmp_path / "users.jsonl", tmp_path / "users.jsonl.resume"
@@ -90,18 +106,21 @@ def test_given_a_process_that_is_killed_when_run_again_then_the_file_is_whole(
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-c", "from anonauth.cli import main; main()", *command],
         env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
+        assert process.stderr is not None
         while not checkpoint.exists() or not _users(checkpoint):
             with suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it has ended: {process.wait(0.02)}")
-        process.kill()
+        process.send_signal(number)
+        assert (process.wait(10), process.stderr.read()) == (code, told)
     before = _users(checkpoint)
 
     result = CliRunner().invoke(
         app, ["users", "export", str(file), "--json", *options(engine, table)]
     )
 
-    assert process.returncode == -9
     assert 0 < before < USERS
     body = json.loads(result.stdout)
     assert (body["users"], body["resumed"]) == (USERS, True)

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT
 
 @app.callback()
 def events() -> None:
-    """What happened to users, for apps to build on: watch, publish what is left."""
+    """What happened to users, for apps to build on: follow it, publish the rest."""
 
 
 @app.command()

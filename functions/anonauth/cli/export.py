@@ -190,7 +190,9 @@ def _append(file: int, text: bytes) -> None:
 def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
     body = {"form": _FORM, "plan": asdict(plan), "progress": asdict(progress)}
     new = checkpoint.with_name(checkpoint.name + ".new")
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Not through a link that somebody has put there, in a directory like /tmp.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    file = os.open(new, flags, 0o600)
     try:
         _append(file, json.dumps(body).encode())
         os.fsync(file)

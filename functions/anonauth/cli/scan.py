@@ -82,7 +82,7 @@ def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yield what moves a bar on stderr by so many items; none but on a terminal.
 
     Args:
-        items: All of them, as far as it is known.
+        items: All of them, as far as it is known; 0 if it is not.
         done: Those before.
     """
     console = Console(stderr=True)
@@ -94,7 +94,7 @@ def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task("items", total=max(items, done), completed=done)
+        task = bar.add_task("items", total=max(items, done) or None, completed=done)
         yield lambda count: bar.advance(task, count)
 
 

@@ -30,7 +30,7 @@ from anonauth.providers.email_address import EmailSyntax
 from anonauth.store import Store
 from anonauth.wiring import utc_now
 from calls import call, log_in
-from harness import APP, OTHER_APP, TABLE
+from harness import APP, OTHER_APP, TABLE, Deployment
 from store_contract import DAY, a_guest, a_permanent_user, a_session, only_session
 from story import Story
 from unit.cli.test_keys_command import ask, outputs
@@ -330,7 +330,7 @@ def test_given_users_when_listed_for_people_then_it_says_what_it_took(
 
 
 def test_given_a_user_when_deleted_then_apps_hear_that_it_was_requested(
-    service: Any,
+    service: Deployment,
 ) -> None:
     story = Story(service)
     guest = a_guest(utc_now())
