@@ -11,10 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from anonauth.cli.options import printable
-from anonauth.domain import ANONYMOUS, USERPASS, User, UserPage, utc_day
+from anonauth.domain import (
+    ANONYMOUS,
+    USERPASS,
+    MetricName,
+    User,
+    UserPage,
+    utc_day,
+)
 
 NAMESPACE = "anonauth"
-"""Of the metrics that Lifecycle emits, one count for each event."""
+"""Of the metrics that Lifecycle writes, a count for each event (see `metrics`)."""
 
 LINKABLE = (
     USERPASS,
@@ -131,7 +138,7 @@ _KINDS = ("anonymous", "permanent", "expired")
 class Metric:
     """A count that CloudWatch has for each day: `value` is that of its dimension."""
 
-    name: str
+    name: MetricName
     dimension: str
     value: str
 
@@ -183,7 +190,7 @@ class Flow:
         """Yield the conversion in words."""
         came = self.total(_CREATED[:1])
         if not came:
-            yield "conversion: no guest came in these days"
+            yield "conversion: no guest came in these days, as far as metrics tell"
             return
         told = [
             f"{name} {part:.1%}" for name, part in self.conversion().items() if part

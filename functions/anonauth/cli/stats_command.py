@@ -51,8 +51,9 @@ def stats(  # noqa: PLR0913 - an option each
 
     **What happened** comes of the CloudWatch metrics of a `--stack`, those users
     included that are gone: who came, who was linked, who was deleted and why, and the
-    part of the guests that became permanent, by provider. Metrics lag some minutes, and
-    an expired user counts on the day on which DynamoDB deletes it.
+    part of the guests that became permanent, by provider. Metrics lag some minutes, are
+    0 where `Metrics=false` was deployed, and count an expired user on the day on which
+    DynamoDB deletes it.
 
     **Examples**
 

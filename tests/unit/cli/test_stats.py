@@ -14,12 +14,14 @@ from typer.testing import CliRunner, Result
 from anonauth.cli.commands import app
 from anonauth.cli.problem import Problem
 from anonauth.cli.stats import LINKABLE, Days, Flow, Stock, day_table, read_flow
-from anonauth.domain import API_KEY, UserFilter
+from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
 from anonauth.providers.document import AppSettings
-from harness import APP, OTHER_APP, TABLE
+from harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
 from identity_contract import a_linked_user, a_user_with_account
+from linked import link
 from memory_store import MemoryStore
 from store_contract import DAY, NOW, a_guest
+from story import Story
 from unit.cli.test_keys_command import outputs, refusing  # noqa: F401 - a fixture
 
 OURS = {"service": "anonauth", "provider": "anon-user"}
@@ -75,7 +77,7 @@ def test_given_users_when_counted_then_by_kind_app_provider_and_day() -> None:
 def test_given_the_providers_that_can_be_linked_then_each_has_a_column() -> None:
     configurable = AppSettings.__struct_encode_fields__
 
-    assert set(LINKABLE) == set(configurable) - {API_KEY}
+    assert set(LINKABLE) == set(configurable) - {API_KEY, ANONYMOUS}
 
 
 def put(cloudwatch: Any, name: str, value: float, at: datetime, **more: str) -> None:
@@ -146,6 +148,51 @@ def test_given_metrics_when_read_then_each_day_has_its_own_and_others_are_0(
     ]
 
 
+def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
+    service: Deployment, capsys: pytest.CaptureFixture[str], moto: None
+) -> None:
+    """By the names that both sides have for it."""
+    story = Story(service)
+    capsys.readouterr()
+    guests = [service.log_in() for _ in range(3)]
+    link(service, guests[0], "custom-token", "ada")
+    service.send(DELETE, token=guests[1]["access_token"])
+    service.send(LOGOUT, token=guests[2]["refresh_token"])
+    story.tell()
+    client = boto3.client("cloudwatch")
+
+    for line in capsys.readouterr().out.splitlines():
+        blob = json.loads(line)
+        for directive in blob.get("_aws", {}).get("CloudWatchMetrics", []):
+            _put_embedded(client, directive, blob)
+    today = Days.until(datetime.now(UTC), 2)  # noqa: TID251 - as the functions write it
+    name = service.services.settings.service_name
+    body = read_flow(client, service=name, days=today).as_json()
+
+    assert body["total"]["created"]["anon-user"] == 3
+    assert body["total"]["deleted"] == {"logout": 1, "expired": 0, "requested": 1}
+    assert body["conversion"]["custom-token"] == pytest.approx(1 / 3)
+
+
+def _put_embedded(client: Any, directive: dict[str, Any], blob: dict[str, Any]) -> None:
+    # What CloudWatch does with a line of the log.
+    at = datetime.fromtimestamp(blob["_aws"]["Timestamp"] / 1000, UTC)
+    client.put_metric_data(
+        Namespace=directive["Namespace"],
+        MetricData=[
+            {
+                "MetricName": metric["Name"],
+                "Dimensions": [{"Name": n, "Value": blob[n]} for n in dimensions],
+                "Timestamp": at,
+                "Values": blob[metric["Name"]],
+                "Unit": metric["Unit"],
+            }
+            for metric in directive["Metrics"]
+            for dimensions in directive["Dimensions"]
+        ],
+    )
+
+
 def test_given_metrics_in_pages_when_read_then_all_of_them_count() -> None:
     """CloudWatch may hand out a metric's days in several answers."""
 
@@ -169,7 +216,9 @@ def test_given_nobody_that_came_when_counted_then_there_is_no_rate() -> None:
     flow = Flow(WEEK)
 
     assert set(flow.conversion().values()) == {None}
-    assert list(flow.lines()) == ["conversion: no guest came in these days"]
+    assert list(flow.lines()) == [
+        "conversion: no guest came in these days, as far as metrics tell"
+    ]
 
 
 def test_given_both_when_shown_to_people_then_a_row_a_day_and_their_sums(
