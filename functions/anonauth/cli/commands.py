@@ -256,6 +256,8 @@ def _introduce(server: "LocalServer") -> None:
     providers = f"{base_url}/api/client/v2.0/app/{first}/auth/providers"
     # The first line is for programs too.
     print(f"anonauth is listening on {base_url}")
+    if server.page_url:
+        print(f"open it in a browser: {server.page_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
     print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
     if server.sends_mail:

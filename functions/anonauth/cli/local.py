@@ -1,4 +1,4 @@
-"""`/_local/*`: what only a local service can do, for this machine alone."""
+"""`/` and `/_local/*`: what only a local service can do, for this machine alone."""
 
 import ipaddress
 import json
@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import isodate  # type: ignore[import-untyped]
 
 from anonauth.bus import SOURCE
+from anonauth.cli import page
+from anonauth.cli.document import providers_on
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
 from anonauth.cli.recent import Recent, SentMail
 from anonauth.cli.stack import LocalStack
-from anonauth.domain import UserEvent, rfc3339
+from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
 from anonauth.errors import AuthError
 
 PREFIX = "/_local/"
@@ -26,7 +28,7 @@ _LONGEST_DURATION = 64  # characters
 
 
 class LocalApi:
-    """Answers for clock, outbox and events, to this machine's operator and nobody else.
+    """Answers for the playground, clock, outbox and events, to this machine's operator.
 
     Pages of other origins are refused whatever they send, and no answer carries CORS
     headers; a Host that is not loopback may be a page's name rebound to it.
@@ -35,20 +37,54 @@ class LocalApi:
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
 
+    @staticmethod
+    def takes(request: HttpRequest) -> bool:
+        """Say whether a request is for this and not for the API."""
+        return request.path.startswith(PREFIX) or page.is_page(request)
+
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request whose path starts with `PREFIX`."""
+        """Answer a request that it `takes`."""
         if not _is_from_here(request):
-            return _refuse(HTTPStatus.FORBIDDEN, "/_local/ answers this machine only")
-        if request.path == PREFIX + "clock":
-            return self._clock(request)
-        if request.path == PREFIX + "outbox":
-            return self._outbox(request)
-        if request.path == PREFIX + "events":
-            return self._events(request)
+            return _refuse(
+                HTTPStatus.FORBIDDEN,
+                "the playground and /_local/ answer this machine only, at 127.0.0.1",
+            )
+        if request.path in page.FILES:
+            return self._file(request)
+        answers = {
+            PREFIX + "clock": self._clock,
+            PREFIX + "events": self._events,
+            PREFIX + "outbox": self._outbox,
+            PREFIX + "stack": self._describe,
+        }
+        if request.path in answers:
+            return answers[request.path](request)
         return _refuse(
             HTTPStatus.NOT_FOUND,
             "no such endpoint; try /_local/clock, /_local/outbox or /_local/events",
         )
+
+    def _file(self, request: HttpRequest) -> HttpResponse:
+        if request.method in page.METHODS:
+            return page.file_response(request.path)
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+
+    def _describe(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        apps = [self._app_body(app) for app in self._stack.template.app_ids]
+        return json_response(HTTPStatus.OK, {"apps": apps})
+
+    def _app_body(self, app: str) -> dict[str, Any]:
+        settings = self._stack.settings
+        accounts = settings.app(app).local_userpass
+        mail = accounts.mail if accounts else None
+        return {
+            "id": app,
+            "providers": [ANONYMOUS, *providers_on(settings, app)],
+            # Of a page of the app's; None if every address counts as confirmed.
+            "confirm_url": mail.confirm_url if mail else None,
+        }
 
     def _clock(self, request: HttpRequest) -> HttpResponse:
         if request.method == "GET":
@@ -134,9 +170,9 @@ def _is_from_here(request: HttpRequest) -> bool:
     if any(request.header(name) for name in ("forwarded", "x-forwarded-for")):
         return False  # somebody else, through a proxy on this machine
     return (
-        _is_loopback(request.peer)
+        is_loopback(request.peer)
         and host is not None
-        and _is_loopback(_host_name(host))
+        and is_loopback(_host_name(host))
         and origin in {None, f"http://{host}"}
     )
 
@@ -148,7 +184,8 @@ def _host_name(host: str) -> str | None:
         return None
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Say whether a host name or address can only be this machine."""
     if host == "localhost":
         return True
     try:

@@ -13,7 +13,8 @@ from anonauth.cli import engine
 from anonauth.cli.document import providers_on, read_file, senders
 from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
 from anonauth.cli.listener import Listener, application
-from anonauth.cli.local import PREFIX, LocalApi
+from anonauth.cli.local import LocalApi, is_loopback
+from anonauth.cli.page import PAGE
 from anonauth.cli.problem import Problem
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
@@ -92,6 +93,18 @@ class LocalServer:
         return bool(senders(self.stack.settings))
 
     @property
+    def page_url(self) -> str:
+        """Where to open the playground; empty if it listens for other machines only.
+
+        That is not `base_url` if clients have one of their own: the page is for this
+        machine.
+        """
+        host = self.options.host
+        if host not in _EVERY_ADDRESS and not is_loopback(host):
+            return ""
+        return _url(host, self.port) + PAGE
+
+    @property
     def is_unnamed(self) -> bool:
         """Whether it listens for other machines, but `base_url` is for this one."""
         return self.options.host in _EVERY_ADDRESS and self.options.base_url is None
@@ -157,7 +170,7 @@ class LocalServer:
         return self.stack.advance(duration)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
-        if request.path.startswith(PREFIX):
+        if LocalApi.takes(request):
             return self._local.answer(request)
         return self._gateway.answer(request)
 
