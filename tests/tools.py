@@ -4,6 +4,7 @@ Without one a test is skipped; on CI (`CI=true`) it fails, so that no tier can d
 unseen.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ TOOLS = ROOT / ".ci" / "tools"
 
 
 def require_tool(name: str) -> Path:
-    """Return the path of a program, or of a directory to import from.
+    """Return the path of a program or script, or of a directory to import from.
 
     Looked for on PATH and where `.ci/run` installs it; `SAM_CLI` may name another sam.
     """
@@ -71,10 +72,34 @@ def _dynoxide() -> Path | None:
     return binary if binary.exists() else None
 
 
+def _playwright() -> Path | None:
+    if installed := importlib.util.find_spec("playwright"):
+        return Path(str(installed.origin)).parent.parent
+    directory = TOOLS / "playwright"
+    # It brings compiled code, for the Python that installed it.
+    version = f"cpython-{sys.version_info.major}{sys.version_info.minor}-"
+    fits = any((directory / "greenlet").glob(f"_greenlet.{version}*"))
+    return directory if fits else None
+
+
+def _chromium() -> Path | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return Path(found) if found else None
+
+
+def _axe() -> Path | None:
+    script = TOOLS / "axe/node_modules/axe-core/axe.min.js"
+    return script if script.exists() else None
+
+
 _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "python3.13": _python313,
     "awslambdaric": _awslambdaric,
     "dynoxide": _dynoxide,
+    "playwright": _playwright,
+    "chromium": _chromium,
+    "axe-core": _axe,
 }
 
 

@@ -92,6 +92,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
     with serving("--aws-port", "0") as (process, base_url):
         out, _ = end(process)
 
+    assert out.startswith(f"open it in a browser: {base_url}/\n")
     assert "app ids: myapp-abcde\n" in out
     assert "providers of myapp-abcde: anon-user, local-userpass, api-key\n" in out
     assert re.search(r"AWS: http://127\.0\.0\.1:\d+\n", out)

@@ -140,7 +140,7 @@ def test_given_a_preflight_when_sent_then_it_names_what_the_sdk_needs(
         pytest.param("HEAD", f"{API}/app/{APP}/location", id="HEAD"),
         pytest.param("GET", f"{API}/app/{APP}/location/", id="trailing slash"),
         pytest.param("PUT", f"{API}/auth/session", id="method"),
-        pytest.param("GET", "/", id="root"),
+        pytest.param("POST", "/", id="root"),
         pytest.param("GET", "/prod" + API + "/auth/profile", id="prefix"),
     ],
 )

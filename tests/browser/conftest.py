@@ -1,0 +1,53 @@
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anonauth.cli.serve import LocalServer
+from browser.person import Person
+from calls import APP
+from tools import require_tool
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Open = Callable[..., Person]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """Debian's browser, headless; the driver's own would be a download."""
+    directory, program = require_tool("playwright"), require_tool("chromium")
+    sys.path.append(str(directory))
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    with sync_playwright() as driver:
+        # Its sandbox does not start for root, who runs CI.
+        browser = driver.chromium.launch(
+            executable_path=program, chromium_sandbox=False
+        )
+        yield browser
+        browser.close()
+    sys.path.remove(str(directory))
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """A service of a test's own: its clock moves."""
+    with LocalServer(app_ids=(APP,), aws_port=0) as running:
+        yield running
+
+
+@pytest.fixture
+def opened(chromium: "Browser") -> Iterator[Open]:
+    """Opens the page; it must not have done anything wrong until the test ends."""
+    with ExitStack() as pages:
+
+        def open_page(server: LocalServer, **look: Any) -> Person:
+            person = Person(chromium, server.page_url, **look)
+            pages.callback(person.close)
+            return person
+
+        yield open_page

@@ -1,0 +1,142 @@
+"""Somebody in front of a real browser, who presses what can be pressed and reads."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tools import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator
+
+ARTEFACTS = ROOT / ".artefacts"
+"""Pictures for whoever looks at a run; ignored by git."""
+
+# What the browser itself says of an answer such as 401: no fault of the page's.
+_STATUS = re.compile(r"Failed to load resource: the server responded with a status")
+
+_WATCH = """
+    window.violations = [];
+    addEventListener("securitypolicyviolation", (event) =>
+        window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+_FOCUS = """() => {
+    const at = document.activeElement;
+    const words = at.labels?.[0]?.textContent ?? at.textContent;
+    const region = at.closest("section")?.querySelector("h2")?.textContent ?? "";
+    return [at.tagName, words.trim(), region];
+}"""
+
+
+class Person:
+    """One page, open at a service; milliseconds are of patience, none is waited out."""
+
+    def __init__(self, browser: "Browser", url: str, **look: Any) -> None:
+        self.url = url
+        self.faults: list[str] = []
+        self.hosts: set[str] = set()
+        self._calls = 0
+        self._context = browser.new_context(**look)
+        self._context.set_default_timeout(10_000)
+        self.page = self._context.new_page()
+        self.page.add_init_script(_WATCH)
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: self._note_host(request.url))
+        self.page.goto(url)
+        self.reads("Nobody is signed in.", at="Device 2")
+
+    def close(self) -> None:
+        """Leave; whatever the page has done wrong all the while fails the test."""
+        stored = "[localStorage.length, sessionStorage.length, document.cookie]"
+        kept = self.page.evaluate(stored)
+        violations = self.page.evaluate("window.violations")
+        self._context.close()
+        assert self.faults == []
+        assert violations == []
+        assert kept == [0, 0, ""]
+        assert self.hosts == {urlsplit(self.url).netloc}
+
+    def allow_copying(self) -> None:
+        """Let it read the clipboard, as a paste does."""
+        self._context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    def at(self, place: str) -> "Locator":
+        """Return the part of the page under a heading."""
+        return self.page.get_by_role("region", name=place, exact=True)
+
+    def button(self, words: str, at: str) -> "Locator":
+        """Return a button by what it says."""
+        return self.at(at).get_by_role("button", name=words, exact=True)
+
+    def press(self, words: str, at: str) -> None:
+        """Press a button that makes a call, and wait for the answer in the list."""
+        self.button(words, at).click()
+        self.sees_call()
+
+    def press_key(self, words: str, at: str, key: str = "Enter") -> None:
+        """Do the same without a mouse."""
+        self.tab_to(words, at)
+        self.page.keyboard.press(key)
+        self.sees_call()
+
+    def tab_to(self, words: str, at: str, key: str = "Tab") -> None:
+        """Press Tab until something has the focus.
+
+        Raises:
+            AssertionError: It cannot be reached so.
+        """
+        passed = []
+        for _ in range(200):
+            self.page.keyboard.press(key)
+            passed.append(self.focus())
+            if passed[-1][1:] == [words, at]:
+                return
+        raise AssertionError(f"{words}, {at} is not among {passed}")
+
+    def focus(self) -> list[str]:
+        """Return tag, words and place of what has the focus."""
+        focus: list[str] = self.page.evaluate(_FOCUS)
+        return focus
+
+    def sees_call(self) -> None:
+        """Wait until one more call is listed."""
+        self._calls += 1
+        heading = re.compile(rf"^{self._calls}\. ")
+        self.at("Calls").get_by_role("heading", name=heading).wait_for()
+
+    def reads(self, words: str, at: str) -> None:
+        """Wait until something can be read."""
+        self.at(at).get_by_text(words).first.wait_for()
+
+    def user_id(self, device: str) -> str:
+        """Return the user id that a device shows."""
+        shown = self.at(device).locator("dd code").first.inner_text()
+        assert re.fullmatch("[0-9a-f]{24}", shown), shown
+        return str(shown)
+
+    def copied(self, number: int) -> str:
+        """Press Copy at a call and return what is in the clipboard then."""
+        self.button(f"Copy call {number} as a curl line", "Calls").click()
+        self.reads("Copied.", at="Calls")
+        return str(self.page.evaluate("navigator.clipboard.readText()"))
+
+    def is_off(self, words: str, at: str) -> bool:
+        """Say whether a button claims to make no sense now."""
+        return bool(self.button(words, at).get_attribute("aria-disabled") == "true")
+
+    def draw(self, name: str) -> Path:
+        """Keep a picture of the whole page."""
+        ARTEFACTS.mkdir(exist_ok=True)
+        path = ARTEFACTS / f"{name}.png"
+        self.page.screenshot(path=path, full_page=True)
+        return path
+
+    def _hear(self, message: Any) -> None:
+        if message.type in {"error", "warning"} and not _STATUS.match(message.text):
+            self.faults.append(message.text)
+
+    def _note_host(self, url: str) -> None:
+        self.hosts.add(urlsplit(url).netloc)

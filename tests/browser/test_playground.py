@@ -1,0 +1,368 @@
+"""The playground in real Chromium: what a newcomer sees, and what is stored by it."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from anonauth.cli.recent import SentMail
+from anonauth.cli.serve import LocalServer
+from browser.person import Person
+from calls import APP, OTHER_APP
+from tools import require_tool
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Open = Callable[..., Person]
+Press = Callable[[str, str], None]
+
+ONE, TWO, CLOCK = "Device 1", "Device 2", "Clock"
+GUEST, REGISTER, LINK, LOG_IN = "Sign in as a guest", "Register", "Link", "Log in"
+REFRESH, WHO, LOG_OUT = "Refresh", "Who am I?", "Log out"
+MAIL = {
+    "sender": "The App <app@example.com>",
+    "confirm_url": "https://www.example.com/confirm",
+    "reset_url": "https://www.example.com/reset",
+}
+
+
+def stored(server: LocalServer, user_id: str) -> dict[str, Any] | None:
+    dynamodb = boto3.client(
+        "dynamodb",
+        region_name="us-east-1",
+        endpoint_url=server.aws_url,
+        aws_access_key_id="ASIAEXAMPLE",
+        aws_secret_access_key="another",
+    )
+    key = {"pk": {"S": f"USER#{APP}#{user_id}"}}
+    got = dynamodb.get_item(TableName="anonauth-local", Key=key)
+    item: dict[str, Any] | None = got.get("Item")
+    return item
+
+
+def told(server: LocalServer, user_id: str) -> list[str]:
+    """The events of one user, as the page may show them."""
+    events = server.stack.events.entries()
+    return [event.type for event in events if event.detail["uid"] == user_id]
+
+
+def run(line: str) -> Any:
+    """Run a line as a terminal would, and return the answer."""
+    bash, _ = require_tool("bash"), require_tool("curl")
+    ran = subprocess.run(  # noqa: S603 - a line of our own page
+        [bash, "-euo", "pipefail", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return json.loads(ran.stdout)
+
+
+def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
+    """Do what the page says, in its order; after each step look at both sides."""
+    press(GUEST, ONE)
+    person.reads("A guest (an anonymous user).", at=ONE)
+    person.reads("good for 29 min", at=ONE)
+    first = person.user_id(ONE)
+    item = stored(server, first)
+    assert item is not None
+    assert item["anonymous"]["BOOL"] is True
+
+    press(REFRESH, ONE)
+    person.reads("A new access token.", at=ONE)
+    assert person.user_id(ONE) == first
+
+    press(REGISTER, ONE)
+    press(LINK, ONE)
+    person.reads("A permanent user.", at=ONE)
+    person.reads("does not expire", at=ONE)
+    assert person.user_id(ONE) == first
+    item = stored(server, first)
+    assert item is not None
+    assert item["anonymous"]["BOOL"] is False
+
+    press(LOG_IN, TWO)
+    person.reads("✓ The same user as on Device 1", at=TWO)
+    person.reads("✓ The same user as on Device 2", at=ONE)
+    assert person.user_id(TWO) == first
+
+    press(LOG_OUT, TWO)
+    person.reads("Nobody is signed in.", at=TWO)
+    person.reads("A permanent user.", at=ONE)
+
+    press(GUEST, TWO)
+    person.reads("A guest (an anonymous user).", at=TWO)
+    second = person.user_id(TWO)
+    assert second != first
+
+    press("+ 91 days and 1 hour", CLOCK)
+    person.reads("over. Refresh, and see.", at=TWO)
+    press(REFRESH, TWO)
+    person.reads(f"the guest {second} is gone", at=TWO)
+    person.reads("14 days left", at="Events")
+
+    press("+ 1 day", CLOCK)
+    person.reads("user.deleted", at="Events")
+    assert stored(server, second) is None
+    expiring, deleted = ["user.expiring"] * 2, ["user.deleted"]
+    assert told(server, second) == ["user.created", *expiring, *deleted]
+
+    press(REFRESH, ONE)
+    person.reads("this session of", at=ONE)
+    press(LOG_IN, ONE)
+    person.reads("A permanent user.", at=ONE)
+    assert person.user_id(ONE) == first
+    assert told(server, first) == ["user.created", "user.linked"] + 2 * [
+        "user.logged_in"
+    ]
+    story = person.at("Try this, in order")
+    assert story.locator("li").count() == story.locator("li.done").count()
+
+
+@pytest.mark.long
+def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server, viewport={"width": 1360, "height": 900})
+
+    follow_the_story(server, person, person.press)
+
+    assert person.draw("playground").stat().st_size > 10_000
+
+
+@pytest.mark.long
+def test_given_a_keyboard_alone_when_following_the_story_then_it_goes_as_well(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+
+    follow_the_story(server, person, person.press_key)
+
+
+@pytest.mark.long
+def test_given_a_keyboard_when_walking_through_the_page_then_nothing_holds_it(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+    person.press(GUEST, ONE)
+
+    person.tab_to("Skip to the calls", "")
+    person.page.keyboard.press("Enter")
+    person.page.keyboard.press("Tab")
+    skipped_to = person.focus()
+    person.tab_to("Skip to Device 1", "")  # over the end, to the beginning
+    person.tab_to("Copy call 1 as a curl line", "Calls", key="Shift+Tab")
+
+    assert skipped_to == ["BUTTON", "Copy call 1 as a curl line", "Calls"]
+
+
+@pytest.mark.long
+def test_given_a_button_that_makes_no_sense_when_pressed_then_it_says_why(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+
+    off = [w for w in (GUEST, REGISTER, LINK, LOG_IN, REFRESH) if person.is_off(w, ONE)]
+    person.tab_to(REFRESH, ONE)
+    person.page.keyboard.press("Enter")
+    person.reads("Refresh: nobody is signed in here.", at="Calls")
+    person.reads("Link, Refresh, Who am I?, Log out: nobody is signed in here.", at=ONE)
+    focus = person.focus()
+    person.press(GUEST, ONE)
+    person.reads("Sign in as a guest, Log in: log out first.", at=ONE)
+
+    assert off == [LINK, REFRESH]
+    assert focus == ["BUTTON", REFRESH, ONE]  # it is still there to be pressed
+    assert not person.is_off(REFRESH, ONE)
+
+
+def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
+    server: LocalServer, opened: Open
+) -> None:
+    password = 'it\'s $HOME `id` "x" \\ ! %41 ü 🔑'
+    person = opened(server)
+    person.allow_copying()
+    for device in (ONE, TWO):
+        person.at(device).get_by_label("Password").fill(password)
+    person.press(GUEST, ONE)
+    person.press(WHO, ONE)
+    person.press(REGISTER, ONE)
+    person.press(LINK, ONE)
+    person.press(LOG_IN, TWO)
+    person.reads("✓ The same user as on Device 1", at=TWO)
+    shown = person.at("Calls").inner_text()
+
+    anonymous, profile, _, linked, logged_in = (
+        run(person.copied(number).replace("curl ", "curl -s ", 1))
+        for number in range(1, 6)
+    )
+
+    user_id = person.user_id(ONE)
+    assert anonymous["user_id"] not in {"", user_id}
+    assert profile["user_id"] == user_id
+    assert linked["user_id"] == logged_in["user_id"] == user_id
+    assert password not in shown
+    assert logged_in["refresh_token"][:40] not in shown
+
+
+@pytest.fixture
+def with_mail(tmp_path: Path) -> Iterator[LocalServer]:
+    path = tmp_path / "settings.json"
+    apps = {APP: {"local-userpass": {"mail": MAIL}}, "*": {"api-key": {}}}
+    path.write_text(json.dumps({"apps": apps}))
+    with LocalServer(app_ids=(APP, OTHER_APP), settings=path, aws_port=0) as running:
+        yield running
+
+
+@pytest.mark.long
+def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
+    with_mail: LocalServer, opened: Open
+) -> None:
+    person = opened(with_mail)
+    person.reads("In between, confirm it in its mail", at="Try this, in order")
+    person.press(GUEST, ONE)
+
+    person.press(REGISTER, ONE)
+    person.reads("to ada@example.com", at="Mails")
+    person.press(LINK, ONE)
+    person.reads("Refused, 403: confirmation required", at=ONE)
+    person.press("Confirm the address", "Mails")
+    person.press(LINK, ONE)
+    person.reads("A permanent user.", at=ONE)
+
+    item = stored(with_mail, person.user_id(ONE))
+    assert item is not None
+    assert item["anonymous"]["BOOL"] is False
+
+
+@pytest.mark.long
+def test_given_two_apps_when_the_other_is_chosen_then_all_starts_anew(
+    with_mail: LocalServer, opened: Open
+) -> None:
+    person = opened(with_mail)
+    person.press(GUEST, ONE)
+
+    person.page.get_by_label("App", exact=True).select_option(OTHER_APP)
+
+    person.reads("Nobody is signed in.", at=ONE)
+    person.reads("this app has e-mail and password switched off", at=ONE)
+    assert person.is_off(REGISTER, ONE)
+    person.press(GUEST, ONE)
+    person.reads(f"app/{OTHER_APP}/auth", at="Calls")
+
+
+@pytest.mark.long
+def test_given_text_with_tags_when_it_arrives_then_it_is_read_and_not_run(
+    with_mail: LocalServer, opened: Open
+) -> None:
+    hostile = "<img src=/x onerror=\"document.title='run'\">"
+    link = f"{MAIL['confirm_url']}?token={hostile}&tokenId=1"
+    mail = SentMail(hostile, "a@b.c", hostile, f"{hostile} {link}", datetime.now(UTC))  # noqa: TID251
+    person = opened(with_mail)
+
+    with_mail.stack.outbox.add(mail)
+    person.reads(hostile, at="Mails")
+
+    assert person.page.locator("img").count() == 0
+    assert person.page.title() == "anonauth playground"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
+    scheme: str, server: LocalServer, opened: Open
+) -> None:
+    axe = require_tool("axe-core").read_text()
+    person = opened(server, color_scheme=scheme)
+    found: list[Any] = []
+
+    def check() -> None:
+        person.page.evaluate(axe)
+        result = person.page.evaluate("axe.run()")
+        assert len(result["passes"]) > 20
+        found.extend(
+            (rule["id"], node["target"], node["failureSummary"])
+            for rule in result["violations"]
+            for node in rule["nodes"]
+        )
+
+    background = person.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    check()
+    person.press(GUEST, ONE)
+    person.press(REFRESH, ONE)
+    person.press(GUEST, TWO)
+    person.at(ONE).get_by_text("What the access token says").click()
+    person.press("+ 91 days and 1 hour", CLOCK)
+    person.press(REFRESH, TWO)
+    person.reads("is gone", at=TWO)
+    person.draw(f"playground-{scheme}")
+    check()
+
+    assert found == []
+    bright = sum(map(int, background.strip("rgb()").split(","))) > 3 * 128
+    assert bright == (scheme == "light")
+
+
+@pytest.mark.long
+def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server, viewport={"width": 320, "height": 640})
+    person.press(GUEST, ONE)
+    person.press(REGISTER, ONE)
+    person.press(LINK, ONE)
+    person.press(LOG_IN, TWO)
+    person.at(ONE).get_by_text("What the access token says").click()
+    person.at("Events").get_by_text("All of it").first.click()
+
+    width = person.page.evaluate("document.documentElement.scrollWidth")
+    person.draw("playground-narrow")
+
+    assert width <= 320
+
+
+@pytest.mark.long
+def test_given_a_service_that_stops_when_the_page_asks_then_it_says_so(
+    chromium: "Browser",
+) -> None:
+    with LocalServer(app_ids=(APP,)) as server:
+        person = Person(chromium, server.page_url)
+        person.press(GUEST, ONE)
+
+    person.page.get_by_role("alert").get_by_text("does not answer").wait_for()
+    person.press(REFRESH, ONE)
+    person.reads("No answer. Is", at=ONE)
+    person.page.context.close()
+
+
+@pytest.mark.long
+def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
+    server: LocalServer, chromium: "Browser"
+) -> None:
+    page = chromium.new_context().new_page()
+    frame = f'<iframe src="{server.page_url}"></iframe>'
+    page.route(
+        "http://other.example/",
+        lambda route: route.fulfill(body=frame, content_type="text/html"),
+    )
+    page.goto("http://other.example/")
+    read = "url => fetch(url).then(answer => answer.text(), () => 'nothing')"
+
+    stack = page.evaluate(read, f"{server.page_url}_local/stack")
+    script = page.evaluate(
+        "url => new Promise(end => { const s = document.createElement('script');"
+        " s.onload = () => end('ran'); s.onerror = () => end('nothing');"
+        " s.src = url; document.head.append(s); })",
+        f"{server.page_url}_local/playground.js",
+    )
+
+    assert (stack, script) == ("nothing", "nothing")
+    assert "playground" not in page.frames[1].content()
+    page.context.close()
