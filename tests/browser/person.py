@@ -26,7 +26,7 @@ _FOCUS = """() => {
     const at = document.activeElement;
     const words = at.labels?.[0]?.textContent ?? at.textContent;
     const region = at.closest("section")?.querySelector("h2")?.textContent ?? "";
-    return [at.tagName, words.trim(), region];
+    return [at.tagName, words.trim().slice(0, 40), region];
 }"""
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from anonauth.cli.gateway import HttpResponse
+from anonauth.cli.listener import Listener, application
 from anonauth.cli.recent import SentMail
 from anonauth.cli.serve import LocalServer
 from browser.person import Person
-from calls import APP, OTHER_APP
+from calls import APP, OTHER_APP, call
 from tools import require_tool
 
 if TYPE_CHECKING:
@@ -213,6 +215,16 @@ def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
 
 
 @pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """A page of another origin, on this machine."""
+    page = HttpResponse(200, (("content-type", "text/html"),), b"<!doctype html><p>")
+    listener = Listener("127.0.0.1", 0)
+    listener.serve(application(lambda request: page))
+    yield f"http://127.0.0.1:{listener.port}/"
+    listener.close()
+
+
+@pytest.fixture
 def with_mail(tmp_path: Path) -> Iterator[LocalServer]:
     path = tmp_path / "settings.json"
     apps = {APP: {"local-userpass": {"mail": MAIL}}, "*": {"api-key": {}}}
@@ -344,18 +356,21 @@ def test_given_a_service_that_stops_when_the_page_asks_then_it_says_so(
 
 @pytest.mark.long
 def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
-    server: LocalServer, chromium: "Browser"
+    server: LocalServer, chromium: "Browser", elsewhere: str
 ) -> None:
     page = chromium.new_context().new_page()
-    frame = f'<iframe src="{server.page_url}"></iframe>'
-    page.route(
-        "http://other.example/",
-        lambda route: route.fulfill(body=frame, content_type="text/html"),
-    )
-    page.goto("http://other.example/")
-    read = "url => fetch(url).then(answer => answer.text(), () => 'nothing')"
+    page.goto(elsewhere)
 
-    stack = page.evaluate(read, f"{server.page_url}_local/stack")
+    embedded = page.evaluate(
+        "url => new Promise(end => { const f = document.createElement('iframe');"
+        " f.onload = end; f.src = url; document.body.append(f); })"
+        ".then(() => 'loaded')",
+        server.page_url,
+    )
+    read = page.evaluate(
+        "url => fetch(url).then(answer => answer.text(), () => 'nothing')",
+        f"{server.page_url}_local/stack",
+    )
     script = page.evaluate(
         "url => new Promise(end => { const s = document.createElement('script');"
         " s.onload = () => end('ran'); s.onerror = () => end('nothing');"
@@ -363,6 +378,27 @@ def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
         f"{server.page_url}_local/playground.js",
     )
 
-    assert (stack, script) == ("nothing", "nothing")
-    assert "playground" not in page.frames[1].content()
+    assert embedded == "loaded"  # with the browser's own words instead
+    assert "Device 1" not in page.frames[1].content()
+    assert (read, script) == ("nothing", "nothing")
     page.context.close()
+
+
+def test_given_the_api_when_the_page_is_read_then_it_lists_what_is_described(
+    server: LocalServer, opened: Open
+) -> None:
+    described = call(server.base_url, "GET", "/openapi.json")
+    person = opened(server)
+
+    if described.status == 404:
+        person.reads("/openapi.json answers 404", at="API")
+        return
+    person.reads("Refresh: get another access token", at="API")
+    rows = person.at("API").locator("tbody tr").all_inner_texts()
+    operations = {
+        (method.upper(), path)
+        for path, item in described.json()["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert {tuple(row.split("\t")[:2]) for row in rows} == operations
