@@ -287,6 +287,23 @@ def test_given_text_with_tags_when_it_arrives_then_it_is_read_and_not_run(
 
 
 @pytest.mark.long
+def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+    person.press(GUEST, ONE)
+    person.at("Events").get_by_text("All of it").click()
+
+    person.press(GUEST, TWO)
+    person.reads(person.user_id(TWO), at="Events")
+
+    items = person.at("Events").locator("li")
+    assert items.count() == 2
+    assert items.locator("details[open]").count() == 1
+    assert person.user_id(ONE) in items.last.locator("details[open]").inner_text()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
     scheme: str, server: LocalServer, opened: Open

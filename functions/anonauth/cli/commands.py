@@ -131,7 +131,8 @@ def serve(  # noqa: PLR0913 - an option each
     """Serve the whole API here: no Docker, no AWS account. Ctrl-C stops it.
 
     The real functions answer behind the routes, CORS and throttling of
-    template.yaml; users live in memory, so each start is a fresh one.
+    template.yaml; users live in memory, so each start is a fresh one. At its
+    address a page for your browser shows each call that it makes.
 
     **Examples**
 

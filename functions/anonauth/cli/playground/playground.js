@@ -39,10 +39,6 @@ function element(tag, text = "", className = "") {
   return made;
 }
 
-function toggleClass(target, name, on) {
-  target.classList.toggle(name, on);
-}
-
 // --- time: the service's, which can be ahead of this machine's
 
 let ahead = 0; // milliseconds, from this machine's clock to the service's
@@ -186,7 +182,7 @@ class Device {
     this.root.id = this.id;
     this.root.tabIndex = -1;
     find("h2", this.root).textContent = this.name;
-    this.name_parts();
+    this.nameParts();
     for (const button of this.root.querySelectorAll("button")) {
       button.addEventListener("click", () => queue(() => this.press(button.dataset.do)));
     }
@@ -196,7 +192,7 @@ class Device {
   }
 
   /** Give what has to be told apart, or referred to, a name of its own. */
-  name_parts() {
+  nameParts() {
     const refer = (target, suffix) => (target.id = `${this.id}-${suffix}`);
     this.root.setAttribute("aria-labelledby", refer(find("h2", this.root), "title"));
     for (const type of ["email", "password"]) {
@@ -210,8 +206,8 @@ class Device {
   }
 
   forget() {
-    this.access = "";
-    this.refresh = "";
+    this.accessToken = "";
+    this.refreshToken = "";
     this.userId = "";
     this.claims = {};
     this.expiresAt = undefined; // of a guest, in milliseconds
@@ -240,10 +236,10 @@ class Device {
       return "fill in an address and a password";
     }
     if (what === "guest" || what === "login") {
-      return this.access ? "log out first" : "";
+      return this.accessToken ? "log out first" : "";
     }
     if (what === "register") return "";
-    if (!this.access) return "nobody is signed in here";
+    if (!this.accessToken) return "nobody is signed in here";
     if (what === "link" && !this.isGuest) return "the user is permanent already";
     return "";
   }
@@ -251,11 +247,11 @@ class Device {
   async press(what) {
     const reason = this.reason(what);
     if (reason) return say(`${WORDS[what]}: ${reason}.`);
-    await this[`do_${what}`](`${this.name}: ${WORDS[what]}`);
+    await this[what](`${this.name}: ${WORDS[what]}`);
     showAll();
   }
 
-  async do_guest(who) {
+  async guest(who) {
     const path = `${providerPath("anon-user")}/login`;
     const answer = await send(who, { method: "POST", path });
     if (!this.refused(answer)) {
@@ -265,7 +261,7 @@ class Device {
     }
   }
 
-  async do_register(who) {
+  async register(who) {
     const path = `${providerPath(USERPASS)}/register`;
     const body = { email: this.email, password: this.password };
     const answer = await send(who, { method: "POST", path, body });
@@ -276,10 +272,10 @@ class Device {
     }
   }
 
-  async do_link(who) {
+  async link(who) {
     const path = `${providerPath(USERPASS)}/login?link=true`;
     const body = { username: this.email, password: this.password };
-    const answer = await send(who, { method: "POST", path, token: this.access, body });
+    const answer = await send(who, { method: "POST", path, token: this.accessToken, body });
     if (!this.refused(answer)) {
       this.take(answer.json.access_token);
       this.expiresAt = undefined;
@@ -288,7 +284,7 @@ class Device {
     }
   }
 
-  async do_login(who) {
+  async login(who) {
     const path = `${providerPath(USERPASS)}/login`;
     const body = { username: this.email, password: this.password };
     const answer = await send(who, { method: "POST", path, body });
@@ -300,9 +296,9 @@ class Device {
     }
   }
 
-  async do_refresh(who) {
+  async refresh(who) {
     const path = `${API}/auth/session`;
-    const token = this.refresh;
+    const token = this.refreshToken;
     const wasGuest = this.isGuest;
     const answer = await send(who, { method: "POST", path, token });
     if (this.refused(answer)) {
@@ -316,9 +312,9 @@ class Device {
     if (this.id === "device-1") done("refresh");
   }
 
-  async do_profile(who) {
+  async profile(who) {
     const path = `${API}/auth/profile`;
-    const answer = await send(who, { method: "GET", path, token: this.access });
+    const answer = await send(who, { method: "GET", path, token: this.accessToken });
     if (this.refused(answer)) {
       if (answer.status === 401) this.note += " If that is its age, refresh.";
       return;
@@ -329,10 +325,10 @@ class Device {
     this.note = `Identities: ${providers}.${data.email ? ` E-mail: ${data.email}.` : ""}`;
   }
 
-  async do_logout(who) {
+  async logout(who) {
     const path = `${API}/auth/session`;
     const wasGuest = this.isGuest;
-    const answer = await send(who, { method: "DELETE", path, token: this.refresh });
+    const answer = await send(who, { method: "DELETE", path, token: this.refreshToken });
     if (this.refused(answer)) {
       if (answer.status === 401) this.end(wasGuest);
       return;
@@ -364,14 +360,14 @@ class Device {
   }
 
   open({ access_token, refresh_token, user_id, expires_at }) {
-    this.refresh = refresh_token;
+    this.refreshToken = refresh_token;
     this.userId = user_id;
     this.take(access_token);
     this.learn(expires_at);
   }
 
   take(accessToken) {
-    this.access = accessToken;
+    this.accessToken = accessToken;
     this.claims = readClaims(accessToken);
   }
 
@@ -387,7 +383,7 @@ class Device {
     };
     const same = Boolean(this.userId) && this.userId === other(this).userId;
     let who = "Nobody is signed in.";
-    if (this.access) who = this.isGuest ? "A guest (an anonymous user)." : "A permanent user.";
+    if (this.accessToken) who = this.isGuest ? "A guest (an anonymous user)." : "A permanent user.";
     put(".who", who);
     find(".same", this.root).hidden = !same;
     put(".same", same ? `✓ The same user as on ${other(this).name}` : "");
@@ -395,7 +391,7 @@ class Device {
     put(".note", this.note);
     this.showButtons(put);
     this.showTimes();
-    find("details", this.root).hidden = !this.access;
+    find("details", this.root).hidden = !this.accessToken;
     find(".claims", this.root).replaceChildren(...claimRows(this.claims));
   }
 
@@ -416,7 +412,7 @@ class Device {
     const sentences = [...reasons].map(([why, which]) => `${which.join(", ")}: ${why}.`);
     put(".reasons", sentences.join(" "));
     // The one button that stands out is the next thing to do.
-    toggleClass(find("[data-do=guest]", this.root), "main", !this.access);
+    find("[data-do=guest]", this.root).classList.toggle("main", !this.accessToken);
   }
 
   /** Show what a second changes. */
@@ -424,17 +420,17 @@ class Device {
     const lives = find(".lives", this.root);
     const lasts = find(".lasts", this.root);
     const dead = this.isGuest && this.expiresAt <= now();
-    const stale = Boolean(this.access) && this.claims.exp * 1000 <= now();
-    if (!this.access) lives.textContent = "–";
+    const stale = Boolean(this.accessToken) && this.claims.exp * 1000 <= now();
+    if (!this.accessToken) lives.textContent = "–";
     else if (!this.isGuest) lives.textContent = "does not expire";
     else if (this.expiresAt === undefined) lives.textContent = "later than before: ask “Who am I?”";
     else if (dead) lives.textContent = `${told(this.expiresAt)}: over. Refresh, and see.`;
     else lives.textContent = `${told(this.expiresAt)}, in ${inWords(this.expiresAt - now())}`;
-    if (!this.access) lasts.textContent = "–";
+    if (!this.accessToken) lasts.textContent = "–";
     else if (stale) lasts.textContent = "expired: refresh";
     else lasts.textContent = `good for ${inWords(this.claims.exp * 1000 - now())}`;
-    toggleClass(lives, "bad", dead);
-    toggleClass(lasts, "bad", stale);
+    lives.classList.toggle("bad", dead);
+    lasts.classList.toggle("bad", stale);
   }
 }
 
@@ -466,7 +462,7 @@ const other = (device) => devices.find((each) => each !== device);
 function showAll() {
   for (const device of devices) device.show();
   const next = document.querySelector("#story li:not(.done)");
-  for (const step of find("#story").children) toggleClass(step, "next", step === next);
+  for (const step of find("#story").children) step.classList.toggle("next", step === next);
 }
 
 function done(step) {
@@ -482,9 +478,15 @@ async function read(path) {
   return { status: response.status, text: await response.text() };
 }
 
-const seen = {}; // the last text of each list: most of the time nothing is new
+let reading = Promise.resolve();
 
-async function readAll() {
+/** Read what is new, after what is being read already: no answer overtakes another. */
+function readAll() {
+  reading = reading.then(readOnce);
+  return reading;
+}
+
+async function readOnce() {
   try {
     const [clock, outbox, events] = await Promise.all(
       ["clock", "outbox", "events"].map((name) => read(`/_local/${name}`)),
@@ -505,20 +507,27 @@ function trouble(words) {
   place.hidden = !words;
 }
 
+const seen = {}; // what each list has, the oldest first, as text
+
+/** Put what is new on top: to make all anew would close what somebody has opened. */
 function showList(name, { status, text }, itemOf) {
-  if (seen[name] === text) return;
-  seen[name] = text;
   const json = JSON.parse(text);
   const empty = find(`#no-${name}`);
   if (status !== 200) {
     empty.textContent = `There are none: ${json.error}.`;
     return;
   }
-  const newest = json.slice(-MOST_SHOWN).reverse();
-  find(`#${name}`).replaceChildren(...newest.map(itemOf));
-  const left = json.length - newest.length;
-  empty.hidden = json.length > 0 && left === 0;
-  empty.textContent = left ? `The newest ${MOST_SHOWN}; ${left} are older.` : noneYet(name);
+  const entries = json.map((entry) => JSON.stringify(entry));
+  const before = seen[name] ?? [];
+  const goesOn = before.every((entry, at) => entry === entries[at]);
+  seen[name] = entries;
+  const place = find(`#${name}`);
+  if (!goesOn) place.replaceChildren();
+  const added = json.slice(goesOn ? before.length : 0).slice(-MOST_SHOWN);
+  for (const entry of added) place.prepend(itemOf(entry));
+  while (place.children.length > MOST_SHOWN) place.lastChild.remove();
+  empty.hidden = json.length > 0 && json.length <= MOST_SHOWN;
+  empty.textContent = json.length ? `The newest ${MOST_SHOWN} of ${json.length}.` : noneYet(name);
 }
 
 function noneYet(name) {
@@ -629,7 +638,10 @@ function chooseApp(id) {
     device.forget();
     device.note = "";
   }
-  for (const name of Object.keys(seen)) delete seen[name];
+  for (const name of Object.keys(seen)) {
+    find(`#${name}`).replaceChildren();
+    delete seen[name];
+  }
   showAll();
 }
 
@@ -641,8 +653,8 @@ async function start() {
   find("#app").append(...apps.map((each) => new Option(each.id)));
   find("#app-choice").hidden = apps.length === 1;
   find("#app").addEventListener("change", (event) => {
-    chooseApp(event.target.value);
-    readAll();
+    queue(() => chooseApp(event.target.value));
+    queue(readAll);
   });
   for (const button of document.querySelectorAll("[data-advance]")) {
     button.addEventListener("click", () => queue(() => advance(button)));
