@@ -263,6 +263,7 @@ def test_given_two_apps_when_the_other_is_chosen_then_all_starts_anew(
 
     person.page.get_by_label("App", exact=True).select_option(OTHER_APP)
 
+    person.page.get_by_text("Ways to sign in: anon-user, api-key.").wait_for()
     person.reads("Nobody is signed in.", at=ONE)
     person.reads("this app has e-mail and password switched off", at=ONE)
     assert person.is_off(REGISTER, ONE)

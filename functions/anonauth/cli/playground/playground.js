@@ -632,6 +632,13 @@ async function showApi() {
 
 function chooseApp(id) {
   app = apps.find((each) => each.id === id);
+  find("#about").replaceChildren(
+    "For an SDK: base URL ",
+    element("code", location.origin),
+    ", app id ",
+    element("code", app.id),
+    `. Ways to sign in: ${app.providers.join(", ")}.`,
+  );
   find("#step-confirm").hidden = !app.confirm_url;
   for (const step of find("#story").children) step.classList.remove("done");
   for (const device of devices) {
