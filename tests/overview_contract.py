@@ -158,8 +158,9 @@ class OverviewContract:
         self, store: AnyStore
     ) -> None:
         """DynamoDB takes 100 keys in a call."""
-        users = [a_linked_user(store) for _ in range(101)]
+        linked = a_linked_user(store)
+        missing = [replace(linked, app=f"app-{number}") for number in range(100)]
 
-        data = store.get_data_of(users)
+        data = store.get_data_of([*missing, linked])
 
-        assert [dict(of_user[1]) for of_user in data] == [{"name": "Ada"}] * 101
+        assert [dict(of_user[1]) for of_user in data] == [*[{}] * 100, {"name": "Ada"}]

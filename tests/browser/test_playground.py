@@ -185,6 +185,7 @@ def test_given_a_button_that_makes_no_sense_when_pressed_then_it_says_why(
     assert not person.is_off(REFRESH, ONE)
 
 
+@pytest.mark.long
 def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     server: LocalServer, opened: Open
 ) -> None:

@@ -27,8 +27,8 @@ def require_sdk() -> None:
     pytest.skip(reason)
 
 
-# Minutes of refreshing, and what the SDK does rarely: for CI's long step.
-LONG = {"apikeys", "expiry", "refusals"}
+# What takes seconds, for CI's long step; README's own programs log in and link.
+LONG = {"apikeys", "expiry", "link", "refusals", "userpass"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import functools
 import gc
 import io
 import logging
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import boto3
 import botocore.loaders
 import botocore.session
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.serialize import ResponseSerializer
@@ -18,6 +21,8 @@ from moto.ses.models import ses_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
+from anonauth import keys
+from anonauth.domain import MOST_KEYS
 from anonauth.handlers import _http
 from anonauth.store import Store
 from harness import SENDER, TABLE, Clients, Deployment
@@ -112,9 +117,38 @@ def new_service(
     return Deployment(table, db, key_id, clients)
 
 
+class RsaKeys:
+    """Makes RSA keys, of which a process goes through the same again and again.
+
+    One takes 50 ms. So many are more than a ring can have at once.
+    """
+
+    MOST = MOST_KEYS + 8
+
+    def __init__(self) -> None:
+        self._made: deque[RSAPrivateKey] = deque()
+
+    def generate(self, public_exponent: int, key_size: int) -> RSAPrivateKey:
+        if len(self._made) < self.MOST:
+            self._made.append(rsa.generate_private_key(public_exponent, key_size))
+        else:
+            self._made.rotate(-1)
+        return self._made[-1]
+
+
+@pytest.fixture(scope="session")
+def rsa_keys() -> RsaKeys:
+    return RsaKeys()
+
+
+@pytest.fixture(autouse=True)
+def made_keys(rsa_keys: RsaKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "generate_private_key", rsa_keys.generate)
+
+
 @pytest.fixture(scope="session")
 def made_ring() -> dict[str, Any]:
-    """Holds the first ring that a test deployed; making RSA keys is slow."""
+    """Holds the first ring that a test deployed."""
     return {}
 
 
@@ -123,7 +157,10 @@ def service(new_service: Deployment, made_ring: dict[str, Any]) -> Deployment:
     """The service, deployed: it has a key ring, and has loaded nothing yet."""
     if made_ring:
         new_service.db.put_item(TableName=new_service.table, Item=made_ring)
-    new_service.rotate()
+    with pytest.MonkeyPatch.context() as patch:
+        # Its keys are in every test: no other key may be one of them.
+        patch.setattr(keys, "generate_private_key", rsa.generate_private_key)
+        new_service.rotate()
     made_ring.update(new_service.items("KEY#")["KEY#ring"])
     new_service.restart()
     return new_service

@@ -232,9 +232,18 @@ def _set(changes: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def connect(service: str, endpoint_url: str | None) -> Any:
-    """Return a client of one of the services, that does not wait long."""
-    config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard"})
+def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -> Any:
+    """Return a client of one of the services, that does not wait long.
+
+    Args:
+        validates: Check parameters as AWS would.
+    """
+    config = Config(
+        connect_timeout=1,
+        read_timeout=5,
+        retries={"mode": "standard"},
+        parameter_validation=validates,
+    )
     return session().create_client(
         service, region_name=REGION, endpoint_url=endpoint_url, config=config
     )

@@ -35,7 +35,13 @@ def now(answer: HttpResponse) -> datetime:
         pytest.param("P1DT23H59M", timedelta(days=2), timedelta(days=2), id="mixed"),
         pytest.param("P1W", timedelta(days=7), timedelta(days=7), id="week"),
         pytest.param("P1M", timedelta(days=28), timedelta(days=31), id="month"),
-        pytest.param("P3Y", timedelta(days=1095), timedelta(days=1096), id="3 years"),
+        pytest.param(
+            "P3Y",
+            timedelta(days=1095),
+            timedelta(days=1096),
+            id="3 years",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_given_a_duration_when_posted_then_the_clock_has_moved_and_keys_can_sign(
@@ -86,6 +92,7 @@ def test_given_90_days_of_silence_when_travelled_then_the_user_is_gone(
     assert refresh() == 401
 
 
+@pytest.mark.long
 def test_given_a_user_active_every_60_days_when_3_years_pass_then_it_lives(
     travelling: LocalServer,
 ) -> None:
