@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anonauth.cli import (
+    doctor_command,
     events_commands,
     keys_commands,
     stats_command,
@@ -218,6 +219,7 @@ def event(
     print(json.dumps(filled, indent=2))
 
 
+doctor = app.command()(doctor_command.doctor)
 stats = app.command()(stats_command.stats)
 
 

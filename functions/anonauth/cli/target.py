@@ -35,12 +35,13 @@ from anonauth.settings import Settings
 _NO_KEY = "none"
 _NO_APPS = "none"
 
-_NOT_LOGGED_IN = (
+NOT_LOGGED_IN = (
     CredentialRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
 )
+"""There are no credentials, so that no call can be made at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,9 @@ def _connect(
 
 
 def _explain(exc: Exception, place: str) -> str:
-    cause = _cause(exc)
+    cause = cause_of(exc)
     text = str(cause).partition("\n")[0]
-    if isinstance(cause, _NOT_LOGGED_IN):
+    if isinstance(cause, NOT_LOGGED_IN):
         return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
     if isinstance(cause, ReadTimeoutError | ConnectionClosedError):
         return f"{text}; look whether it took effect before you repeat it"
@@ -208,8 +209,11 @@ def _explain(exc: Exception, place: str) -> str:
     return f"{cause.operation_name}: {code}: {message}"
 
 
-def _cause(exc: BaseException) -> BaseException:
-    # Below the service's own word for it, and below PynamoDB's.
+def cause_of(exc: BaseException) -> BaseException:
+    """Return what AWS, or botocore, had against a call.
+
+    It is below the service's own word for it, and below PynamoDB's.
+    """
     while not isinstance(exc, BotoCoreError | ClientError):
         below = getattr(exc, "cause", None) or exc.__cause__
         if below is None:

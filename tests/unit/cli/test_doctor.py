@@ -1,0 +1,1186 @@
+"""`anonauth doctor`: a stack that is well, and each way in which one is not.
+
+The stack is what SAM makes of `template.yaml`, as far as moto's CloudFormation goes;
+its HTTP API is the real discovery, served here.
+"""
+
+import functools
+import io
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    create_backend_app,
+)
+from typer.testing import CliRunner, Result
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Response
+
+import sam_template
+from anonauth import wiring
+from anonauth.cli import checks, doctor
+from anonauth.cli.checks import Case
+from anonauth.cli.commands import app
+from anonauth.cli.doctor import CHECKS, Report
+from anonauth.cli.finding import Finding
+from anonauth.cli.options import Target
+from anonauth.cli.problem import Problem
+from anonauth.cli.target import Deployment, reached
+from anonauth.domain import Ring
+from anonauth.usecases.discovery import location, openid_configuration
+from anonauth.usecases.keys import rotate_keys
+from harness import APP
+from tools import ROOT
+from unit.test_keys import DAY
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+STACK = "anonauth-doctor"
+SETTINGS = "/anonauth-doctor/settings"
+SECRET = "secret-of-somebody-with-32-bytes-and-more"
+DOCUMENT = {
+    "apps": {
+        "*": {
+            "custom-token": {
+                "issuers": [
+                    {
+                        "issuer": "legacy",
+                        "algorithm": "HS256",
+                        "secret": {"ssm": "legacy"},
+                    }
+                ]
+            }
+        }
+    }
+}
+WITHOUT = {"DomainTarget"}  # outputs of a stack with a domain
+UNDERSTOOD = {  # by moto's CloudFormation, and looked at
+    "AWS::DynamoDB::Table",
+    "AWS::Events::Rule",
+    "AWS::IAM::Role",
+    "AWS::KMS::Key",
+    "AWS::Lambda::Function",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+}
+APP_URL = f"/api/client/v2.0/app/{APP}"
+LOCATION = f"{APP_URL}/location"
+CONFIGURATION = f"{APP_URL}/.well-known/openid-configuration"
+JWKS = f"{APP_URL}/.well-known/jwks.json"
+
+
+@dataclass
+class Cloud:
+    """An AWS with a stack, and the HTTP API of that stack.
+
+    `denied` has services, and operations of DynamoDB, that the caller may not use;
+    `pages` has what the API answers instead of the truth, `date` what its clock says.
+    """
+
+    url: str = ""
+    deployment: Deployment = field(default=None)  # type: ignore[assignment]
+    pages: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    denied: set[str] = field(default_factory=set)
+    date: datetime | None = None
+    hangs: threading.Event | None = None
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        return self.deployment.table
+
+    def physical(self, logical: str) -> str:
+        found = aws("cloudformation").describe_stack_resource(
+            StackName=STACK, LogicalResourceId=logical
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+    def case(self, deployment: Deployment | None = None, **options: Any) -> Case:
+        case = Case(deployment or self.deployment, stack=STACK, **options)
+        # To make clients takes most of the time.
+        case._clients = self.clients
+        if deployment is None:
+            case._services = self.services
+        return case
+
+    @functools.cached_property
+    def services(self) -> wiring.Services:
+        return self.deployment.services()
+
+    def look(self, name: str, **options: Any) -> Finding:
+        return look(name, self.case(**options))
+
+    def run(self, *options: str) -> Result:
+        target = ["--stack", STACK, "--endpoint-url", self.url]
+        return CliRunner().invoke(app, ["doctor", *target, *options])
+
+    def answer(self, path: str) -> Response:
+        if self.hangs:
+            self.hangs.wait(10)
+        status, body = self.pages.get(path) or (200, self._truth(path))
+        date = self.date or self.services.clock()
+        headers = {"Date": format_datetime(date, usegmt=True)}
+        return Response(json.dumps(body), status, headers)
+
+    def _truth(self, path: str) -> Any:
+        services = self.services
+        match path:
+            case _ if path == LOCATION:
+                return location(self.url, "eu-central-1")
+            case _ if path == CONFIGURATION:
+                return openid_configuration(self.url, APP)
+        assert path == JWKS
+        return services.ring.jwks(services.clock())
+
+
+def look(name: str, case: Case) -> Finding:
+    (check,) = (check for check in CHECKS if check.name == name)
+    return doctor.look(check, case)
+
+
+@functools.cache
+def aws(service: str) -> Any:
+    return boto3.client(service, "eu-central-1")  # type: ignore[call-overload]
+
+
+class Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Keep quiet."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        # Without this machine's own Date, which would be the first of two.
+        self.send_response_only(code, message)
+
+
+def refusal(service: str) -> Response:
+    """Return what a service answers to who may not do a thing, in its own form."""
+    if service in {"s3", "cloudformation"}:
+        error = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        around = f"<ErrorResponse>{error}</ErrorResponse>"
+        return Response(error if service == "s3" else around, 403)
+    headers = {"x-amzn-errortype": "AccessDeniedException"}
+    body = {"__type": "AccessDeniedException", "Message": "no"}
+    return Response(json.dumps(body), 403 if service == "lambda" else 400, headers)
+
+
+@pytest.fixture(scope="module")
+def whole(moto: None) -> Iterator[Cloud]:
+    """The stack as it was deployed."""
+    cloud = Cloud()
+    moto_app = DomainDispatcherApplication(create_backend_app)
+
+    def application(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path.startswith("/api/client/"):
+            return cloud.answer(path)(environ, start_response)
+        scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2]
+        service = scope.split("/")[3]
+        operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        if cloud.denied & {service, operation}:
+            return refusal(service)(environ, start_response)
+        return moto_app(environ, start_response)  # type: ignore[no-any-return]
+
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=Quiet
+    )
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    cloud.url = f"http://127.0.0.1:{server.server_port}"
+    bucket = deploy(cloud.url)
+    with reached(Target(STACK, endpoint_url=cloud.url)) as deployment:
+        cloud.deployment = deployment
+        services = cloud.services
+        rotate_keys(rings=services.store, keys=services.key_maker, now=services.clock())
+        map_stream(deployment)
+        yield cloud
+    server.shutdown()
+    server.server_close()
+    aws("dynamodb").update_table(TableName=cloud.table, DeletionProtectionEnabled=False)
+    aws("cloudformation").delete_stack(StackName=STACK)
+    aws("ssm").delete_parameters(Names=[SETTINGS, f"{SETTINGS}/legacy"])
+    aws("s3").delete_object(Bucket=bucket, Key="bundle")
+    aws("s3").delete_bucket(Bucket=bucket)
+
+
+def deploy(url: str) -> str:
+    """Deploy the stack; return the bucket that has its bundle."""
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("anonauth/__init__.py", "")
+    bucket = "bucket"  # as `sam_template` packages it
+    aws("s3").create_bucket(
+        Bucket=bucket,
+        CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
+    )
+    aws("s3").put_object(Bucket=bucket, Key="bundle", Body=bundle.getvalue())
+    template = sam_template.translated()
+    del template["Rules"]
+    template["Resources"] = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if resource["Type"] in UNDERSTOOD
+    }
+    for resource in template["Resources"].values():
+        resource["Properties"].pop("ManagedPolicyArns", None)  # moto has none of AWS's
+        if "KeyPolicy" in resource["Properties"]:  # it reads text only
+            policy = json.dumps(resource["Properties"]["KeyPolicy"])
+            resource["Properties"]["KeyPolicy"] = policy
+    told = {
+        "BaseUrl": url,
+        "ClientAppIds": APP,
+        "Issuer": f"{url}{APP_URL}",
+        "Jwks": f"{url}{JWKS}",
+    }
+    template["Outputs"] = {
+        name: {"Value": told.get(name, output["Value"])}
+        for name, output in template["Outputs"].items()
+        if name not in WITHOUT
+    }
+    aws("cloudformation").create_stack(
+        StackName=STACK,
+        TemplateBody=json.dumps(template),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": "SettingsParameter", "ParameterValue": SETTINGS}],
+    )
+    for name, text in (
+        (SETTINGS, json.dumps(DOCUMENT)),
+        (f"{SETTINGS}/legacy", SECRET),
+    ):
+        aws("ssm").put_parameter(Name=name, Value=text, Type="SecureString")
+    (table,) = (
+        each["PhysicalResourceId"]
+        for each in aws("cloudformation").describe_stack_resources(StackName=STACK)[
+            "StackResources"
+        ]
+        if each["LogicalResourceId"] == "Table"
+    )
+    # Which moto's CloudFormation leaves out.
+    set_ttl(table, "ttl", on=True)
+    set_backups(table, on=True)
+    return bucket
+
+
+def map_stream(deployment: Deployment) -> None:
+    """Have the stream read; from then on moto would run a container at each write."""
+    mapping = sam_template.resources(
+        sam_template.translated(), "AWS::Lambda::EventSourceMapping"
+    )["LifecycleStream"]
+    table = aws("dynamodb").describe_table(TableName=deployment.table)["Table"]
+    bucket = f"arn:aws:s3:::{deployment.output('FailedRecordsBucket')}"
+    aws("lambda").create_event_source_mapping(
+        **mapping
+        | {
+            "FunctionName": deployment.output("LifecycleFunctionName"),
+            "EventSourceArn": table["LatestStreamArn"],
+            "DestinationConfig": {"OnFailure": {"Destination": bucket}},
+        }
+    )
+
+
+@pytest.fixture
+def cloud(whole: Cloud) -> Iterator[Cloud]:
+    """The same, for a test that lets it tell untruths."""
+    yield whole
+    whole.pages.clear()
+    whole.denied.clear()
+    whole.date = whole.hangs = None
+
+
+def set_ttl(table: str, attribute: str, *, on: bool) -> None:
+    aws("dynamodb").update_time_to_live(
+        TableName=table,
+        TimeToLiveSpecification={"Enabled": on, "AttributeName": attribute},
+    )
+
+
+def set_backups(table: str, *, on: bool) -> None:
+    aws("dynamodb").update_continuous_backups(
+        TableName=table,
+        PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": on},
+    )
+
+
+def key_id(cloud: Cloud) -> str:
+    return cloud.deployment.kms_key.rpartition("/")[2]  # moto takes no ARN for some
+
+
+def mapping_of(cloud: Cloud) -> str:
+    (mapping,) = aws("lambda").list_event_source_mappings(
+        FunctionName=cloud.deployment.output("LifecycleFunctionName")
+    )["EventSourceMappings"]
+    return str(mapping["UUID"])
+
+
+def test_given_a_stack_as_deployed_when_looked_at_then_all_is_well(
+    cloud: Cloud,
+) -> None:
+    result = cloud.run("--json")
+
+    body = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert body["well"] is True
+    assert [(f["name"], f["state"]) for f in body["findings"]] == [
+        (check.name, "ok") for check in CHECKS
+    ]
+    assert SECRET not in result.stdout
+
+
+def test_given_a_stack_as_deployed_when_shown_then_each_check_has_its_line(
+    cloud: Cloud,
+) -> None:
+    result = cloud.run()
+
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    told = [re.split(r"  +", line.strip())[:2] for line in lines[1 : len(CHECKS) + 1]]
+    assert told == [[check.name, "ok"] for check in CHECKS]
+    assert lines[-1] == f"{len(CHECKS)} ok"
+
+
+def test_given_only_a_table_when_looked_at_then_table_and_ring_are(
+    cloud: Cloud,
+) -> None:
+    target = ["--table", cloud.table, "--endpoint-url", cloud.url, "--json"]
+
+    body = json.loads(CliRunner().invoke(app, ["doctor", *target]).stdout)
+    with_key = json.loads(
+        CliRunner()
+        .invoke(app, ["doctor", *target, "--kms-key", cloud.deployment.kms_key])
+        .stdout
+    )
+
+    names = [finding["name"] for finding in body["findings"]]
+    assert names == [
+        "table",
+        "TTL",
+        "stream",
+        "backups",
+        "deletion protection",
+        "key ring",
+        "key rotation",
+    ]
+    assert body["well"] is True
+    assert [f["name"] for f in with_key["findings"]] == [*names, "KMS key"]
+
+
+Fault = Callable[[Cloud], AbstractContextManager[None]]
+
+
+@contextmanager
+def ttl_off(cloud: Cloud) -> Iterator[None]:
+    set_ttl(cloud.table, "ttl", on=False)
+    yield
+    set_ttl(cloud.table, "ttl", on=True)
+
+
+@contextmanager
+def ttl_elsewhere(cloud: Cloud) -> Iterator[None]:
+    set_ttl(cloud.table, "ttl", on=False)
+    set_ttl(cloud.table, "expires_at", on=True)
+    yield
+    set_ttl(cloud.table, "expires_at", on=False)
+    set_ttl(cloud.table, "ttl", on=True)
+
+
+@contextmanager
+def no_backups(cloud: Cloud) -> Iterator[None]:
+    set_backups(cloud.table, on=False)
+    yield
+    set_backups(cloud.table, on=True)
+
+
+@contextmanager
+def no_protection(cloud: Cloud) -> Iterator[None]:
+    db = aws("dynamodb")
+    db.update_table(TableName=cloud.table, DeletionProtectionEnabled=False)
+    yield
+    db.update_table(TableName=cloud.table, DeletionProtectionEnabled=True)
+
+
+@contextmanager
+def nobody_reads(cloud: Cloud) -> Iterator[None]:
+    change, uuid = aws("lambda").update_event_source_mapping, mapping_of(cloud)
+    change(UUID=uuid, Enabled=False)
+    yield
+    change(UUID=uuid, Enabled=True)
+
+
+@contextmanager
+def no_destination(cloud: Cloud) -> Iterator[None]:
+    change, uuid = aws("lambda").update_event_source_mapping, mapping_of(cloud)
+    change(UUID=uuid, DestinationConfig={"OnFailure": {}})
+    yield
+    bucket = cloud.deployment.output("FailedRecordsBucket")
+    destination = {"Destination": f"arn:aws:s3:::{bucket}"}
+    change(UUID=uuid, DestinationConfig={"OnFailure": destination})
+
+
+@contextmanager
+def a_failed_batch(cloud: Cloud) -> Iterator[None]:
+    place = {
+        "Bucket": cloud.deployment.output("FailedRecordsBucket"),
+        "Key": "aws/lambda/mapping/shard/2026/11/24/2026-11-24T12.00.00-a",
+    }
+    aws("s3").put_object(**place, Body=b"{}")
+    yield
+    aws("s3").delete_object(**place)
+
+
+@contextmanager
+def an_old_runtime(cloud: Cloud) -> Iterator[None]:
+    change = aws("lambda").update_function_configuration
+    change(FunctionName=cloud.physical("LoginFunction"), Runtime="python3.12")
+    yield
+    change(FunctionName=cloud.physical("LoginFunction"), Runtime="python3.13")
+
+
+@contextmanager
+def a_function_gone(cloud: Cloud) -> Iterator[None]:
+    found = aws("lambda").get_function(FunctionName=cloud.physical("LogoutFunction"))
+    made = found["Configuration"]
+    aws("lambda").delete_function(FunctionName=made["FunctionName"])
+    yield
+    names = ("FunctionName", "Runtime", "Role", "Handler")
+    code = {"S3Bucket": "bucket", "S3Key": "bundle"}
+    aws("lambda").create_function(Code=code, **{name: made[name] for name in names})
+
+
+@contextmanager
+def no_schedule(cloud: Cloud) -> Iterator[None]:
+    aws("events").disable_rule(Name=cloud.physical("KeysFunctionDaily"))
+    yield
+    aws("events").enable_rule(Name=cloud.physical("KeysFunctionDaily"))
+
+
+@contextmanager
+def key_disabled(cloud: Cloud) -> Iterator[None]:
+    aws("kms").disable_key(KeyId=key_id(cloud))
+    yield
+    aws("kms").enable_key(KeyId=key_id(cloud))
+
+
+@contextmanager
+def key_on_its_way_out(cloud: Cloud) -> Iterator[None]:
+    aws("kms").schedule_key_deletion(KeyId=key_id(cloud))
+    yield
+    aws("kms").cancel_key_deletion(KeyId=key_id(cloud))
+    aws("kms").enable_key(KeyId=key_id(cloud))
+
+
+def settings_that_are(document: Any) -> Fault:
+    @contextmanager
+    def other(cloud: Cloud) -> Iterator[None]:
+        text = document if isinstance(document, str) else json.dumps(document)
+        for value in (text, None):
+            aws("ssm").put_parameter(
+                Name=SETTINGS,
+                Value=value or json.dumps(DOCUMENT),
+                Type="SecureString",
+                Overwrite=True,
+            )
+            if value:
+                yield
+
+    return other
+
+
+@contextmanager
+def no_settings(cloud: Cloud) -> Iterator[None]:
+    aws("ssm").delete_parameter(Name=SETTINGS)
+    yield
+    aws("ssm").put_parameter(
+        Name=SETTINGS, Value=json.dumps(DOCUMENT), Type="SecureString"
+    )
+
+
+@contextmanager
+def no_secret(cloud: Cloud) -> Iterator[None]:
+    aws("ssm").delete_parameter(Name=f"{SETTINGS}/legacy")
+    yield
+    aws("ssm").put_parameter(
+        Name=f"{SETTINGS}/legacy", Value=SECRET, Type="SecureString"
+    )
+
+
+MAIL = {
+    "sender": "App <hello@example.com>",
+    "confirm_url": "https://example.com/c",
+    "reset_url": "https://example.com/r",
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "state", "says", "advice"),
+    [
+        pytest.param(
+            ttl_off,
+            "TTL",
+            "failed",
+            "off: expired users are refused, but never deleted",
+            "Enabled=true,AttributeName=ttl",
+            id="TTL off",
+        ),
+        pytest.param(
+            ttl_elsewhere,
+            "TTL",
+            "failed",
+            "on attribute 'expires_at'",
+            "Enabled=false,AttributeName=expires_at",
+            id="TTL on another attribute",
+        ),
+        pytest.param(
+            no_backups,
+            "backups",
+            "failed",
+            "no point-in-time recovery",
+            "update-continuous-backups",
+            id="no PITR",
+        ),
+        pytest.param(
+            no_protection,
+            "deletion protection",
+            "warning",
+            "one call deletes all users",
+            "--deletion-protection-enabled",
+            id="no deletion protection",
+        ),
+        pytest.param(
+            nobody_reads,
+            "events",
+            "failed",
+            "no events about users, and those of more than 24 hours ago are lost",
+            "--enabled",
+            id="mapping disabled",
+        ),
+        pytest.param(
+            no_destination,
+            "events",
+            "failed",
+            "is lost",
+            "--destination-config OnFailure={Destination=arn:aws:s3:::",
+            id="no failure destination",
+        ),
+        pytest.param(
+            a_failed_batch,
+            "failed events",
+            "warning",
+            "nobody has heard of: 1",
+            f"anonauth events replay --stack {STACK}",
+            id="failed records",
+        ),
+        pytest.param(
+            an_old_runtime,
+            "functions",
+            "failed",
+            "LoginFunction runs on python3.12",
+            "build and deploy",
+            id="another runtime",
+        ),
+        pytest.param(
+            a_function_gone,
+            "functions",
+            "failed",
+            "is not there",
+            "deploy",
+            id="a function is gone",
+        ),
+        pytest.param(
+            no_schedule,
+            "schedules",
+            "failed",
+            "disabled: KeysFunctionDaily",
+            "aws events enable-rule --name",
+            id="schedule disabled",
+        ),
+        pytest.param(
+            key_disabled,
+            "KMS key",
+            "failed",
+            "Disabled",
+            "aws kms enable-key",
+            id="KMS key disabled",
+        ),
+        pytest.param(
+            key_on_its_way_out,
+            "KMS key",
+            "failed",
+            "PendingDeletion",
+            "at once: aws kms cancel-key-deletion",
+            id="KMS key to be deleted",
+        ),
+        pytest.param(
+            settings_that_are({"apps": {"*": {"api-key": {"colour": SECRET}}}}),
+            "settings",
+            "failed",
+            "apps.*.api-key",
+            "503",
+            id="settings with a fault",
+        ),
+        pytest.param(
+            settings_that_are("{"),
+            "settings",
+            "failed",
+            "truncated",
+            "503",
+            id="not JSON",
+        ),
+        pytest.param(
+            settings_that_are({"apps": {"*": {"local-userpass": {"mail": MAIL}}}}),
+            "settings",
+            "warning",
+            "no mail goes out",
+            "MailSender=",
+            id="another sender than the stack's",
+        ),
+        pytest.param(
+            no_settings,
+            "settings",
+            "failed",
+            "is not there",
+            "deploy",
+            id="none",
+        ),
+        pytest.param(
+            no_secret,
+            "settings",
+            "failed",
+            "issuers[0].secret: there is no such SSM parameter",
+            "503",
+            id="no secret",
+        ),
+    ],
+)
+def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
+    cloud: Cloud, fault: Fault, check: str, state: str, says: str, advice: str
+) -> None:
+    assert cloud.look(check).state == "ok"
+
+    with fault(cloud):
+        found = cloud.look(check)
+
+    assert found.state == state
+    assert says in found.says
+    assert advice in found.advice
+    assert SECRET not in found.says
+    assert cloud.look(check).state == "ok"
+
+
+def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(
+    cloud: Cloud,
+) -> None:
+    with ttl_off(cloud):
+        result = cloud.run()
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, Problem)
+    assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 failed"
+    assert "→ aws dynamodb update-time-to-live --table-name" in result.stdout
+    assert result.stdout.endswith(f"{len(CHECKS) - 1} ok, 1 failed\n")
+
+
+def test_given_only_a_warning_when_run_then_exit_code_0(cloud: Cloud) -> None:
+    with a_failed_batch(cloud):
+        result = cloud.run("--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["count"]["warning"] == 1
+
+
+@contextmanager
+def another_table(**specification: Any) -> Iterator[str]:
+    name = "anonauth-doctor-another"
+    aws("dynamodb").create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification=specification,
+    )
+    yield name
+    aws("dynamodb").delete_table(TableName=name)
+
+
+@pytest.mark.parametrize(
+    ("specification", "says"),
+    [
+        pytest.param({"StreamEnabled": False}, "off: no events", id="off"),
+        pytest.param(
+            {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+            "has KEYS_ONLY only",
+            id="another view",
+        ),
+    ],
+)
+def test_given_no_such_stream_when_looked_at_then_it_is_said(
+    cloud: Cloud, specification: Any, says: str
+) -> None:
+    with another_table(**specification) as table:
+        case = cloud.case(replace(cloud.deployment, table=table))
+        found = look("stream", case)
+        events = look("events", case)
+
+    assert found.state == "failed"
+    assert says in found.says
+    assert events.state == "failed"
+
+
+def test_given_a_mapping_of_another_stream_when_looked_at_then_it_does_not_count(
+    cloud: Cloud,
+) -> None:
+    """As after the stream has been switched off and on: it is another one then."""
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    with another_table(**stream) as table:
+        deployment = replace(cloud.deployment, table=table)
+        found = look("events", cloud.case(deployment))
+
+    assert found.state == "failed"
+    assert "reads another stream" in found.says
+
+
+def test_given_no_mapping_when_looked_at_then_nobody_reads(cloud: Cloud) -> None:
+    function = cloud.physical("KeysFunction")
+    outputs = {**cloud.deployment.outputs, "LifecycleFunctionName": function}
+    deployment = replace(cloud.deployment, outputs=outputs)
+
+    found = look("events", cloud.case(deployment))
+
+    assert found.state == "failed"
+    assert "reads nothing" in found.says
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "says"),
+    [
+        pytest.param({"State": "Enabling"}, "warning", "Enabling", id="enabling"),
+        pytest.param({"State": "Disabling"}, "failed", "no events", id="disabling"),
+        pytest.param(
+            {"LastProcessingResult": "PROBLEM: Function call failed"},
+            "warning",
+            "events are late",
+            id="the function fails",
+        ),
+        pytest.param({"LastProcessingResult": "OK"}, "ok", "OK", id="works"),
+    ],
+)
+def test_given_what_lambda_says_of_a_mapping_when_judged_then_it_is_told(
+    changes: Any, state: str, says: str
+) -> None:
+    """These states pass by too fast, and moto does not have them."""
+    mapping = {
+        "UUID": "u",
+        "State": "Enabled",
+        "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::b"}},
+    }
+
+    found = checks._mapping(mapping | changes, "b")
+
+    assert found.state == state
+    assert says in found.says
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "says"),
+    [
+        pytest.param({}, "ok", "2 are Active", id="as deployed"),
+        pytest.param({"State": "Pending"}, "warning", "LoginFunction", id="not yet"),
+        pytest.param(
+            {"State": "Failed", "StateReason": "no role"},
+            "failed",
+            "LoginFunction has failed: no role",
+            id="failed",
+        ),
+        pytest.param(
+            {"LastUpdateStatus": "Failed"},
+            "failed",
+            "LoginFunction has failed: no reason given",
+            id="not updated",
+        ),
+    ],
+)
+def test_given_what_lambda_says_of_a_function_when_judged_then_it_is_told(
+    changes: dict[str, str], state: str, says: str
+) -> None:
+    """As for mappings."""
+    well = {
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "Runtime": checks.RUNTIME,
+    }
+
+    found = checks._functions({"KeysFunction": well, "LoginFunction": well | changes})
+
+    assert found.state == state
+    assert says in found.says
+
+
+def test_given_no_function_for_keys_when_judged_then_it_failed() -> None:
+    assert checks._functions({}).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        pytest.param("CREATE_COMPLETE", "ok", id="created"),
+        pytest.param("UPDATE_COMPLETE", "ok", id="updated"),
+        pytest.param("UPDATE_IN_PROGRESS", "warning", id="under way"),
+        pytest.param("UPDATE_ROLLBACK_COMPLETE", "warning", id="rolled back"),
+        pytest.param("UPDATE_ROLLBACK_FAILED", "failed", id="stuck"),
+        pytest.param("DELETE_FAILED", "failed", id="not deleted"),
+    ],
+)
+def test_given_a_stacks_status_when_judged_then_it_is_told(
+    cloud: Cloud, status: str, state: str
+) -> None:
+    case = cloud.case()
+    case.stack = {"StackStatus": status}
+
+    assert look("stack", case).state == state
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("ACTIVE", "ok"), ("UPDATING", "ok"), ("ARCHIVED", "failed")],
+)
+def test_given_a_tables_status_when_judged_then_it_is_told(
+    cloud: Cloud, status: str, state: str
+) -> None:
+    case = cloud.case()
+    case.table = {**case.table, "TableStatus": status}
+
+    assert look("table", case).state == state
+
+
+def test_given_a_table_of_something_else_when_looked_at_then_it_is_said(
+    cloud: Cloud,
+) -> None:
+    case = cloud.case()
+    case.table = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
+
+    assert look("table", case).state == "failed"
+
+
+def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> None:
+    with another_table(StreamEnabled=False) as table:
+        case = cloud.case(replace(cloud.deployment, table=table))
+        ring, rotation = look("key ring", case), look("key rotation", case)
+
+    assert (ring.state, rotation.state) == ("failed", "failed")
+    assert ring.says == "there is none: nobody can log in"
+    assert "KeysFunction" in ring.advice
+
+
+def in_days(cloud: Cloud, days: float) -> Callable[[], datetime]:
+    """Return a clock that stands so long after the ring was made."""
+    ring = cloud.case().ring
+    assert ring is not None
+    made_at = ring.keys[0].published_at
+    return lambda: made_at + days * DAY
+
+
+@pytest.mark.parametrize(
+    ("days", "ring", "rotation", "says"),
+    [
+        pytest.param(89, "ok", "ok", "89 days; the next one from", id="in time"),
+        pytest.param(90, "ok", "ok", "0 days; the next standby is due", id="a new one"),
+        pytest.param(91.9, "ok", "ok", "1 days; the next standby is due", id="a day"),
+        pytest.param(92, "ok", "failed", "there is no standby", id="no standby"),
+        pytest.param(186, "ok", "failed", "stops at", id="overdue"),
+        pytest.param(187, "failed", "failed", "no access key signs", id="nobody signs"),
+    ],
+)
+def test_given_nobody_rotates_when_days_pass_then_the_ring_is_less_and_less_well(
+    cloud: Cloud, days: float, ring: str, rotation: str, says: str
+) -> None:
+    clock = in_days(cloud, days)
+
+    found = cloud.look("key rotation", clock=clock)
+
+    assert cloud.look("key ring", clock=clock).state == ring
+    assert found.state == rotation
+    assert says in found.says
+
+
+def test_given_an_overdue_key_and_a_standby_when_looked_at_then_a_warning(
+    cloud: Cloud,
+) -> None:
+    """As when a rotation has failed for weeks, and then made the standby."""
+    case = cloud.case(clock=in_days(cloud, 93))
+    ring: Ring | None = case.ring
+    assert ring is not None
+    _, standby = ring.of("access")
+    late = replace(standby, signs_from=standby.signs_from + 4 * DAY)
+    case.ring = ring.replaced(standby, late)
+
+    found = look("key rotation", case)
+
+    assert found.state == "warning"
+    assert "93 days" in found.says
+
+
+def test_given_a_ring_from_the_future_when_looked_at_then_the_clock_is_blamed(
+    cloud: Cloud,
+) -> None:
+    found = cloud.look("key ring", clock=in_days(cloud, -1))
+
+    assert found.state == "failed"
+    assert "later than this machine's clock says" in found.says
+
+
+@pytest.mark.parametrize(
+    ("limit", "state"),
+    [
+        pytest.param(timedelta(seconds=30), "ok", id="in time"),
+        pytest.param(timedelta(0), "failed", id="too late"),
+    ],
+)
+def test_given_a_limit_when_the_key_set_comes_then_it_is_kept_or_not(
+    cloud: Cloud, limit: timedelta, state: str
+) -> None:
+    found = cloud.look("key set", jwks_limit=limit)
+
+    assert found.state == state
+    assert ("give up after" in found.says) == (state == "failed")
+
+
+def test_given_an_api_that_hangs_when_looked_at_then_it_is_not_waited_for(
+    cloud: Cloud,
+) -> None:
+    cloud.hangs = threading.Event()
+
+    found = cloud.look("key set", patience=timedelta(seconds=0.05))
+    clock = cloud.look("clock", patience=timedelta(seconds=0.05))
+
+    cloud.hangs.set()
+    assert (found.state, clock.state) == ("failed", "unknown")
+    assert found.says == "no answer: no answer within 0.05 s"
+
+
+def other_kid(keys: list[Any]) -> list[Any]:
+    return [*keys[:-1], keys[-1] | {"kid": "other"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "minutes", "state"),
+    [
+        pytest.param(other_kid, 60, "failed", id="other keys"),
+        pytest.param(lambda keys: keys[:-1], 60, "failed", id="one key less"),
+        pytest.param(lambda keys: keys[:-1], 4.9, "warning", id="less, the key is new"),
+        pytest.param(lambda keys: keys[:-1], 5, "failed", id="less, not so new"),
+        pytest.param(lambda keys: {}, 60, "failed", id="none"),
+        pytest.param(lambda keys: keys, 60, "ok", id="the ring's"),
+    ],
+)
+def test_given_a_key_set_when_compared_then_it_must_be_the_rings(
+    cloud: Cloud, change: Callable[[Any], Any], minutes: float, state: str
+) -> None:
+    services = cloud.services
+    keys = services.ring.jwks(services.clock())["keys"]
+    cloud.pages[JWKS] = (200, {"keys": change(keys)})
+
+    found = cloud.look("key set", clock=in_days(cloud, minutes / 24 / 60))
+
+    assert found.state == state
+
+
+@pytest.mark.parametrize(
+    ("page", "body", "check"),
+    [
+        pytest.param(JWKS, (503, {}), "key set", id="503"),
+        pytest.param(JWKS, (200, None), "key set", id="no JSON object"),
+        pytest.param(CONFIGURATION, (404, {}), "issuer", id="404"),
+        pytest.param(
+            CONFIGURATION, (200, {"issuer": "https://other"}), "issuer", id="other"
+        ),
+        pytest.param(LOCATION, (500, {}), "location", id="500"),
+        pytest.param(LOCATION, (301, {}), "location", id="redirect"),
+        pytest.param(
+            LOCATION, (200, {"hostname": "https://other"}), "location", id="elsewhere"
+        ),
+    ],
+)
+def test_given_a_wrong_answer_when_looked_at_then_it_failed(
+    cloud: Cloud, page: str, body: tuple[int, Any], check: str
+) -> None:
+    cloud.pages[page] = body
+
+    assert cloud.look(check).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(59, "ok"), (61, "failed"), (-59, "ok"), (-61, "failed")]
+)
+def test_given_two_clocks_when_compared_then_a_minute_may_pass(
+    cloud: Cloud, seconds: int, state: str
+) -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    cloud.date = now + timedelta(seconds=seconds)
+
+    found = cloud.look("clock", clock=lambda: now)
+
+    assert found.state == state
+    assert f"{abs(seconds)} s {'behind' if seconds > 0 else 'ahead'}" in found.says
+
+
+def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
+    cloud: Cloud,
+) -> None:
+    case = cloud.case()
+    case.deployment = replace(cloud.deployment, endpoint_url=None)
+
+    found = look("location", case)
+
+    assert found.state == "failed"
+    assert "is not https" in found.says
+
+
+@pytest.mark.parametrize(
+    ("denied", "unseen"),
+    [
+        pytest.param(
+            "DescribeTimeToLive", {"TTL": "dynamodb:DescribeTimeToLive"}, id="TTL"
+        ),
+        pytest.param(
+            "DescribeTable",
+            dict.fromkeys(
+                ["table", "stream", "deletion protection", "events"],
+                "dynamodb:DescribeTable",
+            ),
+            id="table",
+        ),
+        pytest.param(
+            "GetItem",
+            dict.fromkeys(["key ring", "key rotation", "key set"], "dynamodb:GetItem"),
+            id="ring",
+        ),
+        pytest.param(
+            "lambda",
+            {
+                "functions": "lambda:GetFunctionConfiguration",
+                "events": "lambda:ListEventSourceMappings",
+            },
+            id="Lambda",
+        ),
+        pytest.param("s3", {"failed events": "s3:ListBucket"}, id="S3"),
+        pytest.param("ssm", {"settings": "ssm:GetParameter"}, id="SSM"),
+        pytest.param("kms", {"KMS key": "kms:DescribeKey"}, id="KMS"),
+        pytest.param("events", {"schedules": "events:DescribeRule"}, id="EventBridge"),
+    ],
+)
+def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknown(
+    cloud: Cloud, denied: str, unseen: dict[str, str]
+) -> None:
+    if denied == "GetItem":  # else the API could not read its keys either
+        services = cloud.services
+        cloud.pages[JWKS] = (200, services.ring.jwks(services.clock()))
+    cloud.denied.add(denied)
+
+    report = doctor.examine(cloud.case())
+
+    found = {each.name: each for each in report.findings}
+    assert report.is_well
+    assert {name for name, f in found.items() if f.state == "unknown"} == set(unseen)
+    for name, action in unseen.items():
+        assert found[name].says == f"you may not: {action}"
+        assert found[name].advice == f"needs {action}"
+    assert {found[name].state for name in found.keys() - unseen} == {"ok"}
+
+
+def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
+    cloud: Cloud,
+) -> None:
+    """Of a SecureString under a key of one's own it is KMS that says no."""
+    (check,) = (check for check in CHECKS if check.name == "settings")
+    message = "User: x is not authorized to perform: kms:Decrypt on resource: y"
+
+    assert doctor._missing_action(check, "GetParameter", message) == "kms:Decrypt"
+    assert doctor._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
+
+
+def test_given_nothing_could_be_seen_when_told_then_that_is_not_well() -> None:
+    unknown, fine = Finding("unknown", ""), Finding("ok", "")
+
+    assert not Report((unknown, unknown)).is_well
+    assert Report((unknown, fine)).is_well
+
+
+def test_given_no_such_table_when_run_then_it_failed(cloud: Cloud) -> None:
+    target = ["--table", "none", "--endpoint-url", cloud.url, "--json"]
+
+    result = CliRunner().invoke(app, ["doctor", *target])
+
+    states = {f["name"]: f["state"] for f in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 1
+    assert set(states.values()) == {"failed"}, result.stdout
+
+
+def test_given_a_stack_of_an_earlier_version_when_looked_at_then_it_is_said(
+    cloud: Cloud,
+) -> None:
+    outputs = dict(cloud.deployment.outputs)
+    del outputs["FailedRecordsBucket"]
+    deployment = replace(cloud.deployment, outputs=outputs)
+
+    found = look("failed events", cloud.case(deployment))
+
+    assert found.state == "failed"
+    assert "needs the output FailedRecordsBucket" in found.says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "which deployment? Give --stack", id="no target"),
+        pytest.param(["--stack", "none"], "no stack 'none'", id="no stack"),
+    ],
+)
+def test_given_what_cannot_work_when_run_then_one_line(
+    cloud: Cloud, arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["doctor", *arguments])
+
+    assert isinstance(result.exception, Problem)
+    assert message in str(result.exception)
+
+
+def test_given_nobody_is_logged_in_when_looked_at_then_no_check_can_see(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, and not the same finding in a dozen."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    result = CliRunner().invoke(app, ["doctor", "--table", cloud.table])
+
+    assert isinstance(result.exception, Problem)
+    assert str(result.exception).startswith("no AWS credentials")
+
+
+def test_given_the_runtime_when_judged_then_it_is_the_templates() -> None:
+    assert sam_template.load()["Globals"]["Function"]["Runtime"] == checks.RUNTIME
+
+
+def test_given_readme_when_read_then_it_has_the_checks_and_their_permissions() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Is it well?")[2]
+    rows = re.findall(
+        r"^\| `(.+?)` \| .+ \| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE
+    )
+
+    told = [(name, tuple(re.findall(r"`(.+?)`", actions))) for name, actions in rows]
+
+    assert told == [(check.name, check.actions) for check in CHECKS]
