@@ -1,11 +1,13 @@
 """The whole template deployed by `sam deploy`, onto ministack: no AWS account needed.
 
 What a table's stream brings about cannot be had from single invocations: here a real
-event source mapping reads it, filters it, and runs the built function.
+event source mapping reads it, filters it, and runs the built function. The tests share
+one stack and run in order: it is used, changed, and deleted at the end.
 """
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 import sam_template
+from anonauth.cli.doctor import CHECKS
+from anonauth.cli.event import fill_event
+from anonauth.cli.options import Target
+from anonauth.cli.target import opened
 from engine.engines import free_port
+from runtime.client import claims
 from sam_template import Json
 from story import VALIDATOR
 from tools import ROOT, machine, require_tool
@@ -30,7 +37,54 @@ from tools import ROOT, machine, require_tool
 pytestmark = pytest.mark.long
 
 REGION = "eu-central-1"
-STACK = "anonauth"
+STACK = "anonauth"  # as .samconfig.toml has it
+SAM_CONFIG = ".samconfig.toml"
+SETTINGS = "/anonauth/settings"
+SENDER = "noreply@example.com"
+DOCUMENT = {
+    "apps": {
+        "*": {
+            "api-key": {},
+            "local-userpass": {
+                "mail": {
+                    "sender": SENDER,
+                    "confirm_url": "https://www.example.com/confirm",
+                    "reset_url": "https://www.example.com/reset",
+                }
+            },
+        }
+    }
+}
+TOKENS = {"access_token", "device_id", "refresh_token", "user_id"}
+
+# Of each event of `events/`: what the answer of its function has, with status 200
+# where it is one of HTTP.
+ANSWERS = {
+    "apikeys": {"_id", "disabled", "key", "name"},
+    "apikeys-list": [],
+    "discovery": {"deployment_model", "hostname", "location", "ws_hostname"},
+    "discovery-jwks": {"keys"},
+    "discovery-openapi": {"components", "info", "openapi", "paths", "servers", "tags"},
+    "expiring": {"day", "is_done", "pages", "unreadable", "warned"},
+    "keys": {"kids", "version"},
+    "lifecycle": {"batchItemFailures"},
+    "link": {"access_token", "device_id", "user_id"},
+    "link-login": TOKENS,
+    "login": TOKENS | {"expires_at"},
+    "logout": set(),
+    "profile": {"data", "expires_at", "identities", "type", "user_id"},
+    "profile-delete": set(),
+    "profile-unlink": set(),
+    "session": {"access_token"},
+    "userpass": set(),
+    "userpass-confirm": set(),
+    "userpass-confirm-send": set(),
+    "userpass-reset": set(),
+    "userpass-reset-send": set(),
+}
+FUNCTIONS = sam_template.resources(sam_template.load(), "AWS::Serverless::Function")
+FUNCTION_OF = {route.key: route.function for route in sam_template.routes()}
+HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"  # in the events
 ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -41,6 +95,7 @@ class Deployed:
     endpoint_url: str
     outputs: Mapping[str, str]
     queue: str
+    directory: Path
 
     def connect(self, service: str) -> Any:
         return client(service, self.endpoint_url)
@@ -68,6 +123,61 @@ class Deployed:
         answer = self.invoke(function, event)
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
+
+    def filled(self, name: str) -> Json:
+        """Return the event of a file, filled as `anonauth event` fills it."""
+        variables = {
+            "APP_IDS": self.outputs["ClientAppIds"],
+            "BASE_URL": HOST,
+            "KMS_KEY_ID": self.outputs["RingKeyArn"],
+            "TABLE_NAME": self.outputs["TableName"],
+        }
+        env_vars = self.directory / "env.json"
+        env_vars.write_text(json.dumps({"Parameters": variables}))
+        return fill_event(
+            name,
+            events=sam_template.EVENTS,
+            env_vars=env_vars,
+            endpoint_url=self.endpoint_url,
+        )
+
+    def users(self) -> dict[str, Any]:
+        """Return the items of all users, by their keys."""
+        pages = self.connect("dynamodb").get_paginator("scan")
+        return {
+            item["pk"]["S"]: item
+            for page in pages.paginate(TableName=self.outputs["TableName"])
+            for item in page["Items"]
+            if item["pk"]["S"].startswith("USER#")
+        }
+
+    def anonauth(self, *arguments: str) -> tuple[int, Any]:
+        """Run the operator's command; return exit code and what it prints."""
+        target = ["--stack", STACK, "--region", REGION, "--json"]
+        ran = subprocess.run(  # noqa: S603 - our own command
+            [
+                sys.executable,
+                "-c",
+                "from anonauth.cli import main; main()",
+                *arguments,
+                *target,
+                "--endpoint-url",
+                self.endpoint_url,
+            ],
+            # The API's address is made up: nobody is to be asked for it.
+            env={
+                **os.environ,
+                **ANYBODY,
+                "PYTHONPATH": str(ROOT / "functions"),
+                "HTTPS_PROXY": "http://127.0.0.1:1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ran.stdout, ran.stderr
+        return ran.returncode, json.loads(ran.stdout)
 
     def next_event(self) -> Json:
         """Return the next event that a rule for all of them brings; it waits for it."""
@@ -151,22 +261,58 @@ def run_sam(directory: Path, variables: Mapping[str, str], *arguments: str) -> N
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The stack, deployed as README says but for the questions and the machine."""
     directory = tmp_path_factory.mktemp("deployed")
     shutil.copytree(ROOT / "functions", directory / "functions")
-    shutil.copy(ROOT / "template.yaml", directory)
-    build = {"PLATFORM": machine(), "PYTHON": str(require_tool("python3.13"))}
-    run_sam(directory, build, "build")
+    shutil.copy(ROOT / SAM_CONFIG, directory)
+    template = (ROOT / "template.yaml").read_text()
+    (directory / "template.yaml").write_text(without_metric_math(template))
+    build(directory)
     with ministack(directory) as url:
-        deploy = ["deploy", "--stack-name", STACK, "--resolve-s3", "--region", REGION]
-        capabilities = ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"]
-        overrides = ["--parameter-overrides", f"Architecture={machine()}"]
-        variables = {"AWS_ENDPOINT_URL": url}
-        run_sam(directory, variables, *deploy, *capabilities, *overrides)
-        (stack,) = client("cloudformation", url).describe_stacks(StackName=STACK)[
-            "Stacks"
-        ]
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-        yield Deployed(url, outputs, a_queue_of_all_events(url))
+        ssm, ses = client("ssm", url), client("sesv2", url)
+        ssm.put_parameter(
+            Name=SETTINGS, Value=json.dumps(DOCUMENT), Type="SecureString"
+        )
+        ses.create_email_identity(EmailIdentity=SENDER)
+        outputs = deploy(
+            directory,
+            url,
+            Architecture=machine(),
+            MailSender=SENDER,
+            SettingsParameter=SETTINGS,
+        )
+        yield Deployed(url, outputs, a_queue_of_all_events(url), directory)
+
+
+def without_metric_math(template: str) -> str:
+    """Return the template with one metric for each sum; ministack refuses these."""
+    one = "Namespace: AWS/DynamoDB\n      MetricName: ReadThrottleEvents\n"
+    one += "      Statistic: Sum\n      Period: 300\n"
+    return re.sub(r"(?<=\n      )Metrics:\n(        .*\n)+", one, template)
+
+
+def build(directory: Path) -> None:
+    variables = {"PLATFORM": machine(), "PYTHON": str(require_tool("python3.13"))}
+    run_sam(directory, variables, "build")
+
+
+def deploy(directory: Path, url: str, **parameters: str) -> dict[str, str]:
+    """Deploy what is built, by the flags of the repository; return the outputs."""
+    run_sam(
+        directory,
+        # It would look every 5 s whether something has happened.
+        {"AWS_ENDPOINT_URL": url, "SAM_CLI_POLL_DELAY": "0.5"},
+        "deploy",
+        "--config-file",
+        SAM_CONFIG,
+        "--no-confirm-changeset",
+        "--region",
+        REGION,
+        "--parameter-overrides",
+        *(f"{name}={value}" for name, value in parameters.items()),
+    )
+    (stack,) = client("cloudformation", url).describe_stacks(StackName=STACK)["Stacks"]
+    return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
 
 def a_queue_of_all_events(url: str) -> str:
@@ -228,32 +374,134 @@ def test_given_a_deployed_stack_when_the_operator_comes_then_the_commands_work(
         Body=json.dumps({"payload": json.dumps(event)}).encode(),
     )
 
-    def anonauth(*arguments: str) -> Any:
-        target = ["--stack", STACK, "--region", REGION, "--json"]
-        ran = subprocess.run(  # noqa: S603 - our own command
-            [
-                sys.executable,
-                "-c",
-                "from anonauth.cli import main; main()",
-                *arguments,
-                *target,
-                "--endpoint-url",
-                deployed.endpoint_url,
-            ],
-            env={**os.environ, **ANYBODY, "PYTHONPATH": str(ROOT / "functions")},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout)
-
-    replayed = anonauth("events", "replay")
+    _, replayed = deployed.anonauth("events", "replay")
     heard = deployed.next_event()
-    keys = anonauth("keys", "list")["keys"]
+    keys = deployed.anonauth("keys", "list")[1]["keys"]
 
     assert replayed["records"] == 1
     assert heard["detail"]["id"] == f"{event['Records'][0]['eventID']}:user.deleted"
     assert heard["detail"]["reason"] == "expired"
     assert [key["state"] for key in keys] == ["signing", "signing", "standby"]
+
+
+def test_given_the_events_when_counted_then_each_is_sent_to_a_function() -> None:
+    """What has no answer here would not be tried."""
+    files = {path.stem for path in sam_template.EVENTS.glob("*.json")} - {"env.local"}
+    functions = {function_of(name, sam_template.event(name)) for name in files}
+
+    assert ANSWERS.keys() == files
+    assert functions == set(FUNCTIONS)
+
+
+def function_of(name: str, event: Json) -> str:
+    """Return the function that an event is for."""
+    scheduled = f"{name.capitalize()}Function"
+    return FUNCTION_OF[event["routeKey"]] if "routeKey" in event else scheduled
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS))
+def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_documented(
+    deployed: Deployed, name: str
+) -> None:
+    event = deployed.filled(name)
+
+    answer = deployed.invoke(function_of(name, event), event)
+
+    if "routeKey" in event:
+        assert answer["statusCode"] == 200, answer
+        answer = json.loads(answer["body"])
+    told = set(answer) if isinstance(answer, dict) else answer
+    assert told == ANSWERS[name]
+    if name == "lifecycle":
+        assert answer == {"batchItemFailures": []}
+
+
+def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_there(
+    deployed: Deployed,
+) -> None:
+    """ministack ignores the template's TTL and backups, and has no API to answer."""
+    code, body = deployed.anonauth("doctor")
+    states = {each["name"]: each["state"] for each in body["findings"]}
+    db, table = deployed.connect("dynamodb"), deployed.outputs["TableName"]
+    ttl = {"Enabled": True, "AttributeName": "ttl"}
+    db.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
+    db.update_continuous_backups(
+        TableName=table,
+        PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+    )
+    _, mended = deployed.anonauth("doctor")
+
+    no_api = {"issuer": "failed", "key set": "failed", "location": "failed"}
+    no_api["clock"] = "unknown"
+    assert code == 1
+    assert {name: state for name, state in states.items() if state != "ok"} == {
+        "TTL": "failed",
+        "backups": "failed",
+        **no_api,
+    }
+    assert len(states) == len(CHECKS)
+    left = {each["name"]: each["state"] for each in mended["findings"]}
+    assert {name: state for name, state in left.items() if state != "ok"} == no_api
+
+
+def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_out(
+    deployed: Deployed,
+) -> None:
+    guest = deployed.call("LoginFunction", "login")
+    login = deployed.filled("link-login")
+    permanent = json.loads(deployed.invoke("LinkFunction", login)["body"])
+    before = deployed.call("DiscoveryFunction", "discovery")
+    source = deployed.directory / "functions/anonauth/usecases/discovery.py"
+    old = source.read_text()
+    source.write_text(old.replace('"GLOBAL"', '"LOCAL"'))
+    build(deployed.directory)
+
+    outputs = deploy(deployed.directory, deployed.endpoint_url, AccessTokenMinutes="10")
+
+    assert outputs == deployed.outputs
+    after = deployed.call("DiscoveryFunction", "discovery")
+    assert before["deployment_model"] == "GLOBAL"
+    assert after == before | {"deployment_model": "LOCAL"}
+    fresh = deployed.call("SessionFunction", "session", guest["refresh_token"])
+    old_claims, new_claims = (
+        claims(guest["access_token"]),
+        claims(fresh["access_token"]),
+    )
+    assert old_claims["exp"] - old_claims["iat"] == 30 * 60
+    assert new_claims["exp"] - new_claims["iat"] == 10 * 60
+    # The parameters that were not named are as they were: e-mail is still on.
+    again = json.loads(deployed.invoke("LinkFunction", login)["body"])
+    assert again["user_id"] == permanent["user_id"]
+    for token in (guest["access_token"], permanent["access_token"]):
+        deployed.call("ProfileFunction", "profile", token)
+
+
+def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
+    deployed: Deployed,
+) -> None:
+    """ministack obeys DeletionPolicy; the template's own are in test_template."""
+    deployed.call("LoginFunction", "login")
+    users = deployed.users()
+    cloudformation = deployed.connect("cloudformation")
+
+    # As `sam delete` does, which looks again only after half a minute.
+    cloudformation.delete_stack(StackName=STACK)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+    )
+
+    assert deployed.connect("lambda").list_functions()["Functions"] == []
+    assert deployed.connect("events").list_rules(NamePrefix=STACK)["Rules"] == []
+    assert users
+    assert deployed.users() == users
+    bucket = deployed.outputs["FailedRecordsBucket"]
+    deployed.connect("s3").head_bucket(Bucket=bucket)
+    target = Target(
+        table=deployed.outputs["TableName"],
+        kms_key=deployed.outputs["RingKeyArn"],
+        region=REGION,
+        endpoint_url=deployed.endpoint_url,
+    )
+    with opened(target) as services:
+        # Unwrapped by the key that was retained with the table.
+        services.ring.access_signing_key(services.clock())
