@@ -41,6 +41,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.long
 def test_given_the_template_when_sam_validates_it_then_it_is_clean() -> None:
     said = run_sam("validate", "--lint")
 

@@ -153,6 +153,7 @@ def test_given_a_ring_when_written_then_no_key_is_in_clear(
     assert len(ring["keys"]["L"]) == 3
 
 
+@pytest.mark.long
 def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
     service: Deployment,
 ) -> None:

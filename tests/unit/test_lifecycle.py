@@ -559,7 +559,7 @@ FAILURES: dict[str, Fault] = {
 
 
 # The others are much like one of these.
-USUAL = {"some refused", "killed after", "lost_reply"}
+USUAL = {"some refused", "killed after"}
 
 
 @pytest.mark.parametrize(

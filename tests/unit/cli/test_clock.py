@@ -62,6 +62,7 @@ def test_given_a_duration_when_posted_then_the_clock_has_moved_and_keys_can_sign
     log_in(travelling.base_url)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("moto")
 def test_given_a_process_that_mocks_aws_when_served_twice_then_each_time_is_fresh() -> (
     None

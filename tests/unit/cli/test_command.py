@@ -72,7 +72,9 @@ def end(
     return process.stdout.read(), process.stderr.read()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_given_a_service_when_told_to_end_then_it_does_with_one_line(
     number: signal.Signals,
 ) -> None:
@@ -112,6 +114,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
             ["providers of myapp-abcde: anon-user, custom-token\n"],
             ["register", "mails: "],
             id="no e-mail",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             {

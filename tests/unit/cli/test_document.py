@@ -245,6 +245,7 @@ def test_given_no_parameter_when_served_then_no_provider_is_on(path: Path) -> No
     assert "--settings needs a SettingsParameter" in str(problem.value)
 
 
+@pytest.mark.long
 def test_given_another_engine_when_served_without_a_file_then_its_document_counts(
     path: Path,
 ) -> None:

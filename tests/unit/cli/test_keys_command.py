@@ -629,6 +629,7 @@ def ask(*arguments: str, answer: str) -> tuple[int, str]:
     return process.wait(10), seen.decode()
 
 
+@pytest.mark.long
 def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> None:
     """As README has it, and as a shell runs it."""
     with LocalServer(aws_port=0) as server:

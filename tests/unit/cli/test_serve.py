@@ -326,6 +326,7 @@ def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there()
         aws("secretsmanager", server.aws_url).list_secrets()
 
 
+@pytest.mark.long
 def test_given_another_engine_when_served_then_its_table_outlives_the_service() -> None:
     with LocalServer(aws_port=0) as host:
         with LocalServer(endpoint_url=host.aws_url) as first:
