@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
-from anonauth.cli.document import senders
+from anonauth.cli.document import has_challenge, senders
 from anonauth.cli.finding import Finding, failed, ok, warning
 from anonauth.cli.keys import KeyList
 from anonauth.cli.replay import PREFIX
@@ -413,6 +413,11 @@ def settings(case: Case) -> Finding:
         return failed(
             f"{name}: {exc.__cause__}",
             "mend it: functions that start answer 503 to all that need it",
+        )
+    if has_challenge(document) and case.parameter("AnonymousChallenge") != "true":
+        return failed(
+            f"{name} has a challenge that no anonymous login asks for",
+            "deploy with AnonymousChallenge=true",
         )
     mail_sender = case.parameter("MailSender")
     if any(sender != mail_sender for sender in senders(document)):

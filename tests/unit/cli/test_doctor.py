@@ -515,6 +515,7 @@ def no_secret(cloud: Cloud) -> Iterator[None]:
     )
 
 
+CHALLENGE = {"verify_url": "https://challenge.example/verify", "secret": "s"}
 MAIL = {
     "sender": "App <hello@example.com>",
     "confirm_url": "https://example.com/c",
@@ -644,6 +645,14 @@ MAIL = {
             "no mail goes out",
             "MailSender=",
             id="another sender than the stack's",
+        ),
+        pytest.param(
+            settings_that_are({"apps": {"*": {"anon-user": {"challenge": CHALLENGE}}}}),
+            "settings",
+            "failed",
+            "a challenge that no anonymous login asks for",
+            "AnonymousChallenge=true",
+            id="a challenge, and no login that asks for it",
         ),
         pytest.param(
             no_settings,
