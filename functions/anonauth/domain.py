@@ -390,20 +390,6 @@ class ExpiryScan:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpiringPage:
-    """What one read of that search brought.
-
-    `position` is where to go on, None at the end of the segment; `units` are the read
-    units that it cost. So many items were `unreadable`, and are left out.
-    """
-
-    users: tuple[User, ...]
-    position: str | None
-    units: float
-    unreadable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class UserFilter:
     """Which users are meant; None: whatever it is.
 
@@ -417,7 +403,7 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """What one read of a scan of all users brought.
+    """What one read of a scan over users brought.
 
     `users` are without their sessions and API keys. `position` is where to go on, None
     at the end of the segment. So many items of any kind were `read`, for so many read

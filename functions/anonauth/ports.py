@@ -15,7 +15,6 @@ from anonauth.domain import (
     ApiKey,
     Change,
     Counter,
-    ExpiringPage,
     ExpiryScan,
     Identity,
     IdentityRecord,
@@ -282,7 +281,7 @@ class ExpiringStore(Protocol):
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> ExpiringPage:
+    ) -> UserPage:
         """Read one page of one segment of the table, eventually consistent.
 
         Its users are the anonymous ones that expire after `now` and before `until`,

@@ -17,7 +17,7 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 import sam_template
 from anonauth.bus import SOURCE
 from anonauth.cli.template import read_template
-from anonauth.store.expiring import SCANNED
+from anonauth.store.scans import SCANNED
 from sam_template import EVENTS, Json, Route, resources, statements, translate
 from tools import ROOT
 

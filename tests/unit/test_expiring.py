@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from anonauth.domain import ExpiringPage, ExpiryScan, UserEvent, expiry_after
+from anonauth.domain import ExpiryScan, UserEvent, UserPage, expiry_after
 from anonauth.errors import EventsUnavailable
 from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
 from harness import APP, SESSION, START, Deployment
@@ -261,7 +261,7 @@ class PagedUsers:
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> ExpiringPage:
+    ) -> UserPage:
         self.reads.append((segment, after))
         mine = self.users[segment::segments]
         start = int(after or 0)
@@ -271,7 +271,7 @@ class PagedUsers:
             if user.expires_at and now < user.expires_at < until
         )
         position = str(start + 2) if start + 2 < len(mine) else None
-        return ExpiringPage(found, position, units=100.0)
+        return UserPage(found, position, len(found), units=100.0)
 
 
 class Bus:

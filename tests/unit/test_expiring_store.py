@@ -6,7 +6,7 @@ import pytest
 
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
-from anonauth.store.expiring import SCANNED
+from anonauth.store.scans import SCANNED
 from anonauth.store.table import ATTEMPTS
 from events_contract import (
     UNTIL,

@@ -1,28 +1,16 @@
 """The search for users that will soon expire: a scan, off every request path."""
 
-from contextlib import suppress
 from datetime import date, datetime
 
 from pynamodb.exceptions import DoesNotExist
 
-from anonauth.domain import ExpiringPage, ExpiryScan, User
-from anonauth.store.items import SCAN_PK, USER_PREFIX, ScanItem, UserItem, user_in
-from anonauth.store.table import Refused, Table
-
-SCANNED = (
-    "pk",
-    "state",
-    "anonymous",
-    "version",
-    "created_at",
-    "last_active_day",
-    "expires_at",
-    "identities",
-)
-"""All that the scan may see: no session, no password, no key (see `template.yaml`)."""
+from anonauth.domain import ExpiryScan, UserPage
+from anonauth.store.items import SCAN_PK, ScanItem, UserItem
+from anonauth.store.scans import Scans, active_users
+from anonauth.store.table import Refused
 
 
-class Expiring(Table):
+class Expiring(Scans):
     """`ExpiringStore`."""
 
     def load_expiry_scan(self) -> ExpiryScan | None:
@@ -63,38 +51,12 @@ class Expiring(Table):
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
-    ) -> ExpiringPage:
-        """Read one page, in one Scan; see `ExpiringStore`.
-
-        By the connection, since a model's scan reads on to the end by itself.
-        """
+    ) -> UserPage:
+        """Read one page, in one Scan; see `ExpiringStore`."""
         wanted = (
-            UserItem.pk.startswith(USER_PREFIX)
-            & (UserItem.state == "active")
+            active_users()
             & (UserItem.anonymous == True)  # noqa: E712 - an expression
             & (UserItem.expires_at > now)
             & (UserItem.expires_at < until)
         )
-        page = self._send(
-            lambda: self._connection.scan(
-                self._user_item.Meta.table_name,
-                filter_condition=wanted,
-                attributes_to_get=list(SCANNED),
-                segment=segment,
-                total_segments=segments,
-                exclusive_start_key=after or None,
-                return_consumed_capacity="TOTAL",
-            )
-        )
-        last = page.get("LastEvaluatedKey")
-        users: list[User] = []
-        for raw in page["Items"]:
-            # One item that cannot be read must not be the end of all warnings.
-            with suppress(Exception):
-                users.append(user_in(raw, raw["pk"]["S"]))
-        return ExpiringPage(
-            users=tuple(users),
-            position=last["pk"]["S"] if last else None,
-            units=float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)),
-            unreadable=len(page["Items"]) - len(users),
-        )
+        return self._scan_page(segment, segments, after, wanted)

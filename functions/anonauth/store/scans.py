@@ -1,0 +1,68 @@
+"""Scans over all users, page by page: off every request path."""
+
+from contextlib import suppress
+
+from pynamodb.expressions.condition import Condition
+
+from anonauth.domain import User, UserPage
+from anonauth.store.items import USER_PREFIX, UserItem, user_in, user_pk
+from anonauth.store.table import Table
+
+SCANNED = (
+    "pk",
+    "state",
+    "anonymous",
+    "version",
+    "created_at",
+    "last_active_day",
+    "expires_at",
+    "identities",
+)
+"""All that a scan may see: no session, no password, no key (see `template.yaml`)."""
+
+
+class Scans(Table):
+    """What the scans of others are made of."""
+
+    def _scan_page(
+        self, segment: int, segments: int, after: str, wanted: Condition
+    ) -> UserPage:
+        """Read one page, in one Scan.
+
+        By the connection, since a model's scan reads on to the end by itself.
+
+        Args:
+            after: `position` of the page before; empty to begin.
+            wanted: Which items; see `active_users`.
+        """
+        page = self._send(
+            lambda: self._connection.scan(
+                self._user_item.Meta.table_name,
+                filter_condition=wanted,
+                attributes_to_get=list(SCANNED),
+                segment=segment,
+                total_segments=segments,
+                exclusive_start_key=after or None,
+                return_consumed_capacity="TOTAL",
+            )
+        )
+        last = page.get("LastEvaluatedKey")
+        users: list[User] = []
+        for raw in page["Items"]:
+            # One item that cannot be read must not hide all others.
+            with suppress(Exception):
+                users.append(user_in(raw, raw["pk"]["S"]))
+        return UserPage(
+            users=tuple(users),
+            position=last["pk"]["S"] if last else None,
+            read=int(page["ScannedCount"]),
+            units=float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)),
+            unreadable=len(page["Items"]) - len(users),
+        )
+
+
+def active_users(app: str | None = None) -> Condition:
+    """Return what users are told from other items by; None: those of all apps."""
+    prefix = USER_PREFIX if app is None else user_pk(app, "")
+    condition: Condition = UserItem.pk.startswith(prefix) & (UserItem.state == "active")
+    return condition
