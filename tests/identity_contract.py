@@ -846,8 +846,13 @@ class IdentityContract:
         assert not store.spend(counter)
         assert store.get_account_and_counts(APP, key, [counter]) == (None, [2])
 
+        store.give_back(counter)
+        assert store.spend(counter)
+        assert not store.spend(counter)
+
         store.count(counter)
         other = Counter(f"{name}-other", 2, IN_30_MINUTES)
+        store.give_back(other)  # nothing is there, and nothing comes of it
         counts = store.get_account_and_counts(APP, key, [other, counter])[1]
         assert counts == [0, 3]
 

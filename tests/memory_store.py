@@ -303,6 +303,11 @@ class MemoryStore:
         self.count(counter)
         return True
 
+    def give_back(self, counter: Counter) -> None:
+        number, *rest = self.counts.get(counter.name, (0, None))
+        if number:
+            self.counts[counter.name] = (number - 1, *rest)
+
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]
     ) -> tuple[IdentityRecord | None, list[int]]:

@@ -84,6 +84,10 @@ class BudgetStore(Protocol):
         """Add one if the limit is not reached; False if it is, nothing written then."""
         ...
 
+    def give_back(self, counter: Counter) -> None:
+        """Take one away that was spent for nothing; not below none."""
+        ...
+
 
 class IdentityStore(Protocol):
     """Identities of permanent users. Every method can raise `StoreUnavailable`.

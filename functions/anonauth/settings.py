@@ -12,6 +12,7 @@ _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 # SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
+_LISTS = {"forwarded", "x-forwarded-for"}
 _MOST_NOTICE = 89  # days; a user that is active today has 90 or 91
 _MOST_DAYS = 1825  # 5 years, what refresh tokens live on paper
 
@@ -83,6 +84,10 @@ class Settings:
         if header and not _HEADER.fullmatch(header):
             raise SettingsError(
                 f"CLIENT_ADDRESS_HEADER: '{header}' is not the name of a header"
+            )
+        if header in _LISTS:
+            raise SettingsError(
+                f"CLIENT_ADDRESS_HEADER: '{header}' is a list that clients begin"
             )
         logins = env.get("LOGINS_PER_NETWORK", "0")
         if not re.fullmatch(r"[0-9]{1,7}", logins):

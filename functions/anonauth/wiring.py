@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.config
 import botocore.session
 
+from anonauth.domain import ANONYMOUS
 from anonauth.keys import KeyMaker, KeyRing, KmsWrapping
 from anonauth.metrics import Metrics
 from anonauth.settings import Settings
@@ -99,17 +100,19 @@ class Services:
         from anonauth.providers.challenge import SettingsChallenges  # noqa: PLC0415
 
         return SettingsChallenges(
-            self._settings_source, allow_private=self.settings.allow_private_issuers
+            # The one login that has to go on whatever is wrong with the providers.
+            self._settings_source(only=ANONYMOUS),
+            allow_private=self.settings.allow_private_issuers,
         )
 
-    @functools.cached_property
-    def _settings_source(self) -> "SettingsSource":
+    def _settings_source(self, *, only: str | None = None) -> "SettingsSource":
         from anonauth.providers.source import SettingsSource  # noqa: PLC0415
 
         return SettingsSource(
             lambda: self._connect("ssm"),
             self.settings.settings_parameter,
             allow_private=self.settings.allow_private_issuers,
+            only=only,
         )
 
     # Only Link, Userpass and ApiKeys import what is behind the next four.
@@ -120,7 +123,7 @@ class Services:
         from anonauth.providers.registry import Registry  # noqa: PLC0415
 
         return Registry(
-            self._settings_source,
+            self._settings_source(),
             store=self.store,
             networks=self.ring,
             passwords=lambda: self.passwords,

@@ -112,10 +112,13 @@ class Person:
         self.at(at).get_by_text(words).first.wait_for()
 
     def user_id(self, device: str) -> str:
-        """Return the user id that a device shows."""
-        shown = self.at(device).locator("dd code").first.inner_text()
-        assert re.fullmatch("[0-9a-f]{24}", shown), shown
-        return str(shown)
+        """Return the user id that a device shows, once it does.
+
+        A call is listed before what it brought is shown.
+        """
+        shown = self.at(device).locator("dd code")
+        shown = shown.filter(has_text=re.compile("^[0-9a-f]{24}$")).first
+        return str(shown.inner_text())
 
     def copied(self, number: int) -> str:
         """Press Copy at a call and return what is in the clipboard then."""

@@ -176,36 +176,56 @@ def test_given_a_lost_reply_at_the_limit_when_repeated_then_the_login_goes_on(
 
 # Where a CDN tells the address.
 
-CDN = {"CLIENT_ADDRESS_HEADER": "CloudFront-Viewer-Address"}
+CLOUDFRONT = "CloudFront-Viewer-Address"
+CLOUDFLARE = "CF-Connecting-IP"
 
 
 @pytest.mark.parametrize(
-    ("told", "counts_as"),
+    ("header", "told", "counts_as"),
     [
-        pytest.param("203.0.113.5", "203.0.113.5", id="IPv4"),
-        pytest.param("203.0.113.5:46532", "203.0.113.5", id="IPv4 and port"),
-        pytest.param(" 203.0.113.5 ", "203.0.113.5", id="blanks"),
-        pytest.param("2001:db8:1:2::9", "2001:db8:1:2::1", id="IPv6"),
-        pytest.param("2001:db8:1:2::9:46532", "2001:db8:1:2::1", id="IPv6 and port"),
-        pytest.param("2001:db8:1:2:3:4:5:6:443", "2001:db8:1:2::1", id="in full"),
-        pytest.param("[2001:db8:1:2::9]:443", "2001:db8:1:2::1", id="in brackets"),
-        pytest.param("", NETWORK, id="empty"),
-        pytest.param("unknown", NETWORK, id="no address"),
-        pytest.param("203.0.113.5,198.51.100.9", NETWORK, id="twice"),
-        pytest.param(None, NETWORK, id="absent: it came around the CDN"),
+        pytest.param(CLOUDFLARE, "203.0.113.5", "203.0.113.5", id="IPv4"),
+        pytest.param(CLOUDFLARE, " 203.0.113.5 ", "203.0.113.5", id="blanks"),
+        pytest.param(CLOUDFLARE, "2001:db8:1:2::9", "2001:db8:1:2::1", id="IPv6"),
+        pytest.param(CLOUDFLARE, "203.0.113.5:443", NETWORK, id="a port here"),
+        pytest.param(CLOUDFLARE, "", NETWORK, id="empty"),
+        pytest.param(CLOUDFLARE, "unknown", NETWORK, id="no address"),
+        pytest.param(CLOUDFLARE, "203.0.113.5,198.51.100.9", NETWORK, id="twice"),
+        pytest.param(CLOUDFLARE, None, NETWORK, id="absent: it came around the CDN"),
+        pytest.param(CLOUDFRONT, "203.0.113.5:46532", "203.0.113.5", id="and port"),
+        pytest.param(
+            CLOUDFRONT, "2001:db8:1:2::9:46532", "2001:db8:1:2::1", id="IPv6 and port"
+        ),
+        # A port of four digits is no part of the address, whose groups 3 and 4 are 0.
+        pytest.param(
+            CLOUDFRONT, "2001:db8::5:6:7:8:4653", "2001:db8::1", id="four digits"
+        ),
+        pytest.param(
+            CLOUDFRONT, "2001:db8:1:2:3:4:5:6:443", "2001:db8:1:2::1", id="in full"
+        ),
+        pytest.param(
+            CLOUDFRONT, "[2001:db8:1:2::9]:443", "2001:db8:1:2::1", id="in brackets"
+        ),
+        pytest.param(CLOUDFRONT, "203.0.113.5", NETWORK, id="no port here"),
     ],
 )
 def test_given_a_cdn_in_front_when_it_tells_the_address_then_that_counts(
-    service: Deployment, told: str | None, counts_as: str
+    service: Deployment,
+    log: io.StringIO,
+    header: str,
+    told: str | None,
+    counts_as: str,
 ) -> None:
     service.restart(LOGINS_PER_NETWORK="1")
     log_in(service, counts_as)
-    service.restart(LOGINS_PER_NETWORK="1", **CDN)
-    headers = {} if told is None else {"cloudfront-viewer-address": told}
+    service.restart(LOGINS_PER_NETWORK="1", CLIENT_ADDRESS_HEADER=header)
+    headers = {} if told is None else {header.lower(): told}
 
     reply = log_in(service, NETWORK, headers=headers)
 
     assert reply.status == 429
+    unreadable = told is not None and counts_as == NETWORK
+    assert ("no address in the header" in log.getvalue()) == unreadable
+    assert NETWORK not in log.getvalue()
 
 
 def test_given_no_cdn_when_a_client_sends_its_header_then_it_means_nothing(
@@ -338,6 +358,8 @@ FULL: Any = {"hostnames": ["www.example.com"], "action": "login", "min_score": 0
         pytest.param({"score": ...}, 400, id="no score"),
         pytest.param({"success": 1}, 503, id="success is no truth value"),
         pytest.param({"success": ...}, 503, id="says nothing"),
+        pytest.param({"success": False}, 400, id="no, without a reason"),
+        pytest.param({"success": False, "error-codes": ...}, 400, id="just no"),
         *(
             pytest.param({"success": False, "error-codes": [code]}, status, id=code)
             for code, status in {
@@ -346,6 +368,7 @@ FULL: Any = {"hostnames": ["www.example.com"], "action": "login", "min_score": 0
                 "timeout-or-duplicate": 400,
                 "expired-input-response": 400,
                 "already-seen-response": 400,
+                "browser-error": 400,
                 "invalid-or-already-seen-response": 400,
                 "invalid-input-secret": 503,
                 "missing-input-secret": 503,
@@ -405,6 +428,51 @@ def test_given_trouble_with_the_service_when_logging_in_then_503_and_no_user(
     assert service.items("USER#") == {}
 
 
+def test_given_a_challenge_that_was_down_when_it_is_back_then_nobody_has_paid_for_it(
+    service: Deployment, verifier: KeyServer
+) -> None:
+    ask(service, verifier, environment={"LOGINS_PER_NETWORK": "2"})
+    verifier.down = True
+
+    # Clients repeat, as they are told to.
+    statuses = [log_in(service, **answering()).status for _ in range(5)]
+    verifier.down = False
+    statuses += [log_in(service, **answering()).status for _ in range(3)]
+
+    assert statuses == [503] * 5 + [200, 200, 429]
+
+
+def test_given_trouble_with_the_counter_too_when_down_then_still_503(
+    service: Deployment, verifier: KeyServer
+) -> None:
+    ask(service, verifier)
+    log_in(service, **answering())  # warm
+    verifier.down = True
+    service.wire.faults = [None, *[FAULTS["no_connection"]] * 3]
+
+    assert log_in(service, **answering()).status == 503
+
+
+def test_given_faults_of_other_providers_when_logging_in_then_they_do_not_matter(
+    service: Deployment, verifier: KeyServer
+) -> None:
+    challenge = {"verify_url": verifier.url + VERIFY, "secret": SECRET}
+    google = {"client_ids": ["x"], "client_secret": {"ssm": "is-missing"}}
+    service.restart_with(
+        {
+            "apps": {
+                APP: {"anon-user": {"challenge": challenge}, "oauth2-google": google},
+                OTHER_APP: {"oauth2-apple": "a slip"},
+            }
+        },
+        ANONYMOUS_CHALLENGE="true",
+        ALLOW_PRIVATE_ISSUERS="true",
+    )
+
+    assert log_in(service, **answering()).status == 200
+    assert log_in(service).status == 400
+
+
 def test_given_an_app_without_a_challenge_when_logging_in_then_nothing_is_asked(
     service: Deployment, verifier: KeyServer
 ) -> None:
@@ -462,10 +530,12 @@ def test_given_a_secret_by_reference_when_logging_in_then_it_is_resolved(
     assert verifier.asked[0].form["secret"] == "from-its-own-parameter"
 
 
-def test_given_settings_that_cannot_be_used_when_logging_in_then_503(
+def test_given_a_challenge_that_cannot_be_read_when_logging_in_then_503(
     service: Deployment, log: io.StringIO
 ) -> None:
-    service.restart_with('{"apps": {"x": 1}}', ANONYMOUS_CHALLENGE="true")
+    service.restart_with(
+        {"apps": {"x": {"anon-user": {"challenge": 1}}}}, ANONYMOUS_CHALLENGE="true"
+    )
 
     assert log_in(service, **answering()).status == 503
     assert service.items("USER#") == {}

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "tokens": PURE | {"keys"},
     "bus": PURE,
     "metrics": PURE,
-    "wiring": {"bus", "keys", "metrics", "ports", "providers", "settings", "store"}
+    "wiring": PURE
+    | {"bus", "keys", "metrics", "ports", "providers", "settings", "store"}
     | {"tokens"},
     "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
     "cli": PURE

@@ -188,13 +188,15 @@ def test_given_the_daily_rotation_when_run_then_the_signing_keys_age_is_told(
     assert ages[-1] == 10
 
 
-def test_given_no_key_that_signs_when_asked_for_its_age_then_none(
+def test_given_no_key_that_signs_when_asked_for_its_age_then_there_is_none(
     service: Deployment,
 ) -> None:
     ring = service.services.store.load_ring()
     assert ring is not None
 
-    assert signing_key_age(ring, service.now - timedelta(days=9)) == timedelta()
+    assert signing_key_age(ring, service.now) == timedelta()
+    assert signing_key_age(ring, service.now - timedelta(days=9)) is None
+    assert signing_key_age(ring, service.now + timedelta(days=999)) is None
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def test_given_notices_when_read_then_they_are_days() -> None:
         pytest.param("CLIENT_ADDRESS_HEADER", "a b", id="no header"),
         pytest.param("CLIENT_ADDRESS_HEADER", "x:", id="header with a colon"),
         pytest.param("CLIENT_ADDRESS_HEADER", "x" * 65, id="long header"),
+        pytest.param("CLIENT_ADDRESS_HEADER", "X-Forwarded-For", id="a list"),
+        pytest.param("CLIENT_ADDRESS_HEADER", "forwarded", id="another list"),
         pytest.param("SESSION_IDLE_DAYS", "0", id="idle for 0 days"),
         pytest.param("SESSION_IDLE_DAYS", "1826", id="idle for more than 5 years"),
         pytest.param("SESSION_IDLE_DAYS", "7.5", id="half a day"),

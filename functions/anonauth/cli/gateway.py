@@ -127,10 +127,14 @@ class Gateway:
         self._cors = template.cors
         functions = template.functions.values()
         self._routes = {key: f.name for f in functions for key in f.routes}
-        self._buckets = {
-            key: _Bucket(template.throttling, ticks)
+        limits = {
+            key: template.route_throttling.get(key, template.throttling)
             for key in self._routes
-            if template.throttling
+        }
+        self._buckets = {
+            key: _Bucket(throttling, ticks)
+            for key, throttling in limits.items()
+            if throttling
         }
 
     def answer(self, request: HttpRequest) -> HttpResponse:

@@ -7,7 +7,7 @@ exists only on AWS resolves to its logical name (`Table`, `RingKey.Arn`).
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,8 @@ class Throttling:
 class Template:
     """`template.yaml` with its parameters put in.
 
-    `settings_parameter` is the SSM parameter that holds the settings document.
+    `settings_parameter` is the SSM parameter that holds the settings document;
+    `route_throttling` has the routes, by their keys, that have limits of their own.
     """
 
     functions: Mapping[str, Function]
@@ -92,6 +93,7 @@ class Template:
     table: Mapping[str, Any]
     app_ids: tuple[str, ...]
     settings_parameter: str = ""
+    route_throttling: Mapping[str, Throttling] = field(default_factory=dict)
 
 
 def find_template(start: Path) -> Path:
@@ -148,6 +150,11 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         functions=functions,
         cors=_cors(api["Properties"].get("CorsConfiguration")),
         throttling=_throttling(api["Properties"].get("DefaultRouteSettings")),
+        route_throttling={
+            key: limits
+            for key, settings in api["Properties"].get("RouteSettings", {}).items()
+            if (limits := _throttling(settings))
+        },
         table=table["Properties"],
         app_ids=tuple(environment["APP_IDS"].split(",")),
         settings_parameter=next(filter(None, parameters_named), ""),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _OF_THE_CLIENT = frozenset(
     {
         "already-seen-response",
+        "browser-error",
         "expired-input-response",
         "invalid-input-response",
         "invalid-or-already-seen-response",
@@ -74,11 +75,11 @@ class SiteVerify:
             settings.verify_url, {"secret": settings.secret, "response": answer}
         )
         body = reply.body
-        if body.get("success") is not True:
-            if not _is_of_the_client(body):
-                # A wrong secret, say: no client can mend that.
-                raise ProviderUnavailable(detail="challenge: not verified")
+        if body.get("success") is False and _is_of_the_client(body):
             raise ChallengeFailed
+        if body.get("success") is not True:
+            # A wrong secret, say: no client can mend that.
+            raise ProviderUnavailable(detail="challenge: not verified")
         if reply.status != HTTPStatus.OK:
             raise ProviderUnavailable(detail="challenge: status")
         # An answer that was given on another page, or to another question.
@@ -91,10 +92,10 @@ class SiteVerify:
 
 
 def _is_of_the_client(body: Mapping[str, Any]) -> bool:
-    codes = body.get("error-codes")
+    codes = body.get("error-codes", [])  # optional, says Google
     if not isinstance(codes, list) or not all(isinstance(c, str) for c in codes):
         return False
-    return bool(codes) and _OF_THE_CLIENT.issuperset(codes)
+    return _OF_THE_CLIENT.issuperset(codes)
 
 
 def _score(body: Mapping[str, Any]) -> float:

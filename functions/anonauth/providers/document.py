@@ -248,12 +248,15 @@ _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 _Fault = tuple[str, str]  # the path of a key below its app, and what is wrong with it
 
 
-def parse(text: str, *, allow_private: bool = False) -> Document:
+def parse(
+    text: str, *, allow_private: bool = False, only: str | None = None
+) -> Document:
     """Read and check a settings document.
 
     Args:
         text: JSON.
         allow_private: Let the URLs of keys be http: for the local stack and tests.
+        only: A provider; what the document says of others is not looked at.
 
     Raises:
         DocumentError: The message begins with the key's path, such as
@@ -269,7 +272,10 @@ def parse(text: str, *, allow_private: bool = False) -> Document:
                 f"apps.{app}: expected '{EVERY_APP}' or an app id of 1 to 64 ASCII "
                 "letters, digits, '_', '-'"
             )
-    return _document(outline.apps, allow_private=allow_private)
+    apps = outline.apps
+    if only is not None:
+        apps = {app: _part(plain, only) for app, plain in apps.items()}
+    return _document(apps, allow_private=allow_private)
 
 
 def references(document: Document) -> dict[str, str]:
@@ -307,6 +313,12 @@ def resolve(
 class _Outline(Part, frozen=True, kw_only=True):
     # App by app, since paths in msgspec's messages do not tell the keys of a dict.
     apps: dict[str, Any]
+
+
+def _part(plain: Any, name: str) -> Any:
+    if not isinstance(plain, dict):
+        return plain  # refused like any other
+    return {key: value for key, value in plain.items() if key == name}
 
 
 def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:

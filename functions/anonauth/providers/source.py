@@ -46,6 +46,8 @@ class SettingsSource:
         parameter: Name of the parameter, a SecureString; empty: no app has a provider,
             and nothing is read.
         allow_private: As for `parse`.
+        only: As for `parse`: the fault of another provider, or a secret of its that is
+            missing, is nobody's concern then.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class SettingsSource:
         parameter: str,
         *,
         allow_private: bool = False,
+        only: str | None = None,
     ) -> None:
         self._connect = connect
         self._parameter = parameter
         self._allow_private = allow_private
+        self._only = only
         self._empty = Document()
         self._copy: _Copy | None = None
 
@@ -92,7 +96,9 @@ class SettingsSource:
     def _read(self) -> Document:
         answer = self._client.get_parameter(Name=self._parameter, WithDecryption=True)
         document = parse(
-            answer["Parameter"]["Value"], allow_private=self._allow_private
+            answer["Parameter"]["Value"],
+            allow_private=self._allow_private,
+            only=self._only,
         )
         secrets = self._secrets(set(references(document).values()))
         return resolve(document, secrets, allow_private=self._allow_private)

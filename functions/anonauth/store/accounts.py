@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -55,6 +56,13 @@ class Accounts(Identities):
             # Repeated after a lost reply: the last one may have been ours.
             return refused.perhaps_ours
         return True
+
+    def give_back(self, counter: Counter) -> None:
+        """Take one away, in one UpdateItem; see `BudgetStore`."""
+        item = self._counter_item(counter_pk(counter.name))
+        taken = CounterItem.number.add(-1)
+        with suppress(Refused):  # nothing is there
+            self._send(lambda: item.update([taken], CounterItem.number > 0))
 
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]

@@ -1,10 +1,11 @@
 """What an anonymous login has to pass: it asks for nothing, so anyone can repeat it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from anonauth.domain import Budget
-from anonauth.errors import BudgetSpent, ChallengeFailed
+from anonauth.domain import Budget, Counter
+from anonauth.errors import BudgetSpent, ChallengeFailed, Unavailable
 from anonauth.ports import BudgetStore, Challenges, NetworkHashing
 
 WINDOW = timedelta(hours=1)
@@ -44,14 +45,22 @@ class Admission:
         challenge = self.challenges and self.challenges.find(app, now)
         if challenge and not self.answer:
             raise ChallengeFailed("expected options.challenge, which this app asks for")
-        if self.limit:
-            self._spend(now)
+        counter = self._spend(now) if self.limit else None
         if challenge and self.answer:
-            challenge.verify(self.answer)
+            try:
+                challenge.verify(self.answer)
+            except Unavailable:
+                # Who repeats as it is told to must not have used up its network's
+                # budget when the service is back.
+                if counter is not None:
+                    with suppress(Unavailable):
+                        self.budgets.give_back(counter)
+                raise
 
-    def _spend(self, now: datetime) -> None:
+    def _spend(self, now: datetime) -> Counter:
         hashed = self.networks.hash_network(self.network, now)
         # Of all apps together: whoever makes users at random knows all their ids.
         counter = Budget("login", self.limit, WINDOW).counter(hashed, now=now)
         if not self.budgets.spend(counter):
             raise BudgetSpent.until(counter.ends_at, now)
+        return counter

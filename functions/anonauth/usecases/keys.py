@@ -48,13 +48,13 @@ def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
     return _decide(rings, lambda ring: _supplied(ring, keys, now))
 
 
-def signing_key_age(ring: Ring, now: datetime) -> timedelta:
-    """Return how long the access key that signs now has done so.
+def signing_key_age(ring: Ring, now: datetime) -> timedelta | None:
+    """Return how long the access key that signs now has done so; None if none does.
 
     At most `KEY_LIFETIME` and a day, unless no rotation has made a standby in time.
     """
     key = ring.signing_key("access", now)
-    return timedelta() if key is None else max(now - key.signs_from, timedelta())
+    return None if key is None else now - key.signs_from
 
 
 def rotate_now(

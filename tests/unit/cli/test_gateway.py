@@ -3,7 +3,7 @@
 import base64
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,7 @@ def gateway(
     routes: tuple[str, ...] = ("GET /a", "$default"),
     cors: Cors | None = CORS,
     throttling: Throttling | None = None,
+    route_throttling: Mapping[str, Throttling] | None = None,
     ticks: Callable[[], float] = lambda: 0.0,
 ) -> Gateway:
     template = Template(
@@ -51,6 +52,7 @@ def gateway(
         throttling=throttling,
         table={},
         app_ids=(),
+        route_throttling=route_throttling or {},
     )
 
     def invoke(_name: str, event: dict[str, Any]) -> Any:
@@ -536,6 +538,7 @@ def test_given_a_limit_when_exceeded_then_429_until_tokens_come_back() -> None:
         {"statusCode": 200},
         routes=("GET /a", "GET /b"),
         throttling=Throttling(rate=2, burst=3),
+        route_throttling={"GET /b": Throttling(rate=1, burst=1)},
         ticks=lambda: now,
     )
 
@@ -543,12 +546,12 @@ def test_given_a_limit_when_exceeded_then_429_until_tokens_come_back() -> None:
         return api.answer(HttpRequest("GET", path)).status
 
     burst = [status("/a") for _ in range(4)]
-    elsewhere = status("/b")
+    elsewhere = [status("/b"), status("/b")]
     now = 1.0
     later = [status("/a") for _ in range(3)]
 
     assert burst == [200, 200, 200, 429]
-    assert elsewhere == 200
+    assert elsewhere == [200, 429]  # a limit of its own
     assert later == [200, 200, 429]
 
 

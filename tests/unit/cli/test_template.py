@@ -11,6 +11,7 @@ import sam_template
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import (
     Resolver,
+    Throttling,
     check_parameters,
     find_template,
     load,
@@ -115,6 +116,7 @@ def test_given_origins_and_limits_when_read_then_cors_and_throttling_have_them()
     assert template.cors.max_age == 7200
     assert template.throttling is not None
     assert dataclasses.astuple(template.throttling) == (5.0, 7)
+    assert template.route_throttling == {"GET /openapi.json": Throttling(5.0, 10)}
 
 
 def test_given_no_origins_when_read_then_there_is_no_cors() -> None:
