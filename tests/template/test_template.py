@@ -33,7 +33,7 @@ RING = "KEY#ring"
 USER = "USER#*"
 GONE = "GONE#*"
 IDENT = "IDENT#*"
-RATE = "RATE#*"
+PASSWORDS = "RATE#password-*"
 SCAN = "SCAN#expiring"
 STREAM = "Table.StreamArn"
 FAILED_RECORDS = "FailedRecords.Arn"
@@ -95,22 +95,25 @@ GRANTS = {
         ("dynamodb:GetItem", IDENT),
         ("dynamodb:UpdateItem", USER),
         ("dynamodb:UpdateItem", IDENT),
-        ("dynamodb:UpdateItem", RATE),
+        ("dynamodb:UpdateItem", PASSWORDS),
         ("dynamodb:BatchGetItem", IDENT),
-        ("dynamodb:BatchGetItem", RATE),
+        ("dynamodb:BatchGetItem", PASSWORDS),
         *in_transactions("PutItem", USER, IDENT),
         ("kms:Decrypt", "access"),
         ("kms:Decrypt", "refresh"),
     },
     "UserpassFunction": {
+        ("dynamodb:GetItem", RING),
         # Not API keys: to write one would be to log in as anybody.
         ("dynamodb:GetItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:PutItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:UpdateItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:GetItem", USER),
-        ("dynamodb:UpdateItem", RATE),
+        ("dynamodb:UpdateItem", "RATE#register#*"),
+        ("dynamodb:UpdateItem", "RATE#mail-*"),
         *in_transactions("UpdateItem", USER, IDENT),
         *in_transactions("DeleteItem", USER, IDENT),
+        ("kms:Decrypt", "refresh"),
     },
     "ApiKeysFunction": {
         ("dynamodb:GetItem", RING),

@@ -1,5 +1,6 @@
 """AWS calls of each operation, counted on the wire (design §4), and imports."""
 
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from anonauth.handlers import userpass
 from harness import (
+    APP,
     CONFIGURATION,
     DELETE,
     HANDLERS,
@@ -17,6 +20,7 @@ from harness import (
     LOGOUT,
     OPENAPI,
     PROFILE,
+    SENDER,
     SESSION,
     Deployment,
 )
@@ -97,6 +101,42 @@ def test_given_a_cold_start_when_called_then_only_the_keys_it_uses_are_unwrapped
     )
 
     assert calls.count("Decrypt") == decrypts
+
+
+ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
+TOKEN = {"token": "x" * 43, "tokenId": "x" * 43}
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "ring"),
+    [
+        pytest.param("register", ACCOUNT, ["GetItem", "Decrypt"], id="register"),
+        pytest.param("confirm", TOKEN, [], id="confirm: no network"),
+        pytest.param(
+            "confirm/send", ACCOUNT, ["GetItem", "Decrypt"], id="confirm mail"
+        ),
+        pytest.param("reset", ACCOUNT | TOKEN, [], id="reset: no network"),
+        pytest.param("reset/send", ACCOUNT, ["GetItem", "Decrypt"], id="reset mail"),
+    ],
+)
+def test_given_a_cold_userpass_when_called_then_one_key_at_most_hashes_the_network(
+    service: Deployment, call: str, body: dict[str, str], ring: list[str]
+) -> None:
+    """The refresh key: the policy in template.yaml allows no other."""
+    pages = {"confirm_url": "https://a.example/c", "reset_url": "https://a.example/r"}
+    mail = {"sender": SENDER, **pages}
+    service.restart_with({"apps": {APP: {"local-userpass": {"mail": mail}}}})
+
+    del service.wire.bodies[:]
+    calls = service.counted(
+        lambda: service.send(userpass._PREFIX + call, body=json.dumps(body))
+    )
+
+    assert calls[: 1 + len(ring)] == ["GetParameter", *ring]
+    assert calls.count("Decrypt") == ring.count("Decrypt")
+    contexts = [sent.get("EncryptionContext") for sent in service.wire.bodies]
+    unwrapped = [context["ring"] for context in contexts if context]
+    assert unwrapped == (["refresh"] if ring else [])
 
 
 def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(

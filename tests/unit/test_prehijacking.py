@@ -636,7 +636,7 @@ def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_repl
     world.post("register", email=address, password=OF_MALLORY)
     world.post("confirm", **world.newest_mail(address))
     (identity,) = world.profile(guest)["identities"][1:]
-    before = world.service.items()
+    before = [world.service.items(prefix) for prefix in ("USER#", "IDENT#")]
 
     second = world.try_link(
         guest, USERPASS, {"username": address, "password": OF_MALLORY}
@@ -647,7 +647,8 @@ def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_repl
     assert (second.status, second.json["error_code"]) == (400, "InternalServerError")
     assert (unlinked.status, unlinked.json["error_code"]) == (401, "InvalidSession")
     assert (anew.status, anew.json["error_code"]) == (409, "AccountNameInUse")
-    assert world.service.items() == before
+    after = [world.service.items(prefix) for prefix in ("USER#", "IDENT#")]
+    assert after == before
     ada = world.log_in(USERPASS, by_password(OF_ADA))
     assert ada["user_id"] == guest["user_id"]
     world.service.send(LOGOUT, token=guest["refresh_token"])

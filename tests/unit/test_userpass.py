@@ -34,13 +34,17 @@ EMAIL = "Ada@example.com"
 KEY = identity_key("ada@example.com")
 PASSWORD = "correct horse"
 OTHER = "battery staple"
+NETWORK = "198.51.100.7"
 MAIL = {
     "sender": f"App <{SENDER}>",
     "confirm_url": "https://app.example/confirm",
     "reset_url": "https://app.example/reset?lang=en#top",
 }
+REGISTRATIONS = "RATE#register#"
 SECOND = timedelta(seconds=1)
 HALF_AN_HOUR = timedelta(minutes=30)
+AFTER_EFFECT = ("lost_reply", "server_error_after_effect")
+SENDING = ("register", "confirm/send", "reset/send")  # what a network has a budget for
 CALLS = (
     "register",
     "confirm",
@@ -70,9 +74,12 @@ class World:
         self.service.restart_with({"apps": apps})
         self.service.services.passwords = self.passwords
 
-    def post(self, call: str, app: str = APP, **fields: Any) -> Reply:
+    def post(
+        self, call: str, app: str = APP, network: str = NETWORK, **fields: Any
+    ) -> Reply:
         route = f"{userpass._PREFIX}{call}"
-        return self.service.send(route, app=app, body=json.dumps(fields))
+        body = json.dumps(fields)
+        return self.service.send(route, app=app, body=body, network=network)
 
     def register(self, email: str = EMAIL, password: str = PASSWORD) -> Reply:
         return self.post("register", email=email, password=password)
@@ -102,6 +109,11 @@ class World:
         (url,) = re.findall(r"^\S+://\S+$", self.sent[-1].body, re.MULTILINE)
         assert isinstance(url, str)
         return url
+
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        """Return all items of the table but those that count a network's requests."""
+        items = self.service.items().items()
+        return {key: item for key, item in items if not key.startswith(REGISTRATIONS)}
 
     def record(self) -> IdentityRecord | None:
         record: IdentityRecord | None = self.service.services.store.get_identity(
@@ -314,13 +326,13 @@ def test_given_a_registered_address_when_registering_then_409_and_no_effort(
     world.confirmed()
     if bound:
         world.bind()
-    before = world.service.items()
+    before = world.accounts()
     del world.passwords.asked[:], world.sent[:]
 
     replies = [world.register("ADA@EXAMPLE.COM", OTHER), world.register()]
 
     assert [refusal(reply) for reply in replies] == [NAME_IN_USE] * 2
-    assert world.service.items() == before
+    assert world.accounts() == before
     assert world.passwords.asked == world.sent == []
     assert world.log_in() == "ok"
 
@@ -564,7 +576,7 @@ def test_given_an_unknown_address_when_asking_for_a_mail_then_404(
 
     assert refusal(reply) == (404, "UserNotFound", "user not found")
     assert world.sent == []
-    assert world.service.items("RATE#") == {}
+    assert world.service.items("RATE#mail") == {}
 
 
 def test_given_an_expired_address_when_asking_for_a_mail_then_404(
@@ -773,6 +785,7 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
         mailer=world.service.services.mailer,
         min_password_length=6,
         mail=None,
+        registrations=None,
     )
     del world.passwords.asked[:]
     outcome = "ok"
@@ -940,14 +953,14 @@ def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_chang
         assert world.post(sending, email="ADA@example.com").status == 200
     del world.sent[:-5]
     world.wait(timedelta(minutes=10))
-    before = world.service.items()
+    before = world.accounts()
     hashed = len(world.passwords.asked)
 
     reply = world.post(call, email=EMAIL, password=OTHER)
 
     assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
     assert reply.headers["retry-after"] == "3000"
-    assert world.service.items() == before
+    assert world.accounts() == before
     assert len(world.passwords.asked) == hashed
     assert len(world.sent) == 5
     world.wait(timedelta(minutes=50) - SECOND)
@@ -987,6 +1000,294 @@ def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
 
     assert world.register().status == 429
     assert world.register("bob@example.com").status == 200
+
+
+# The budget of a network.
+
+
+def fill(world: World, calls: int, network: str = NETWORK) -> None:
+    """Have a network register so many addresses of its own."""
+    for number in range(calls):
+        email = f"{number}@{network.replace(':', '-')}.example"
+        reply = world.post("register", network=network, email=email, password=PASSWORD)
+        assert reply.status == 200, reply.text
+
+
+def assert_spent(reply: Reply, retry_after: int) -> None:
+    assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
+    assert reply.headers["retry-after"] == str(retry_after)
+
+
+@pytest.mark.parametrize("email", [EMAIL, "eve@example.com"], ids=["known", "unknown"])
+@pytest.mark.parametrize("call", SENDING)
+def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
+    world: World, call: str, email: str
+) -> None:
+    """The refusal is no oracle either: one refused write, whatever is asked."""
+    world.configure(mail=MAIL, budgets={"registrations": 3})
+    world.wait(timedelta(minutes=20))
+    world.registered()
+    fill(world, 2)
+    before, hashed = world.service.items(), len(world.passwords.asked)
+    replies: list[Reply] = []
+
+    made = world.service.counted(
+        lambda: replies.append(world.post(call, email=email, password=OTHER))
+    )
+
+    assert_spent(replies[0], 40 * 60)
+    assert made == ["UpdateItem"]
+    assert world.service.items() == before
+    assert len(world.passwords.asked) == hashed
+    assert len(world.sent) == 3
+
+
+def test_given_a_limit_when_the_three_calls_share_it_then_the_last_one_fits(
+    world: World,
+) -> None:
+    world.configure(mail=MAIL, budgets={"registrations": 3})
+    assert world.register().status == 200
+    assert world.post("confirm/send", email=EMAIL).status == 200
+
+    assert world.post("reset/send", email="eve@example.com").status == 200
+
+    for call in SENDING:
+        assert_spent(world.post(call, email=EMAIL, password=OTHER), 3600)
+
+
+def test_given_a_spent_network_when_the_hour_is_over_then_it_goes_on(
+    mailless: World,
+) -> None:
+    mailless.configure(budgets={"registrations": 1})
+    fill(mailless, 1)
+
+    mailless.wait(timedelta(hours=1) - SECOND)
+    assert_spent(mailless.register(), 1)
+    assert mailless.record() is None
+    mailless.wait(SECOND)
+    assert mailless.register().status == 200
+
+
+def test_given_no_budget_of_its_own_when_a_network_registers_then_it_has_500(
+    mailless: World,
+) -> None:
+    fill(mailless, 1)
+    ((key, item),) = mailless.service.items(REGISTRATIONS).items()
+    count = item | {"number": {"N": "499"}}
+    mailless.service.db.put_item(TableName=mailless.service.table, Item=count)
+
+    statuses = [mailless.register(email).status for email in (EMAIL, "eve@example.com")]
+
+    assert statuses == [200, 429]
+    assert mailless.service.items(REGISTRATIONS)[key]["number"] == {"N": "500"}
+
+
+def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
+    mailless: World,
+) -> None:
+    """Each has a limit of its own for what all together count."""
+    mailless.settle(
+        {
+            APP: {USERPASS: {"budgets": {"registrations": 2}}},
+            OTHER_APP: {USERPASS: {"budgets": {"registrations": 3}}},
+        }
+    )
+    fill(mailless, 2)
+
+    assert_spent(mailless.register(), 3600)
+    fields = {"email": EMAIL, "password": PASSWORD}
+    statuses = [
+        mailless.post("register", OTHER_APP, **fields | {"email": email}).status
+        for email in (EMAIL, "eve@example.com")
+    ]
+
+    assert statuses == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        pytest.param("198.51.100.7", "198.51.100.7", True, id="one IPv4 address"),
+        pytest.param("198.51.100.7", "198.51.100.8", False, id="its neighbour"),
+        pytest.param("::ffff:198.51.100.7", "198.51.100.7", True, id="mapped"),
+        pytest.param(
+            "2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True, id="one IPv6 /64"
+        ),
+        pytest.param("2001:db8:1:2::1", "2001:db8:1:3::1", False, id="the next /64"),
+    ],
+)
+@pytest.mark.parametrize("call", SENDING)
+def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
+    world: World, call: str, first: str, second: str, is_same: bool
+) -> None:
+    world.registered()
+    world.configure(mail=MAIL, budgets={"registrations": 1})
+    world.post("reset/send", network=first, email="eve@example.com")
+
+    reply = world.post(call, network=second, email=EMAIL, password=OTHER)
+
+    assert reply.status == (429 if is_same else 200)
+
+
+def test_given_a_network_when_counted_then_the_item_goes_by_itself_and_has_no_address(
+    world: World, log: io.StringIO
+) -> None:
+    world.registered()
+    world.post("confirm/send", email=EMAIL)
+    world.post("reset/send", email=EMAIL)
+
+    ((key, item),) = world.service.items(REGISTRATIONS).items()
+    assert re.fullmatch(r"RATE#register#[\w-]{22}#\d+", key)
+    assert item["number"] == {"N": "3"}
+    over = world.now + timedelta(hours=1)
+    assert world.now.timestamp() < int(item["ttl"]["N"]) <= over.timestamp()
+    assert NETWORK not in str(world.service.items())
+    assert NETWORK not in log.getvalue()
+
+
+def test_given_a_spent_network_when_people_have_mails_or_passwords_then_they_go_on(
+    world: World,
+) -> None:
+    """What is bounded is to begin; nobody is stopped halfway, and nobody locked out."""
+    world.confirmed()
+    reset = world.asked_for_reset()
+    confirm = world.registered("eve@example.com")
+    world.configure(mail=MAIL, budgets={"registrations": 1})
+    assert world.register("bob@example.com").status == 429
+
+    assert world.post("confirm", **confirm).status == 200
+    assert world.post("reset", **reset, password=OTHER).status == 200
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_a_spent_network_when_it_goes_on_then_strangers_keep_their_mails(
+    world: World,
+) -> None:
+    world.configure(mail=MAIL, budgets={"registrations": 1, "mails": 1})
+    fill(world, 1)
+
+    for call in SENDING:
+        assert_spent(world.post(call, email=EMAIL, password=PASSWORD), 3600)
+
+    assert world.post("register", network="198.51.100.8", **GOOD).status == 200
+    reset = world.post("reset/send", network="198.51.100.9", email=EMAIL)
+    assert reset.status == 200
+
+
+@pytest.mark.parametrize(
+    ("call", "fields"),
+    [
+        pytest.param("register", {"email": "ada"}, id="no address"),
+        pytest.param("register", {"password": "12345"}, id="a short password"),
+        pytest.param("register", {"password": None}, id="no password"),
+        pytest.param("confirm/send", {"email": 7}, id="confirm: a number"),
+        pytest.param("reset/send", {"email": None}, id="reset: none"),
+        pytest.param("confirm/call", {}, id="not offered"),
+        pytest.param("confirm", {"token": "x"}, id="no token"),
+    ],
+)
+def test_given_a_request_that_makes_no_sense_when_refused_then_it_does_not_count(
+    world: World, call: str, fields: dict[str, Any]
+) -> None:
+    world.configure(mail=MAIL, budgets={"registrations": 1})
+
+    assert world.post(call, **GOOD | fields).status == 400
+
+    assert world.service.items("RATE#") == {}
+    assert world.register().status == 200
+
+
+def test_given_no_mail_when_asking_for_a_reset_then_it_does_not_count(
+    mailless: World,
+) -> None:
+    assert mailless.post("reset/send", email=EMAIL).status == 400
+
+    assert mailless.service.items("RATE#") == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "mail", "calls"),
+    [
+        pytest.param("register", None, ["GetItem", "PutItem"], id="register, no mail"),
+        pytest.param(
+            "register",
+            MAIL,
+            ["GetItem", "UpdateItem", "PutItem", "SendEmail"],
+            id="register",
+        ),
+        pytest.param(
+            "confirm/send",
+            MAIL,
+            ["GetItem", "UpdateItem", "UpdateItem", "SendEmail"],
+            id="confirm/send",
+        ),
+        pytest.param(
+            "reset/send",
+            MAIL,
+            ["UpdateItem", "GetItem", "UpdateItem", "SendEmail"],
+            id="reset/send",
+        ),
+    ],
+)
+def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
+    world: World, call: str, mail: dict[str, str] | None, calls: list[str]
+) -> None:
+    world.registered()
+    world.configure(mail=mail)
+    world.post("register", email="eve@example.com", password=PASSWORD)  # warm
+
+    made = world.service.counted(lambda: world.post(call, email=EMAIL, password=OTHER))
+
+    assert made == ["UpdateItem", *calls]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("call", SENDING)
+@pytest.mark.parametrize("start", ["cold", "warm"])
+def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converges(
+    world: World, call: str, fault: Fault, start: str
+) -> None:
+    world.registered()
+    budgets = {"mails": 99, "registrations": 99}
+    fields = {"email": EMAIL, "password": OTHER}
+    world.configure(mail=MAIL, budgets=budgets)
+    calls = world.service.counted(lambda: world.post(call, **fields))
+    if start == "warm":
+        calls = world.service.counted(lambda: world.post(call, **fields))
+
+    for number in range(len(calls)):
+        if start == "cold":
+            world.configure(mail=MAIL, budgets=budgets)
+        wire = world.service.wire
+        wire.faults, wire.always = [None] * number, fault
+        before = len(world.sent)
+        failed = world.post(call, **fields)
+        wire.faults, wire.always = [], None
+        is_sent = len(world.sent) > before
+        again = world.post(call, **fields)
+
+        assert failed.status == 503, calls[number]
+        assert is_sent == (
+            calls[number] == "SendEmail" and fault.__name__ in AFTER_EFFECT
+        )
+        assert again.status == 200, calls[number]
+    if call == "register":
+        assert world.post("confirm", **world.token_data()).status == 200
+        assert world.log_in(OTHER) == "ok"
+
+
+@pytest.mark.parametrize("fault", AFTER_EFFECT)
+def test_given_a_lost_reply_at_the_limit_when_repeated_then_it_goes_on(
+    mailless: World, fault: str
+) -> None:
+    fill(mailless, 1)
+    mailless.configure(budgets={"registrations": 2})
+    mailless.post("confirm", **GOOD)  # warm: the settings are read
+    mailless.service.services.ring.hash_network(NETWORK, mailless.now)
+    mailless.service.wire.faults = [FAULTS[fault]]
+
+    assert mailless.register().status == 200
+    assert_spent(mailless.register("eve@example.com"), 3600)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ class _People:
             mailer=postbox,
             min_password_length=1,
             mail=MailRules("", page, page, per_hour=9),
+            registrations=None,
         )
         is_pending = step in {"confirm", "confirm/send"}
         accounts = by_mail if is_pending else replace(by_mail, mail=None)

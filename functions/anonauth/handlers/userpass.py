@@ -7,6 +7,7 @@ from anonauth.domain import USERPASS
 from anonauth.errors import BadRequest, ProviderNotFound
 from anonauth.handlers._body import text
 from anonauth.handlers._http import Answer, Request, lambda_handler
+from anonauth.usecases.admission import NetworkBudget
 from anonauth.usecases.userpass import (
     Accounts,
     MailRules,
@@ -118,6 +119,13 @@ def _accounts(request: Request) -> Accounts:
         )
         if mail is not None
         else None,
+        registrations=NetworkBudget(
+            "register",
+            settings.budgets.registrations,
+            request.network,
+            services.store,
+            services.ring,
+        ),
     )
 
 

@@ -78,12 +78,18 @@ class AnonymousSettings(Part, frozen=True):
 
 
 class PasswordBudgets(Part, frozen=True):
-    """Wrong passwords per 15 minutes, and mails per address and hour."""
+    """Wrong passwords per 15 minutes; mails per address, registrations per network
+    and hour.
+
+    `registrations` counts requests to register and to have mail sent, of all apps
+    together: a school that registers in one lesson has to fit in.
+    """
 
     account_and_network: Annotated[int, Meta(ge=1)] = 10
     account: Annotated[int, Meta(ge=1)] = 100
     network: Annotated[int, Meta(ge=1)] = 100
     mails: Annotated[int, Meta(ge=1)] = 5
+    registrations: Annotated[int, Meta(ge=1)] = 500
 
 
 class LocalUserpassSettings(Part, frozen=True):

@@ -1,4 +1,7 @@
-"""What an anonymous login has to pass: it asks for nothing, so anyone can repeat it."""
+"""What stands before requests that ask for nothing, so that anyone can repeat them.
+
+An anonymous login, and what registers an address or has mail sent to one.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +12,39 @@ from anonauth.errors import BudgetSpent, ChallengeFailed, Unavailable
 from anonauth.ports import BudgetStore, Challenges, NetworkHashing
 
 WINDOW = timedelta(hours=1)
-"""In which a network has its logins; it begins with each full hour, UTC."""
+"""In which a network has its requests; it begins with each full hour, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkBudget:
+    """So many requests of a kind from the client's network, and who counts them.
+
+    Of all apps together: whoever sends them at random knows all their ids.
+
+    Args:
+        kind: What the counter's name begins with.
+        limit: Requests of a network within `WINDOW`, at least 1.
+        network: IP address of the client.
+    """
+
+    kind: str
+    limit: int
+    network: str
+    budgets: BudgetStore
+    networks: NetworkHashing
+
+    def spend(self, now: datetime) -> Counter:
+        """Count one request, in one write; return what it was counted in.
+
+        Raises:
+            BudgetSpent: The network had its requests; nothing was counted.
+            Unavailable: Counter or keys; it may have been counted.
+        """
+        hashed = self.networks.hash_network(self.network, now)
+        counter = Budget(self.kind, self.limit, WINDOW).counter(hashed, now=now)
+        if not self.budgets.spend(counter):
+            raise BudgetSpent.until(counter.ends_at, now)
+        return counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +93,7 @@ class Admission:
                 raise
 
     def _spend(self, now: datetime) -> Counter:
-        hashed = self.networks.hash_network(self.network, now)
-        # Of all apps together: whoever makes users at random knows all their ids.
-        counter = Budget("login", self.limit, WINDOW).counter(hashed, now=now)
-        if not self.budgets.spend(counter):
-            raise BudgetSpent.until(counter.ends_at, now)
-        return counter
+        budget = NetworkBudget(
+            "login", self.limit, self.network, self.budgets, self.networks
+        )
+        return budget.spend(now)

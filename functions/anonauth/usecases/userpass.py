@@ -38,6 +38,7 @@ from anonauth.ports import (
     Passwords,
     UserStore,
 )
+from anonauth.usecases.admission import NetworkBudget
 from anonauth.usecases.mails import Mail, confirmation_mail, reset_mail
 
 TOKEN_LIFETIME = timedelta(minutes=30)
@@ -75,6 +76,10 @@ class Accounts:
 
     Without `mail` every address counts as confirmed, and no password can be reset:
     nothing would prove whose the address is.
+
+    `registrations` is what the client's network has for registering and for having
+    mail sent: else it could go on here when its anonymous logins are spent, and send
+    mail to strangers, each within a budget of their own. None for an operator's tool.
     """
 
     app: str
@@ -84,6 +89,7 @@ class Accounts:
     mailer: Mailer
     min_password_length: int
     mail: MailRules | None
+    registrations: NetworkBudget | None
 
 
 def register_account(
@@ -104,7 +110,9 @@ def register_account(
     Raises:
         BadRequest: Not an e-mail address, or a password of another length.
         AccountNameInUse: It is registered and confirmed; nothing was changed.
-        BudgetSpent: Too many mails to this address; nothing was changed.
+        BudgetSpent: Too many registrations from this network, or mails to this
+            address; the account was not changed.
+        KeysUnavailable: The network cannot be hashed; nothing was changed.
         MailUnavailable: Registered, but the confirm mail may not have been sent.
             Registering again sends another.
         StoreUnavailable: The account may be registered. Registering again, or a login
@@ -113,6 +121,7 @@ def register_account(
     address = accounts.addresses.check(email)
     _check_length(accounts, password)
     key = identity_key(address)
+    _spend_registration(accounts, now)
     old = _free_record(accounts, key, now)
     _spend_mail(accounts, "mail-confirm", key, now)
     token, confirmation = _new_token(now)
@@ -169,11 +178,13 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
         UserNotFound: Nobody has registered that address.
         AlreadyConfirmed: It needs no confirmation, as all where there is no mail.
         BadRequest: It does, but the app has stopped sending mail: register it again.
-        BudgetSpent: Too many mails to this address.
+        BudgetSpent: Too many registrations from this network, or mails to this
+            address.
         MailUnavailable: The mail may not have been sent; retry.
-        StoreUnavailable: Retry.
+        KeysUnavailable, StoreUnavailable: Retry.
     """
     key = identity_key(accounts.addresses.normalise(email))
+    _spend_registration(accounts, now)
     token, confirmation = _new_token(now)
     record = _require_pending(accounts, key, now)
     if accounts.mail is None:
@@ -197,15 +208,17 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     Raises:
         BadRequest: The app sends no mail, so nothing would prove whose the address
             is; the text is the old service's for apps like that (contract §4).
-        BudgetSpent: Too many mails to this address, registered or not.
+        BudgetSpent: Too many registrations from this network, or mails to this
+            address, registered or not.
         MailUnavailable: The mail may not have been sent; retry.
-        StoreUnavailable: Retry.
+        KeysUnavailable, StoreUnavailable: Retry.
     """
     if accounts.mail is None:
         raise BadRequest("please use reset password via function")
     key = identity_key(accounts.addresses.normalise(email))
     # Of a version that no record has: the write is refused.
     nobodys = IdentityRecord(accounts.app, USERPASS, key, "", "pending", version=0)
+    _spend_registration(accounts, now)
     _spend_mail(accounts, "mail-reset", key, now)
     token, reset = _new_token(now)
     for _ in range(_DECISIONS):
@@ -324,6 +337,14 @@ def _require_pending(accounts: Accounts, key: str, now: datetime) -> IdentityRec
     if record.state != "pending":
         raise AlreadyConfirmed
     return record
+
+
+def _spend_registration(accounts: Accounts, now: datetime) -> None:
+    # Before the record is read: the answers tell which addresses are registered, so
+    # a request counts whatever it finds. And before the mails of the address: a network
+    # without a budget must not spend those of a stranger.
+    if accounts.registrations is not None:
+        accounts.registrations.spend(now)
 
 
 def _spend_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> None:

@@ -95,6 +95,7 @@ def test_given_the_least_when_parsed_then_the_defaults_hold() -> None:
     budgets = app.local_userpass.budgets
     assert (budgets.account_and_network, budgets.account) == (10, 100)
     assert (budgets.network, budgets.mails) == (100, 5)
+    assert budgets.registrations == 500
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,11 @@ I0 = f"{P}.custom-token.issuers[0]"
             document({"local-userpass": {"budgets": {"mails": 0}}}),
             f"{P}.local-userpass.budgets.mails: ",
             id="budget of nothing",
+        ),
+        pytest.param(
+            document({"local-userpass": {"budgets": {"registrations": 0}}}),
+            f"{P}.local-userpass.budgets.registrations: ",
+            id="registrations of nothing",
         ),
         pytest.param(
             document({"local-userpass": {"mail": {"sender": "a@b.example"}}}),
