@@ -174,9 +174,11 @@ class Report:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing has failed, and anything could be seen at all."""
-        states = {finding.state for finding in self.findings}
-        return "failed" not in states and states != {"unknown"}
+        """Whether nothing has failed, and everything could be seen.
+
+        A scheduled job whose role lost its rights must not stay green.
+        """
+        return not {"failed", "unknown"} & {each.state for each in self.findings}
 
     def count(self) -> dict[State, int]:
         """Return how many there are of each state."""

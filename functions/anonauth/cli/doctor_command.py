@@ -36,8 +36,8 @@ def doctor(
     It changes nothing. What your credentials do not let it see is **unknown**, with
     the permission that it takes.
 
-    The answer is no, exit code 1, if anything has failed or nothing could be seen;
-    warnings do not count.
+    The answer is no, exit code 1, if anything has failed or is unknown; warnings do
+    not count.
 
     **Examples**
 

@@ -33,7 +33,7 @@ from anonauth.cli import checks, doctor
 from anonauth.cli.checks import Case
 from anonauth.cli.commands import app
 from anonauth.cli.doctor import CHECKS, Report
-from anonauth.cli.finding import Finding
+from anonauth.cli.finding import Finding, State
 from anonauth.cli.options import Target
 from anonauth.cli.problem import Problem
 from anonauth.cli.target import Deployment, reached
@@ -1099,7 +1099,7 @@ def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknow
     report = doctor.examine(cloud.case())
 
     found = {each.name: each for each in report.findings}
-    assert report.is_well
+    assert not report.is_well
     assert {name for name, f in found.items() if f.state == "unknown"} == set(unseen)
     for name, action in unseen.items():
         assert found[name].says == f"you may not: {action}"
@@ -1118,11 +1118,33 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
     assert doctor._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
 
 
-def test_given_nothing_could_be_seen_when_told_then_that_is_not_well() -> None:
-    unknown, fine = Finding("unknown", ""), Finding("ok", "")
+@pytest.mark.parametrize(
+    ("states", "is_well"),
+    [
+        pytest.param(["ok", "warning"], True, id="a warning"),
+        pytest.param(["ok", "failed"], False, id="failed"),
+        pytest.param(["ok", "unknown"], False, id="one not seen"),
+        pytest.param(["unknown", "unknown"], False, id="nothing seen"),
+    ],
+)
+def test_given_findings_when_summed_up_then_what_is_not_seen_is_not_well(
+    states: list[State], is_well: bool
+) -> None:
+    report = Report(tuple(Finding(state, "") for state in states))
 
-    assert not Report((unknown, unknown)).is_well
-    assert Report((unknown, fine)).is_well
+    assert report.is_well is is_well
+    assert report.as_json()["well"] is is_well
+
+
+def test_given_a_right_is_lost_when_run_then_exit_code_1(cloud: Cloud) -> None:
+    """As of a scheduled job: it must not stay green, and blind."""
+    cloud.denied.add("DescribeTimeToLive")
+
+    result = cloud.run("--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["well"] is False
+    assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 unknown"
 
 
 def test_given_no_such_table_when_run_then_it_failed(cloud: Cloud) -> None:
