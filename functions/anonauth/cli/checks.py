@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
-from anonauth.cli.document import has_challenge, senders
+from anonauth.cli.document import challenged, senders
 from anonauth.cli.finding import Finding, failed, ok, warning
 from anonauth.cli.keys import KeyList
 from anonauth.cli.replay import PREFIX
@@ -414,9 +414,13 @@ def settings(case: Case) -> Finding:
             f"{name}: {exc.__cause__}",
             "mend it: functions that start answer 503 to all that need it",
         )
-    if has_challenge(document) and case.parameter("AnonymousChallenge") != "true":
+    apps = case.deployment.output("ClientAppIds").split(",")
+    with_challenge = challenged(document, apps)
+    is_asked = case.parameter("AnonymousChallenge") == "true"
+    if with_challenge and not is_asked:
         return failed(
-            f"{name} has a challenge that no anonymous login asks for",
+            f"{name} has a challenge that no anonymous login asks for, of "
+            f"{', '.join(with_challenge)}",
             "deploy with AnonymousChallenge=true",
         )
     mail_sender = case.parameter("MailSender")
@@ -424,5 +428,14 @@ def settings(case: Case) -> Finding:
         return warning(
             f"{name} sends mail from another address than MailSender: no mail goes out",
             "deploy with MailSender=, the bare address of `sender`",
+        )
+    open_to_all = [app for app in apps if app not in with_challenge]
+    # Last: that may be meant for one app, and is not to hide what is meant for none.
+    if is_asked and open_to_all:
+        return warning(
+            f"{name} has no challenge for {', '.join(open_to_all)}: anonymous logins "
+            "there ask for nothing",
+            "give each one of its own, since an app's own entry replaces that of `*`; "
+            "or deploy with AnonymousChallenge=false",
         )
     return ok(f"{name} is good, and so are its secrets")

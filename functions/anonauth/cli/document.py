@@ -1,5 +1,6 @@
 """The settings document of the local service: a file, or a ready default."""
 
+from collections.abc import Iterable
 from email.utils import parseaddr
 from pathlib import Path
 
@@ -61,9 +62,12 @@ def senders(document: Document) -> list[str]:
     return sorted({parseaddr(mail.sender)[1] for mail in mails})
 
 
-def has_challenge(document: Document) -> bool:
-    """Tell whether an app asks for something before an anonymous login."""
-    return any(settings.challenge for settings in document.apps.values())
+def challenged(document: Document, apps: Iterable[str]) -> list[str]:
+    """Return those of some apps that ask for something before an anonymous login.
+
+    An app's own entry replaces that of `*`, so one without a challenge has none.
+    """
+    return [app for app in apps if document.app(app).challenge]
 
 
 def providers_on(document: Document, app: str) -> list[str]:

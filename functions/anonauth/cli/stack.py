@@ -326,12 +326,11 @@ class LocalStack:
         )
         self.settings = document.read_text(text, f"SSM parameter {name}")
         asked = self.template.functions["LoginFunction"].environment
-        if document.has_challenge(self.settings) and (
-            asked["ANONYMOUS_CHALLENGE"] != "true"
-        ):
+        challenged = document.challenged(self.settings, self.template.app_ids)
+        if challenged and asked["ANONYMOUS_CHALLENGE"] != "true":
             raise Problem(
-                "the settings have a challenge, which nobody asks without --parameter "
-                "AnonymousChallenge=true"
+                f"the settings have a challenge for {', '.join(challenged)}, which "
+                "nobody asks without --parameter AnonymousChallenge=true"
             )
         engine.verify_senders(document.senders(self.settings), self._endpoint_url)
 

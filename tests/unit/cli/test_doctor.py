@@ -40,7 +40,7 @@ from anonauth.cli.target import Deployment, reached
 from anonauth.domain import Ring
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.keys import rotate_keys
-from harness import APP
+from harness import APP, OTHER_APP
 from tools import ROOT
 from unit.test_keys import DAY
 
@@ -650,7 +650,7 @@ MAIL = {
             settings_that_are({"apps": {"*": {"anon-user": {"challenge": CHALLENGE}}}}),
             "settings",
             "failed",
-            "a challenge that no anonymous login asks for",
+            f"a challenge that no anonymous login asks for, of {APP}",
             "AnonymousChallenge=true",
             id="a challenge, and no login that asks for it",
         ),
@@ -685,6 +685,62 @@ def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
     assert advice in found.advice
     assert SECRET not in found.says
     assert cloud.look(check).state == "ok"
+
+
+ASKS: dict[str, Any] = {"anon-user": {"challenge": CHALLENGE}}
+
+
+@pytest.mark.parametrize(
+    ("apps", "is_asked", "state", "says"),
+    [
+        pytest.param({"*": ASKS}, "true", "ok", "is good", id="all ask"),
+        pytest.param({APP: ASKS, "*": {}}, "false", "failed", f"of {APP}", id="own"),
+        pytest.param(
+            {"*": ASKS, APP: {}},
+            "true",
+            "warning",
+            f"no challenge for {APP}: anonymous logins there ask for nothing",
+            id="its own entry replaces it",
+        ),
+        pytest.param(
+            {"*": ASKS, APP: {}, OTHER_APP: {}},
+            "false",
+            "ok",
+            "is good",
+            id="of no app that is served",
+        ),
+        pytest.param(
+            {}, "true", "warning", f"for {APP}, {OTHER_APP}", id="asked of nobody"
+        ),
+        pytest.param({}, "false", "ok", "is good", id="none"),
+        pytest.param(
+            {"*": {"local-userpass": {"mail": MAIL}}},
+            "true",
+            "warning",
+            "no mail goes out",
+            id="mail comes first",
+        ),
+    ],
+)
+def test_given_challenges_when_looked_at_then_each_app_is_compared(
+    cloud: Cloud, apps: Any, is_asked: str, state: str, says: str
+) -> None:
+    outputs = {**cloud.deployment.outputs, "ClientAppIds": f"{APP},{OTHER_APP}"}
+    case = cloud.case(replace(cloud.deployment, outputs=outputs))
+    parameters = {"SettingsParameter": SETTINGS, "AnonymousChallenge": is_asked}
+    case.stack = deployed_with(parameters)
+
+    with settings_that_are({"apps": apps})(cloud):
+        found = look("settings", case)
+
+    assert found.state == state
+    assert says in found.says
+
+
+def deployed_with(parameters: dict[str, str]) -> dict[str, Any]:
+    """Return as much of a stack's description as says its parameters."""
+    pairs = parameters.items()
+    return {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in pairs]}
 
 
 def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(

@@ -114,11 +114,24 @@ def test_given_a_challenge_when_served_then_anonymous_logins_ask_for_it(
             body = b'{"options": {"challenge": "answer"}}'
             passed = call(server.base_url, "POST", login, body=body)
             assert server.providers == []
-        with pytest.raises(Problem, match="AnonymousChallenge=true"):
-            LocalServer(settings=path).__enter__()
+        with pytest.raises(Problem, match=f"for {APP}, .+ AnonymousChallenge=true"):
+            LocalServer(settings=path, app_ids=(APP,)).__enter__()
 
     assert (without.status, passed.status) == (400, 200)
     assert verifier.asked[0].form == {"secret": "s", "response": "answer"}
+
+
+def test_given_a_challenge_of_another_app_when_served_then_none_is_missing(
+    path: Path,
+) -> None:
+    """An app's own entry replaces that of `*`."""
+    challenge = {"verify_url": "http://127.0.0.1:1/verify", "secret": "s"}
+    write(path, {"apps": {"*": {"anon-user": {"challenge": challenge}}, APP: {}}})
+
+    with LocalServer(settings=path, app_ids=(APP,)) as server:
+        guest = log_in(server.base_url)
+
+    assert guest["user_id"]
 
 
 def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
