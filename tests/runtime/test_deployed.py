@@ -419,7 +419,10 @@ def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_document
 def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_there(
     deployed: Deployed,
 ) -> None:
-    """ministack ignores the template's TTL and backups, and has no API to answer."""
+    """ministack ignores the template's TTL and backups, and has no API to answer.
+
+    And no AlarmTopic was given.
+    """
     code, body = deployed.anonauth("doctor")
     states = {each["name"]: each["state"] for each in body["findings"]}
     db, table = deployed.connect("dynamodb"), deployed.outputs["TableName"]
@@ -433,15 +436,16 @@ def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_
 
     no_api = {"issuer": "failed", "key set": "failed", "location": "failed"}
     no_api["clock"] = "unknown"
+    as_deployed = {**no_api, "alarms": "warning"}
     assert code == 1
     assert {name: state for name, state in states.items() if state != "ok"} == {
         "TTL": "failed",
         "backups": "failed",
-        **no_api,
+        **as_deployed,
     }
     assert len(states) == len(CHECKS)
     left = {each["name"]: each["state"] for each in mended["findings"]}
-    assert {name: state for name, state in left.items() if state != "ok"} == no_api
+    assert {name: state for name, state in left.items() if state != "ok"} == as_deployed
 
 
 def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_out(

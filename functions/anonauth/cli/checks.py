@@ -288,6 +288,14 @@ def failed_records(case: Case) -> Finding:
     )
 
 
+def alarms(case: Case) -> Finding:
+    """Judge whether alarms tell somebody."""
+    topic = case.parameter("AlarmTopic")
+    if topic:
+        return ok(f"they go to {topic}")
+    return warning("alarms tell nobody", "deploy with AlarmTopic=, an SNS topic's ARN")
+
+
 def functions(case: Case) -> Finding:
     """Judge whether all can run what was built for them."""
     names = case.resources("AWS::Lambda::Function")

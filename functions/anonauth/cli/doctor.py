@@ -63,6 +63,7 @@ CHECKS = (
         ("lambda:ListEventSourceMappings", _DESCRIBE_TABLE),
     ),
     Check("failed events", checks.failed_records, ("s3:ListBucket",)),
+    Check("alarms", checks.alarms, (_STACK,)),
     Check(
         "settings", checks.settings, ("ssm:GetParameter", "ssm:GetParameters", _STACK)
     ),

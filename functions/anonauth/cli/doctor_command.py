@@ -29,9 +29,9 @@ def doctor(
 
     With `--stack` from all sides: the stack's state; the table, its TTL, stream,
     backups and protection; the key ring, the age of its keys, and the KMS key;
-    functions, schedules, and the way of events; the settings document; and, over HTTP,
-    the key set (an authorizer waits 1.5 s for it), the issuer, the location, and this
-    machine's clock. With `--table` only the table and the ring.
+    functions, schedules, the way of events, and that of alarms; the settings document;
+    and, over HTTP, the key set (an authorizer waits 1.5 s for it), the issuer, the
+    location, and this machine's clock. With `--table` only the table and the ring.
 
     It changes nothing. What your credentials do not let it see is **unknown**, with
     the permission that it takes.

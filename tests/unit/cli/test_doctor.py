@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 STACK = "anonauth-doctor"
 SETTINGS = "/anonauth-doctor/settings"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 SECRET = "secret-of-somebody-with-32-bytes-and-more"
 DOCUMENT = {
     "apps": {
@@ -253,7 +254,7 @@ def deploy(url: str) -> str:
         StackName=STACK,
         TemplateBody=json.dumps(template),
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": "SettingsParameter", "ParameterValue": SETTINGS}],
+        **deployed_with({"SettingsParameter": SETTINGS, "AlarmTopic": TOPIC}),
     )
     for name, text in (
         (SETTINGS, json.dumps(DOCUMENT)),
@@ -271,6 +272,12 @@ def deploy(url: str) -> str:
     set_ttl(table, "ttl", on=True)
     set_backups(table, on=True)
     return bucket
+
+
+def deployed_with(parameters: dict[str, str]) -> dict[str, Any]:
+    """Return parameters as CloudFormation takes them, and describes a stack."""
+    pairs = parameters.items()
+    return {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in pairs]}
 
 
 def map_stream(deployment: Deployment) -> None:
@@ -737,12 +744,6 @@ def test_given_challenges_when_looked_at_then_each_app_is_compared(
     assert says in found.says
 
 
-def deployed_with(parameters: dict[str, str]) -> dict[str, Any]:
-    """Return as much of a stack's description as says its parameters."""
-    pairs = parameters.items()
-    return {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in pairs]}
-
-
 def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(
     cloud: Cloud,
 ) -> None:
@@ -913,6 +914,25 @@ def test_given_a_stacks_status_when_judged_then_it_is_told(
     case.stack = {"StackStatus": status}
 
     assert look("stack", case).state == state
+
+
+@pytest.mark.parametrize(
+    ("topic", "state", "says"),
+    [
+        pytest.param("", "warning", "alarms tell nobody", id="none"),
+        pytest.param(TOPIC, "ok", f"they go to {TOPIC}", id="one"),
+    ],
+)
+def test_given_a_topic_or_none_when_looked_at_then_alarms_tell_or_do_not(
+    cloud: Cloud, topic: str, state: str, says: str
+) -> None:
+    case = cloud.case()
+    case.stack = deployed_with({"AlarmTopic": topic})
+
+    found = look("alarms", case)
+
+    assert (found.state, found.says) == (state, says)
+    assert ("AlarmTopic=" in found.advice) == (state == "warning")
 
 
 @pytest.mark.parametrize(
