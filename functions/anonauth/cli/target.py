@@ -48,7 +48,8 @@ NOT_LOGGED_IN = (
 class Deployment:
     """A deployment that was found.
 
-    `kms_key` is empty where only a table was named, `outputs` where no stack was.
+    `kms_key` is empty where only a table was named, `outputs` and `stack` (its name)
+    where no stack was.
     """
 
     region: str
@@ -56,6 +57,14 @@ class Deployment:
     table: str
     kms_key: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    stack: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words: what a mistaken profile or region would show in."""
+        stack = f"stack '{self.stack}', " if self.stack else ""
+        elsewhere = f", at {self.endpoint_url}" if self.endpoint_url else ""
+        return f"{stack}table '{self.table}' in {self.region}{elsewhere}"
 
     def services(self) -> wiring.Services:
         """Return its services, without what only its functions know."""
@@ -156,7 +165,7 @@ def _find(target: Target, region: str) -> Deployment:
     if target.stack:
         outputs = _read_outputs(target.stack, region, endpoint_url)
         table, key = outputs["TableName"], key or outputs["RingKeyArn"]
-        return Deployment(region, endpoint_url, table, key, outputs)
+        return Deployment(region, endpoint_url, table, key, outputs, target.stack)
     if target.table:
         return Deployment(region, endpoint_url, target.table, key)
     return Deployment(region, endpoint_url, engine.TABLE_NAME, key or engine.KEY_ALIAS)

@@ -258,8 +258,11 @@ def list_users(
     return UserList(users[:limit], now, more, read, units)
 
 
-def deletion(shown: ShownUser) -> Iterator[str]:
+def deletion(shown: ShownUser, place: str) -> Iterator[str]:
     """Yield what the deletion of a user will do, in words.
+
+    Args:
+        place: Where the user is, to begin with: ids look alike everywhere.
 
     Raises:
         Problem: It has expired.
@@ -270,6 +273,7 @@ def deletion(shown: ShownUser) -> Iterator[str]:
             f"user {user.id} has expired: everybody refuses it, and DynamoDB deletes "
             "it by itself, usually within days"
         )
+    yield f"In {place}:"
     yield "Deleting"
     yield from shown.lines()
     yield (
@@ -300,8 +304,11 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
         ) from exc
 
 
-def revocation(shown: ShownUser) -> Iterator[str]:
+def revocation(shown: ShownUser, place: str) -> Iterator[str]:
     """Yield what the end of all sessions of a user will do, in words.
+
+    Args:
+        place: As for `deletion`.
 
     Raises:
         Problem: The user is anonymous.
@@ -309,6 +316,7 @@ def revocation(shown: ShownUser) -> Iterator[str]:
     user = shown.user
     if user.anonymous:
         raise Problem(_anonymous(user.id))
+    yield f"In {place}:"
     yield "Revoking the sessions of"
     yield from shown.lines()
     yield (

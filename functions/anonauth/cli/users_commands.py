@@ -158,10 +158,10 @@ def delete(
 ) -> None:
     """Delete a user with its identities, sessions and API keys, for good.
 
-    Says who it is and what goes, and asks. It is the transaction that the user's own
-    request would be: apps hear of it by `user.deleted`, reason `requested`. What has
-    changed since it was shown is not deleted unseen: then nothing is, and you look
-    again.
+    Says where and who it is and what goes, and asks. It is the transaction that the
+    user's own request would be: apps hear of it by `user.deleted`, reason `requested`.
+    What has changed since it was shown is not deleted unseen: then nothing is, and you
+    look again.
 
     **Examples**
 
@@ -175,7 +175,7 @@ def delete(
     with reached(Target(stack, table, None, region, endpoint_url)) as found:
         services = found.services()
         shown = show_user(services, find_app(found, app_id), user_id)
-        print(*deletion(shown), sep="\n", file=sys.stderr)
+        print(*deletion(shown, found.place), sep="\n", file=sys.stderr)
         if not yes:
             ask("Delete it?")
         delete_one(shown, services)
@@ -199,10 +199,10 @@ def revoke(
 ) -> None:
     """End all sessions of a permanent user: it has to log in again, everywhere.
 
-    Says what will happen, and asks. Passwords, linked identities and API keys stay.
-    Access tokens are refused here at once; your own API takes them until they expire,
-    AccessTokenMinutes at most. An anonymous user is refused: nobody could ever log in
-    to it again, so `delete` is what is meant.
+    Says where and what will happen, and asks. Passwords, linked identities and API
+    keys stay. Access tokens are refused here at once; your own API takes them until
+    they expire, AccessTokenMinutes at most. An anonymous user is refused: nobody could
+    ever log in to it again, so `delete` is what is meant.
 
     **Examples**
 
@@ -215,7 +215,7 @@ def revoke(
     with reached(Target(stack, table, None, region, endpoint_url)) as found:
         services = found.services()
         shown = show_user(services, find_app(found, app_id), user_id)
-        print(*revocation(shown), sep="\n", file=sys.stderr)
+        print(*revocation(shown, found.place), sep="\n", file=sys.stderr)
         if not yes:
             ask("Revoke them?")
         ended = revoke_one(shown.user, services)

@@ -353,11 +353,24 @@ def test_given_a_permanent_user_when_deleted_then_nothing_of_it_is_left(
 
     assert result.exit_code == 0, result
     assert result.stdout == f"user {ada.id} is deleted\n"
-    assert result.stderr.startswith(f"Deleting\nuser {ada.id} of app {APP}\n")
+    assert result.stderr.startswith(
+        f"In table '{TABLE}' in eu-central-1:\nDeleting\nuser {ada.id} of app {APP}\n"
+    )
     assert "(email: Ada@Example.com)" in result.stderr
     assert "reason `requested`" in result.stderr
     left = [item["pk"]["S"] for item in db.scan(TableName=TABLE)["Items"]]
     assert left == [f"GONE#{APP}#{ada.id}"]
+
+
+@pytest.mark.parametrize("command", ["delete", "revoke"])
+def test_given_a_stack_when_a_user_is_to_be_changed_then_where_comes_first(
+    stack: list[str], ada: User, command: str
+) -> None:
+    result = run(command, ada.id, *stack, "--app", APP)
+
+    assert "--yes" in problem(result)
+    place = f"stack 'anonauth', table '{TABLE}' in eu-central-1"
+    assert result.stderr.splitlines()[0] == f"In {place}:"
 
 
 @pytest.mark.parametrize("command", ["delete", "revoke"])
@@ -443,6 +456,7 @@ def test_given_a_local_service_when_a_user_is_deleted_then_it_asks_first() -> No
         events = call(server.base_url, "GET", "/_local/events").json()
 
     assert said_no[0] == 1
+    assert f"eu-central-1, at {server.aws_url}:" in said_no[1]
     assert "Delete it? [y/N]: " in said_no[1]
     assert said_no[1].endswith("anonauth: nothing was changed\r\n")
     assert len(still["sessions"]) == 1
