@@ -23,6 +23,7 @@ from anonauth.cli.options import (
     print_json,
     print_table,
 )
+from anonauth.cli.problem import Problem
 
 # ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
 
@@ -256,6 +257,9 @@ def export(  # noqa: PLR0913 - an option each
     each user that was there all the while, once; who came or went meanwhile may be in
     it or not. Expired users are, until DynamoDB has deleted them. Only you can read it.
 
+    Items that cannot be read are left out: then the file has all others, and the exit
+    code is 1.
+
     A line, without secrets and sessions; `expires_at` is null unless anonymous:
 
     `{"app": "myapp-abcde", "uid": "65f0…", "anonymous": true, "created_at":
@@ -282,11 +286,6 @@ def export(  # noqa: PLR0913 - an option each
             with progress(items, before.read) as advance:
                 write_all(into, scan, store, advance)
             done = into.progress
-    if done.unreadable:
-        print(
-            f"items that could not be read, and were left out: {done.unreadable}",
-            file=sys.stderr,
-        )
     if as_json:
         print_json(
             {
@@ -299,3 +298,8 @@ def export(  # noqa: PLR0913 - an option each
         )
     else:
         print(f"users in {file}: {done.users:,}")
+    if done.unreadable:
+        raise Problem(
+            f"items that could not be read, and were left out: {done.unreadable}; "
+            f"{file} has all others"
+        )

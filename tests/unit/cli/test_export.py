@@ -524,13 +524,24 @@ def test_given_the_command_when_stopped_by_ctrl_c_then_130_and_it_goes_on(
     assert {line["uid"] for line in lines(file)} == {user.id for user in on_moto}
 
 
-def test_given_an_item_that_is_none_of_ours_when_exported_then_it_says_so(
-    on_moto: list[User], file: Path, db: Any
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_given_an_item_that_is_none_of_ours_when_exported_then_exit_code_1(
+    on_moto: list[User], file: Path, db: Any, options: tuple[str, ...]
 ) -> None:
+    """All others are in the file, which is complete: no run goes on with it."""
     pk = f"USER#{APP}#{secrets.token_hex(3)}"
     db.put_item(TableName=TABLE, Item={"pk": {"S": pk}, "state": {"S": "active"}})
 
-    result = command(str(file), "--segments", "1")
+    result = command(str(file), "--segments", "1", *options)
 
-    assert "could not be read, and were left out: 1" in result.stderr
-    assert len(lines(file)) == 2
+    assert result.exit_code == 1
+    assert str(result.exception) == (
+        f"items that could not be read, and were left out: 1; {file} has all others"
+    )
+    assert isinstance(result.exception, Problem)
+    if options:
+        assert json.loads(result.stdout)["unreadable"] == 1
+    else:
+        assert result.stdout == f"users in {file}: 2\n"
+    assert {line["uid"] for line in lines(file)} == {user.id for user in on_moto}
+    assert not resume(file).exists()
