@@ -13,6 +13,7 @@ from anonauth.cli.options import printable
 from anonauth.cli.problem import Problem
 from anonauth.cli.target import Deployment
 from anonauth.domain import (
+    SWEEP_DELAY,
     USERPASS,
     Session,
     User,
@@ -227,19 +228,24 @@ def find_by_email(services: wiring.Services, app: str, address: str) -> str:
     """Return the id of the user that has an e-mail address with a password: one call.
 
     Raises:
-        Problem: No user has it.
+        Problem: No user has it. Of a record without a user it says when that goes: who
+            wants to be forgotten asks for that, too.
     """
     key = identity_key(services.addresses.normalise(address))
     record = services.store.get_identity(app, USERPASS, key)
-    if record is None or record.is_expired(services.clock()):
-        raise Problem(f"nobody has registered {printable(address)} in app '{app}'")
-    if record.user_id is None:
-        until = f" until {rfc3339(record.expires_at)}" if record.expires_at else ""
-        raise Problem(
-            f"{printable(address)} is registered and {record.state}{until}, "
-            "but no user has it yet"
-        )
-    return record.user_id
+    nobody = f"nobody has registered {printable(address)} in app '{app}'"
+    if record is not None and record.user_id is not None:
+        return record.user_id
+    if record is None or record.expires_at is None:
+        raise Problem(nobody)
+    end, ttl = rfc3339(record.expires_at), rfc3339(record.expires_at + SWEEP_DELAY)
+    swept = f"and DynamoDB deletes its record after {ttl}, usually within days"
+    if record.is_expired(services.clock()):
+        raise Problem(f"{nobody}; an earlier registration ended at {end}, {swept}")
+    raise Problem(
+        f"{printable(address)} is registered and {record.state}, but no user has it "
+        f"yet: if nobody uses it, it ends by itself at {end}, {swept}"
+    )
 
 
 def list_users(
