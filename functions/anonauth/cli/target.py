@@ -22,6 +22,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from anonauth import wiring
 from anonauth.cli import engine
@@ -115,7 +116,7 @@ def reached(target: Target) -> Iterator[Deployment]:
             deployment = _find(target, _find_region(target))
             place = f"table '{deployment.table}' in {deployment.region}"
             yield deployment
-        except (BotoCoreError, ClientError, Unavailable) as exc:
+        except (BotoCoreError, ClientError, ResponseParserError, Unavailable) as exc:
             raise Problem(_explain(exc, place)) from exc
 
 
@@ -175,12 +176,19 @@ def _read_outputs(
     stack: str, region: str, endpoint_url: str | None
 ) -> Mapping[str, str]:
     client = _connect("cloudformation", region, endpoint_url)
+    hint = "; leave out --stack for a local service" if endpoint_url else ""
+    another = Problem(f"no CloudFormation at {client.meta.endpoint_url}{hint}")
     try:
         (found,) = client.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as exc:
-        if exc.response["Error"]["Code"] == "ValidationError":
+        code = exc.response.get("Error", {}).get("Code")
+        if code == "ValidationError":
             raise Problem(f"no stack '{stack}' in {region}") from exc
-        raise
+        if code:
+            raise
+        raise another from exc
+    except (ResponseParserError, KeyError) as exc:  # no XML, or XML of something else
+        raise another from exc
     outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
     if not {"TableName", "RingKeyArn"} <= outputs.keys():
         raise Problem(
@@ -206,6 +214,8 @@ def _explain(exc: Exception, place: str) -> str:
     text = str(cause).partition("\n")[0]
     if isinstance(cause, NOT_LOGGED_IN):
         return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
+    if isinstance(cause, ResponseParserError):  # a proxy's page, for one
+        return f"what answers is not AWS: {text}"
     if isinstance(cause, ReadTimeoutError | ConnectionClosedError):
         return f"{text}; look whether it took effect before you repeat it"
     if not isinstance(cause, ClientError):

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from anonauth.cli.keys import KeyList, consequences
 from anonauth.cli.options import Target
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
-from anonauth.cli.target import opened
+from anonauth.cli.target import opened, reached
 from anonauth.domain import MOST_KEYS, Ring, RingKey
 from anonauth.store import Store
 from anonauth.usecases.keys import rotate_keys
@@ -554,36 +554,92 @@ def test_given_no_way_into_aws_when_run_then_one_line(
 
 
 @pytest.fixture
-def refusing() -> Iterator[str]:
-    """An AWS that grants nothing."""
+def answering() -> Iterator[Callable[[int, str], str]]:
+    """Makes something on a port that answers whatever it is asked in one way."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
-            body = json.dumps(
-                {
-                    "__type": "com.amazon.coral.service#AccessDeniedException",
-                    "Message": "User: ada is not authorized to perform: it\nat all",
-                }
-            ).encode()
-            self.send_response(400)
+            status, body = answer[0]
+            self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body.encode())
 
         def log_message(self, *_: Any) -> None:
             pass
 
+    answer: list[tuple[int, str]] = []
+
+    def url_of(status: int, body: str) -> str:
+        answer[:] = [(status, body)]
+        return f"http://127.0.0.1:{server.server_port}"
+
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield url_of
         server.shutdown()
+
+
+@pytest.fixture
+def refusing(answering: Callable[[int, str], str]) -> str:
+    """An AWS that grants nothing."""
+    body = {
+        "__type": "com.amazon.coral.service#AccessDeniedException",
+        "Message": "User: ada is not authorized to perform: it\nat all",
+    }
+    return answering(400, json.dumps(body))
 
 
 def test_given_a_policy_that_refuses_when_run_then_one_line(refusing: str) -> None:
     line = problem(run("list", "--endpoint-url", refusing))
 
     assert line == ("GetItem: AccessDenied: User: ada is not authorized to perform: it")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(404, '{"message": "only DynamoDB is here"}', id="JSON"),
+        pytest.param(404, "<html><p>Not found</html>", id="HTML"),
+        pytest.param(404, "<html><p>Not found</p></html>", id="an error in XML"),
+        pytest.param(200, "<html><p>Welcome</p></html>", id="another's XML"),
+        pytest.param(200, "", id="nothing"),
+    ],
+)
+def test_given_something_else_than_cloudformation_when_asked_then_one_line(
+    answering: Callable[[int, str], str], status: int, body: str
+) -> None:
+    url = answering(status, body)
+
+    line = problem(run("list", "--stack", "anonauth", "--endpoint-url", url))
+
+    assert line == f"no CloudFormation at {url}; leave out --stack for a local service"
+
+
+def test_given_a_page_instead_of_xml_when_another_service_is_asked_then_one_line(
+    answering: Callable[[int, str], str],
+) -> None:
+    url = answering(200, "<html><p>Log in to this network</html>")
+
+    with (
+        pytest.raises(Problem) as refused,
+        reached(Target(table=TABLE, endpoint_url=url)) as found,
+    ):
+        found.connect("sts").get_caller_identity()
+
+    line = str(refused.value)
+    assert line.startswith("what answers is not AWS: Unable to parse response")
+    assert "\n" not in line
+
+
+@pytest.mark.long
+def test_given_a_local_service_when_a_stack_is_named_then_one_line() -> None:
+    with LocalServer(aws_port=0) as server:
+        there = ["--stack", "anonauth", "--endpoint-url", str(server.aws_url)]
+        line = problem(run("list", *there))
+
+    assert line.startswith(f"no CloudFormation at {server.aws_url}; ")
 
 
 def test_given_help_when_asked_for_then_the_service_is_not_imported() -> None:

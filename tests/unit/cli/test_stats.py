@@ -22,7 +22,11 @@ from linked import link
 from memory_store import MemoryStore
 from store_contract import DAY, NOW, a_guest
 from story import Story
-from unit.cli.test_keys_command import outputs, refusing  # noqa: F401 - a fixture
+from unit.cli.test_keys_command import (  # noqa: F401 - fixtures
+    answering,
+    outputs,
+    refusing,
+)
 
 OURS = {"service": "anonauth", "provider": "anon-user"}
 WEEK = Days.until(NOW, 7)
