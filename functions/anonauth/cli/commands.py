@@ -21,7 +21,7 @@ from anonauth.cli import (
     users_commands,
 )
 from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
-from anonauth.cli.options import EXIT_CODES
+from anonauth.cli.groups import Commands
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import find_template
 from anonauth.domain import USERPASS
@@ -39,12 +39,9 @@ def _with_groups(command: typer.Typer, **groups: typer.Typer) -> typer.Typer:
 
 
 app = _with_groups(
-    typer.Typer(
-        no_args_is_help=True,
+    Commands(
         add_completion=False,
-        rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
-        epilog=EXIT_CODES,
         context_settings={"help_option_names": ["-h", "--help"]},
     ),
     events=events_commands.app,

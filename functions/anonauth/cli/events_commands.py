@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from anonauth.cli.options import EXIT_CODES, AsJson, Region, Target, print_json
+from anonauth.cli.groups import Commands
+from anonauth.cli.options import AsJson, Region, Target, print_json
 from anonauth.domain import rfc3339
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT_CODES)
+app = Commands()
 
 
 @app.callback()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from anonauth.cli.groups import Commands
 from anonauth.cli.options import (
-    EXIT_CODES,
     AsJson,
     EndpointUrl,
     KmsKey,
@@ -21,7 +21,7 @@ from anonauth.cli.options import (
     print_table,
 )
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT_CODES)
+app = Commands()
 
 
 class Use(StrEnum):

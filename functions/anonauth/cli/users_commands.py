@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from anonauth.cli.groups import Commands
 from anonauth.cli.options import (
-    EXIT_CODES,
     App,
     AsJson,
     EndpointUrl,
@@ -27,7 +27,7 @@ from anonauth.cli.problem import Problem
 
 # ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=EXIT_CODES)
+app = Commands()
 
 _UserId = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
 

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
 from calls import APP, OTHER_APP, call, log_in
 from tools import ROOT
@@ -265,6 +267,31 @@ def test_given_help_when_asked_for_then_it_teaches(
     ended = run(*arguments)
 
     assert all(word in ended.stdout + ended.stderr for word in words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["serve"],
+        ["stats"],
+        ["doctor"],
+        ["events"],
+        ["events", "replay"],
+        ["keys", "revoke"],
+        ["users", "list"],
+        ["users", "export"],
+    ],
+    ids=" ".join,
+)
+def test_given_a_flag_when_help_is_asked_for_then_it_takes_no_value(
+    arguments: list[str],
+) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+
+    assert result.exit_code == 0
+    assert "Show this message" in result.stdout
+    assert "<bool>" not in result.stdout
 
 
 def test_given_the_exit_codes_when_read_then_help_and_readme_have_the_same() -> None:
