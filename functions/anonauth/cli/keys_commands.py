@@ -1,12 +1,13 @@
 """`anonauth keys`: its commands and their options; see `keys` for what they do."""
 
+import re
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from anonauth.cli.groups import Commands
+from anonauth.cli.groups import Command, Commands
 from anonauth.cli.options import (
     AsJson,
     EndpointUrl,
@@ -112,15 +113,34 @@ def rotate(
         print(*rotation.lines(), sep="\n")
 
 
-# An id of a key may begin with a hyphen, and even with -h.
-@app.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
-)
+# An id is 43 characters of base64url, so that every 64th begins with a hyphen.
+_ESCAPE = "(Before a KID that begins with -- put a -- of its own: `revoke -- KID`.)"
+
+
+class _WithKid(Command):
+    """A command whose argument may begin with a hyphen, as the id of a key may."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `-hK` for an id, but not `-h`, and not `--stak`."""
+        known = {name for each in self.get_params(ctx) for name in each.opts}
+        end = args.index("--") if "--" in args else len(args)
+        for arg in args[:end]:
+            name = arg.partition("=")[0]
+            if name.startswith("--") and name not in known:
+                ctx.fail(f"No such option: {name}. {_ESCAPE}")
+        ids = [a for a in args[:end] if re.match("-[^-]", a) and a not in known]
+        rest = [arg for arg in args[:end] if arg not in ids]
+        return super().parse_args(ctx, [*rest, "--", *ids, *args[end + 1 :]])
+
+
+@app.command(cls=_WithKid)
 def revoke(
     kid: Annotated[
         str,
         typer.Argument(
-            metavar="KID", help="The key's id, or a beginning that no other has."
+            metavar="KID",
+            help="The key's id, or a beginning that no other has. One that begins "
+            "with -- comes last, after a -- of its own.",
         ),
     ],
     *,

@@ -230,19 +230,52 @@ def test_given_the_beginning_of_an_id_when_revoked_then_it_is_enough(
     assert result.stdout.startswith(f"access key {leaked} is revoked\n")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-hK"], id="like -h"),
+        pytest.param(["-s"], id="like --stack"),
+        pytest.param(["--", "-hK"], id="escaped"),
+        pytest.param(["--", "--stack"], id="an option, escaped"),
+        pytest.param(["--", "-h"], id="help, escaped"),
+    ],
+)
 def test_given_an_id_that_begins_with_a_hyphen_when_revoked_then_it_is_no_option(
-    there: list[str], store: Store
+    there: list[str], store: Store, arguments: list[str]
 ) -> None:
+    kid = arguments[-1]
     ring = store.load_ring()
     assert ring is not None
     _, standby = ring.of("access")
     store.save_ring(
-        replace(ring.replaced(standby, replace(standby, kid="-hK")), version=2)
+        replace(ring.replaced(standby, replace(standby, kid=kid)), version=2)
     )
 
-    body = printed(run("revoke", "-hK", *there, "--yes", "--json"))
+    body = printed(run("revoke", *there, "--yes", "--json", *arguments))
 
-    assert body["revoked"] == "-hK"
+    assert body["revoked"] == kid
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["-h", "KID"], ["KID", "--help"]])
+def test_given_help_when_asked_for_a_revocation_then_it_is_no_id(
+    arguments: list[str],
+) -> None:
+    result = run("revoke", *arguments)
+
+    assert result.exit_code == 0
+    assert "Take a key out of use at once" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--stak", "s"], ["--stak=s"], ["KID", "--al"]])
+def test_given_an_unknown_option_when_revoking_then_it_is_no_id(
+    arguments: list[str],
+) -> None:
+    result = run("revoke", *arguments)
+
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert "No such option: --" in told
+    assert "Before a KID that begins with -- put a --" in told
 
 
 @pytest.mark.parametrize("command", [["rotate"], ["revoke", ""]], ids=" ".join)
