@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import botocore.loaders
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 TABLE_NAME = "anonauth-local"
 KEY_ALIAS = "alias/anonauth-local"
 
-# What `create_table` takes of the template's properties; the others (backups,
-# protection, encryption) mean nothing here.
+# What `create_table` takes of the template's properties; the others (protection,
+# encryption) mean nothing here, and backups only to `anonauth doctor`.
 _TABLE_PROPERTIES = (
     "AttributeDefinitions",
     "BillingMode",
@@ -275,6 +275,11 @@ def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bo
     dynamodb.get_waiter("table_exists").wait(TableName=TABLE_NAME)
     if ttl := properties.get("TimeToLiveSpecification"):
         dynamodb.update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=ttl)
+    if backups := properties.get("PointInTimeRecoverySpecification"):
+        with suppress(ClientError):  # few engines have it, and nothing here needs it
+            dynamodb.update_continuous_backups(
+                TableName=TABLE_NAME, PointInTimeRecoverySpecification=backups
+            )
     return True
 
 

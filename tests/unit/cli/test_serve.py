@@ -13,9 +13,11 @@ import jwt
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 from werkzeug.wrappers import Response
 
 from anonauth.cli import engine
+from anonauth.cli.commands import app
 from anonauth.cli.listener import Listener
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
@@ -324,6 +326,39 @@ def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there()
         pytest.raises(ClientError, match="only DynamoDB, KMS, SSM, SES and EventBr"),
     ):
         aws("secretsmanager", server.aws_url).list_secrets()
+
+
+def test_given_an_aws_port_when_the_doctor_looks_then_all_is_well() -> None:
+    with LocalServer(aws_port=0) as server:
+        there = ["--endpoint-url", str(server.aws_url)]
+        result = CliRunner().invoke(app, ["doctor", *there, "--json"])
+
+    assert result.exit_code == 0, result.stdout
+    found = {each["name"]: each for each in json.loads(result.stdout)["findings"]}
+    assert found["backups"]["state"] == "ok"
+
+
+def test_given_an_engine_without_backups_when_served_then_it_does_without() -> None:
+    table = read_template(find_template(ROOT)).table
+    with LocalServer(aws_port=0) as host:
+        everything = engine.over_http(host.stack.lock)
+
+        def no_backups(environ: Any, start_response: Any) -> Any:
+            if not environ["HTTP_X_AMZ_TARGET"].endswith("ContinuousBackups"):
+                return everything(environ, start_response)
+            refusal = Response('{"__type":"UnknownOperationException"}', 400)
+            return refusal(environ, start_response)
+
+        listener = Listener("127.0.0.1", 0)
+        listener.serve(no_backups)
+        url = f"http://127.0.0.1:{listener.port}"
+        host_table = engine.connect("dynamodb", url)
+        host_table.delete_table(TableName=engine.TABLE_NAME)
+        with engine.opened(table, url):
+            made = host_table.describe_table(TableName=engine.TABLE_NAME)["Table"]
+        listener.close()
+
+    assert made["TableStatus"] == "ACTIVE"
 
 
 @pytest.mark.long
