@@ -61,7 +61,7 @@ App = Annotated[
     typer.Option(
         "--app",
         metavar="ID",
-        help="The client app id; not needed if the stack serves only one.",
+        help="The client app id; not needed with a --stack that serves only one.",
         show_default=False,
     ),
 ]

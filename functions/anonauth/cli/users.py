@@ -206,8 +206,12 @@ def find_app(found: Deployment, app: str | None) -> str:
         return app
     served = [each for each in found.outputs.get("ClientAppIds", "").split(",") if each]
     if len(served) != 1:
-        which = f" It is one of {', '.join(served)}" if served else ""
-        raise Problem(f"which app? Give --app ID.{which}")
+        which = (
+            f"It is one of {', '.join(served)}"
+            if served
+            else "A table does not tell which there are; `anonauth users list` does"
+        )
+        raise Problem(f"which app? Give --app ID. {which}")
     return served[0]
 
 

@@ -251,7 +251,13 @@ def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
             ["export", "f", "--segments", "99"], 2, "--segments", id="segments"
         ),
         pytest.param(["delete", "u"], 1, "which deployment?", id="no deployment"),
-        pytest.param(["show", "u", "--table", TABLE], 1, "which app?", id="no app"),
+        pytest.param(
+            ["show", "u", "--table", TABLE],
+            1,
+            "which app? Give --app ID. A table does not tell which there are; "
+            "`anonauth users list` does",
+            id="no app",
+        ),
         pytest.param(
             ["show", "u", *THERE], 1, f"no user 'u' in app '{APP}'", id="show"
         ),
