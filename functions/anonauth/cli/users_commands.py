@@ -1,6 +1,7 @@
 """`anonauth users`: its commands and their options; see `users` and `export`."""
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +23,23 @@ from anonauth.cli.options import (
     ask,
     print_json,
     print_table,
+    printable,
 )
 from anonauth.cli.problem import Problem
 
 # ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
 
 app = Commands()
+
+_DATES = "as 2026-11-01 or 2026-11-01T12:00:00Z"
+
+
+def _instant(text: str) -> datetime:
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+    raise typer.BadParameter(f"'{printable(text)}' is no date {_DATES}")
+
 
 _UserId = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
 
@@ -101,14 +113,17 @@ def list_users(  # noqa: PLR0913 - an option each
         typer.Option("--app", metavar="ID", help="Only of this app."),
     ] = None,
     anonymous: Annotated[
-        bool | None,
-        typer.Option("--anonymous/--permanent", help="Only these.", show_default=False),
-    ] = None,
+        bool, typer.Option("--anonymous", help="Only anonymous users.")
+    ] = False,
+    permanent: Annotated[
+        bool, typer.Option("--permanent", help="Only permanent users.")
+    ] = False,
     created_after: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"],
-            help="Only those made at that time (UTC) or later.",
+            parser=_instant,
+            metavar="DATE",
+            help=f"Only those made at that time (UTC) or later, {_DATES}.",
             show_default=False,
         ),
     ] = None,
@@ -130,12 +145,14 @@ def list_users(  # noqa: PLR0913 - an option each
     * `anonauth users list --stack anonauth --limit 10`
     * `anonauth users list --stack anonauth --permanent --created-after 2026-11-01`
     """
+    if anonymous and permanent:
+        raise typer.BadParameter("give --anonymous or --permanent, and not both")
     from anonauth.cli.target import opened
     from anonauth.cli.users import list_users as list_some
     from anonauth.domain import UserFilter
 
-    created_from = created_after and created_after.replace(tzinfo=UTC)
-    wanted = UserFilter(app_id, anonymous, created_from)
+    kind = anonymous if anonymous or permanent else None
+    wanted = UserFilter(app_id, kind, created_after)
     with opened(Target(stack, table, None, region, endpoint_url)) as services:
         found = list_some(services.store, wanted, limit=limit, now=services.clock())
     print(found.note(), file=sys.stderr)
@@ -271,6 +288,8 @@ def export(  # noqa: PLR0913 - an option each
     * `anonauth users export users.jsonl --stack anonauth`
     * `anonauth users export users.jsonl --stack anonauth --data --rate 500`
     """
+    if str(file) == "-":
+        raise typer.BadParameter("give a file's name: it goes on where it was killed")
     from anonauth.cli.export import Plan, opened, write_all
     from anonauth.cli.scan import ParallelScan, count_items, progress
     from anonauth.cli.target import reached

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -244,9 +245,23 @@ def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
         ),
         pytest.param(["list", "--limit", "0"], 2, "--limit", id="none wanted"),
         pytest.param(
-            ["list", "--created-after", "yesterday"], 2, "--created-after", id="no date"
+            ["list", "--created-after", "yesterday"],
+            2,
+            "Invalid value for '--created-after': 'yesterday' is no date as 2026-11-01 "
+            "or 2026-11-01T12:00:00Z",
+            id="no date",
+        ),
+        pytest.param(
+            ["list", "--created-after", "2026-11-01T12:00:00"],
+            2,
+            "is no date as 2026-11-01",
+            id="no zone",
+        ),
+        pytest.param(
+            ["list", "--anonymous", "--permanent"], 2, "and not both", id="no users"
         ),
         pytest.param(["export"], 2, "FILE", id="no file"),
+        pytest.param(["export", "-"], 2, "give a file's name", id="a pipe"),
         pytest.param(
             ["export", "f", "--segments", "99"], 2, "--segments", id="segments"
         ),
@@ -272,13 +287,25 @@ def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
     ],
 )
 def test_given_what_cannot_work_when_run_then_the_exit_code_is_as_documented(
-    table: str, arguments: list[str], code: int, message: str
+    table: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+
     result = run(*arguments)
 
     assert result.exit_code == code
-    told = result.stderr if code == 2 else problem(result)
+    told = _unboxed(result.stderr) if code == 2 else problem(result)
     assert message in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def _unboxed(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
 
 
 @pytest.fixture
@@ -329,6 +356,7 @@ def test_given_users_when_listed_then_filters_and_the_limit_hold(store: Store) -
         store.create_user(user)
     there = ["list", "--table", TABLE, "--json"]
     week = f"{now - 7 * DAY:%Y-%m-%d}"
+    second = f"{now:%Y-%m-%dT%H:%M:%SZ}"
 
     def ids(*options: str) -> set[str]:
         return {user["uid"] for user in printed(run(*there, *options))["users"]}
@@ -336,6 +364,8 @@ def test_given_users_when_listed_then_filters_and_the_limit_hold(store: Store) -
     assert ids("--permanent") == {linked.id}
     assert ids("--anonymous", "--app", OTHER_APP) == {other.id}
     assert ids("--created-after", week) == {new.id, other.id, linked.id}
+    assert ids("--created-after", second) == {new.id, other.id, linked.id}
+    assert ids("--created-after", second, "--anonymous") == {new.id, other.id}
     limited = printed(run(*there, "--limit", "3"))
     assert (len(limited["users"]), limited["more"]) == (3, True)
     whole = printed(run(*there, "--limit", "4"))
