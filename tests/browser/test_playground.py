@@ -186,6 +186,29 @@ def test_given_a_button_that_makes_no_sense_when_pressed_then_it_says_why(
 
 
 @pytest.mark.long
+def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another(
+    server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+    person.press(REGISTER, ONE)
+    person.press(LOG_IN, ONE)
+    person.press(GUEST, TWO)
+    person.reads("A guest (an anonymous user).", at=TWO)
+
+    for words in (REGISTER, LINK):
+        person.press(words, TWO)
+        person.reads("That address is taken; choose another one.", at=TWO)
+        person.press(WHO, TWO)  # writes something else there
+        person.reads("Identities: anon-user.", at=TWO)
+    person.at(TWO).get_by_label("E-mail").fill("other@example.com")
+    person.press(REGISTER, TWO)
+    person.press(LINK, TWO)
+
+    person.reads("A permanent user.", at=TWO)
+    assert person.user_id(ONE) != person.user_id(TWO)
+
+
+@pytest.mark.long
 def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     server: LocalServer, opened: Open
 ) -> None:
@@ -243,7 +266,7 @@ def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
     person.press(GUEST, ONE)
 
     person.press(REGISTER, ONE)
-    person.reads("to ada@example.com", at="Mails")
+    person.reads("to grace@example.com", at="Mails")
     person.press(LINK, ONE)
     person.reads("Refused, 403: confirmation required", at=ONE)
     person.press("Confirm the address", "Mails")

@@ -29,7 +29,9 @@ from anonauth.domain import USERPASS
 if TYPE_CHECKING:
     from anonauth.cli.serve import LocalServer
 
-_ACCOUNT = '{"email": "ada@example.com", "password": "correct horse"}'
+# Not the address of README's sessions, nor the page's: it would be taken for whoever
+# tries one after the other.
+_ACCOUNT = '{"email": "alan@example.com", "password": "correct horse"}'
 
 
 def _with_groups(command: typer.Typer, **groups: typer.Typer) -> typer.Typer:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
 from calls import APP, OTHER_APP, call, log_in
+from readme import block
 from tools import ROOT
 
 RUN = "from anonauth.cli import main; main()"
@@ -106,6 +107,12 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
         rf"  curl -d '.+' {re.escape(providers)}/local-userpass/register\n", out
     )
     assert "Ctrl-C" in out
+    # Each of them registers an address, and a newcomer tries one after the other.
+    page = (ROOT / "functions/anonauth/cli/playground/index.html").read_text()
+    readme = block("the link session")
+    used = [set(re.findall(r"\w+@example\.com", text)) for text in (out, page, readme)]
+    assert [len(addresses) for addresses in used] == [1, 1, 1]
+    assert len(set.union(*used)) == 3
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,9 @@ class Device {
     this.note = status
       ? `Refused, ${status}: ${error ?? "see the answer"}.`
       : "No answer. Is `anonauth serve` still running?";
+    if (json?.error_code === "AccountNameInUse") {
+      this.note += " That address is taken; choose another one.";
+    }
     return true;
   }
 
