@@ -16,6 +16,7 @@ from anonauth.cli.recent import SentMail
 from anonauth.cli.serve import LocalServer
 from browser.person import Person
 from calls import APP, OTHER_APP, call
+from key_server import KeyServer
 from tools import require_tool
 
 if TYPE_CHECKING:
@@ -276,6 +277,54 @@ def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
     item = stored(with_mail, person.user_id(ONE))
     assert item is not None
     assert item["anonymous"]["BOOL"] is False
+
+
+@pytest.fixture
+def verifier() -> Iterator[KeyServer]:
+    """A challenge's service, which takes any answer."""
+    with KeyServer() as service:
+        service.publish("/siteverify", {"success": True})
+        yield service
+
+
+@pytest.fixture
+def with_challenge(tmp_path: Path, verifier: KeyServer) -> Iterator[LocalServer]:
+    challenge = {"verify_url": f"{verifier.url}/siteverify", "secret": "secret"}
+    path = tmp_path / "settings.json"
+    path.write_text(
+        json.dumps({"apps": {APP: {"anon-user": {"challenge": challenge}}}})
+    )
+    parameters = {"AnonymousChallenge": "true"}
+    with LocalServer(
+        app_ids=(APP, OTHER_APP), settings=path, parameters=parameters
+    ) as running:
+        yield running
+
+
+@pytest.mark.long
+def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
+    with_challenge: LocalServer, verifier: KeyServer, opened: Open
+) -> None:
+    person = opened(with_challenge)
+    field = person.at(ONE).get_by_label("Challenge", exact=True)
+
+    person.reads("Sign in as a guest: fill in an answer to the challenge.", at=ONE)
+    off = person.is_off(GUEST, ONE)
+    field.fill("an answer of more than 20 characters")
+    person.draw("playground-challenge")
+    field.press("Enter")
+    person.sees_call()
+    person.reads("A guest (an anonymous user).", at=ONE)
+    shown = person.at("Calls").inner_text()
+    person.page.get_by_label("App", exact=True).select_option(OTHER_APP)
+    field.wait_for(state="hidden")
+    person.press(GUEST, ONE)
+    person.reads("A guest (an anonymous user).", at=ONE)
+
+    assert off
+    (asked,) = verifier.asked
+    assert asked.form["response"] == "an answer of more than 20 characters"
+    assert '{"options":{"challenge":"an answer …ters"}}' in shown
 
 
 @pytest.mark.long

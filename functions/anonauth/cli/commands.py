@@ -272,7 +272,13 @@ def _introduce(server: "LocalServer") -> None:
         print(f"AWS: {server.aws_url}")
     if server.is_unnamed:
         print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
-    print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")
+    if server.asks_challenge:
+        print(
+            f"\nlog in: {first} asks for a challenge; POST its widget's answer, as "
+            f"options.challenge, to\n  {providers}/anon-user/login"
+        )
+    else:
+        print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")
     if USERPASS in server.providers:
         print(
             f"\nregister an e-mail address:\n  curl -d '{_ACCOUNT}' "

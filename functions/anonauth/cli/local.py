@@ -84,6 +84,8 @@ class LocalApi:
             "providers": [ANONYMOUS, *providers_on(settings, app)],
             # Of a page of the app's; None if every address counts as confirmed.
             "confirm_url": mail.confirm_url if mail else None,
+            # Whether an anonymous login needs `options.challenge`.
+            "challenge": settings.app(app).challenge is not None,
         }
 
     def _clock(self, request: HttpRequest) -> HttpResponse:

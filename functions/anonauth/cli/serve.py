@@ -88,6 +88,11 @@ class LocalServer:
         return providers_on(self.stack.settings, self.app_ids[0])
 
     @property
+    def asks_challenge(self) -> bool:
+        """Whether an anonymous login to the first app needs `options.challenge`."""
+        return self.stack.settings.app(self.app_ids[0]).challenge is not None
+
+    @property
     def sends_mail(self) -> bool:
         """Whether an app has mail sent, into the outbox."""
         return bool(senders(self.stack.settings))

@@ -154,6 +154,25 @@ def test_given_settings_when_it_introduces_itself_then_it_tells_what_is_on(
     assert not any(words in out for words in untold)
 
 
+def test_given_a_challenge_when_it_introduces_itself_then_no_line_would_fail(
+    tmp_path: Path,
+) -> None:
+    challenge = {"verify_url": "https://challenges.example.com/", "secret": "secret"}
+    path = tmp_path / "settings.json"
+    path.write_text(
+        json.dumps({"apps": {"myapp-abcde": {"anon-user": {"challenge": challenge}}}})
+    )
+
+    with serving(
+        *("--settings", str(path), "--parameter", "AnonymousChallenge=true")
+    ) as (process, _):
+        out, _ = end(process)
+
+    assert "log in: myapp-abcde asks for a challenge; " in out
+    assert "options.challenge" in out
+    assert "curl" not in out
+
+
 def test_given_a_call_when_logged_then_it_is_one_line_on_stderr() -> None:
     with serving() as (process, base_url):
         answer = call(base_url, "GET", "/nothing")

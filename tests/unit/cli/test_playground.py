@@ -15,6 +15,7 @@ from tools import ROOT
 
 STACK = "/_local/stack"
 HOST = ("Host", "127.0.0.1:8080")
+CHALLENGE = {"verify_url": "https://challenges.example.com/", "secret": "secret"}
 DIRECTORY = ROOT / "functions" / "anonauth" / "cli" / "playground"
 FILES = sorted(DIRECTORY.iterdir())
 
@@ -175,13 +176,17 @@ def test_given_apps_when_the_stack_is_read_then_it_tells_what_each_has(
         "reset_url": "https://www.example.com/reset",
     }
     document = {
-        APP: {"local-userpass": {"mail": mail}},
+        APP: {"local-userpass": {"mail": mail}, "anon-user": {"challenge": CHALLENGE}},
         "*": {"local-userpass": {"enabled": False, "mail": mail}, "api-key": {}},
     }
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"apps": document}))
 
-    with LocalServer(settings=path, app_ids=(APP, OTHER_APP)) as server:
+    with LocalServer(
+        settings=path,
+        app_ids=(APP, OTHER_APP),
+        parameters={"AnonymousChallenge": "true"},
+    ) as server:
         answer = call(server.base_url, "GET", STACK)
 
     assert answer.json() == {
@@ -190,11 +195,13 @@ def test_given_apps_when_the_stack_is_read_then_it_tells_what_each_has(
                 "id": APP,
                 "providers": ["anon-user", "local-userpass"],
                 "confirm_url": "https://www.example.com/confirm",
+                "challenge": True,
             },
             {
                 "id": OTHER_APP,
                 "providers": ["anon-user", "api-key"],
                 "confirm_url": None,
+                "challenge": False,
             },
         ]
     }

@@ -66,7 +66,15 @@ function inWords(ms) {
 const quoted = (text) =>
   /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 
-const shortToken = (token) => `${token.slice(0, 10)}…${token.slice(-4)}`;
+const shortToken = (token) =>
+  token.length > 20 ? `${token.slice(0, 10)}…${token.slice(-4)}` : token;
+
+/** Replace what is secret or long, as JSON.stringify asks for it. */
+function forTheEye(key, value) {
+  if (typeof value !== "string") return value;
+  if (key === "password") return "••••••";
+  return key.endsWith("_token") || key === "challenge" ? shortToken(value) : value;
+}
 
 /** Return the call as a line for a shell; `shown` is for people who look over shoulders. */
 function curlLine({ method, url, token, body }, shown) {
@@ -78,18 +86,15 @@ function curlLine({ method, url, token, body }, shown) {
     words.push("-H", `'Authorization: Bearer ${bearer}'`);
   }
   if (body !== undefined) {
-    const kept = shown && body.password ? { ...body, password: "••••••" } : body;
-    words.push("-H", "'Content-Type: application/json'", "-d", quoted(JSON.stringify(kept)));
+    const json = JSON.stringify(body, shown ? forTheEye : undefined);
+    words.push("-H", "'Content-Type: application/json'", "-d", quoted(json));
   }
   return words.join(" ");
 }
 
 /** Return an answer for the eye: a token is long, and worth as much as a password. */
 function prettyAnswer(json, text) {
-  if (json === undefined) return text;
-  const shorten = (key, value) =>
-    key.endsWith("_token") && typeof value === "string" ? shortToken(value) : value;
-  return JSON.stringify(json, shorten, 2);
+  return json === undefined ? text : JSON.stringify(json, forTheEye, 2);
 }
 
 let numberOfCalls = 0;
@@ -187,7 +192,7 @@ class Device {
       button.addEventListener("click", () => queue(() => this.press(button.dataset.do)));
     }
     this.root.addEventListener("input", () => showAll());
-    find("form", this.root).addEventListener("submit", (event) => event.preventDefault());
+    this.root.addEventListener("submit", (event) => event.preventDefault());
     find("#devices").append(this.root);
   }
 
@@ -195,7 +200,7 @@ class Device {
   nameParts() {
     const refer = (target, suffix) => (target.id = `${this.id}-${suffix}`);
     this.root.setAttribute("aria-labelledby", refer(find("h2", this.root), "title"));
-    for (const type of ["email", "password"]) {
+    for (const type of ["text", "email", "password"]) {
       const input = find(`input[type=${type}]`, this.root);
       refer(input, type);
       find("label", input.parentNode).htmlFor = input.id;
@@ -222,6 +227,10 @@ class Device {
     return find("input[type=password]", this.root).value;
   }
 
+  get challenge() {
+    return find("input[type=text]", this.root).value.trim();
+  }
+
   get isGuest() {
     return this.claims.anonymous === true;
   }
@@ -236,7 +245,9 @@ class Device {
       return "fill in an address and a password";
     }
     if (what === "guest" || what === "login") {
-      return this.accessToken ? "log out first" : "";
+      if (this.accessToken) return "log out first";
+      const unsolved = what === "guest" && app.challenge && !this.challenge;
+      return unsolved ? "fill in an answer to the challenge" : "";
     }
     if (what === "register") return "";
     if (!this.accessToken) return "nobody is signed in here";
@@ -253,7 +264,8 @@ class Device {
 
   async guest(who) {
     const path = `${providerPath("anon-user")}/login`;
-    const answer = await send(who, { method: "POST", path });
+    const body = app.challenge ? { options: { challenge: this.challenge } } : undefined;
+    const answer = await send(who, { method: "POST", path, body });
     if (!this.refused(answer)) {
       this.open(answer.json);
       this.note = "A guest: nobody was asked for anything.";
@@ -392,6 +404,7 @@ class Device {
     put(".same", same ? `✓ The same user as on ${other(this).name}` : "");
     put(".user-id", this.userId || "–");
     put(".note", this.note);
+    find(".challenge", this.root).hidden = !app.challenge;
     this.showButtons(put);
     this.showTimes();
     find("details", this.root).hidden = !this.accessToken;
