@@ -210,6 +210,29 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("label", ["E-mail", "Password"])
+def test_given_a_field_when_enter_is_pressed_then_it_links_a_guest_or_logs_in(
+    label: str, server: LocalServer, opened: Open
+) -> None:
+    person = opened(server)
+    person.press(REGISTER, ONE)
+    person.press(GUEST, ONE)
+    person.reads("A guest (an anonymous user).", at=ONE)
+
+    for device in (ONE, TWO):
+        person.at(device).get_by_label(label).press("Enter")
+        person.sees_call()
+        person.reads("A permanent user.", at=device)
+    person.at(ONE).get_by_label(label).press("Enter")
+    person.reads("Log in: log out first.", at="Calls")
+
+    calls = person.at("Calls").get_by_role("heading").all_inner_texts()
+    assert calls[1:3] == [f"4. {TWO}: {LOG_IN}", f"3. {ONE}: {LINK}"]
+    assert person.user_id(ONE) == person.user_id(TWO)
+    assert person.page.url == server.page_url  # no form was sent
+
+
+@pytest.mark.long
 def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     server: LocalServer, opened: Open
 ) -> None:

@@ -429,6 +429,9 @@ class Device {
     put(".reasons", sentences.join(" "));
     // The one button that stands out is the next thing to do.
     find("[data-do=guest]", this.root).classList.toggle("main", !this.accessToken);
+    // Enter in a field presses the form's first submit button.
+    find("[data-do=link]", this.root).type = this.isGuest ? "submit" : "button";
+    find("[data-do=login]", this.root).type = this.isGuest ? "button" : "submit";
   }
 
   /** Show what a second changes. */
