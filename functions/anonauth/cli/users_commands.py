@@ -233,12 +233,17 @@ def revoke(
     with reached(Target(stack, table, None, region, endpoint_url)) as found:
         services = found.services()
         shown = show_user(services, find_app(found, app_id), user_id)
-        print(*revocation(shown, found.place), sep="\n", file=sys.stderr)
-        if not yes:
-            ask("Revoke them?")
-        ended = revoke_one(shown.user, services)
+        words = list(revocation(shown, found.place))
+        ended = 0
+        if shown.user.sessions:
+            print(*words, sep="\n", file=sys.stderr)
+            if not yes:
+                ask("Revoke them?")
+            ended = revoke_one(shown.user, services)
     if as_json:
         print_json({"revoked": shown.user.id, "app": shown.user.app, "sessions": ended})
+    elif not shown.user.sessions:
+        print(f"user {shown.user.id} has no sessions: nothing was changed")
     else:
         print(f"user {shown.user.id}: sessions that have ended: {ended}")
 

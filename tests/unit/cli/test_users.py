@@ -486,6 +486,22 @@ def test_given_a_permanent_user_when_revoked_then_only_its_sessions_end(
     assert after == replace(ada, sessions={}, version=ada.version + 1)
 
 
+def test_given_a_user_without_sessions_when_revoked_then_nobody_is_asked(
+    store: Store, ada: User
+) -> None:
+    assert run("revoke", ada.id, *THERE, "--yes").exit_code == 0
+    before = stored(store, ada)
+
+    result = run("revoke", ada.id, *THERE)
+    body = printed(run("revoke", ada.id, *THERE, "--json"))
+
+    assert result.exit_code == 0, result
+    assert result.stdout == f"user {ada.id} has no sessions: nothing was changed\n"
+    assert result.stderr == ""
+    assert body == {"revoked": ada.id, "app": APP, "sessions": 0}
+    assert stored(store, ada) == before
+
+
 def test_given_a_guest_when_revoked_then_delete_is_what_is_meant(store: Store) -> None:
     guest = a_guest(utc_now())
     store.create_user(guest)
