@@ -17,7 +17,7 @@ app = Commands()
 
 @app.callback()
 def events() -> None:
-    """What happened to users, for apps to build on: follow it, publish the rest."""
+    """Events about users: follow them locally; replay those that failed on AWS."""
 
 
 @app.command()

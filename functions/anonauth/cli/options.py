@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 not done, or the answer is no, and one line on stderr says "
-    "why; 2 the command line is not understood; 130 Ctrl-C (`serve` and `events tail` "
-    "end by it: 0)."
+    "why; 2 the command line is not understood; 130 Ctrl-C (0 for "
+    "`serve` and `events tail`)."
 )
 """Of every command; the foot of its help."""
 

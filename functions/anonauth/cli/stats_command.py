@@ -92,7 +92,10 @@ def stats(  # noqa: PLR0913 - an option each
     if flow:
         print(*flow.lines(), "metrics lag some minutes", sep="\n")
     else:
-        print("what happened, those included that are gone: needs --stack NAME")
+        print(
+            "What happened, users included that are gone, is in the metrics of a "
+            "stack: give --stack NAME."
+        )
 
 
 def _count(

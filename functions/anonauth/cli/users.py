@@ -1,5 +1,6 @@
 """What `anonauth users` does: find and show users, delete one, end its sessions."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ from anonauth.usecases.operating import (
 )
 
 _DOLLARS_PER_MILLION = 0.125  # read units on demand, us-east-1, as README counts
+_CENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,14 @@ class UserList:
 
     def note(self) -> str:
         """Return what it took, in one line."""
-        dollars = self.units * _DOLLARS_PER_MILLION / 1_000_000
+        units = math.ceil(self.units)
+        dollars = units * _DOLLARS_PER_MILLION / 1_000_000
+        cost = f"${dollars:,.2f} on demand" if dollars >= _CENT else "less than a cent"
         more = "; there may be more users, see --limit" if self.more else ""
         return (
-            f"users: {len(self.users)}, in {self.read:,} items of the table that were "
-            f"read: {self.units:,.0f} read units, ${dollars:,.4f} on demand{more}"
+            f"users: {len(self.users)}, in {_count(self.read, 'item')} of the table "
+            f"that {'was' if self.read == 1 else 'were'} read: "
+            f"{_count(units, 'read unit')}, {cost}{more}"
         )
 
 
@@ -369,6 +374,10 @@ def _anonymous(user_id: str) -> str:
         f"user {user_id} is anonymous: without its session nobody could ever log in to "
         f"it again. `anonauth users delete {user_id}` is what is meant"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _state_word(user: User, now: datetime) -> str:

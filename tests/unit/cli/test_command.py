@@ -328,6 +328,7 @@ def test_given_the_exit_codes_when_read_then_help_and_readme_have_the_same() -> 
 
     words = " ".join(ended.stdout.split())
     assert "Exit codes: 0 done;" in words
+    assert "130 Ctrl-C (0 for serve and events tail)." in words
     assert told == re.findall(r"(?:Exit codes:|;) (\d+)", words)
 
 

@@ -290,7 +290,10 @@ def test_given_a_table_alone_when_asked_then_it_says_what_the_rest_needs(
 
     assert result.exit_code == 0, result
     assert re.search(rf"{APP} +0 +0 +1 *\n", result.stdout)  # has expired long ago
-    assert "those included that are gone: needs --stack NAME" in result.stdout
+    assert (
+        "\nWhat happened, users included that are gone, is in the metrics of a stack: "
+        "give --stack NAME.\n"
+    ) in result.stdout
     assert body["flow"] is None
 
 

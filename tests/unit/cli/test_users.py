@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from anonauth.cli.commands import app
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
+from anonauth.cli.users import UserList
 from anonauth.domain import (
     API_KEY,
     USERPASS,
@@ -384,7 +385,29 @@ def test_given_users_when_listed_for_people_then_it_says_what_it_took(
     assert rows[ada.id][1:3] == [APP, "permanent"]
     assert rows[ada.id][-2:] == ["anon-user,", USERPASS]
     assert rows[expired.id][2] == "expired"
-    assert "users: 2, in 4 items of the table that were read" in result.stderr
+    assert result.stderr == (
+        "users: 2, in 4 items of the table that were read: 1 read unit, "
+        "less than a cent\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "units", "told"),
+    [
+        pytest.param(0, 0.5, "0 items of the table that were read: 1 read", id="none"),
+        pytest.param(1, 0.5, "1 item of the table that was read: 1 read unit,", id="1"),
+        pytest.param(9, 1.5, "2 read units, less than a cent", id="a half"),
+        pytest.param(9, 79_999, "79,999 read units, less than a cent", id="below"),
+        pytest.param(9, 80_000, "80,000 read units, $0.01 on demand", id="a cent"),
+        pytest.param(9, 1e10, "10,000,000,000 read units, $1,250.00 on", id="dollars"),
+    ],
+)
+def test_given_a_scan_when_told_of_then_what_it_cost(
+    read: int, units: float, told: str
+) -> None:
+    found = UserList([], utc_now(), more=False, read=read, units=units)
+
+    assert told in found.note()
 
 
 def test_given_a_user_when_deleted_then_apps_hear_that_it_was_requested(
