@@ -217,9 +217,9 @@ def _load(checkpoint: Path, plan: Plan) -> Progress | None:
         raise Problem(_unknown(checkpoint))
     if before != plan:
         raise Problem(
-            f"{checkpoint} is of another export ({_described(before)}), and this would "
-            f"be one of {_described(plan)}: give the same options, or remove it and "
-            "the file beside it to start over"
+            f"{checkpoint} is of another export: it was begun "
+            f"{', '.join(_differences(before, plan))}. Give the same options, or "
+            "remove it and the file beside it to start over"
         )
     return replace(progress, positions=positions)
 
@@ -231,10 +231,15 @@ def _unknown(checkpoint: Path) -> str:
     )
 
 
-def _described(plan: Plan) -> str:
-    app = f"app {plan.app}" if plan.app else "all apps"
-    data = "with" if plan.with_data else "without"
-    return f"{plan.table}, {app}, {plan.segments} segments, {data} data"
+def _differences(before: Plan, plan: Plan) -> Iterator[str]:
+    if before.table != plan.table:
+        yield f"on the table {before.table}"
+    if before.app != plan.app:
+        yield f"with --app {before.app}" if before.app else "without --app"
+    if before.segments != plan.segments:
+        yield f"with --segments {before.segments}"
+    if before.with_data != plan.with_data:
+        yield "with --data" if before.with_data else "without --data"
 
 
 def _checkpoint(path: Path) -> Path:

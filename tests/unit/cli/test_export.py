@@ -291,30 +291,44 @@ def test_given_users_that_come_and_go_when_gone_on_then_those_that_stay_are_ther
     assert found[: len(written)] == written
 
 
-def an_unfinished_export(store: MemoryStore, file: Path) -> None:
+def an_unfinished_export(store: MemoryStore, file: Path, plan: Plan = PLAN) -> None:
     with pytest.raises(StoreUnavailable):
-        run(Failing(store, 6, StoreUnavailable()), file)
+        run(Failing(store, 6, StoreUnavailable()), file, plan)
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("begun", "other", "difference"),
     [
-        pytest.param({"table": "arn:other"}, "of arn:other, all apps, 3", id="table"),
-        pytest.param({"segments": 4}, "all apps, 4 segments", id="segments"),
-        pytest.param({"app": APP}, f"app {APP}, 3 segments", id="app"),
-        pytest.param({"with_data": True}, "with data", id="data"),
+        pytest.param(
+            {}, {"table": "arn:other"}, f"on the table {PLAN.table}", id="table"
+        ),
+        pytest.param({}, {"segments": 4}, "with --segments 3", id="segments"),
+        pytest.param({}, {"app": APP}, "without --app", id="an app"),
+        pytest.param({"app": APP}, {}, f"with --app {APP}", id="all apps"),
+        pytest.param({}, {"with_data": True}, "without --data", id="data"),
+        pytest.param({"with_data": True}, {}, "with --data", id="no data"),
+        pytest.param(
+            {"app": APP},
+            {"app": OTHER_APP, "with_data": True},
+            f"with --app {APP}, without --data",
+            id="two",
+        ),
     ],
 )
-def test_given_other_options_when_gone_on_then_it_is_refused(
-    store: MemoryStore, file: Path, other: dict[str, Any], message: str
+def test_given_other_options_when_gone_on_then_it_says_only_what_differs(
+    store: MemoryStore,
+    file: Path,
+    begun: dict[str, Any],
+    other: dict[str, Any],
+    difference: str,
 ) -> None:
-    an_unfinished_export(store, file)
+    an_unfinished_export(store, file, replace(PLAN, **begun))
     before = file.read_bytes(), resume(file).read_bytes()
 
-    with pytest.raises(Problem, match="give the same options") as refused:
+    with pytest.raises(Problem) as refused:
         run(store, file, replace(PLAN, **other))
 
-    assert message in str(refused.value)
+    assert f": it was begun {difference}. Give the same" in str(refused.value)
     assert (file.read_bytes(), resume(file).read_bytes()) == before
 
 
