@@ -21,12 +21,18 @@ def call(
         token: In place of the placeholder.
         changes: Members of the event that are others now; a `body` as an object.
     """
+    answer = function.invoke(request(name, token, **changes))
+    assert answer["headers"]["content-type"] == "application/json"
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def request(name: str, token: str = "", **changes: Any) -> Json:
+    """Return an event of `events/` as `call` sends it."""
     if "body" in changes:
         changes["body"] = json.dumps(changes["body"])
     filled = json.dumps(event(name)).replace("REPLACE_WITH_TOKEN", token)
-    answer = function.invoke(json.loads(filled) | changes)
-    assert answer["headers"]["content-type"] == "application/json"
-    return answer["statusCode"], json.loads(answer["body"])
+    sent: Json = json.loads(filled) | changes
+    return sent
 
 
 def log_in(functions: dict[str, Function]) -> Json:

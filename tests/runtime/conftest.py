@@ -64,6 +64,12 @@ class Start(Protocol):
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle as `sam build` makes it, for this machine."""
     directory = tmp_path_factory.mktemp("bundle")
+    build(directory)
+    return directory
+
+
+def build(directory: Path) -> None:
+    """Build the bundle of a function, for this machine."""
     platform = machine()
     subprocess.run(  # noqa: S603 - our own Makefile
         [
@@ -78,8 +84,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # A make that runs these tests would pass its own options down.
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
         check=True,
+        stdout=2,  # stderr: the benchmark's own output is its figures
     )
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,123 @@
+"""Cold starts: a function's process from its start to its first answer, on one core.
+
+Rounds are interleaved, each with an empty handler: what else the machine does falls on
+all alike, and the ratio to the empty handler is what to compare between machines.
+"""
+
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import low_and_middle, say
+from bench.operations import People
+from bench.stage import Stage, on_one_core
+from runtime.client import request
+from sam_template import Json, event
+
+EMPTY = "empty handler"
+
+_PLAIN = ("LoginFunction", "LinkFunction")  # also measured without bytecode
+
+_READING = ("ready_cpu", "ready_wall", "cpu", "wall")
+
+
+@dataclass(frozen=True)
+class _Start:
+    name: str
+    function: str
+    event: Callable[[], Json]
+    bundle: Path
+    handler: str | None = None
+
+
+def measure(stage: Stage, rounds: int) -> Json:
+    """Return seconds and bytes of each function's cold start.
+
+    `ready_cpu` and `ready_wall` are up to the request for the first event (Lambda's
+    Init), `cpu` and `wall` up to its answer.
+    """
+    readings: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with ExitStack() as stack:
+        starts = list(_starts(stage, People(stage, stack)))
+        for number in range(rounds):
+            say(f"cold starts, round {number + 1} of {rounds}")
+            for start in starts:
+                for reading, value in _measure(stage, start).items():
+                    readings[start.name][reading].append(value)
+    empty = low_and_middle(readings[EMPTY]["cpu"])["min"]
+    return {
+        name: {reading: low_and_middle(values) for reading, values in found.items()}
+        | {"cpu_ratio": min(found["cpu"]) / empty}
+        for name, found in readings.items()
+    }
+
+
+def _measure(stage: Stage, start: _Start) -> dict[str, float]:
+    sent = start.event()
+    with ExitStack() as stack:
+        began = time.perf_counter()
+        with on_one_core():
+            function = stack.enter_context(
+                stage.running(
+                    start.function, bundle=start.bundle, handler=start.handler
+                )
+            )
+        function.await_ready()
+        ready = (function.cpu_seconds(), time.perf_counter() - began)
+        function.invoke(sent)
+        done = (function.cpu_seconds(), time.perf_counter() - began)
+        return dict(zip(_READING, ready + done, strict=True)) | {
+            "memory": function.peak_memory()
+        }
+
+
+def _starts(stage: Stage, people: People) -> Iterator[_Start]:
+    user = people.guest()
+    refresh, access = user["refresh_token"], user["access_token"]
+    events: dict[str, Callable[[], Json]] = {
+        "LoginFunction": people.login,
+        "SessionFunction": lambda: request("session", refresh),
+        "LogoutFunction": lambda: request("logout", people.guest()["refresh_token"]),
+        "ProfileFunction": lambda: request("profile", access),
+        "DiscoveryFunction": lambda: request("discovery-jwks"),
+        "LinkFunction": lambda: people.attempt(
+            "custom-token",
+            people.credential("custom-token"),
+            people.guest()["access_token"],
+        ),
+        "UserpassFunction": people.register,
+        "ApiKeysFunction": lambda: request("apikeys-list", permanent["refresh_token"]),
+        "LifecycleFunction": lambda: event("lifecycle"),
+    }
+    permanent, _ = people.permanent()
+    empty = _empty(stage.directory / "empty")
+    # Any function of the template: only its variables are taken.
+    yield _Start(EMPTY, "DiscoveryFunction", dict, empty, "nothing.handler")
+    for name, made in events.items():
+        yield _Start(name, name, made, stage.bundle)
+    plain = _without_bytecode(stage.bundle, stage.directory / "plain")
+    for name in _PLAIN:
+        yield _Start(f"{name}, no bytecode", name, events[name], plain)
+
+
+def _empty(directory: Path) -> Path:
+    directory.mkdir()
+    (directory / "nothing.py").write_text(
+        "def handler(event, context):\n    return {}\n"
+    )
+    return directory
+
+
+def _without_bytecode(bundle: Path, directory: Path) -> Path:
+    """Copy a bundle as SAM's own builder would have made it."""
+    shutil.copytree(bundle, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder, _, _ in os.walk(directory):
+        # Python would write some; a file in that place keeps it from that, as the
+        # read-only file system of Lambda does.
+        (Path(folder) / "__pycache__").touch()
+    return directory

@@ -1,0 +1,111 @@
+"""The command: measures, prints tables, and writes JSON for whoever compares."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from anonauth.wiring import utc_now
+from bench import cold, cost, counted, growth, warm
+from bench.figures import say
+from bench.report import report
+from bench.stage import Stage, setting
+from sam_template import Json
+from tools import ROOT
+
+ARTEFACTS = ROOT / ".artefacts"
+
+_PARTS = ("cold", "warm", "counted", "growth", "cost")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; return 1 if a count is not as expected."""
+    asked = _parse(arguments)
+    before = os.getloadavg()
+    figures: Json = {}
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            say("building the bundle, starting the engine")
+            with setting(Path(directory)) as stage:
+                figures |= _measured(stage, asked)
+    except (pytest.skip.Exception, pytest.fail.Exception) as exc:
+        say(str(exc))  # a tool is missing
+        return 2
+    if "cost" in asked.only and {"warm", "counted"} <= figures.keys():
+        figures["cost"] = cost.measure(figures["warm"], figures["counted"])
+    sys.stdout.write(report(figures) + "\n")
+    about = {
+        "made_at": utc_now().isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load_before": before,
+        "load_after": os.getloadavg(),
+        "rounds": asked.rounds,
+    }
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps({"about": about, **figures}, indent=1) + "\n")
+    load = f"{before[0]:.1f} before and {os.getloadavg()[0]:.1f} after"
+    say(f"load average {load}; figures in {asked.json}")
+    different = counted.differences(figures["counted"]) if "counted" in figures else []
+    for line in different:
+        say(line)
+    return 1 if different else 0
+
+
+def _measured(stage: Stage, asked: argparse.Namespace) -> Json:
+    profiles = asked.json.parent / "profiles"
+    measures: dict[str, Callable[[], Json]] = {
+        "counted": lambda: counted.measure(stage),
+        "cold": lambda: cold.measure(stage, asked.rounds),
+        "warm": lambda: warm.measure(stage, asked.rounds, profiles),
+        "growth": lambda: growth.measure(stage, asked.users),
+    }
+    return {name: measure() for name, measure in measures.items() if name in asked.only}
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
+    parser.add_argument(
+        "--only",
+        type=_parts,
+        default=_PARTS,
+        help=f"of {', '.join(_PARTS)}, comma-separated; cost needs warm and counted",
+    )
+    parser.add_argument(
+        "--short",
+        dest="only",
+        action="store_const",
+        const=("counted",),
+        help="only what is the same on each machine; CI runs this",
+    )
+    parser.add_argument("--rounds", type=int, default=11, help="of cold and warm")
+    parser.add_argument(
+        "--users",
+        type=int,
+        default=growth.MOST_USERS,
+        help="in the table at most, when its growth is measured",
+    )
+    parser.add_argument("--json", type=Path, default=ARTEFACTS / "bench.json")
+    return parser.parse_args(arguments)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(text.split(","))
+    if unknown := set(parts) - set(_PARTS):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return parts
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return ""

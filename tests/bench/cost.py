@@ -1,0 +1,91 @@
+"""What a million of each operation costs, from what was measured and counted."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sam_template import Json
+
+MILLION = 1_000_000
+SIZES = (10_000, 100_000, 1_000_000)
+"""Monthly active users for which price lists are compared."""
+
+# What Lifecycle publishes for each (design §6).
+_EVENTS = {"login": 1, "logout": 1, "link": 1, "delete": 1}
+
+
+def prices() -> Json:
+    """Return the price lists, with their date."""
+    loaded: Json = json.loads((Path(__file__).parent / "prices.json").read_text())
+    return loaded
+
+
+def measure(warm: Json, counted: Json) -> Json:
+    """Return USD per million of each operation, and per month of many users.
+
+    Not in it: cold starts, storage, Lifecycle's own invocations, which have up to a
+    hundred records each, and what AWS gives for nothing.
+    """
+    listed = prices()
+    operations = {
+        name: _per_million(name, warm[name], found, listed)
+        for name, found in counted["operations"].items()
+        if name in warm
+    }
+    a_month = sum(
+        often * sum(operations[name].values()) / MILLION
+        for name, often in listed["month_of_a_user"].items()
+    )
+    return {
+        "as_of": listed["as_of"],
+        "per_million": operations,
+        "per_month": {
+            "anonauth": {str(users): users * a_month for users in SIZES},
+            **{
+                name: {str(users): bill(other, users) for users in SIZES}
+                for name, other in listed["others"].items()
+            },
+        },
+    }
+
+
+def bill(other: Mapping[str, Any], users: int) -> float | None:
+    """Return what a month of so many active users costs; None if it is not listed.
+
+    Args:
+        other: A price list: `tiers` has upper ends, the last one None if it is open,
+            and the price of each user within them.
+    """
+    total, lower = float(other["base"]), 0
+    for upper, price in other["tiers"]:
+        within = users if upper is None else min(users, upper)
+        total += (within - lower) * price
+        lower = within
+    return total if lower == users else None
+
+
+def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
+    aws, assumed = listed["aws"], listed["assumed"]
+    waiting = len(counted["calls"]) * assumed["seconds_per_aws_call"]
+    # At this memory a function has one whole core (AWS Lambda Developer Guide).
+    billed = math.ceil((warm["cpu"]["min"] + waiting) * 1000) / 1000
+    gigabytes = assumed["memory_megabytes"] / 1024
+    units = (
+        counted["read_units"] * aws["dynamodb_read_unit"]
+        + counted["write_units"] * aws["dynamodb_write_unit"]
+    )
+    verb = re.split("[ ,]", name, maxsplit=1)[0]
+    events = _EVENTS.get(verb, 0)
+    logged = counted["log_bytes"] + assumed["log_bytes_of_lambda_itself"]
+    each = {
+        "API Gateway": aws["http_api_request"],
+        "Lambda": aws["lambda_request"]
+        + billed * gigabytes * aws["lambda_arm64_gigabyte_second"],
+        "DynamoDB": units,
+        "events": events * aws["eventbridge_event"],
+        "logs": logged / 1e9 * aws["logs_gigabyte"],
+    }
+    return {part: MILLION * price for part, price in each.items()}

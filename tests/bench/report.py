@@ -1,0 +1,203 @@
+"""The figures as tables, for people."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from bench.cost import SIZES
+from sam_template import Json
+
+_TARGETS = {  # issue 6, for information
+    "LoginFunction": 6.0,
+    "SessionFunction": 6.0,
+    "LogoutFunction": 6.0,
+    "DiscoveryFunction": 6.0,
+    "LinkFunction": 8.0,
+    "login": 1.8,
+    "refresh": 1.6,
+    "logout": 1.3,
+    "link local-userpass": 45.0,
+    "log in local-userpass": 45.0,
+}
+
+
+def report(figures: Json) -> str:
+    """Return the tables of all that was measured."""
+    sections = {
+        "cold": _cold,
+        "warm": _warm,
+        "counted": _counted,
+        "growth": _growth,
+        "cost": _cost,
+    }
+    return "\n".join(
+        line
+        for name, lines in sections.items()
+        if name in figures
+        for line in lines(figures[name])
+    )
+
+
+def _cold(cold: Json) -> Iterator[str]:
+    yield from _table(
+        "Cold start, on one core: minimum of the rounds (median)",
+        ("", "CPU ms", "wall ms", "of it until ready", "MB", "ratio", "target"),
+        (
+            (
+                name,
+                _milliseconds(found["cpu"]),
+                _milliseconds(found["wall"]),
+                _milliseconds(found["ready_cpu"]),
+                f"{found['memory']['min'] / 1e6:.0f}",
+                f"{found['cpu_ratio']:.1f}",
+                _target(name),
+            )
+            for name, found in cold.items()
+        ),
+    )
+    yield "ratio: CPU, to the empty handler's; of it until ready: CPU\n"
+
+
+def _warm(warm: Json) -> Iterator[str]:
+    yield from _table(
+        "Warm: one operation's handler, minimum of the rounds (median)",
+        ("", "CPU ms", "wall ms", "target"),
+        (
+            (
+                name,
+                _milliseconds(found["cpu"]),
+                _milliseconds(found["wall"]),
+                _target(name),
+            )
+            for name, found in warm.items()
+        ),
+    )
+    parts = list(
+        dict.fromkeys(part for found in warm.values() for part in found["shares"])
+    )
+    yield from _table(
+        "Warm: shares of the processor time, in %",
+        ("", *parts),
+        (
+            (name, *(f"{100 * found['shares'].get(part, 0):.0f}" for part in parts))
+            for name, found in warm.items()
+        ),
+    )
+
+
+def _counted(counted: Json) -> Iterator[str]:
+    yield from _table(
+        "Calls of AWS and capacity units of one operation",
+        ("", "read", "write", "log bytes", "warm", "more when cold"),
+        (
+            (
+                name,
+                f"{found['read_units']:g}",
+                f"{found['write_units']:g}",
+                str(found["log_bytes"]),
+                " ".join(found["calls"]),
+                " ".join(_more(found["cold_calls"], found["calls"])),
+            )
+            for name, found in counted["operations"].items()
+        ),
+    )
+    imports = counted["imports"]
+    common = set.intersection(*(set(found["packages"]) for found in imports.values()))
+    yield from _table(
+        "Imported modules beside the standard library, and packages that not all import",
+        ("", "modules", "packages"),
+        (
+            (
+                name,
+                str(found["modules"]),
+                " ".join(each for each in found["packages"] if each not in common),
+            )
+            for name, found in imports.items()
+        ),
+    )
+    sizes = counted["sizes"]
+    unzipped, zipped = sizes["bundle"] / 1e6, sizes["zipped"] / 1e6
+    yield f"Bundle: {unzipped:.1f} MB, zipped {zipped:.1f} MB\n"
+
+
+def _growth(growth: Json) -> Iterator[str]:
+    for title, found in growth.items():
+        sizes = list(next(iter(found.values())))
+        yield from _table(
+            f"Growth with {title}: milliseconds of CPU in the handler",
+            ("", *sizes, "last to first"),
+            (
+                (
+                    name,
+                    *(f"{1000 * by_size[size]['cpu']['min']:.2f}" for size in sizes),
+                    f"{_ratio([by_size[size]['cpu']['min'] for size in sizes]):.2f}",
+                )
+                for name, by_size in found.items()
+            ),
+        )
+
+
+def _cost(cost: Json) -> Iterator[str]:
+    per_million = cost["per_million"]
+    parts = list(next(iter(per_million.values())))
+    yield from _table(
+        f"USD per million, at list prices of {cost['as_of']}",
+        ("", *parts, "sum"),
+        (
+            (
+                name,
+                *(f"{found[part]:.2f}" for part in parts),
+                f"{sum(found.values()):.2f}",
+            )
+            for name, found in per_million.items()
+        ),
+    )
+    yield from _table(
+        "USD per month, by monthly active users",
+        ("", *(f"{size:,}" for size in SIZES)),
+        (
+            (name, *(_dollars(found[str(size)]) for size in SIZES))
+            for name, found in cost["per_month"].items()
+        ),
+    )
+
+
+def _milliseconds(found: Json) -> str:
+    return f"{1000 * found['min']:.1f} ({1000 * found['median']:.1f})"
+
+
+def _dollars(amount: float | None) -> str:
+    return "by contract" if amount is None else f"{amount:,.2f}"
+
+
+def _target(name: str) -> str:
+    return str(_TARGETS.get(name, ""))
+
+
+def _ratio(values: Sequence[float]) -> float:
+    return values[-1] / values[0]
+
+
+def _more(longer: Sequence[str], shorter: Sequence[str]) -> list[str]:
+    left = list(longer)
+    for each in shorter:
+        if each in left:
+            left.remove(each)
+    return left
+
+
+def _table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
+) -> Iterator[str]:
+    lines = [header, *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    yield title
+    for line in lines:
+        name, *cells = (
+            cell.ljust(width) if at == 0 or not _is_number(cell) else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield "  ".join([name, *cells]).rstrip()
+    yield ""
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit()

@@ -1,0 +1,116 @@
+"""Warm operations: what a handler spends on one, and what spends it.
+
+The handler runs in the runtime client, and a probe beside it reads the clocks; the
+runtime client's own share comes from an empty handler. Operations take turns.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.figures import low_and_middle, say
+from bench.operations import Operation, People, operations
+from bench.stage import Stage, on_one_core
+from runtime.runtime_api import Function
+from sam_template import Json, resources, translated
+
+_PROFILED = 10  # times the batch
+
+_SETTLING = 2  # batches that are not counted: keys, connections, caches
+
+
+def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
+    """Return seconds of each operation, and shares of its processor time.
+
+    Args:
+        profiles: Where profiles of cProfile are written, one of each operation.
+    """
+    probe = overlay(stage)
+    with ExitStack() as stack:
+        people = People(stage, stack)
+        benches = [
+            _Bench(operation, start(stage, stack, operation, probe), people)
+            for operation in operations()
+        ]
+        for number in range(rounds):
+            say(f"warm operations, round {number + 1} of {rounds}")
+            for bench in benches:
+                bench.time()
+        say("warm operations, what spends the time")
+        for _ in range(3):
+            for bench in benches:
+                bench.divide()
+        profiles.mkdir(parents=True, exist_ok=True)
+        for bench in benches:
+            bench.profile(profiles)
+        return {bench.operation.name: bench.figures() for bench in benches}
+
+
+def start(
+    stage: Stage, stack: ExitStack, operation: Operation, probe: Path
+) -> Function:
+    """Start an operation's function, on one core and under the probe."""
+    handlers = resources(translated(), "AWS::Lambda::Function")
+    variables = {"PROBED_HANDLER": handlers[operation.function]["Handler"]}
+    with on_one_core():
+        return stack.enter_context(
+            stage.running(
+                operation.function,
+                bundle=probe,
+                handler="probe.handler",
+                variables={**variables, **operation.variables},
+            )
+        )
+
+
+def overlay(stage: Stage) -> Path:
+    """Return the bundle with the probe beside it; the bundle itself stays as it is."""
+    directory = stage.directory / "probed"
+    if not directory.exists():
+        directory.mkdir()
+        for each in stage.bundle.iterdir():
+            (directory / each.name).symlink_to(each)
+        (directory / "probe.py").symlink_to(Path(__file__).parent / "probe.py")
+    return directory
+
+
+class _Bench:
+    def __init__(
+        self, operation: Operation, function: Function, people: People
+    ) -> None:
+        self.operation = operation
+        self._function = function
+        self._people = people
+        self._rounds: dict[str, list[float]] = defaultdict(list)
+        self._parts: Counter[str] = Counter()
+        for _ in range(_SETTLING):
+            self._send("time")
+
+    def time(self) -> None:
+        for clock, spent in self._send("time").items():
+            self._rounds[clock].append(_mean(spent))
+
+    def divide(self) -> None:
+        self._parts.update(self._send("parts"))
+
+    def profile(self, directory: Path) -> None:
+        name = self.operation.name.replace(",", "").replace(" ", "-")
+        self._send("profile", to=str(directory / f"{name}.pstats"))
+
+    def figures(self) -> Json:
+        total = sum(self._parts.values())
+        figures: Json = {
+            clock: low_and_middle(rounds) for clock, rounds in self._rounds.items()
+        }
+        shares = {part: spent / total for part, spent in self._parts.most_common()}
+        return figures | {"shares": shares}
+
+    def _send(self, how: str, **more: str) -> Json:
+        events = self.operation.events(self._people, self.operation.batch)
+        answer: Json = self._function.invoke({"events": events, "how": how, **more})
+        return answer
+
+
+def _mean(nanoseconds: Sequence[int]) -> float:
+    return sum(nanoseconds) / len(nanoseconds) / 1e9
