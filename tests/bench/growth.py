@@ -1,12 +1,220 @@
-"""Growth: operations in a table of more users, and of a user with more parts."""
+"""Growth: operations in a table of more users, and of a user with more parts.
 
-from bench.stage import Stage
+The tables of all sizes are there at once, each in an engine of its own, and take turns:
+what else the machine does falls on all alike.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.crowd import crowded
+from bench.figures import low_and_middle, say
+from bench.meter import item_bytes
+from bench.operations import Operation, People, operations, yesterday
+from bench.stage import APP, Stage
+from bench.warm import overlay, start
+from runtime.client import claims, request
+from runtime.runtime_api import Function
 from sam_template import Json
 
-MOST_USERS = 1_000_000
+USERS = (1_000, 100_000, 1_000_000)
+SESSIONS = (1, 8, 16, 32)
+IDENTITIES = (1, 4, 10)
+
+_OPERATIONS = (
+    "login",
+    "refresh",
+    "refresh, first of a day",
+    "profile",
+    "logout",
+    "link custom-token",
+    "log in custom-token",
+)
+
+_ROUNDS = 11
+_REPEATS = 3  # within a round, of what is measured one by one
+
+_Rounds = dict[str, dict[str, dict[str, list[float]]]]
 
 
-def measure(stage: Stage, users: int) -> Json:
-    """Return seconds of operations by what has grown."""
-    del stage, users
-    return {}
+def measure(stage: Stage, most_users: int) -> Json:
+    """Return seconds and units of operations by what has grown.
+
+    Args:
+        most_users: Tables of more are left out.
+    """
+    return {
+        "users in the table": _by_users(
+            stage, [users for users in USERS if users <= most_users]
+        ),
+        "sessions of the user": _by_parts(
+            stage, {number: (number, 1) for number in SESSIONS}
+        ),
+        "identities of the user": _by_parts(
+            stage, {number: (1, number) for number in IDENTITIES}
+        ),
+    }
+
+
+def _by_users(stage: Stage, sizes: list[int]) -> Json:
+    rounds = _rounds()
+    wanted = [each for each in operations() if each.name in _OPERATIONS]
+    with ExitStack() as stack:
+        founders = People(stage, stack)
+        turns: list[tuple[Operation, int, Function, People]] = []
+        for size in sizes:
+            say(f"a table of {size:,} users")
+            grown = stack.enter_context(crowded(stage, founders, size))
+            people = People(grown, stack)
+            for operation in wanted:
+                function = start(grown, stack, operation, overlay(grown))
+                turns.append((operation, size, function, people))
+        for number in range(1 + _ROUNDS):
+            say(f"growth of the table, round {number} of {_ROUNDS}")
+            for operation, size, function, people in turns:
+                events = operation.events(people, operation.batch)
+                answer = function.invoke({"events": events, "how": "time"})
+                if number:  # the first one settles
+                    _note(rounds, operation.name, size, answer)
+    return _figures(rounds)
+
+
+def _by_parts(stage: Stage, sizes: Mapping[int, tuple[int, int]]) -> Json:
+    rounds = _rounds()
+    with ExitStack() as stack:
+        people = People(stage, stack)
+        users = {
+            size: _Grown.made(people, sessions, identities)
+            for size, (sessions, identities) in sizes.items()
+        }
+        functions = {
+            sent: start(stage, stack, sent.operation, overlay(stage))
+            for sent in _REQUESTS
+        }
+        for number in range(1 + _ROUNDS):
+            say(f"growth of a user, round {number} of {_ROUNDS}")
+            for sent, function in functions.items():
+                for size, user in users.items():
+                    for _ in range(_REPEATS):
+                        answer = _send(function, sent, user)
+                        if number:
+                            _note(rounds, sent.name, size, answer)
+        figures = _figures(rounds)
+        for sent in _REQUESTS:
+            probe = overlay(stage)
+            metered = start(stage, stack, sent.operation, probe, is_metered=True)
+            for size, user in users.items():
+                units = _units(stage, metered, sent, user)
+                figures[sent.name][str(size)] |= units
+    return figures
+
+
+def _send(function: Function, sent: "_Request", user: "_Grown") -> Json:
+    user.restore(is_idle=sent.is_idle)
+    answer: Json = function.invoke({"events": [sent.event(user)], "how": "time"})
+    return answer
+
+
+def _units(stage: Stage, function: Function, sent: "_Request", user: "_Grown") -> Json:
+    _send(function, sent, user)  # reads the keys
+    del stage.meter.calls[:]
+    _send(function, sent, user)
+    return {
+        "read_units": sum(call.read_units for call in stage.meter.calls),
+        "write_units": sum(call.write_units for call in stage.meter.calls),
+        "item_bytes": item_bytes(user.item),
+    }
+
+
+def _rounds() -> _Rounds:
+    return defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+
+
+def _note(rounds: _Rounds, name: str, size: int, answer: Json) -> None:
+    for clock, spent in answer.items():
+        rounds[name][str(size)][clock].append(sum(spent) / len(spent) / 1e9)
+
+
+def _figures(rounds: _Rounds) -> Json:
+    return {
+        name: {
+            size: {clock: low_and_middle(spent) for clock, spent in found.items()}
+            for size, found in by_size.items()
+        }
+        for name, by_size in rounds.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """A permanent user with as many sessions and identities as were asked for."""
+
+    people: People
+    item: Json
+    opened: Json
+    credential: Json
+
+    @classmethod
+    def made(cls, people: People, sessions: int, identities: int) -> "_Grown":
+        opened, credential = people.permanent()
+        for _ in range(identities - 1):
+            further = people.credential("custom-token")
+            link = people.attempt("custom-token", further, opened["access_token"])
+            people.send("LinkFunction", link)
+        for _ in range(sessions - 1):
+            people.log_in("custom-token", credential)
+        stage = people.stage
+        pk = {"S": f"USER#{APP}#{opened['user_id']}"}
+        found = stage.engine.db.get_item(TableName=stage.table, Key={"pk": pk})
+        return cls(people, dict(found["Item"]), opened, credential)
+
+    def restore(self, *, is_idle: bool) -> None:
+        """Put the item back as it was made, its session last used today or before."""
+        item = copy.deepcopy(self.item)
+        if is_idle:
+            used = item["sessions"]["M"][claims(self.opened["access_token"])["sid"]]
+            used["M"]["used_day"] = {"S": yesterday()}
+        stage = self.people.stage
+        stage.engine.db.put_item(TableName=stage.table, Item=item)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is sent for a grown user, again and again."""
+
+    name: str
+    function: str
+    event: Callable[[_Grown], Json]
+    is_idle: bool = False
+
+    @property
+    def operation(self) -> Operation:
+        return Operation(self.name, self.function, People.login)
+
+
+def _refresh(user: _Grown) -> Json:
+    return request("session", user.opened["refresh_token"])
+
+
+_REQUESTS = (
+    _Request("refresh", "SessionFunction", _refresh),
+    _Request("refresh, first of a day", "SessionFunction", _refresh, is_idle=True),
+    _Request(
+        "profile",
+        "ProfileFunction",
+        lambda user: request("profile", user.opened["access_token"]),
+    ),
+    _Request(
+        "log in",
+        "LinkFunction",
+        lambda user: user.people.attempt("custom-token", user.credential),
+    ),
+    _Request(
+        "logout",
+        "LogoutFunction",
+        lambda user: request("logout", user.opened["refresh_token"]),
+    ),
+)

@@ -91,7 +91,6 @@ class People:
 
     def idle_since_yesterday(self, user: Json) -> Json:
         """Set back the day on which a guest's session was last used."""
-        yesterday = (utc_now() - timedelta(days=1)).date().isoformat()
         db, table = self.stage.engine.db, self.stage.table
         pk = {"S": f"USER#{APP}#{user['user_id']}"}
         item = db.get_item(TableName=table, Key={"pk": pk})["Item"]
@@ -101,7 +100,7 @@ class People:
             Key={"pk": pk},
             UpdateExpression="SET sessions.#session.used_day = :day",
             ExpressionAttributeNames={"#session": session},
-            ExpressionAttributeValues={":day": {"S": yesterday}},
+            ExpressionAttributeValues={":day": {"S": yesterday()}},
         )
         return user
 
@@ -115,6 +114,11 @@ class People:
             raise ValueError(f"{name} answered {answer}")
         body: Json = json.loads(answer["body"])
         return body
+
+
+def yesterday() -> str:
+    """Return the day before today, UTC."""
+    return (utc_now() - timedelta(days=1)).date().isoformat()
 
 
 _ISSUERS = {

@@ -102,7 +102,7 @@ def _counted(counted: Json) -> Iterator[str]:
     imports = counted["imports"]
     common = set.intersection(*(set(found["packages"]) for found in imports.values()))
     yield from _table(
-        "Imported modules beside the standard library, and packages that not all import",
+        "Imports beside the standard library; packages that not all have",
         ("", "modules", "packages"),
         (
             (
@@ -122,17 +122,34 @@ def _growth(growth: Json) -> Iterator[str]:
     for title, found in growth.items():
         sizes = list(next(iter(found.values())))
         yield from _table(
-            f"Growth with {title}: milliseconds of CPU in the handler",
-            ("", *sizes, "last to first"),
+            f"Growth with {title}: CPU ms of the handler, and units (read/write)",
+            ("", *(f"{int(size):,}" for size in sizes), "CPU grows", "wall grows"),
             (
                 (
                     name,
-                    *(f"{1000 * by_size[size]['cpu']['min']:.2f}" for size in sizes),
-                    f"{_ratio([by_size[size]['cpu']['min'] for size in sizes]):.2f}",
+                    *(_grown(by_size[size]) for size in sizes),
+                    *(_growing(by_size, clock) for clock in ("cpu", "wall")),
                 )
                 for name, by_size in found.items()
             ),
         )
+
+
+def _grown(found: Json) -> str:
+    cpu = f"{1000 * found['cpu']['min']:.2f}"
+    if "item_bytes" not in found:
+        return cpu
+    return f"{cpu} ({found['read_units']:g}/{found['write_units']:g})"
+
+
+def _growing(by_size: Json, clock: str) -> str:
+    first, *_, last = (found[clock]["min"] for found in by_size.values())
+    each = ""
+    sizes = list(by_size)
+    if "item_bytes" in by_size[sizes[0]]:
+        steps = int(sizes[-1]) - int(sizes[0])
+        each = f", {1e6 * (last - first) / steps:.0f} us each"
+    return f"{100 * (last / first - 1):+.0f} %{each}"
 
 
 def _cost(cost: Json) -> Iterator[str]:
@@ -170,10 +187,6 @@ def _dollars(amount: float | None) -> str:
 
 def _target(name: str) -> str:
     return str(_TARGETS.get(name, ""))
-
-
-def _ratio(values: Sequence[float]) -> float:
-    return values[-1] / values[0]
 
 
 def _more(longer: Sequence[str], shorter: Sequence[str]) -> list[str]:

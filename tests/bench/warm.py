@@ -48,7 +48,12 @@ def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
 
 
 def start(
-    stage: Stage, stack: ExitStack, operation: Operation, probe: Path
+    stage: Stage,
+    stack: ExitStack,
+    operation: Operation,
+    probe: Path,
+    *,
+    is_metered: bool = False,
 ) -> Function:
     """Start an operation's function, on one core and under the probe."""
     handlers = resources(translated(), "AWS::Lambda::Function")
@@ -59,6 +64,7 @@ def start(
                 operation.function,
                 bundle=probe,
                 handler="probe.handler",
+                is_metered=is_metered,
                 variables={**variables, **operation.variables},
             )
         )

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,26 @@ def running(name: str, directory: Path) -> Iterator[Engine]:
     # Neither can pick a port and tell which; nobody else asks for this one so soon.
     port = free_port()
     command, environment = _COMMANDS[name](port, directory)
+    with serving(name, port, command, environment, directory) as engine:
+        yield engine
+
+
+@contextmanager
+def serving(
+    name: str,
+    port: int,
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    directory: Path,
+    *,
+    attempts: int = _READY_ATTEMPTS,
+) -> Iterator[Engine]:
+    """Run the command of an engine, and end it.
+
+    Args:
+        directory: Where it runs and logs.
+        attempts: To reach it, 50 ms apart.
+    """
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - a tool of ours
@@ -123,7 +143,7 @@ def running(name: str, directory: Path) -> Iterator[Engine]:
     try:
         url = f"http://127.0.0.1:{port}"
         with _connected(name, url, _REGION, _ANYBODY) as engine:
-            _await_answer(engine.db, process, log)
+            _await_answer(engine.db, process, log, attempts)
             yield engine
     finally:
         process.kill()
@@ -177,9 +197,9 @@ def _connected(
 
 
 def _await_answer(
-    db: DynamoDBClient, process: "subprocess.Popen[bytes]", log: Path
+    db: DynamoDBClient, process: "subprocess.Popen[bytes]", log: Path, attempts: int
 ) -> None:
-    for _ in range(_READY_ATTEMPTS):
+    for _ in range(attempts):
         with suppress(BotoCoreError, ClientError):
             db.list_tables()
             return

@@ -1,0 +1,74 @@
+"""A table that has many users already.
+
+dynoxide takes a file of a million items in half a minute, in the form of DynamoDB's own
+export to S3; by BatchWriteItem it would be three.
+"""
+
+import base64
+import gzip
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sam_template
+from bench.operations import People
+from bench.stage import APP, Stage
+from engine import engines
+from sam_template import Json
+from tools import require_tool
+
+TABLE = "anonauth-crowd"
+
+_ATTEMPTS = 6000  # 50 ms apart: five minutes
+
+
+@contextmanager
+def crowded(stage: Stage, people: People, users: int) -> Iterator[Stage]:
+    """Serve a table of so many guests; it has the key ring of the stage's own."""
+    directory = stage.directory / f"crowd-{users}"
+    data = directory / "export" / TABLE / "data"
+    data.mkdir(parents=True)
+    _write(data / "items.json.gz", stage, people.guest()["user_id"], users)
+    made = sam_template.load()["Resources"]["Table"]["Properties"]
+    schema = {
+        "TableName": TABLE,
+        "KeySchema": made["KeySchema"],
+        "AttributeDefinitions": made["AttributeDefinitions"],
+        "BillingModeSummary": {"BillingMode": made["BillingMode"]},
+    }
+    (directory / "schema.json").write_text(json.dumps({"Table": schema}))
+    port = engines.free_port()
+    command: list[str | Path] = [
+        *(require_tool("dynoxide"), "import", "--serve", "--port", str(port)),
+        *("--source", "export", "--schema", "schema.json"),
+    ]
+    with engines.serving(
+        "dynoxide", port, command, {}, directory, attempts=_ATTEMPTS
+    ) as engine:
+        yield replace(stage, engine=engine, table=TABLE)
+
+
+def _write(path: Path, stage: Stage, user_id: str, users: int) -> None:
+    ring = _item(stage, "KEY#ring")
+    guest = _item(stage, f"USER#{APP}#{user_id}")
+    # All alike but for their ids, which are random as those of users are.
+    before, after = json.dumps({"Item": guest}).split(user_id)
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write(json.dumps({"Item": ring}) + "\n")
+        for _ in range(users):
+            file.write(f"{before}{secrets.token_hex(12)}{after}\n")
+
+
+def _item(stage: Stage, pk: str) -> Json:
+    db = stage.engine.db
+    found = db.get_item(TableName=stage.table, Key={"pk": {"S": pk}})
+    item: Json = json.loads(json.dumps(found["Item"], default=_base64))
+    return item
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(value).decode()
