@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ MILLION = 1_000_000
 SIZES = (10_000, 100_000, 1_000_000)
 """Monthly active users for which price lists are compared."""
 
-# What Lifecycle publishes for each (design §6).
-_EVENTS = {"login": 1, "logout": 1, "link": 1, "delete": 1}
+# Of these Lifecycle publishes an event (design §6).
+_TELLING = ("login", "log in", "logout", "link", "delete")
+_SILENT = "logout, permanent user"  # who lives on
 
 
 def prices() -> Json:
@@ -77,8 +77,7 @@ def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
         counted["read_units"] * aws["dynamodb_read_unit"]
         + counted["write_units"] * aws["dynamodb_write_unit"]
     )
-    verb = re.split("[ ,]", name, maxsplit=1)[0]
-    events = _EVENTS.get(verb, 0)
+    events = int(name.startswith(_TELLING) and name != _SILENT)
     logged = counted["log_bytes"] + assumed["log_bytes_of_lambda_itself"]
     each = {
         "API Gateway": aws["http_api_request"],

@@ -34,7 +34,7 @@ _OPERATIONS = (
     "log in custom-token",
 )
 
-_ROUNDS = 11
+_ROUNDS = 7
 _REPEATS = 3  # within a round, of what is measured one by one
 
 _Rounds = dict[str, dict[str, dict[str, list[float]]]]

@@ -1,6 +1,5 @@
 """What clients do, each as an event for a function, on users made for it."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -26,7 +25,6 @@ class People:
         self.stage = stage
         self._stack = stack
         self._functions: dict[str, Function] = {}
-        self._numbers = itertools.count(1)
 
     def guest(self) -> Json:
         """Return the answer to an anonymous login."""
@@ -35,7 +33,7 @@ class People:
     def login(self) -> Json:
         """Return an anonymous login, from one of some networks."""
         event = request("login")
-        number = next(self._numbers)
+        number = next(self.stage.numbers)
         event["requestContext"]["http"]["sourceIp"] = f"198.51.100.{number % 250}"
         return event
 
@@ -60,7 +58,7 @@ class People:
 
     def credential(self, provider: str) -> Json:
         """Return a credential that nobody has used yet."""
-        number = next(self._numbers)
+        number = next(self.stage.numbers)
         match provider:
             case "local-userpass":
                 address = f"user-{number}@example.com"
@@ -86,7 +84,7 @@ class People:
 
     def register(self, address: str = "") -> Json:
         """Return a registration with a password."""
-        email = address or f"new-{next(self._numbers)}@example.com"
+        email = address or f"new-{next(self.stage.numbers)}@example.com"
         return request("userpass", body={"email": email, "password": PASSWORD})
 
     def idle_since_yesterday(self, user: Json) -> Json:

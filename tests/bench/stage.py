@@ -32,7 +32,10 @@ FACEBOOK_APP = "138483919580948"
 
 @dataclass(frozen=True)
 class Stage:
-    """A bundle, a table with a key ring, and what the functions call beside it."""
+    """A bundle, a table with a key ring, and what the functions call beside it.
+
+    `numbers` makes names unique.
+    """
 
     directory: Path
     bundle: Path
@@ -41,7 +44,7 @@ class Stage:
     cloud: aws.Aws
     signer: Signer
     meter: Meter
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @contextmanager
     def running(
@@ -81,7 +84,7 @@ class Stage:
             bundle=bundle or self.bundle,
             environment=environment,
             timeout=function["Timeout"],
-            log=self.directory / f"{next(self._numbers)}-{name}.log",
+            log=self.directory / f"{next(self.numbers)}-{name}.log",
         ) as started:
             yield started
 
