@@ -1,0 +1,184 @@
+"""The benchmark's own arithmetic; that it runs, CI sees by running its short form."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from bench.cost import bill, measure, prices
+from bench.counted import BESIDE, EVERYWHERE, EXPECTED, differences
+from bench.meter import item_bytes
+from bench.report import report
+from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED
+
+
+def as_expected() -> dict[str, Any]:
+    return {
+        "operations": {
+            name: {
+                "calls": list(calls),
+                "read_units": reads,
+                "write_units": writes,
+                "log_bytes": 200,
+                "cold_calls": ["Decrypt", *calls],
+            }
+            for name, (calls, reads, writes) in EXPECTED.items()
+        },
+        "imports": {
+            name: {"packages": sorted(EVERYWHERE | beside), "modules": 300}
+            for name, beside in BESIDE.items()
+        },
+        "sizes": {"bundle": MAX_BYTES, "zipped": MAX_ZIPPED},
+    }
+
+
+def test_given_counts_as_expected_when_compared_then_there_is_no_difference() -> None:
+    assert differences(as_expected()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        pytest.param(
+            ("operations", "refresh", "calls"),
+            ["GetItem", "GetItem"],
+            "calls and units of refresh: (['GetItem', 'GetItem'], 1, 0), "
+            "not (['GetItem'], 1, 0)",
+            id="one call more",
+        ),
+        pytest.param(
+            ("operations", "logout", "write_units"),
+            2,
+            "calls and units of logout: (['DeleteItem'], 0, 2), "
+            "not (['DeleteItem'], 0, 1)",
+            id="one unit more",
+        ),
+        pytest.param(
+            ("sizes", "zipped"),
+            MAX_ZIPPED + 1,
+            f"zipped: {MAX_ZIPPED + 1} bytes, {MAX_ZIPPED} at most",
+            id="a byte too many",
+        ),
+    ],
+)
+def test_given_another_count_when_compared_then_a_line_says_which(
+    path: tuple[str, ...], value: object, said: str
+) -> None:
+    counted = as_expected()
+    part = counted
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+
+    assert differences(counted) == [said]
+
+
+def test_given_one_more_import_when_compared_then_a_line_says_which() -> None:
+    counted = as_expected()
+    counted["imports"]["LoginFunction"]["packages"].append("requests")
+
+    (line,) = differences(counted)
+
+    assert line.startswith("imports of LoginFunction: ")
+    assert "requests" in line
+
+
+def test_given_an_operation_that_nobody_expects_when_compared_then_it_is_told() -> None:
+    counted = as_expected()
+    counted["operations"]["teleport"] = counted["operations"]["login"]
+
+    (line,) = differences(counted)
+
+    assert line.startswith("calls and units of teleport: ")
+    assert line.endswith("not None")
+
+
+@pytest.mark.parametrize(
+    ("item", "size"),
+    [
+        pytest.param({}, 0, id="nothing"),
+        pytest.param({"pk": {"S": "é"}}, 2 + 2, id="text, in UTF-8"),
+        pytest.param({"n": {"N": "1795487400"}}, 1 + 6, id="ten digits"),
+        pytest.param({"n": {"N": "-15"}}, 1 + 2, id="a sign is no digit"),
+        pytest.param({"b": {"B": "AAAA"}}, 1 + 3, id="bytes"),
+        pytest.param({"t": {"BOOL": False}}, 1 + 1, id="truth"),
+        pytest.param({"m": {"M": {}}}, 1 + 3, id="an empty map"),
+        pytest.param({"m": {"M": {"a": {"S": "b"}}}}, 1 + 3 + 1 + 2, id="a map"),
+        pytest.param(
+            {"l": {"L": [{"S": "b"}, {"S": "c"}]}}, 1 + 3 + 2 + 2, id="a list"
+        ),
+    ],
+)
+def test_given_an_item_when_measured_then_its_size_is_by_the_rules_of_dynamodb(
+    item: dict[str, Any], size: int
+) -> None:
+    assert item_bytes(item) == size
+
+
+@pytest.mark.parametrize(
+    ("users", "cost"),
+    [
+        pytest.param(10, 5, id="within what is free"),
+        pytest.param(11, 5 + 2, id="one more"),
+        pytest.param(20, 5 + 20, id="to the end of a tier"),
+        pytest.param(22, 5 + 20 + 2, id="in the last one"),
+    ],
+)
+def test_given_tiers_when_billed_then_each_user_costs_what_its_own_tier_says(
+    users: int, cost: float
+) -> None:
+    other = {"base": 5, "tiers": [[10, 0], [20, 2], [None, 1]]}
+
+    assert bill(other, users) == cost
+
+
+def test_given_a_list_that_ends_when_billed_beyond_then_nobody_knows() -> None:
+    other = {"base": 0, "tiers": [[10, 0]]}
+
+    assert (bill(other, 10), bill(other, 11)) == (0, None)
+
+
+def test_given_what_was_measured_when_priced_then_the_parts_are_those_of_the_list() -> (
+    None
+):
+    spent = {"min": 0.0025, "median": 0.003}
+    warm = {name: {"cpu": spent, "wall": spent, "shares": {}} for name in EXPECTED}
+
+    cost = measure(warm, as_expected())
+
+    parts = cost["per_million"]["login"]
+    aws = prices()["aws"]
+    assert parts["API Gateway"] == pytest.approx(1e6 * aws["http_api_request"])
+    assert parts["DynamoDB"] == pytest.approx(2e6 * aws["dynamodb_write_unit"])
+    # 2.5 ms, and two calls of 4 ms: 11 are billed.
+    computing = 0.011 * 1769 / 1024 * aws["lambda_arm64_gigabyte_second"]
+    assert parts["Lambda"] == pytest.approx(1e6 * (aws["lambda_request"] + computing))
+    assert parts["events"] == pytest.approx(1)
+    assert cost["per_million"]["logout, permanent user"]["events"] == 0
+    assert cost["per_month"]["Supabase Pro"]["1000000"] == pytest.approx(2950)
+
+
+def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
+    spent = {"min": 0.0025, "median": 0.003}
+    start = dict.fromkeys(("cpu", "wall", "ready_cpu"), spent)
+    grown = {"cpu": spent, "wall": {"min": 0.01, "median": 0.02}}
+    counted = as_expected()
+    warm = {
+        name: {"cpu": spent, "wall": spent, "shares": {"ours": 1}} for name in EXPECTED
+    }
+    figures = {
+        "cold": {"LoginFunction": start | {"memory": {"min": 6e7}, "cpu_ratio": 5.94}},
+        "warm": warm,
+        "counted": counted,
+        "growth": {"users": {"login": {"1000": grown, "100000": copy.deepcopy(grown)}}},
+        "cost": measure(warm, counted),
+    }
+
+    lines = [" ".join(line.split()) for line in report(figures).splitlines()]
+
+    assert "LoginFunction 2.5 (3.0) 2.5 (3.0) 2.5 (3.0) 60 5.9 6.0" in lines
+    assert "login 2.5 (3.0) 2.5 (3.0) 1.8" in lines
+    assert "login 100" in lines
+    assert "login 0 2 200 UpdateItem PutItem Decrypt" in lines
+    assert "login 2.50 2.50 +0 % +0 %" in lines
+    assert "Auth0 (B2C) 0.00 by contract by contract" in lines
