@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.figures import low_and_middle, say
 from bench.operations import People
-from bench.stage import Stage, on_one_core
+from bench.stage import EMPTY_HANDLER, Stage, on_one_core
 from runtime.client import request
 from sam_template import Json, event
 
@@ -95,22 +95,13 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
         "LifecycleFunction": lambda: event("lifecycle"),
     }
     permanent, _ = people.permanent()
-    empty = _empty(stage.directory / "empty")
     # Any function of the template: only its variables are taken.
-    yield _Start(EMPTY, "DiscoveryFunction", dict, empty, "nothing.handler")
+    yield _Start(EMPTY, "DiscoveryFunction", dict, stage.empty, EMPTY_HANDLER)
     for name, made in events.items():
         yield _Start(name, name, made, stage.bundle)
     plain = _without_bytecode(stage.bundle, stage.directory / "plain")
     for name in _PLAIN:
         yield _Start(f"{name}, no bytecode", name, events[name], plain)
-
-
-def _empty(directory: Path) -> Path:
-    directory.mkdir()
-    (directory / "nothing.py").write_text(
-        "def handler(event, context):\n    return {}\n"
-    )
-    return directory
 
 
 def _without_bytecode(bundle: Path, directory: Path) -> Path:

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if "cost" in asked.only and {"warm", "counted"} <= figures.keys():
         figures["cost"] = cost.measure(figures["warm"], figures["counted"])
+    elif "cost" in asked.only:
+        say("what it costs needs warm and counted")
     sys.stdout.write(report(figures) + "\n")
     about = {
         "made_at": utc_now().isoformat(timespec="seconds"),

@@ -70,15 +70,16 @@ def _warm(warm: Json) -> Iterator[str]:
             for name, found in warm.items()
         ),
     )
+    divided = {name: found for name, found in warm.items() if "shares" in found}
     parts = list(
-        dict.fromkeys(part for found in warm.values() for part in found["shares"])
+        dict.fromkeys(part for found in divided.values() for part in found["shares"])
     )
     yield from _table(
         "Warm: shares of the processor time, in %",
         ("", *parts),
         (
             (name, *(f"{100 * found['shares'].get(part, 0):.0f}" for part in parts))
-            for name, found in warm.items()
+            for name, found in divided.items()
         ),
     )
 

@@ -28,6 +28,9 @@ HS256_ISSUER = "https://partner.example.com"
 RS256_ISSUER = "https://issuer.example.com"
 CLIENT_ID = "web.apps.example.com"
 FACEBOOK_APP = "138483919580948"
+EMPTY_HANDLER = "nothing.handler"
+
+_NOTHING = "def handler(event, context):\n    return {}\n"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ class Stage:
     signer: Signer
     meter: Meter
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def empty(self) -> Path:
+        """A bundle with nothing but `EMPTY_HANDLER`."""
+        directory = self.directory / "empty"
+        directory.mkdir(exist_ok=True)
+        (directory / "nothing.py").write_text(_NOTHING)
+        return directory
 
     @contextmanager
     def running(

@@ -4,6 +4,7 @@ The handler runs in the runtime client, and a probe beside it reads the clocks; 
 runtime client's own share comes from an empty handler. Operations take turns.
 """
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,11 +12,14 @@ from pathlib import Path
 
 from bench.figures import low_and_middle, say
 from bench.operations import Operation, People, operations
-from bench.stage import Stage, on_one_core
+from bench.stage import EMPTY_HANDLER, Stage, on_one_core
+from runtime.client import request
 from runtime.runtime_api import Function
 from sam_template import Json, resources, translated
 
-_PROFILED = 10  # times the batch
+CLIENT = "empty handler, with its runtime client"
+
+_EMPTY_EVENTS = 20
 
 _SETTLING = 2  # batches that are not counted: keys, connections, caches
 
@@ -33,8 +37,10 @@ def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
             _Bench(operation, start(stage, stack, operation, probe), people)
             for operation in operations()
         ]
+        client = _Client(stage, stack)
         for number in range(rounds):
             say(f"warm operations, round {number + 1} of {rounds}")
+            client.time()
             for bench in benches:
                 bench.time()
         say("warm operations, what spends the time")
@@ -44,7 +50,8 @@ def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
         profiles.mkdir(parents=True, exist_ok=True)
         for bench in benches:
             bench.profile(profiles)
-        return {bench.operation.name: bench.figures() for bench in benches}
+        figures = {bench.operation.name: bench.figures() for bench in benches}
+        return {CLIENT: client.figures(), **figures}
 
 
 def start(
@@ -79,6 +86,33 @@ def overlay(stage: Stage) -> Path:
             (directory / each.name).symlink_to(each)
         (directory / "probe.py").symlink_to(Path(__file__).parent / "probe.py")
     return directory
+
+
+class _Client:
+    """What comes on top: the runtime client gets an event and sends an answer."""
+
+    def __init__(self, stage: Stage, stack: ExitStack) -> None:
+        with on_one_core():
+            self._function = stack.enter_context(
+                # Any function of the template: only its variables are taken.
+                stage.running(
+                    "DiscoveryFunction", bundle=stage.empty, handler=EMPTY_HANDLER
+                )
+            )
+        self._rounds: dict[str, list[float]] = defaultdict(list)
+
+    def time(self) -> None:
+        event = request("login")
+        cpu, clock = self._function.cpu_seconds(), time.perf_counter()
+        for _ in range(_EMPTY_EVENTS):
+            self._function.invoke(event)
+        spent = self._function.cpu_seconds() - cpu
+        self._rounds["cpu"].append(spent / _EMPTY_EVENTS)
+        passed = time.perf_counter() - clock
+        self._rounds["wall"].append(passed / _EMPTY_EVENTS)
+
+    def figures(self) -> Json:
+        return {clock: low_and_middle(each) for clock, each in self._rounds.items()}
 
 
 class _Bench:
