@@ -64,7 +64,7 @@ def _warm(warm: Json) -> Iterator[str]:
             (
                 name,
                 _milliseconds(found["cpu"]),
-                _milliseconds(found["wall"]),
+                _milliseconds(found["wall"]) if "wall" in found else "",
                 _target(name),
             )
             for name, found in warm.items()
