@@ -428,6 +428,7 @@ def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
     person.press("+ 91 days and 1 hour", CLOCK)
     person.press(REFRESH, TWO)
     person.reads("is gone", at=TWO)
+    person.at("API").get_by_text("All calls").click()
     person.draw(f"playground-{scheme}")
     check()
 
@@ -447,11 +448,21 @@ def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
     person.press(LOG_IN, TWO)
     person.at(ONE).get_by_text("What the access token says").click()
     person.at("Events").get_by_text("All of it").first.click()
+    person.at("API").get_by_text("All calls").click()
+    person.reads("Refresh: get another access token", at="API")
 
+    places = person.page.get_by_role("region").get_by_role("heading", level=2)
+    order = places.all_inner_texts()
+    tops = [places.nth(at).bounding_box()["y"] for at in range(len(order))]
     width = person.page.evaluate("document.documentElement.scrollWidth")
     person.draw("playground-narrow")
 
     assert width <= 320
+    assert order == [
+        *["Try this, in order", ONE, TWO, "Calls", CLOCK, "Mails", "Events", "API"]
+    ]
+    assert tops == sorted(tops)
+    assert tops[order.index(CLOCK)] - tops[order.index("Calls")] < 640 + 100
 
 
 @pytest.mark.long
@@ -505,6 +516,8 @@ def test_given_the_api_when_the_page_is_read_then_it_lists_what_is_described(
 
     person = opened(server)
 
+    closed = not person.at("API").get_by_role("table").is_visible()
+    person.at("API").get_by_text("All calls").click()
     person.reads("Refresh: get another access token", at="API")
     rows = person.at("API").locator("tbody tr").all_inner_texts()
     operations = {
@@ -513,4 +526,5 @@ def test_given_the_api_when_the_page_is_read_then_it_lists_what_is_described(
         for method in item
         if method != "parameters"
     }
+    assert closed
     assert {tuple(row.split("\t")[:2]) for row in rows} == operations

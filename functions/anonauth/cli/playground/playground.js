@@ -641,7 +641,10 @@ async function showApi() {
       const row = element("tr");
       const [first, second] = [element("td"), element("td")];
       first.append(element("code", method.toUpperCase()));
-      second.append(element("code", path));
+      const code = element("code");
+      // A line may end after each slash but the first.
+      for (const part of path.split(/(?<=.\/)/)) code.append(part, element("wbr"));
+      second.append(code);
       row.append(first, second, element("td", operations[method].summary ?? ""));
       find("#api").append(row);
     }
