@@ -260,6 +260,7 @@ def scanned_attributes(condition: Json) -> list[str]:
                 "Tracing": "Active",
             },
             id="all that is off by default",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             {"ExpiryNoticeDays": "", "LoginsPerNetwork": "0", "Metrics": "false"},

@@ -229,7 +229,7 @@ def live_a_life(visitor: Visitor, world: World) -> None:
     [
         pytest.param(None, id="all is well"),
         pytest.param("throttled", id="AWS is busy"),
-        pytest.param("lost_reply", id="replies get lost"),
+        pytest.param("lost_reply", id="replies get lost", marks=pytest.mark.long),
     ],
 )
 def test_given_canaries_when_pushed_through_every_route_then_none_is_told(

@@ -1243,7 +1243,9 @@ def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("call", SENDING)
-@pytest.mark.parametrize("start", ["cold", "warm"])
+@pytest.mark.parametrize(
+    "start", [pytest.param("cold", marks=pytest.mark.long), "warm"]
+)
 def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converges(
     world: World, call: str, fault: Fault, start: str
 ) -> None:

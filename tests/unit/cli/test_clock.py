@@ -34,7 +34,13 @@ def now(answer: HttpResponse) -> datetime:
         pytest.param("P91D", timedelta(days=91), timedelta(days=91), id="91 days"),
         pytest.param("P1DT23H59M", timedelta(days=2), timedelta(days=2), id="mixed"),
         pytest.param("P1W", timedelta(days=7), timedelta(days=7), id="week"),
-        pytest.param("P1M", timedelta(days=28), timedelta(days=31), id="month"),
+        pytest.param(
+            "P1M",
+            timedelta(days=28),
+            timedelta(days=31),
+            id="month",
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "P3Y",
             timedelta(days=1095),

@@ -138,6 +138,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
             ["/local-userpass/register\n", "mails: {base_url}/_local/outbox\n"],
             [],
             id="e-mail with mails",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -154,6 +155,7 @@ def test_given_settings_when_it_introduces_itself_then_it_tells_what_is_on(
     assert not any(words in out for words in untold)
 
 
+@pytest.mark.long
 def test_given_a_challenge_when_it_introduces_itself_then_no_line_would_fail(
     tmp_path: Path,
 ) -> None:
