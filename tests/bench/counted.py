@@ -39,7 +39,7 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "log in api-key": _LOG_IN,
     "log in local-userpass": (["BatchGetItem", "GetItem", "UpdateItem"], 5, 1),
     "log in custom-token, first time": _LINK,
-    "register": (["GetItem", "PutItem"], 1, 1),
+    "register": (["UpdateItem", "GetItem", "PutItem"], 1, 2),
     "delete": _LINK,
 }
 """Of each warm operation the AWS calls, and the read and write units of those."""
