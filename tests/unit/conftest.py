@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from moto import mock_aws
+from moto.core import responses, utils
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.serialize import ResponseSerializer
 from moto.ses.models import ses_backends
@@ -40,6 +41,13 @@ def pytest_configure() -> None:
         return slow(self, value, key, shape)
 
     ResponseSerializer.get_value = get_value  # type: ignore[method-assign]
+
+    # For each call it lists the methods of a class again.
+    pytest.MonkeyPatch().setattr(
+        responses,
+        "method_names_from_class",
+        functools.cache(utils.method_names_from_class),
+    )
 
     # Each session reads anew what botocore knows of a service, and each service that a
     # test starts has a dozen sessions.
