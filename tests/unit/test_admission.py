@@ -17,6 +17,14 @@ from key_server import Answer, KeyServer, changed
 from wire import FAULTS
 
 NETWORK = "198.51.100.7"
+# Two addresses of clients, and whether they are of one network.
+NETWORKS = [
+    pytest.param("198.51.100.7", "198.51.100.7", True, id="one IPv4 address"),
+    pytest.param("198.51.100.7", "198.51.100.8", False, id="its neighbour"),
+    pytest.param("::ffff:198.51.100.7", "198.51.100.7", True, id="mapped"),
+    pytest.param("2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True, id="one IPv6 /64"),
+    pytest.param("2001:db8:1:2::1", "2001:db8:1:3::1", False, id="the next /64"),
+]
 VERIFY = "/turnstile/v0/siteverify"
 SECRET = "0x4AAAAAAA-challenge-secret"
 ANSWER = "0.challenge-answer"
@@ -56,18 +64,7 @@ def test_given_a_budget_when_it_is_spent_then_further_logins_wait_for_the_hour(
     assert log_in(service).status == 200
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "is_same"),
-    [
-        pytest.param("198.51.100.7", "198.51.100.7", True, id="one IPv4 address"),
-        pytest.param("198.51.100.7", "198.51.100.8", False, id="its neighbour"),
-        pytest.param("::ffff:198.51.100.7", "198.51.100.7", True, id="mapped"),
-        pytest.param(
-            "2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True, id="one IPv6 /64"
-        ),
-        pytest.param("2001:db8:1:2::1", "2001:db8:1:3::1", False, id="the next /64"),
-    ],
-)
+@pytest.mark.parametrize(("first", "second", "is_same"), NETWORKS)
 def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
     service: Deployment, first: str, second: str, is_same: bool
 ) -> None:

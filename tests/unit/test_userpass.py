@@ -28,6 +28,7 @@ from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password
 from harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
 from unit.providers.test_local_userpass import Counting
+from unit.test_admission import NETWORKS
 from wire import FAULTS, Fault
 
 EMAIL = "Ada@example.com"
@@ -1104,18 +1105,7 @@ def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
     assert statuses == [200, 429]
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "is_same"),
-    [
-        pytest.param("198.51.100.7", "198.51.100.7", True, id="one IPv4 address"),
-        pytest.param("198.51.100.7", "198.51.100.8", False, id="its neighbour"),
-        pytest.param("::ffff:198.51.100.7", "198.51.100.7", True, id="mapped"),
-        pytest.param(
-            "2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True, id="one IPv6 /64"
-        ),
-        pytest.param("2001:db8:1:2::1", "2001:db8:1:3::1", False, id="the next /64"),
-    ],
-)
+@pytest.mark.parametrize(("first", "second", "is_same"), NETWORKS)
 @pytest.mark.parametrize("call", SENDING)
 def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
     world: World, call: str, first: str, second: str, is_same: bool

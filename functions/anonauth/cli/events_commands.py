@@ -14,6 +14,8 @@ from anonauth.domain import rfc3339
 
 app = Commands()
 
+_PAUSE = 1  # seconds between two looks at a local service
+
 
 @app.callback()
 def events() -> None:
@@ -119,5 +121,5 @@ def tail(
     from anonauth.cli.tail import follow, line_of  # noqa: PLC0415
 
     with suppress(KeyboardInterrupt):
-        for event in follow(base_url, lambda: time.sleep(1)):
+        for event in follow(base_url, lambda: time.sleep(_PAUSE)):
             print(json.dumps(event) if as_json else line_of(event), flush=True)

@@ -59,10 +59,9 @@ def problem(result: Result) -> str:
     return line
 
 
-def printed(result: Result) -> dict[str, Any]:
+def printed(result: Result) -> Any:
     assert result.exit_code == 0, result
-    body: dict[str, Any] = json.loads(result.stdout)
-    return body
+    return json.loads(result.stdout)
 
 
 def states(body: dict[str, Any]) -> list[tuple[str, str]]:

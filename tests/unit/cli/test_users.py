@@ -1,6 +1,5 @@
 """`anonauth users`: who writes in is found, shown, logged out and deleted."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +35,7 @@ from calls import call, log_in
 from harness import APP, OTHER_APP, TABLE, Deployment
 from store_contract import DAY, a_guest, a_permanent_user, a_session, only_session
 from story import Story
-from unit.cli.test_keys_command import ask, outputs
+from unit.cli.test_keys_command import ask, outputs, printed, problem
 
 ADA = "Ada@Example.com"
 THERE = ["--table", TABLE, "--app", APP]
@@ -44,21 +43,6 @@ THERE = ["--table", TABLE, "--app", APP]
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["users", *arguments])
-
-
-def problem(result: Result) -> str:
-    """Return the one line that the command would end with."""
-    assert isinstance(result.exception, Problem), result
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    line = str(result.exception)
-    assert "\n" not in line
-    return line
-
-
-def printed(result: Result) -> Any:
-    assert result.exit_code == 0, result
-    return json.loads(result.stdout)
 
 
 def a_record(**fields: Any) -> IdentityRecord:
