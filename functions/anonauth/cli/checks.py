@@ -361,7 +361,7 @@ def key_ring(case: Case) -> Finding:
     keys = KeyList(ring, case.clock())
     trouble = keys.clock_trouble()
     if trouble:
-        return failed(trouble, "see 'clock'")
+        return failed(trouble, "set this machine's clock, if it is that one")
     idle = [use for use in get_args(KeyUse) if ring.signing_key(use, keys.now) is None]
     if idle:
         return failed(

@@ -14,7 +14,7 @@ from anonauth.cli import checks, web_checks
 from anonauth.cli.checks import Case
 from anonauth.cli.finding import Finding, State, failed
 from anonauth.cli.problem import Problem
-from anonauth.cli.target import NOT_LOGGED_IN, cause_of
+from anonauth.cli.target import NOT_LOGGED_IN, Deployment, cause_of
 from anonauth.errors import Unavailable
 
 
@@ -87,6 +87,9 @@ _MISSING = {
 # As IAM words it; the action may be of another service than the call (kms:Decrypt).
 _MAY_NOT = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z]+)")
 
+# Of the AWS CLI, whose own options come first.
+_AWS_COMMAND = re.compile(r"\baws (?=[a-z])")
+
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "unknown": "cyan"}
 
 
@@ -136,7 +139,20 @@ def look(check: Check, case: Case) -> Finding:
         if isinstance(cause, NOT_LOGGED_IN):
             raise
         found = _unseen(check, cause)
-    return replace(found, name=check.name)
+    return replace(
+        found, name=check.name, advice=_placed(found.advice, case.deployment)
+    )
+
+
+def _placed(advice: str, deployment: Deployment) -> str:
+    """Return advice whose `aws` commands are for this deployment.
+
+    Without them they would change what has the same name in the operator's own region.
+    """
+    options = f"--region {deployment.region}"
+    if deployment.endpoint_url:
+        options += f" --endpoint-url {deployment.endpoint_url}"
+    return _AWS_COMMAND.sub(rf"aws {options} ", advice)
 
 
 def _unseen(check: Check, cause: BaseException) -> Finding:

@@ -19,9 +19,7 @@ from anonauth.domain import (
     UserPage,
     utc_day,
 )
-
-NAMESPACE = "anonauth"
-"""Of the metrics that Lifecycle writes, a count for each event (see `metrics`)."""
+from anonauth.metrics import NAMESPACE
 
 LINKABLE = (
     USERPASS,

@@ -610,7 +610,7 @@ MAIL = {
             "schedules",
             "failed",
             "disabled: KeysFunctionDaily",
-            "aws events enable-rule --name",
+            " events enable-rule --name",
             id="schedule disabled",
         ),
         pytest.param(
@@ -618,7 +618,7 @@ MAIL = {
             "KMS key",
             "failed",
             "Disabled",
-            "aws kms enable-key",
+            " kms enable-key",
             id="KMS key disabled",
         ),
         pytest.param(
@@ -626,7 +626,7 @@ MAIL = {
             "KMS key",
             "failed",
             "PendingDeletion",
-            "at once: aws kms cancel-key-deletion",
+            " kms cancel-key-deletion",
             id="KMS key to be deleted",
         ),
         pytest.param(
@@ -753,7 +753,9 @@ def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(
     assert result.exit_code == 1
     assert isinstance(result.exception, Problem)
     assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 failed"
-    assert "→ aws dynamodb update-time-to-live --table-name" in result.stdout
+    where = f"--region {cloud.deployment.region} --endpoint-url {cloud.url}"
+    shown = " ".join(result.stdout.split())
+    assert f"→ aws {where} dynamodb update-time-to-live --table-name" in shown
     assert result.stdout.endswith(f"{len(CHECKS) - 1} ok, 1 failed\n")
 
 
