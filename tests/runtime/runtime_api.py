@@ -201,17 +201,23 @@ def running(
 def importable(modules: list[str], *, bundle: Path) -> list[str]:
     """Return which of these a function could import."""
     code = (
-        f"{_PATHS}import importlib.util\n"
+        "import importlib.util, sys\n"
         "print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
     )
+    return run(code, *modules, bundle=bundle).split()
+
+
+def run(code: str, *arguments: str, bundle: Path) -> str:
+    """Return what code prints that has only what a function has."""
     ric = require_tool("awslambdaric")
-    found = subprocess.run(  # noqa: S603 - our own interpreter
-        [require_tool("python3.13"), *ISOLATED, code, bundle, ric, *modules],
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [require_tool("python3.13"), *ISOLATED, _PATHS + code, bundle, ric, *arguments],
         capture_output=True,
-        check=True,
+        check=False,
         text=True,
     )
-    return found.stdout.split()
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 class ResponseUrl(ThreadingHTTPServer):

@@ -20,6 +20,7 @@ from anonauth.cli.template import read_template
 from anonauth.store.scans import SCANNED
 from sam_template import EVENTS, Json, Route, resources, statements, translate
 from tools import ROOT
+from trim import OPERATIONS
 
 # SAM resolves references to parameters itself, so some look unused afterwards.
 ALLOWED_FINDINGS = {"W2001"}
@@ -36,6 +37,7 @@ IDENT = "IDENT#*"
 PASSWORDS = "RATE#password-*"
 SCAN = "SCAN#expiring"
 STREAM = "Table.StreamArn"
+STREAM_ACTIONS = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 FAILED_RECORDS = "FailedRecords.Arn"
 
 _ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
@@ -325,6 +327,31 @@ def test_given_a_misspelt_event_type_when_sam_translates_then_it_is_refused() ->
         translate(template)
 
     assert "HttpAPI" in str(caught.value)
+
+
+def test_given_the_roles_then_the_sdk_in_the_bundle_knows_what_they_grant() -> None:
+    prefixes = {"sesv2": "ses"}
+    known = {
+        f"{prefixes.get(service, service)}:{operation}"
+        for service, operations in OPERATIONS.items()
+        for operation in operations
+    }
+
+    granted = {
+        action
+        for name in FUNCTIONS
+        for statement in statements(name)
+        for action in as_list(statement["Action"])
+    }
+
+    # A transaction asks for the actions that it is made of.
+    assert known - granted == {"dynamodb:TransactWriteItems"}
+    # Lambda itself reads the stream, and writes what failed.
+    by_lambda = {
+        *(f"dynamodb:{name}" for name in STREAM_ACTIONS),
+        *("s3:ListBucket", "s3:PutObject"),
+    }
+    assert granted - known == by_lambda
 
 
 def test_given_each_function_when_its_role_is_read_then_it_grants_what_is_used() -> (

@@ -1,0 +1,18 @@
+"""Left out of the bundle: keys in the form of SSH, and with them all ciphers."""
+
+from typing import Any, NoReturn
+
+from cryptography.exceptions import UnsupportedAlgorithm
+
+
+def load_ssh_public_key(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """Refuse."""
+    raise UnsupportedAlgorithm("SSH keys are left out of this bundle")
+
+
+load_ssh_private_key = load_ssh_public_identity = load_ssh_public_key
+ssh_key_fingerprint = load_ssh_public_key
+
+SSHCertificate = SSHCertificateBuilder = SSHCertificateType = None
+SSHCertPrivateKeyTypes = SSHCertPublicKeyTypes = None
+SSHPrivateKeyTypes = SSHPublicKeyTypes = None

@@ -1,0 +1,173 @@
+"""What is cut out of the bundle's dependencies, and that nobody misses it."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import botocore
+import pytest
+
+from runtime.runtime_api import run
+from sam_template import resources, translated
+from trim import OPERATIONS, STUBS, Changed, trim
+
+HANDLERS = {
+    name: function["Handler"].rpartition(".")[0]
+    for name, function in resources(translated(), "AWS::Lambda::Function").items()
+}
+UNSEEN = {
+    "botocore.docs.bcdoc",
+    "botocore.docs.service",
+    "cryptography.x509.base",
+    "cryptography.x509.name",
+    "dateutil.parser._parser",
+    "html.parser",
+    "importlib.metadata",
+    "zipfile",
+}
+"""Modules that dependencies import, none of them for what a function does."""
+
+
+def undocumented(model: Any) -> Any:
+    if isinstance(model, dict):
+        return {
+            name: undocumented(each)
+            for name, each in model.items()
+            if not (name == "documentation" and isinstance(each, str))
+        }
+    return [undocumented(e) for e in model] if isinstance(model, list) else model
+
+
+def referred(model: Any) -> Iterator[str]:
+    if isinstance(model, dict):
+        if isinstance(model.get("shape"), str):
+            yield model["shape"]
+        for each in model.values():
+            yield from referred(each)
+    elif isinstance(model, list):
+        for each in model:
+            yield from referred(each)
+
+
+@pytest.mark.parametrize("name", STUBS)
+def test_given_a_stub_when_its_package_moves_then_it_has_to_be_looked_at(
+    name: str,
+) -> None:
+    """The build refuses as well; this tells before."""
+    package, _, rest = name.partition("/")
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+
+    installed = Path(spec.submodule_search_locations[0]) / rest
+
+    assert hashlib.sha256(installed.read_bytes()).hexdigest() == STUBS[name]
+
+
+def test_given_another_file_where_a_stub_goes_when_trimmed_then_it_is_refused(
+    tmp_path: Path,
+) -> None:
+    for name in STUBS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a later version")
+
+    with pytest.raises(Changed) as refused:
+        trim(tmp_path)
+
+    name = next(iter(STUBS))
+    assert (
+        str(refused.value) == f"{name} is another one: look at it, then at stubs/{name}"
+    )
+    assert (tmp_path / name).read_text() == "a later version"
+
+
+@pytest.mark.parametrize("service", OPERATIONS)
+def test_given_a_model_in_the_bundle_then_our_operations_are_as_the_sdk_has_them(
+    bundle: Path, service: str
+) -> None:
+    cut = max((bundle / "botocore/data" / service).glob("*/service-2.json"))
+    version = cut.parent.name
+    data = Path(botocore.__file__).parent / "data"
+    packed = data / service / version / "service-2.json.gz"
+
+    model = json.loads(cut.read_text())
+    whole = undocumented(json.loads(gzip.decompress(packed.read_bytes())))
+
+    assert model["metadata"] == whole["metadata"]
+    assert model["operations"] == {
+        name: whole["operations"][name] for name in OPERATIONS[service]
+    }
+    assert model["shapes"] == {name: whole["shapes"][name] for name in model["shapes"]}
+    assert set(referred(model)) == model["shapes"].keys()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    # Powertools' batches, of Lifecycle, come with more.
+    [handler for name, handler in HANDLERS.items() if name != "LifecycleFunction"],
+)
+def test_given_a_function_when_it_starts_then_what_it_does_without_is_not_loaded(
+    bundle: Path, handler: str
+) -> None:
+    code = (
+        "import importlib, json; importlib.import_module(sys.argv[1]); import gc\n"
+        "print(json.dumps([list(sys.modules), gc.isenabled(), gc.get_freeze_count()]))"
+    )
+
+    loaded, collects, frozen = json.loads(run(code, handler, bundle=bundle))
+
+    assert handler in loaded
+    assert not UNSEEN & set(loaded)
+    assert collects
+    assert frozen > 50_000
+
+
+def test_given_a_function_when_refresh_tokens_are_used_then_x509_is_not_loaded(
+    bundle: Path,
+) -> None:
+    """PyJWT's own HMAC asks it for certificates."""
+    code = (
+        "from anonauth import handlers, tokens\n"
+        "key = bytes(32)\n"
+        "token = tokens._sign({'sub': 'ada'}, key, 'HS256', {'kid': 'k'})\n"
+        "print(tokens._verify(token, alg='HS256', key_of=lambda kid: key))\n"
+        "print('cryptography.x509.base' in sys.modules)\n"
+        "from cryptography import x509; x509.Certificate\n"
+        "print('cryptography.x509.base' in sys.modules)\n"
+    )
+
+    assert run(code, bundle=bundle).splitlines() == ["{'sub': 'ada'}", "False", "True"]
+
+
+def test_given_the_bundle_when_an_instant_is_parsed_then_it_is_as_ever(
+    bundle: Path,
+) -> None:
+    code = (
+        "import botocore.utils, dateutil.parser\n"
+        "for text in sys.argv[1:]:\n"
+        "    print(botocore.utils.parse_timestamp(text).isoformat())\n"
+        "print(dateutil.parser.parse(sys.argv[1]).isoformat())\n"
+    )
+
+    found = run(
+        code, "2026-03-10T12:00:00Z", "Tue, 10 Mar 2026 12:00:00 GMT", bundle=bundle
+    )
+
+    assert found.split() == ["2026-03-10T12:00:00+00:00"] * 3
+
+
+def test_given_the_bundle_when_an_ssh_key_is_loaded_then_it_is_refused(
+    bundle: Path,
+) -> None:
+    code = (
+        "from cryptography.exceptions import UnsupportedAlgorithm\n"
+        "from cryptography.hazmat.primitives import serialization\n"
+        "try: serialization.load_ssh_public_key(b'ssh-rsa AAAA')\n"
+        "except UnsupportedAlgorithm as exc: print(exc)\n"
+    )
+
+    assert run(code, bundle=bundle) == "SSH keys are left out of this bundle\n"
