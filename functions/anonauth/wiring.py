@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import botocore.config
-import botocore.session
+from botocore.config import Config
 
 from anonauth.domain import ANONYMOUS
 from anonauth.keys import KeyMaker, KeyRing, KmsWrapping
@@ -152,17 +151,12 @@ class Services:
 
         return SesMailer(lambda: self._connect("sesv2"))
 
-    @functools.cached_property
-    def _aws(self) -> botocore.session.Session:
-        # One for all clients: each session reads the endpoints of all of AWS anew.
-        return botocore.session.get_session()
-
     def _connect(self, service: str) -> Any:
-        return self._aws.create_client(
+        return self.store.session.create_client(
             service,
             region_name=self.settings.region,
             endpoint_url=self.settings.endpoint_url or None,
-            config=botocore.config.Config(
+            config=Config(
                 connect_timeout=0.5,
                 read_timeout=2,
                 retries={"total_max_attempts": 2, "mode": "standard"},
