@@ -52,7 +52,10 @@ def measure(stage: Stage, rounds: int) -> Json:
     empty = low_and_middle(readings[EMPTY]["cpu"])["min"]
     return {
         name: {reading: low_and_middle(values) for reading, values in found.items()}
-        | {"cpu_ratio": min(found["cpu"]) / empty}
+        | {
+            "cpu_ratio": min(found["cpu"]) / empty,
+            "ready_ratio": min(found["ready_cpu"]) / empty,
+        }
         for name, found in readings.items()
     }
 

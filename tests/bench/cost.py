@@ -9,6 +9,9 @@ from typing import Any
 from sam_template import Json
 
 MILLION = 1_000_000
+ONE_CORE = 1769
+"""Megabytes at which a function has one whole core (AWS Lambda Developer Guide)."""
+
 SIZES = (10_000, 100_000, 1_000_000)
 """Monthly active users for which price lists are compared."""
 
@@ -42,6 +45,14 @@ def measure(warm: Json, counted: Json) -> Json:
     return {
         "as_of": listed["as_of"],
         "per_million": operations,
+        "by_memory": {
+            name: {
+                str(size): _computing(warm[name], found, size, listed)
+                for size in listed["assumed"]["memory_sizes"]
+            }
+            for name, found in counted["operations"].items()
+            if name in warm
+        },
         "per_month": {
             "anonauth": {str(users): users * a_month for users in SIZES},
             **{
@@ -69,10 +80,7 @@ def bill(other: Mapping[str, Any], users: int) -> float | None:
 
 def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
     aws, assumed = listed["aws"], listed["assumed"]
-    waiting = len(counted["calls"]) * assumed["seconds_per_aws_call"]
-    # At this memory a function has one whole core (AWS Lambda Developer Guide).
-    billed = math.ceil((warm["cpu"]["min"] + waiting) * 1000) / 1000
-    gigabytes = assumed["memory_megabytes"] / 1024
+    computing = _computing(warm, counted, assumed["memory_megabytes"], listed)
     units = (
         counted["read_units"] * aws["dynamodb_read_unit"]
         + counted["write_units"] * aws["dynamodb_write_unit"]
@@ -81,10 +89,18 @@ def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
     logged = counted["log_bytes"] + assumed["log_bytes_of_lambda_itself"]
     each = {
         "API Gateway": aws["http_api_request"],
-        "Lambda": aws["lambda_request"]
-        + billed * gigabytes * aws["lambda_arm64_gigabyte_second"],
+        "Lambda": aws["lambda_request"] + computing["usd"],
         "DynamoDB": units,
         "events": events * aws["eventbridge_event"],
         "logs": logged / 1e9 * aws["logs_gigabyte"],
     }
     return {part: MILLION * price for part, price in each.items()}
+
+
+def _computing(warm: Json, counted: Json, megabytes: int, listed: Json) -> Json:
+    """Return seconds and USD that Lambda bills for one operation."""
+    share = min(1, megabytes / ONE_CORE)
+    waiting = len(counted["calls"]) * listed["assumed"]["seconds_per_aws_call"]
+    seconds = math.ceil((warm["cpu"]["min"] / share + waiting) * 1000) / 1000
+    price = listed["aws"]["lambda_arm64_gigabyte_second"]
+    return {"seconds": seconds, "usd": seconds * megabytes / 1024 * price}

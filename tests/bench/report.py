@@ -39,21 +39,21 @@ def report(figures: Json) -> str:
 def _cold(cold: Json) -> Iterator[str]:
     yield from _table(
         "Cold start, on one core: minimum of the rounds (median)",
-        ("", "CPU ms", "wall ms", "of it until ready", "MB", "ratio", "target"),
+        ("", "CPU ms", "wall ms", "MB", "ready", "answered", "target"),
         (
             (
                 name,
                 _milliseconds(found["cpu"]),
                 _milliseconds(found["wall"]),
-                _milliseconds(found["ready_cpu"]),
                 f"{found['memory']['min'] / 1e6:.0f}",
+                f"{found['ready_ratio']:.1f}",
                 f"{found['cpu_ratio']:.1f}",
                 _target(name),
             )
             for name, found in cold.items()
         ),
     )
-    yield "ratio: CPU, to the empty handler's; of it until ready: CPU\n"
+    yield "ready, answered: CPU until then, as multiples of the empty handler's\n"
 
 
 def _warm(warm: Json) -> Iterator[str]:
@@ -166,6 +166,21 @@ def _cost(cost: Json) -> Iterator[str]:
                 f"{sum(found.values()):.2f}",
             )
             for name, found in per_million.items()
+        ),
+    )
+    sizes = list(next(iter(cost["by_memory"].values())))
+    yield from _table(
+        "Lambda by memory: ms and USD per million, at 4 ms for each call of AWS",
+        ("", *(f"{size} MB" for size in sizes)),
+        (
+            (
+                name,
+                *(
+                    f"{1000 * found['seconds']:.0f} ({1e6 * found['usd']:.2f})"
+                    for found in by_size.values()
+                ),
+            )
+            for name, by_size in cost["by_memory"].items()
         ),
     )
     yield from _table(

@@ -155,6 +155,8 @@ def test_given_what_was_measured_when_priced_then_the_parts_are_those_of_the_lis
     assert parts["Lambda"] == pytest.approx(1e6 * (aws["lambda_request"] + computing))
     assert parts["events"] == pytest.approx(1)
     assert cost["per_million"]["logout, permanent user"]["events"] == 0
+    # At 256 MB the same 2.5 ms take seven times as long, and 1 ms begins.
+    assert cost["by_memory"]["login"]["256"]["seconds"] == pytest.approx(0.026)
     assert cost["per_month"]["Supabase Pro"]["1000000"] == pytest.approx(2950)
 
 
@@ -162,12 +164,13 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     spent = {"min": 0.0025, "median": 0.003}
     start = dict.fromkeys(("cpu", "wall", "ready_cpu"), spent)
     grown = {"cpu": spent, "wall": {"min": 0.01, "median": 0.02}}
+    measured = {"memory": {"min": 6e7}, "cpu_ratio": 5.94, "ready_ratio": 5.01}
     counted = as_expected()
     warm = {
         name: {"cpu": spent, "wall": spent, "shares": {"ours": 1}} for name in EXPECTED
     }
     figures = {
-        "cold": {"LoginFunction": start | {"memory": {"min": 6e7}, "cpu_ratio": 5.94}},
+        "cold": {"LoginFunction": start | measured},
         "warm": warm,
         "counted": counted,
         "growth": {"users": {"login": {"1000": grown, "100000": copy.deepcopy(grown)}}},
@@ -176,9 +179,10 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
 
     lines = [" ".join(line.split()) for line in report(figures).splitlines()]
 
-    assert "LoginFunction 2.5 (3.0) 2.5 (3.0) 2.5 (3.0) 60 5.9 6.0" in lines
+    assert "LoginFunction 2.5 (3.0) 2.5 (3.0) 60 5.0 5.9 6.0" in lines
     assert "login 2.5 (3.0) 2.5 (3.0) 1.8" in lines
     assert "login 100" in lines
     assert "login 0 2 200 UpdateItem PutItem Decrypt" in lines
     assert "login 2.50 2.50 +0 % +0 %" in lines
+    assert "login 26 (0.09) 17 (0.11) 13 (0.17) 11 (0.25)" in lines
     assert "Auth0 (B2C) 0.00 by contract by contract" in lines
