@@ -74,6 +74,9 @@ STUBS: Mapping[str, str] = {
     "dateutil/parser/__init__.py": (
         "c1693a185bb14e98e8820086b6091c789a2d8b8a558e5e3f7c7417a4d39a4988"
     ),
+    "typing_extensions.py": (
+        "4040ca1a1ecbee00d1385c12a93084d1c5bd46f0b774f07e5ae7e91c4f55e696"
+    ),
     "urllib3/http2/__init__.py": (
         "c73ac0487ed1e4035190f24ea2de651a70133aadca2aec97cc8e36adc9f09aab"
     ),

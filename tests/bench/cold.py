@@ -96,6 +96,8 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
         "UserpassFunction": people.register,
         "ApiKeysFunction": lambda: request("apikeys-list", permanent["refresh_token"]),
         "LifecycleFunction": lambda: event("lifecycle"),
+        "ExpiringFunction": lambda: event("expiring"),
+        "KeysFunction": lambda: event("keys"),
     }
     permanent, _ = people.permanent()
     # Any function of the template: only its variables are taken.

@@ -58,12 +58,13 @@ def test_given_a_stub_when_its_package_moves_then_it_has_to_be_looked_at(
     name: str,
 ) -> None:
     """The build refuses as well; this tells before."""
-    package, _, rest = name.partition("/")
-    spec = find_spec(package)
+    spec = find_spec(name.partition("/")[0].removesuffix(".py"))
     assert spec is not None
-    assert spec.submodule_search_locations is not None
+    assert spec.origin is not None
+    origin = Path(spec.origin)  # of a package, its __init__.py
+    packages = origin.parent if origin.name == name else origin.parents[1]
 
-    installed = Path(spec.submodule_search_locations[0]) / rest
+    installed = packages / name
 
     assert hashlib.sha256(installed.read_bytes()).hexdigest() == STUBS[name]
 
@@ -158,6 +159,18 @@ def test_given_the_bundle_when_an_instant_is_parsed_then_it_is_as_ever(
     )
 
     assert found.split() == ["2026-03-10T12:00:00+00:00"] * 3
+
+
+def test_given_the_bundle_when_a_type_is_asked_for_then_python_has_it(
+    bundle: Path,
+) -> None:
+    code = (
+        "import typing_extensions\n"
+        "from typing_extensions import Buffer, Self, deprecated\n"
+        "print(Self, hasattr(typing_extensions, 'teleport'))\n"
+    )
+
+    assert run(code, bundle=bundle) == "typing.Self False\n"
 
 
 def test_given_the_bundle_when_an_ssh_key_is_loaded_then_it_is_refused(

@@ -1,0 +1,13 @@
+"""What Python 3.13 has itself; the real one brings it to older versions."""
+
+import collections.abc
+import typing
+import warnings
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    for module in (typing, warnings, collections.abc):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(name)
