@@ -47,9 +47,8 @@ _BUS = f"arn:${{AWS::Partition}}:events:{_ACCOUNT}:event-bus/${{EventBusName}}"
 
 # What depends on a parameter that is empty by default.
 SETTINGS_GRANTS = {
-    (action, resource)
-    for action in ("ssm:GetParameter", "ssm:GetParameters")
-    for resource in (_DOCUMENT, f"{_DOCUMENT}/*")
+    ("ssm:GetParameter", _DOCUMENT),
+    ("ssm:GetParameters", f"{_DOCUMENT}/*"),  # the secrets that it refers to
 }
 MAIL_GRANTS = {
     ("ses:SendEmail from MailSender", f"{_SES}:identity/*"),
@@ -78,7 +77,6 @@ GRANTS = {
     },
     "LogoutFunction": {
         ("dynamodb:GetItem", RING),
-        ("dynamodb:GetItem", USER),
         ("dynamodb:UpdateItem", USER),
         ("dynamodb:DeleteItem", USER),
         ("kms:Decrypt", "refresh"),
@@ -210,6 +208,8 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
             sources = condition.pop("ForAllValues:StringEquals")
             assert sources == {"events:source": SOURCE}
             items, suffix = bus, f" from {SOURCE}"
+        case {"Fn::Sub": parameter} if actions[0].startswith("ssm:"):
+            items = parameter
         case {"Fn::GetAtt": ["FailedRecords", "Arn"]}:
             assert actions == ["s3:ListBucket"]
             items = FAILED_RECORDS
@@ -218,10 +218,10 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
             items = f"{FAILED_RECORDS}/*"
         case [*named]:
             items = [resource["Fn::Sub"] for resource in named]
-            if statement["Action"] == "ses:SendEmail":
-                sender = condition.pop("StringEquals")
-                assert sender == {"ses:FromAddress": {"Ref": "MailSender"}}
-                suffix = " from MailSender"
+            assert actions == ["ses:SendEmail"]
+            sender = condition.pop("StringEquals")
+            assert sender == {"ses:FromAddress": {"Ref": "MailSender"}}
+            suffix = " from MailSender"
         case unknown:
             pytest.fail(f"a resource of a form that is not known: {unknown}")
     assert not condition
