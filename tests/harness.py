@@ -68,8 +68,8 @@ class Clients:
     Making a client takes 50 ms, most of the time of a test; a store's models take 10.
     """
 
-    def __init__(self) -> None:
-        self.wire = Wire()
+    def __init__(self, wire: Wire | None = None) -> None:
+        self.wire = wire or Wire()
         self._made: dict[str, Any] = {}
         self._dynamodb: Any = None
         self._stores: dict[str, Store] = {}

@@ -18,6 +18,7 @@ from bench.meter import Meter
 from engine import engines
 from engine.engines import Engine
 from key_server import KeyServer, Signer
+from policies import REGION
 from runtime import aws, conftest, runtime_api
 from runtime.runtime_api import Function
 from sam_template import event, resources, translated
@@ -84,7 +85,7 @@ class Stage:
             "ENDPOINT_URL": "",
             "AWS_ENDPOINT_URL": self.cloud.endpoint_url,
             "AWS_ENDPOINT_URL_DYNAMODB": table_url,
-            "AWS_REGION": aws.REGION,
+            "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": name,
             "AWS_SECRET_ACCESS_KEY": "secret",
             "ALLOW_PRIVATE_ISSUERS": "true",

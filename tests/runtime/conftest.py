@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 import sam_template
+from policies import REGION
 from runtime import aws, runtime_api
 from sam_template import event, resources
 from tools import ROOT, machine, require_tool
@@ -111,7 +112,7 @@ def start(
                 "TABLE_NAME": cloud.table_name,
                 "KMS_KEY_ID": cloud.key_arn,
                 "ENDPOINT_URL": cloud.endpoint_url,
-                "AWS_REGION": aws.REGION,
+                "AWS_REGION": REGION,
                 "AWS_ACCESS_KEY_ID": name,
                 "AWS_SECRET_ACCESS_KEY": "secret",
                 **variables,
@@ -133,7 +134,7 @@ def start(
 def granted(cloud: aws.Aws) -> Iterator[None]:
     """Fails a test in which a function's role was too small."""
     yield
-    refused, cloud.gate.refused = cloud.gate.refused, []
+    refused = cloud.gate.policies.forget_refusals()
     assert refused == []
 
 

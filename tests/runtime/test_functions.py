@@ -99,9 +99,8 @@ def test_given_a_challenge_when_logging_in_then_the_service_is_asked(
     assert (without, given) == (400, 503)
     assert '"ProviderUnavailable"' in login.log()
     # What is left is for a login whose outcome is unclear.
-    (unused,) = cloud.gate.unused("LoginFunction")
-    assert unused.startswith("LoginFunction: dynamodb:GetItem of ")
-    assert "USER#*" in unused
+    unused = cloud.gate.policies.unused("LoginFunction")
+    assert unused == ["dynamodb:GetItem Table USER#*"]
 
 
 def test_given_a_session_when_refreshed_then_there_is_a_new_access_token(

@@ -350,7 +350,7 @@ def test_given_a_sender_that_the_stack_does_not_allow_then_no_mail_is_sent(
         pathParameters={"appId": "other-fghij"},
     )
 
-    refused, cloud.gate.refused = cloud.gate.refused, []
+    refused = cloud.gate.policies.forget_refusals()
     assert status == 503, body
     assert len(refused) == 1
     assert "ses:SendEmail" in refused[0]
@@ -374,9 +374,9 @@ def test_given_all_these_requests_then_no_grant_was_needless(
     """Runs last: it looks back on all that the tests above have called."""
     assert client
 
-    unused = [part for name in FUNCTIONS for part in cloud.gate.unused(name)]
+    unused = {name: cloud.gate.policies.unused(name) for name in FUNCTIONS}
 
-    assert unused == []
+    assert unused == {name: [] for name in FUNCTIONS}
 
 
 def test_given_all_these_requests_when_logs_are_read_then_no_secret_is_in_them(
