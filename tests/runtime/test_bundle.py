@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
+from licences import listed
 from runtime.runtime_api import importable
 from tools import require_tool
 from trim import OPERATIONS
@@ -65,6 +67,20 @@ def test_given_a_bundle_then_it_carries_nothing_that_no_function_uses(
     } <= services
     assert not (bundle / "anonauth/cli").exists()
     assert list(bundle.rglob("*.dist-info")) == []
+
+
+def test_given_a_bundle_then_all_of_it_is_of_packages_whose_licences_are_listed(
+    bundle: Path,
+) -> None:
+    theirs = {
+        file.parts[0]
+        for package in listed()
+        for file in distribution(package.name).files or []
+    }
+
+    unknown = {path.name for path in bundle.iterdir()} - theirs - {"anonauth"}
+
+    assert unknown == set()
 
 
 def test_given_a_function_when_it_imports_then_only_the_bundle_is_there(
