@@ -54,7 +54,9 @@ class EventBridgeBus:
     def _put(self, entries: "list[PutEventsRequestEntryTypeDef]") -> None:
         for attempt in range(_ATTEMPTS):
             if attempt:
-                self._pause(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311
+                # Full jitter: nothing secret.
+                wait = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  # nosec B311
+                self._pause(wait)
             entries, cause = self._attempt(entries)
             if not entries:
                 return

@@ -324,14 +324,14 @@ class KeyRing:
                 # costs 43 ms of each cold start (design §5).
                 unsafe_skip_rsa_key_validation=True,
             )
-            assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type
+            assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type  # nosec B101
             self._private[key.kid] = loaded
         return self._private[key.kid]
 
     def _load_public(self, key: RingKey) -> RSAPublicKey:
         if key.kid not in self._public:
             loaded = load_der_public_key(key.public or b"")
-            assert isinstance(loaded, RSAPublicKey)  # noqa: S101 - for the type
+            assert isinstance(loaded, RSAPublicKey)  # noqa: S101 - for the type  # nosec B101
             self._public[key.kid] = loaded
         return self._public[key.kid]
 

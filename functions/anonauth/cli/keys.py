@@ -165,7 +165,7 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     was = before.ring.signing_key(use, keys.now)
     waits = ring.standby(use, keys.now) if signer == was else None
     chosen = waits or signer
-    assert chosen is not None  # noqa: S101 - a ring that was just written has one
+    assert chosen is not None  # noqa: S101 - a ring that was just written has one  # nosec B101
     return Rotation(keys, chosen)
 
 

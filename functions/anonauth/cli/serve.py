@@ -20,7 +20,7 @@ from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
 
 # Where a server may listen, but no client go.
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them  # nosec B104
 
 LOCAL_PARAMETERS = {
     # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.

@@ -169,7 +169,7 @@ def load(path: Path) -> Json:
     """
     try:
         # A SafeLoader: it makes dicts of tags, never objects.
-        document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506
+        document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # nosec B506
     except OSError as exc:
         raise Problem(f"cannot read {path}: {exc.strerror}") from exc
     except yaml.YAMLError as exc:
@@ -411,7 +411,7 @@ def _long_form(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Json:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - for the type
+        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - for the type  # nosec B101
         value = loader.construct_mapping(node, deep=True)
     return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
 

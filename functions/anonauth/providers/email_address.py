@@ -56,5 +56,5 @@ def _validate(address: str) -> tuple[str, str]:
         )
     except EmailNotValidError as exc:
         raise BadRequest("email invalid") from exc
-    assert valid.ascii_email is not None  # noqa: S101 - for the type
+    assert valid.ascii_email is not None  # noqa: S101 - for the type  # nosec B101
     return valid.normalized, valid.ascii_email

@@ -123,8 +123,9 @@ class Table:
         perhaps_ours = False
         for attempt in range(ATTEMPTS):
             if attempt:
-                # Full jitter, so that callers in step fall out of it.
-                self._pause(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311
+                # Full jitter, so that callers in step fall out of it: nothing secret.
+                wait = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  # nosec B311
+                self._pause(wait)
             try:
                 return call()
             except DoesNotExist:
