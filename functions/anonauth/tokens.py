@@ -46,7 +46,7 @@ class _RingKeyHMAC(HMACAlgorithm):
     """
 
     def prepare_key(self, key: str | bytes) -> bytes:
-        assert isinstance(key, bytes)  # noqa: S101 - for the type
+        assert isinstance(key, bytes)  # noqa: S101 - for the type  # nosec B101
         return key
 
 
