@@ -200,6 +200,10 @@ def _sign(
 def _verify(
     token: str, *, alg: str, key_of: Callable[[str], RSAPublicKey | bytes | None]
 ) -> dict[str, Any]:
+    # PyJWT takes a padded signature, but base64url has no padding here (RFC 7515 §2):
+    # a token must be one string, for whoever keeps a list of them.
+    if "=" in token:
+        raise InvalidSession(_MALFORMED)
     try:
         # Of the header alone: else the whole token would be decoded twice.
         header = _JWS.get_unverified_header(f"{token.partition('.')[0]}..")

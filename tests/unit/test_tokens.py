@@ -377,6 +377,7 @@ FORGERIES: list[Any] = [
     pytest.param(lambda w, t: t.rpartition(".")[0] + ".", id="no signature"),
     pytest.param(lambda w, t: _flipped(t, -20), id="signature edited"),
     pytest.param(lambda w, t: t[:-20], id="signature cut"),
+    pytest.param(lambda w, t: t + "=" * (-len(t.split(".")[2]) % 4), id="padded"),
     pytest.param(lambda w, t: _flipped(t, t.index(".") + 9), id="claims edited"),
     pytest.param(lambda w, t: _tampered(t, sub="b" * 24), id="another user"),
     pytest.param(lambda w, t: _tampered(t, exp=2**40), id="longer life"),

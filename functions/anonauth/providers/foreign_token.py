@@ -43,6 +43,8 @@ class ForeignToken:
     def __init__(self, text: str, *, kind: str) -> None:
         self._text = text
         self._kind = kind
+        if "=" in text:  # PyJWT takes padding; RFC 7515 §2 has none
+            raise self.refusal("malformed")
         try:
             unverified = jwt.decode_complete(text, options={"verify_signature": False})
         except (jwt.PyJWTError, RecursionError, UnicodeError) as exc:

@@ -305,6 +305,7 @@ def _bad_signatures(signer: Signer, stranger: Signer) -> dict[str, tuple[str, st
     return {
         "claims edited": (edited(good), "bad signature"),
         "signature edited": (other_signature(good), "bad signature"),
+        "signature padded": (good + "==", "malformed"),
         "no signature": (good.rpartition(".")[0] + ".", "bad signature"),
         "another key": (stranger.sign(CLAIMS), "bad signature"),
         "its own key in jwk": (stranger.sign(CLAIMS, jwk=evil), "bad signature"),
