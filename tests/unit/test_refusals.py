@@ -130,6 +130,8 @@ def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
         pytest.param({"authorization": "TOKEN"}, id="bare token"),
         pytest.param({"authorization": "Bearer TOKEN,Bearer TOKEN"}, id="twice"),
         pytest.param({"authorization": "Bearer TOKEN TOKEN"}, id="two tokens"),
+        pytest.param({"authorization": "Bearer TOKEN\u00a0"}, id="no-break space"),
+        pytest.param({"authorization": "Bearer TOKEN\x1f"}, id="unit separator"),
         pytest.param({"authorization": "Bearer " + "x" * 9000}, id="oversized"),
         pytest.param({"authorization": "Bearer \u00e9\u2603"}, id="not ASCII"),
         pytest.param({"authorization": "Bearer \x00"}, id="NUL"),

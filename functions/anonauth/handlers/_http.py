@@ -182,11 +182,14 @@ class Request:
         """
         headers: Mapping[str, str] = self.event.get("headers") or {}
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = token.strip(
+            " \t"
+        )  # RFC 9110 §5.5; what else looks blank is a part of it
+        if scheme.lower() != "bearer" or not token:
             raise errors.InvalidSession(
                 "expected Authorization header with JWT (Bearer schema)"
             )
-        return token.strip()
+        return token
 
 
 def _address(text: str, *, with_port: bool) -> str | None:
