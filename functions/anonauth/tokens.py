@@ -243,7 +243,8 @@ def _seconds(claims: dict[str, Any], name: str) -> int:
 
 def _text(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str):
+    # An empty one would name nobody, and no place in an item either.
+    if not isinstance(value, str) or not value:
         raise InvalidSession(_MALFORMED)
     return value
 
