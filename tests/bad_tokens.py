@@ -1,4 +1,4 @@
-"""JWTs that no issuer would make, for the tables of the foreign providers."""
+"""JWTs that no issuer would make: what tables and generators of bad ones share."""
 
 import base64
 import hmac
@@ -31,12 +31,17 @@ def hmac_signed(
     return f"{signed}.{encoded(digest)}"
 
 
+def signed(key: Any, header: Mapping[str, Any], payload: Any) -> str:
+    """A token that is signed as its header says, over any payload, JSON or not."""
+    text = f"{encoded(header)}.{encoded(payload)}"
+    algorithm = jwt.get_algorithm_by_name(header["alg"])
+    return f"{text}.{encoded(algorithm.sign(text.encode(), key))}"
+
+
 def with_payload(signer: Signer, payload: bytes, **header: Any) -> str:
-    """A token that is signed over any payload, JSON or not."""
+    """A token of an issuer, over any payload."""
     named = {"alg": signer.algorithm, "kid": signer.kid, **header}
-    signed = f"{encoded(named)}.{encoded(payload)}"
-    algorithm = jwt.get_algorithm_by_name(signer.algorithm)
-    return f"{signed}.{encoded(algorithm.sign(signed.encode(), signer.private))}"
+    return signed(signer.private, named, payload)
 
 
 def edited(token: str) -> str:

@@ -42,7 +42,6 @@ from harness import (
     Deployment,
     Reply,
 )
-from unit.test_tokens import FORGERIES, Forge
 from wire import FAULTS
 
 KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
@@ -164,46 +163,6 @@ def test_given_a_scheme_in_any_case_when_calling_then_it_is_taken(
     reply = send(service, route, headers={"authorization": f"{scheme} {body[kind]}"})
 
     assert reply.status == REFUSED_TO_A_GUEST.get(route, 200)
-
-
-@pytest.fixture
-def forger(service: Deployment) -> Any:
-    """What `FORGERIES` take: the ring of the service, and good tokens to start from."""
-    service.log_in()
-
-    class World:
-        ring = service.services.ring
-        access_kid, private = ring.access_signing_key(service.now)
-        refresh_kid, shared = ring.refresh_signing_key(service.now)
-
-        @staticmethod
-        def access() -> str:
-            token: str = service.log_in()["access_token"]
-            return token
-
-    return World
-
-
-@pytest.mark.parametrize("forge", FORGERIES)
-def test_given_a_forged_token_when_calling_any_route_then_401_and_nothing_changes(
-    service: Deployment, forger: Any, forge: Forge
-) -> None:
-    body = service.log_in()
-
-    forged = {
-        route: forge(
-            forger,
-            body["refresh_token" if route in REFRESH_ROUTES else "access_token"],
-        )
-        for route in TOKEN_ROUTES
-    }
-    before = service.items()
-
-    for route, token in forged.items():
-        reply = send(service, route, token=token)
-        assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
-        assert is_contract_error(reply)
-    assert service.items() == before
 
 
 @pytest.mark.parametrize("route", TOKEN_ROUTES)

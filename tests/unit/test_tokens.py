@@ -1,16 +1,11 @@
 """What is in the tokens, and every way in which a token can be wrong."""
 
-import base64
-import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from anonauth.domain import (
     ANONYMOUS,
@@ -25,6 +20,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import AppNotFound, InvalidSession
 from anonauth.tokens import Tokens
+from forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries
 from rings import RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -72,8 +68,24 @@ class World:
     def access(self) -> str:
         return self.tokens.access_token(USER, SESSION, base_url=BASE_URL, now=NOW)
 
-    def refresh(self) -> str:
-        return self.tokens.refresh_token(USER, SESSION, jti="jti", now=NOW)
+    def refresh(self, jti: str = "jti") -> str:
+        return self.tokens.refresh_token(USER, SESSION, jti=jti, now=NOW)
+
+    def takes_access(self, token: str) -> bool:
+        """Tell whether it is taken; it is refused by `InvalidSession` alone."""
+        try:
+            self.tokens.read_access_token(token, NOW)
+        except InvalidSession:
+            return False
+        return True
+
+    def takes_refresh(self, token: str) -> bool:
+        """Tell whether it is taken; it is refused by `InvalidSession` alone."""
+        try:
+            self.tokens.read_refresh_token(token, NOW)
+        except InvalidSession:
+            return False
+        return True
 
     def resign_access(self, **changes: Any) -> str:
         claims = _changed(decode(self.access()), changes)
@@ -306,135 +318,44 @@ def test_given_a_bad_claim_when_a_refresh_token_has_it_then_it_is_refused(
         world.tokens.read_refresh_token(token, NOW)
 
 
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _tampered(token: str, **changes: Any) -> str:
-    head, _, signature = token.split(".")
-    claims = json.dumps(decode(token) | changes).encode()
-    return f"{head}.{_b64(claims)}.{signature}"
-
-
-def _with_header(token: str, header: Any) -> str:
-    return ".".join([_b64(json.dumps(header).encode()), *token.split(".")[1:]])
-
-
-def _signed(token: str, key: Any, alg: str, **header: Any) -> str:
-    return jwt.encode(decode(token), key, alg, headers=header)
-
-
-def _flipped(token: str, at: int) -> str:
-    old = token[at]
-    return token[:at] + ("A" if old != "A" else "B") + token[at + 1 :]
-
-
-def _public_pem(world: World) -> bytes:
-    return world.private.public_key().public_bytes(
-        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+def test_given_a_forged_access_token_when_read_then_it_is_refused(world: World) -> None:
+    forged = forgeries(
+        Target(
+            world.access(),
+            {"": world.access(), "refresh": world.refresh()},
+            key=world.private,
+            other_key=(world.refresh_kid, world.shared),
+            public=world.private.public_key(),
+            required=ACCESS_CLAIMS,
+        )
     )
 
+    taken = [name for name, token in forged.items() if world.takes_access(token)]
 
-def _hs_by_public_key(world: World) -> str:
-    # PyJWT refuses to sign with a PEM, so the forger does it by hand.
-    import hashlib  # noqa: PLC0415
-    import hmac  # noqa: PLC0415
-
-    header = _b64(json.dumps({"alg": "HS256", "kid": world.access_kid}).encode())
-    signed = f"{header}.{world.access().split('.')[1]}"
-    mac = hmac.new(_public_pem(world), signed.encode(), hashlib.sha256).digest()
-    return f"{signed}.{_b64(mac)}"
+    assert taken == []
+    assert len(forged) > 300
+    assert world.takes_access(world.access())
 
 
-OTHER_RSA = rsa.generate_private_key(65537, 2048)
-OTHER_EC = ec.generate_private_key(ec.SECP256R1())
-
-Forge = Callable[[World, str], str]
-FORGERIES: list[Any] = [
-    pytest.param(lambda w, t: "", id="empty"),
-    pytest.param(lambda w, t: "null", id="null"),
-    pytest.param(lambda w, t: "undefined", id="undefined"),
-    pytest.param(lambda w, t: "..", id="two dots"),
-    pytest.param(lambda w, t: "a.b", id="two parts"),
-    pytest.param(lambda w, t: t + ".x", id="four parts"),
-    pytest.param(lambda w, t: t + "x" * 9000, id="huge"),
-    pytest.param(lambda w, t: "é" + t, id="not ASCII"),
-    pytest.param(lambda w, t: "\udc80" + t, id="half a character"),
-    pytest.param(lambda w, t: _b64(b"[" * 6000) + ".e30.x", id="deep header"),
-    pytest.param(lambda w, t: _with_header(t, []), id="header is an array"),
-    pytest.param(lambda w, t: _with_header(t, {}), id="empty header"),
-    pytest.param(
-        lambda w, t: _with_header(t, {"alg": "RS256", "kid": [1]}), id="kid is a list"
-    ),
-    pytest.param(
-        lambda w, t: _with_header(t, {"alg": 5, "kid": w.access_kid}), id="alg is 5"
-    ),
-    pytest.param(lambda w, t: _signed(t, None, "none"), id="alg none"),
-    pytest.param(
-        lambda w, t: _signed(t, None, "none", kid=w.access_kid), id="alg none, our kid"
-    ),
-    pytest.param(
-        lambda w, t: _with_header(t, {"alg": "nOnE", "kid": w.access_kid}), id="nOnE"
-    ),
-    pytest.param(lambda w, t: t.rpartition(".")[0] + ".", id="no signature"),
-    pytest.param(lambda w, t: _flipped(t, -20), id="signature edited"),
-    pytest.param(lambda w, t: t[:-20], id="signature cut"),
-    pytest.param(lambda w, t: t + "=" * (-len(t.split(".")[2]) % 4), id="padded"),
-    pytest.param(lambda w, t: _flipped(t, t.index(".") + 9), id="claims edited"),
-    pytest.param(lambda w, t: _tampered(t, sub="b" * 24), id="another user"),
-    pytest.param(lambda w, t: _tampered(t, exp=2**40), id="longer life"),
-    pytest.param(
-        lambda w, t: _signed(t, OTHER_RSA, "RS256", kid=w.access_kid), id="other RSA"
-    ),
-    pytest.param(lambda w, t: _signed(t, OTHER_RSA, "RS256"), id="no kid"),
-    pytest.param(
-        lambda w, t: _signed(t, OTHER_RSA, "RS256", kid="unknown"), id="unknown kid"
-    ),
-    pytest.param(
-        lambda w, t: _signed(t, OTHER_RSA, "RS512", kid=w.access_kid), id="RS512"
-    ),
-    pytest.param(
-        lambda w, t: _signed(t, OTHER_RSA, "PS256", kid=w.access_kid), id="PS256"
-    ),
-    pytest.param(
-        lambda w, t: _signed(t, OTHER_EC, "ES256", kid=w.access_kid), id="ES256"
-    ),
-    pytest.param(
-        lambda w, t: _signed(t, b"k" * 32, "HS256", kid=w.refresh_kid), id="other HMAC"
-    ),
-    pytest.param(
-        lambda w, t: _signed(t, b"k" * 64, "HS512", kid=w.refresh_kid), id="HS512"
-    ),
-    pytest.param(lambda w, t: _hs_by_public_key(w), id="HMAC by the public key"),
-    pytest.param(
-        lambda w, t: _signed(t, w.private, "RS256", kid=w.refresh_kid),
-        id="RSA under the HMAC kid",
-    ),
-    pytest.param(
-        lambda w, t: _signed(
-            t, OTHER_RSA, "RS256", jwk={"kty": "RSA"}, jku="https://evil.example"
-        ),
-        id="key in the header",
-    ),
-    pytest.param(
-        lambda w, t: (
-            _signed(t, w.shared, "HS256", kid=w.refresh_kid, crit=["exp"], exp=1)
-            if w.refresh_kid in json.dumps(jwt.get_unverified_header(t))
-            else _signed(t, w.private, "RS256", kid=w.access_kid, crit=["exp"], exp=1)
-        ),
-        id="unknown crit",
-    ),
-]
-
-
-@pytest.mark.parametrize("forge", FORGERIES)
-def test_given_a_forged_token_when_read_then_it_is_refused(
-    forge: Forge, world: World
+def test_given_a_forged_refresh_token_when_read_then_it_is_refused(
+    world: World,
 ) -> None:
-    with pytest.raises(InvalidSession):
-        world.tokens.read_access_token(forge(world, world.access()), NOW)
-    with pytest.raises(InvalidSession):
-        world.tokens.read_refresh_token(forge(world, world.refresh()), NOW)
+    forged = forgeries(
+        Target(
+            world.refresh(),
+            {"": world.refresh(jti="another"), "access": world.access()},
+            key=world.shared,
+            other_key=(world.access_kid, world.private),
+            public=world.private.public_key(),
+            required=REFRESH_CLAIMS,
+        )
+    )
+
+    taken = [name for name, token in forged.items() if world.takes_refresh(token)]
+
+    assert taken == []
+    assert len(forged) > 300
+    assert world.takes_refresh(world.refresh())
 
 
 def test_given_one_kind_of_token_when_read_as_the_other_then_it_is_refused(
