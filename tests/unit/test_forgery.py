@@ -11,21 +11,18 @@ from typing import Any, Literal
 import jwt
 import pytest
 
+from anonauth.domain import hash_secret
 from anonauth.keys import KeyRing
 from anonauth.usecases.keys import revoke_key
 from bad_tokens import signed
-from forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries
-from harness import (
-    DELETE,
-    LOGOUT,
-    OTHER_APP,
-    Deployment,
-    Reply,
-)
+from forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries, of_issuer
+from harness import APP, DELETE, LINK, LOGOUT, OTHER_APP, Deployment, Reply
+from key_server import Signer
 from linked import log_in_linked
 from openapi_contract import Schema, operations
 from rings import RingInMemory
 from unit.test_refusals import is_contract_error
+from unit.test_userpass import World as Mailed
 
 Kind = Literal["access", "refresh"]
 
@@ -176,6 +173,12 @@ def world(service: Deployment) -> World:
     return World(service)
 
 
+@pytest.fixture
+def mailed(service: Deployment, sent: list[Any]) -> Mailed:
+    """An app that sends mail."""
+    return Mailed(service, sent)
+
+
 def assert_refused(world: World, route: str, forged: Mapping[str, str]) -> None:
     """Check that the answer to each is the contract's 401."""
     replies = {name: world.send(route, token) for name, token in forged.items()}
@@ -228,3 +231,91 @@ def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
     reply = service.send(route, token=token, **options(route))
 
     assert reply.status != 401
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [({}, 401), ({"link": "true"}, 403)], ids=["login", "link"]
+)
+def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_it(
+    query: dict[str, str], status: int, world: World
+) -> None:
+    """A refused link is no 401, at which the SDKs would ask again (contract §7)."""
+    signer = Signer()
+    service = world.service
+    issuer = {"issuer": "https://issuer.example", "pem": signer.pem}
+    service.restart_with({"apps": {APP: {"custom-token": {"issuers": [issuer]}}}})
+    at = int(service.now.timestamp())
+    claims = {"iss": issuer["issuer"], "aud": APP, "sub": "ada", "exp": at + 300}
+    target = of_issuer(
+        signer,
+        {**claims, "iat": at},
+        {kind: world.user[f"{kind}_token"] for kind in _KINDS.values()},
+    )
+    forged = forgeries(target)
+    token = world.user["access_token"] if query else None
+    before = service.items()
+
+    def present(credential: str) -> Reply:
+        return service.send(
+            LINK,
+            parameters={"provider": "custom-token"},
+            body=json.dumps({"token": credential}),
+            query=query,
+            token=token,
+        )
+
+    replies = {name: present(each) for name, each in list(forged.items())[::6]}
+    other = {
+        name: (reply.status, reply.text)
+        for name, reply in replies.items()
+        if (reply.status, reply.json["error_code"])
+        not in ((status, "AuthError"), (400, "BadRequest"))
+        or not is_contract_error(reply)
+    }
+    assert other == {}
+    assert service.items() == before
+    assert present(target.token).status == 200
+
+
+@pytest.mark.parametrize("call", ["confirm", "reset"])
+def test_given_forged_tokens_of_a_mail_when_presented_then_the_account_is_as_it_was(
+    call: str, mailed: Mailed
+) -> None:
+    data = {"confirm": mailed.registered(), "reset": mailed.asked_for_reset()}
+    good, other = data.pop(call), data.popitem()[1]
+    guest = mailed.service.log_in()
+    text = good["token"]
+    forged = {
+        "of the other call": other["token"],
+        "an access token": guest["access_token"],
+        "a refresh token": guest["refresh_token"],
+        "its hash": hash_secret(text),
+        "its record": good["tokenId"],
+        "empty": "",
+        "null": None,
+        "a list": [text],
+        "padded": text + "=",
+        "in capitals": text.upper() + "A",
+        "and a blank": text + " ",
+        "and a line break": text + "\n",
+        "and NUL": text + "\x00",
+        "cut": text[:-1],
+        "longer": text + "A",
+        "unused bits": text[:-1] + chr(ord(text[-1]) + 1),
+        "another": "A" * 43,
+        "true": True,
+        "huge": "A" * 9000,
+    }
+    before = mailed.accounts()
+
+    def present(token: Any) -> Reply:
+        fields = {**good, "token": token, "password": "another password"}
+        return mailed.post(call, **fields)
+
+    replies = {name: present(token) for name, token in forged.items()}
+    for name, reply in replies.items():
+        assert reply.status == 400, name
+        assert reply.json["error_code"] in {"BadRequest", "UserpassTokenInvalid"}, name
+        assert is_contract_error(reply)
+    assert mailed.accounts() == before
+    assert present(good["token"]).status == 200

@@ -29,6 +29,7 @@ from bad_tokens import (
     unsigned,
     with_payload,
 )
+from forgeries import forgeries, of_issuer
 from key_server import KeyServer, Signer, changed
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -83,6 +84,15 @@ def reason_of(provider: CustomToken, token: str, now: datetime = NOW) -> str:
     assert type(refusal.value) is BadCredential
     assert str(refusal.value) == "unauthorized"
     return refusal.value.reason.removeprefix("invalid custom auth token: ")
+
+
+def refuses(provider: CustomToken, token: str) -> bool:
+    """Tell whether a token is refused as a bad one, or as none at all."""
+    try:
+        verified(provider, token)
+    except (BadCredential, BadRequest):
+        return True
+    return False
 
 
 def test_given_a_token_when_verified_then_its_subject_is_the_identity(
@@ -354,6 +364,22 @@ def test_given_a_signature_that_proves_nothing_when_verified_then_it_is_refused(
 
     assert by_url == {name: reason for name, (_, reason) in table.items()}
     assert by_pem == {name: by_url[name] for name in by_pem}
+
+
+@pytest.mark.parametrize("where", ["by URL", "by PEM"])
+def test_given_forged_tokens_when_verified_then_none_is_taken(
+    where: str, world: World
+) -> None:
+    target = of_issuer(world.signer, CLAIMS, {})
+    forged = forgeries(target)
+    pem = {"issuer": ISSUER, "pem": world.signer.pem}
+    provider = world.by_jwks() if where == "by URL" else world.provider(pem)
+
+    taken = [name for name, token in forged.items() if not refuses(provider, token)]
+
+    assert taken == []
+    assert len(forged) > 300
+    assert not refuses(provider, target.token)
 
 
 def test_given_a_secret_when_the_token_says_rs256_then_it_is_refused(
