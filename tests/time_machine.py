@@ -7,9 +7,7 @@ is counted in `Figures.broken`, by kind.
 
 import heapq
 import itertools
-import os
 import random
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import AuthError, InvalidSession, Unavailable
 from anonauth.usecases.login import OpenedSession
+from dice import dice_of
 from memory_store import MemoryStore
 from store_contract import APP, DAY, NOW, SECOND
 from use_cases import UseCases
@@ -213,8 +212,7 @@ class Life:
 
 def new_dice() -> tuple[random.Random, str]:
     """Return dice, and how to throw the same ones again."""
-    seed = os.environ.get(SEED) or secrets.token_hex(4)
-    return random.Random(seed), f"{SEED}={seed}"  # noqa: S311 - whose life, not secrets
+    return dice_of(SEED)
 
 
 def assert_kept(figures: Figures) -> None:

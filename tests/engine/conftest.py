@@ -1,6 +1,4 @@
-import os
 import random
-import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -8,6 +6,7 @@ import pytest
 
 from anonauth.store import Store
 from anonauth.tokens import Tokens
+from dice import dice_of
 from engine import engines
 from engine.racing import Service, assert_all_whole
 from rings import RingInMemory
@@ -71,6 +70,6 @@ def service(
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
-    seed = os.environ.get("RACE_SEED") or secrets.token_hex(4)
-    request.node.add_report_section("call", "dice", f"RACE_SEED={seed}")
-    return random.Random(seed)  # noqa: S311 - deals out roles, not secrets
+    dice, seed = dice_of("RACE_SEED")
+    request.node.add_report_section("call", "dice", seed)
+    return dice
