@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import AllowedPublicKeys
 
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
+from anonauth.providers.weak_keys import is_roca
 
 Key: TypeAlias = AllowedPublicKeys | bytes
 """A public key, or the secret of an HMAC."""
@@ -158,7 +160,7 @@ def load_pem(pem: str, algorithm: str) -> Key:
         key: Key = method.prepare_key(load_pem_public_key(pem.encode()))
     except (ValueError, TypeError, jwt.PyJWTError) as exc:
         raise SettingsUnavailable from exc
-    if method.check_key_length(key):
+    if _is_weak(key, algorithm):
         raise SettingsUnavailable
     return key
 
@@ -252,4 +254,10 @@ def _load(jwk: dict[str, Any], algorithm: str) -> Key | None:
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
         return None
     key: Key = made.key
-    return None if made.Algorithm.check_key_length(key) else key
+    return None if _is_weak(key, algorithm) else key
+
+
+def _is_weak(key: Key, algorithm: str) -> bool:
+    if jwt.get_algorithm_by_name(algorithm).check_key_length(key):
+        return True
+    return isinstance(key, RSAPublicKey) and is_roca(key.public_numbers().n)

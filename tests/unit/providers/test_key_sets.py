@@ -1,5 +1,6 @@
 """The cache of foreign keys: what is asked when, and which keys are taken."""
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from anonauth.providers.key_sets import (
     load_pem,
     load_secret,
 )
+from anonauth.providers.weak_keys import _PRIMES
 from key_server import Answer, KeyServer, Signer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -249,6 +251,25 @@ def test_given_a_short_rsa_key_when_fetched_then_it_is_ignored(world: World) -> 
     assert world.find("key-1", NOW) is None
 
 
+def _roca(more: int = 0) -> rsa.RSAPublicKey:
+    """A key with the fingerprint of ROCA, or the next modulus but some."""
+    product = math.prod(_PRIMES)
+    first = pow(65537, 5, product) + product * (2**2047 // product + 1)
+    odd = first if first % 2 else first + product
+    return rsa.RSAPublicNumbers(65537, odd + more).public_key()
+
+
+@pytest.mark.parametrize(("more", "is_taken"), [(0, False), (2, True), (4, True)])
+def test_given_a_key_that_can_be_factored_when_fetched_then_it_is_ignored(
+    more: int, is_taken: bool, world: World
+) -> None:
+    jwk = RSAAlgorithm.to_jwk(_roca(more), as_dict=True)
+
+    world.server.publish("/jwks", {"keys": [jwk | {"kid": "key-1"}]})
+
+    assert (world.find("key-1", NOW) is not None) == is_taken
+
+
 def test_given_a_bare_key_when_fetched_then_optional_members_may_be_missing(
     world: World,
 ) -> None:
@@ -438,7 +459,10 @@ def test_given_a_pem_of_the_algorithm_when_loaded_then_it_is_a_key(
 
 def _weak_pem() -> str:
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
-    public = weak.public_key()
+    return _pem(weak.public_key())
+
+
+def _pem(public: rsa.RSAPublicKey) -> str:
     form = PublicFormat.SubjectPublicKeyInfo
     return public.public_bytes(Encoding.PEM, form).decode()
 
@@ -455,6 +479,7 @@ def _private_pem() -> str:
     ("make", "algorithm"),
     [
         pytest.param(lambda: "x", "RS256", id="no PEM"),
+        pytest.param(lambda: _pem(_roca()), "RS256", id="can be factored"),
         pytest.param(lambda: "schlüssel", "RS256", id="not ASCII"),
         pytest.param(lambda: Signer("ES256").pem, "RS256", id="EC for RSA"),
         pytest.param(lambda: Signer().pem, "ES256", id="RSA for EC"),
