@@ -216,8 +216,9 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     if accounts.mail is None:
         raise BadRequest("please use reset password via function")
     key = identity_key(accounts.addresses.normalise(email))
-    # Of a version that no record has: the write is refused.
-    nobodys = IdentityRecord(accounts.app, USERPASS, key, "", "pending", version=0)
+    # Of a version that no record has: the write is refused. The id is as long as any.
+    nobody = "0" * 24
+    nobodys = IdentityRecord(accounts.app, USERPASS, key, nobody, "pending", version=0)
     _spend_registration(accounts, now)
     _spend_mail(accounts, "mail-reset", key, now)
     token, reset = _new_token(now)
