@@ -5,13 +5,14 @@ import gc
 import io
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import botocore.loaders
 import botocore.session
 import pytest
+from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from moto import mock_aws
@@ -192,3 +193,17 @@ def sent(moto: None) -> Iterator[list[Any]]:
     backend.verify_email_identity(SENDER)
     yield backend.sent_messages
     backend.reset()
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hashes that argon2 is run on."""
+    seen: list[str] = []
+    verify: Callable[..., bool] = PasswordHasher.verify
+
+    def record(self: PasswordHasher, hash: str, password: str) -> bool:  # noqa: A002
+        seen.append(hash)
+        return verify(self, hash, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", record)
+    return seen

@@ -1,9 +1,7 @@
 """argon2id: parameters, the cost of unknown users, and damaged hashes."""
 
-from collections.abc import Callable
-
 import pytest
-from argon2 import PasswordHasher, Type, extract_parameters
+from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from anonauth.providers.passwords import Argon2Passwords
@@ -15,20 +13,6 @@ PASSWORD = "correct horse battery staple"
 def passwords() -> Argon2Passwords:
     """With the least that argon2 takes."""
     return Argon2Passwords(memory_cost=8, time_cost=1)
-
-
-@pytest.fixture
-def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hashes that argon2 is run on."""
-    seen: list[str] = []
-    verify: Callable[..., bool] = PasswordHasher.verify
-
-    def record(self: PasswordHasher, hash: str, password: str) -> bool:  # noqa: A002
-        seen.append(hash)
-        return verify(self, hash, password)
-
-    monkeypatch.setattr(PasswordHasher, "verify", record)
-    return seen
 
 
 def test_given_todays_parameters_when_hashing_then_owasps_with_16_and_32_bytes() -> (
