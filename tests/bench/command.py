@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from anonauth.wiring import utc_now
-from bench import cold, cost, counted, growth, warm
+from bench import cold, cost, counted, enumeration, growth, warm
 from bench.figures import say
 from bench.report import report
 from bench.stage import Stage, setting
@@ -21,7 +21,7 @@ from tools import ROOT
 
 ARTEFACTS = ROOT / ".artefacts"
 
-_PARTS = ("cold", "warm", "counted", "growth", "cost")
+_PARTS = ("cold", "warm", "counted", "growth", "enumeration", "cost")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +69,7 @@ def _measured(stage: Stage, asked: argparse.Namespace) -> Json:
         "cold": lambda: cold.measure(stage, asked.rounds),
         "warm": lambda: warm.measure(stage, asked.rounds, profiles),
         "growth": lambda: growth.measure(stage, asked.users),
+        "enumeration": lambda: enumeration.measure(stage, asked.rounds),
     }
     return {name: measure() for name, measure in measures.items() if name in asked.only}
 
@@ -88,7 +89,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         const=("counted",),
         help="only what is the same on each machine; CI runs this",
     )
-    parser.add_argument("--rounds", type=int, default=11, help="of cold and warm")
+    parser.add_argument(
+        "--rounds", type=int, default=11, help="of cold, warm and enumeration"
+    )
     parser.add_argument(
         "--users",
         type=int,

@@ -13,6 +13,12 @@ def low_and_middle(rounds: Sequence[float]) -> dict[str, float]:
     return {"min": min(rounds), "median": statistics.median(rounds)}
 
 
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the three quartiles."""
+    first, median, third = statistics.quantiles(values, method="inclusive")
+    return {"first": first, "median": median, "third": third}
+
+
 def say(text: str) -> None:
     """Tell whoever waits, on stderr: stdout has the figures only."""
     sys.stderr.write(f"bench: {text}\n")

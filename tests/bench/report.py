@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.cost import SIZES
+from bench.enumeration import UNKNOWN
 from sam_template import Json
 
 _TARGETS = {  # issue 6, for information
@@ -26,6 +27,7 @@ def report(figures: Json) -> str:
         "warm": _warm,
         "counted": _counted,
         "growth": _growth,
+        "enumeration": _enumeration,
         "cost": _cost,
     }
     return "\n".join(
@@ -151,6 +153,34 @@ def _growing(by_size: Json, clock: str) -> str:
         steps = int(sizes[-1]) - int(sizes[0])
         each = f", {1e6 * (last - first) / steps:.0f} us each"
     return f"{100 * (last / first - 1):+.0f} %{each}"
+
+
+def _enumeration(enumeration: Json) -> Iterator[str]:
+    for call, cases in enumeration.items():
+        unknown = cases[UNKNOWN]
+        yield from _table(
+            f"Who is registered? {call}: median, quartiles to the unknown's median",
+            ("", "CPU ms", "ratio", "wall ms", "ratio"),
+            (
+                (
+                    case,
+                    _median(found["cpu"]),
+                    _ratio(found["cpu"], unknown["cpu"]),
+                    _median(found["wall"]),
+                    _ratio(found["wall"], unknown["wall"]),
+                )
+                for case, found in cases.items()
+            ),
+        )
+
+
+def _median(found: Json) -> str:
+    return f"{1000 * found['median']:.1f}"
+
+
+def _ratio(found: Json, unknown: Json) -> str:
+    ratio = {name: f"{found[name] / unknown['median']:.2f}" for name in found}
+    return f"{ratio['median']} ({ratio['first']} to {ratio['third']})"
 
 
 def _cost(cost: Json) -> Iterator[str]:

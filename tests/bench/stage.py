@@ -24,12 +24,15 @@ from runtime.runtime_api import Function
 from sam_template import event, resources, translated
 
 APP = "myapp-abcde"
+MAILING_APP = "other-fghij"  # it confirms addresses, and its budgets have no end
 SECRET = "partner-secret-of-at-least-32-bytes"
 HS256_ISSUER = "https://partner.example.com"
 RS256_ISSUER = "https://issuer.example.com"
 CLIENT_ID = "web.apps.example.com"
 FACEBOOK_APP = "138483919580948"
 EMPTY_HANDLER = "nothing.handler"
+
+_BUDGETS = ("account_and_network", "account", "network", "mails", "registrations")
 
 _NOTHING = "def handler(event, context):\n    return {}\n"
 
@@ -169,7 +172,17 @@ def _settings(server: KeyServer, signer: Signer) -> Mapping[str, Any]:
                     "app_secret": {"ssm": "partner"},
                     "graph_url": f"{server.url}/graph",
                 },
-            }
+            },
+            MAILING_APP: {
+                "local-userpass": {
+                    "mail": {
+                        "sender": aws.PARAMETERS["MailSender"],
+                        "confirm_url": "https://app.example/confirm",
+                        "reset_url": "https://app.example/reset",
+                    },
+                    "budgets": dict.fromkeys(_BUDGETS, 10**9),
+                }
+            },
         }
     }
 

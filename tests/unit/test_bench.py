@@ -7,6 +7,7 @@ import pytest
 
 from bench.cost import bill, measure, prices
 from bench.counted import BESIDE, EVERYWHERE, EXPECTED, differences
+from bench.figures import quartiles
 from bench.meter import item_bytes
 from bench.report import report
 from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED
@@ -93,6 +94,12 @@ def test_given_an_operation_that_nobody_expects_when_compared_then_it_is_told() 
     assert line.endswith("not None")
 
 
+def test_given_times_when_in_quarters_then_the_three_borders_are_told() -> None:
+    found = quartiles([5.0, 1.0, 3.0, 2.0, 4.0])
+
+    assert found == {"first": 2.0, "median": 3.0, "third": 4.0}
+
+
 @pytest.mark.parametrize(
     ("item", "size"),
     [
@@ -160,6 +167,11 @@ def test_given_what_was_measured_when_priced_then_the_parts_are_those_of_the_lis
     assert cost["per_month"]["Supabase Pro"]["1000000"] == pytest.approx(2950)
 
 
+def quartiles_of(*seconds: float) -> dict[str, dict[str, float]]:
+    found = dict(zip(("first", "median", "third"), seconds, strict=True))
+    return {"cpu": found, "wall": found}
+
+
 def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     spent = {"min": 0.0025, "median": 0.003}
     start = dict.fromkeys(("cpu", "wall", "ready_cpu"), spent)
@@ -174,6 +186,12 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
         "warm": warm,
         "counted": counted,
         "growth": {"users": {"login": {"1000": grown, "100000": copy.deepcopy(grown)}}},
+        "enumeration": {
+            "log in": {
+                "unknown": quartiles_of(0.040, 0.042, 0.05),
+                "confirmed": quartiles_of(0.0399, 0.0441, 0.063),
+            }
+        },
         "cost": measure(warm, counted),
     }
 
@@ -185,4 +203,5 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     assert "login 0 2 200 UpdateItem PutItem Decrypt" in lines
     assert "login 2.50 2.50 +0 % +0 %" in lines
     assert "login 26 (0.09) 17 (0.11) 13 (0.17) 11 (0.25)" in lines
+    assert "confirmed 44.1 1.05 (0.95 to 1.50) 44.1 1.05 (0.95 to 1.50)" in lines
     assert "Auth0 (B2C) 0.00 by contract by contract" in lines
