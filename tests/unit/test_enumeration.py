@@ -207,3 +207,39 @@ def test_given_a_function_that_is_not_offered_when_called_then_nothing_is_looked
         for case, each in seen.items():
             assert (each.sent, each.hashes) == ((), ())
             assert each.body.replace(CASES[case], UNKNOWN) == seen["unknown"].body
+
+
+TOLD = {
+    # status, error code, runs of argon2
+    "register": {
+        "unknown": (200, None, 1),
+        "pending": (200, None, 2),
+        "confirmed": (409, "AccountNameInUse", 0),
+        "with a user": (409, "AccountNameInUse", 0),
+        "pending, and over": (200, None, 1),
+        "of another app": (200, None, 1),
+    },
+    "confirm/send": {
+        "unknown": (404, "UserNotFound", 0),
+        "pending": (200, None, 0),
+        "confirmed": (400, "UserAlreadyConfirmed", 0),
+        "with a user": (400, "UserAlreadyConfirmed", 0),
+        "pending, and over": (404, "UserNotFound", 0),
+        "of another app": (404, "UserNotFound", 0),
+    },
+}
+
+
+@pytest.mark.parametrize("call", TOLD)
+def test_given_a_call_that_tells_when_asked_then_it_tells_no_more_than_readme_does(
+    call: str, people: People
+) -> None:
+    told = {}
+    for case in TOLD[call]:
+        del people.world.passwords.asked[:]
+        fields = {"password": PASSWORD + "!"} if call == "register" else {}
+        reply = people.world.post(call, email=CASES[case], **fields)
+        runs = len(people.world.passwords.asked)
+        told[case] = reply.status, reply.json.get("error_code"), runs
+
+    assert told == TOLD[call]
