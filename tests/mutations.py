@@ -89,7 +89,10 @@ def _strange_character(token: str, dice: random.Random, _: Sequence[str]) -> str
 
 
 def _other_alphabet(token: str, dice: random.Random, _: Sequence[str]) -> str:
-    return token.translate({ord("-"): "+", ord("_"): "/"})
+    other = token.translate({ord("-"): "+", ord("_"): "/"})
+    if other != token:
+        return other
+    return _put(token, dice.randrange(len(token)), dice.choice("+/"))  # it has neither
 
 
 def _padding(token: str, dice: random.Random, _: Sequence[str]) -> str:
