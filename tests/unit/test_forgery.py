@@ -222,15 +222,16 @@ def test_given_all_forged_tokens_when_calling_then_401_and_nothing_changes(
     assert len(forged) > 300
 
 
-@pytest.mark.parametrize("route", ROUTES)
 def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
-    route: str, service: Deployment
+    service: Deployment,
 ) -> None:
-    token = log_in_linked(service)[f"{ROUTES[route]}_token"]
+    """So that no refusal above comes of anything but the token."""
+    answered = {}
+    for route, kind in ROUTES.items():
+        token = log_in_linked(service, route)[f"{kind}_token"]
+        answered[route] = service.send(route, token=token, **options(route)).status
 
-    reply = service.send(route, token=token, **options(route))
-
-    assert reply.status != 401
+    assert 401 not in answered.values(), answered
 
 
 @pytest.mark.parametrize(
