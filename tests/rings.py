@@ -1,9 +1,13 @@
 """A key ring without AWS: classes that satisfy the ports, for what is not about AWS."""
 
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 
-from anonauth.domain import KeyUse, Ring, RingKey
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from anonauth.domain import MOST_KEYS, KeyUse, Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.ports import KeyMaking
@@ -72,6 +76,25 @@ class NumberedKeys:
     def _next_kid(self, use: str) -> str:
         self.made += 1
         return f"{use}-{self.made}"
+
+
+class RsaKeys:
+    """Makes RSA keys, of which a process goes through the same again and again.
+
+    One takes 50 ms. So many are more than a ring can have at once.
+    """
+
+    MOST = MOST_KEYS + 8
+
+    def __init__(self) -> None:
+        self._made: deque[RSAPrivateKey] = deque()
+
+    def generate(self, public_exponent: int, key_size: int) -> RSAPrivateKey:
+        if len(self._made) < self.MOST:
+            self._made.append(rsa.generate_private_key(public_exponent, key_size))
+        else:
+            self._made.rotate(-1)
+        return self._made[-1]
 
 
 class RingInMemory:

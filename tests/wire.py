@@ -1,9 +1,10 @@
 """The wire between the code under test and AWS: counts calls, and makes them fail.
 
-Sits in front of moto in botocore's own `before-send` event, so that all above it is
-real: PynamoDB, botocore, signatures, parsing of answers and of errors.
+Sits in front of moto, or of an engine, in botocore's own `before-send` event, so that
+all above it is real: PynamoDB, botocore, signatures, parsing of answers and of errors.
 """
 
+import functools
 import io
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from moto.core.models import botocore_stubber
 
 Forward = Callable[[], AWSResponse | None]
 Fault = Callable[[AWSPreparedRequest, Forward], AWSResponse | None]
+Send = Callable[[str, AWSPreparedRequest], AWSResponse | None]
 
 
 def no_connection(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
@@ -81,14 +83,14 @@ def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
 
 
 def reply(request: AWSPreparedRequest, status: int, body: Any) -> AWSResponse:
-    """Return an answer of AWS's."""
-    raw = _Raw(json.dumps(body).encode())
+    """Return an answer of AWS's; `body` is JSON unless it is bytes already."""
+    raw = _Raw(body if isinstance(body, bytes) else json.dumps(body).encode())
     return AWSResponse(request.url, status, HTTPHeaders(), raw)
 
 
 class Wire:
     """Records the operations of the clients it is attached to, as `calls`, and what
-    each was sent, as `bodies`.
+    each was sent, as `bodies`; those that took effect are `taken`, with their bodies.
 
     `faults` is what befalls the next calls, in order; `always` all calls while set.
     """
@@ -100,23 +102,39 @@ class Wire:
         """Forget the calls, and let the next ones pass."""
         self.calls: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.taken: list[tuple[str, dict[str, Any]]] = []
         self.faults: list[Fault | None] = []
         self.always: Fault | None = None
 
-    def attach(self, client: Any) -> None:
-        """Put the wire in front of a botocore client."""
-        client.meta.events.register_first("before-send.*", self._send)
+    def attach(self, client: Any, send: Send = botocore_stubber) -> None:
+        """Put the wire in front of a botocore client.
+
+        Args:
+            send: What is behind it; moto, unless it is said.
+        """
+        client.meta.events.register_first(
+            "before-send.*", functools.partial(self._send, send)
+        )
 
     def _send(
-        self, request: AWSPreparedRequest, event_name: str, **_: Any
+        self, send: Send, request: AWSPreparedRequest, event_name: str, **_: Any
     ) -> AWSResponse | None:
-        self.calls.append(event_name.rpartition(".")[2])
-        self.bodies.append(json.loads(cast("bytes", request.body)))
+        name, url = event_name.rpartition(".")[2], request.url
+        body = json.loads(cast("bytes", request.body))
+        self.calls.append(name)
+        self.bodies.append(body)
         fault = self.faults.pop(0) if self.faults else self.always
         if fault is None:
-            return None  # on to moto
+            self.taken.append((name, body))
+            return None  # on to what is behind
+
+        def forward() -> AWSResponse | None:
+            request.url = url  # a request that is late has lost it
+            self.taken.append((name, body))
+            return send(event_name, request)
+
         try:
-            return fault(request, lambda: botocore_stubber(event_name, request))
+            return fault(request, forward)
         finally:
             # botocore asks all handlers and takes the first answer: moto must not
             # know this address, or it would let the call take effect after all.

@@ -1,7 +1,7 @@
 """The use cases on one table of an engine, and calls to them at the same moment."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,9 +102,14 @@ def assert_whole(item: Item) -> None:
 
 
 def assert_all_whole(service: Service) -> None:
+    """Check all invariants of design §4 on the table."""
+    assert_whole_table(service.items(""))
+
+
+def assert_whole_table(items: Sequence[Item]) -> None:
     """Check all invariants of design §4: each identity has one user that lists it."""
     listed: dict[str, str] = {}
-    for item in service.items("USER#"):
+    for item in _of("USER#", items):
         assert_whole(item)
         user_id = item["pk"]["S"].rpartition("#")[2]
         keys = [
@@ -118,7 +123,7 @@ def assert_all_whole(service: Service) -> None:
         for key in keys:
             assert listed.setdefault(key, user_id) == user_id, key
     bound = {}
-    for item in service.items("IDENT#"):
+    for item in _of("IDENT#", items):
         key = "#".join(item["pk"]["S"].split("#")[2:])
         if item["state"]["S"] == "bound":
             bound[key] = item["uid"]["S"]
@@ -127,3 +132,7 @@ def assert_all_whole(service: Service) -> None:
             assert "uid" not in item, item
             assert int(item["ttl"]["N"]) > int(item["expires_at"]["N"]), item
     assert bound == listed
+
+
+def _of(prefix: str, items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if item["pk"]["S"].startswith(prefix)]

@@ -4,7 +4,6 @@ import functools
 import gc
 import io
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,6 @@ import botocore.session
 import pytest
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from moto import mock_aws
 from moto.core import responses, utils
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -24,10 +22,10 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
 from anonauth import keys
-from anonauth.domain import MOST_KEYS
 from anonauth.handlers import _http
 from anonauth.store import Store
 from harness import SENDER, TABLE, Clients, Deployment
+from rings import RsaKeys
 
 
 def pytest_configure() -> None:
@@ -124,25 +122,6 @@ def new_service(
 ) -> Deployment:
     """The service before its first deployment has made a key ring."""
     return Deployment(table, db, key_id, clients)
-
-
-class RsaKeys:
-    """Makes RSA keys, of which a process goes through the same again and again.
-
-    One takes 50 ms. So many are more than a ring can have at once.
-    """
-
-    MOST = MOST_KEYS + 8
-
-    def __init__(self) -> None:
-        self._made: deque[RSAPrivateKey] = deque()
-
-    def generate(self, public_exponent: int, key_size: int) -> RSAPrivateKey:
-        if len(self._made) < self.MOST:
-            self._made.append(rsa.generate_private_key(public_exponent, key_size))
-        else:
-            self._made.rotate(-1)
-        return self._made[-1]
 
 
 @pytest.fixture(scope="session")
