@@ -1,0 +1,314 @@
+"""All functions on an engine's table, every call of theirs on one wire.
+
+KMS, SSM, SES and EventBridge are moto's: nothing runs in parallel here. Clients are
+made as the service makes them, so that their time-outs and repetitions are its own.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from types import FrameType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from moto.core.models import botocore_stubber
+
+from anonauth import wiring
+from anonauth.domain import USERPASS
+from anonauth.settings import Settings
+from anonauth.store import Store
+from engine.engines import Engine
+from harness import (
+    APP,
+    ENVIRONMENT,
+    LINK,
+    OTHER_APP,
+    SENDER,
+    SETTINGS,
+    START,
+    Clients,
+    Deployment,
+    Reply,
+)
+from key_server import Answer, KeyServer, Signer
+from tools import ROOT
+from wire import Send, Wire
+
+PASSWORD, NEW_PASSWORD = "correct horse", "battery staple"
+PARTNER = "partner-secret-of-at-least-32-bytes"
+CLIENT_ID = "web.apps.example.com"
+FACEBOOK_APP, FACEBOOK_USER = "138483919580948", "1207059"
+ISSUER_OF = {
+    "oauth2-google": "https://accounts.google.com",
+    "oauth2-apple": "https://appleid.apple.com",
+}
+
+_VERIFIED, _DOWN = Answer({"success": True}), Answer({}, 500)
+
+Items = dict[str, dict[str, Any]]
+Json = dict[str, Any]
+
+_PACKAGE = str(ROOT / "functions" / "anonauth")
+_PLUMBING = {"_send", "_transact", "commit", "<lambda>", "_client", "_connect"}
+
+
+class SiteWire(Wire):
+    """A wire that knows which of our functions has made each call: `sites`."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.sites: list[str] = []
+
+    def _send(
+        self, send: Send, request: AWSPreparedRequest, event_name: str, **more: Any
+    ) -> AWSResponse | None:
+        self.sites.append(_caller())
+        return super()._send(send, request, event_name, **more)
+
+
+def _caller() -> str:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith(_PACKAGE) and code.co_name not in _PLUMBING:
+            module = code.co_filename.removeprefix(_PACKAGE + "/").removesuffix(".py")
+            return f"{module}:{code.co_name}"
+        frame = frame.f_back
+    return "?"
+
+
+class EngineClients(Clients):
+    """The service's own clients, with an engine's in place of DynamoDB's."""
+
+    def __init__(self, engine: Engine, key_id: str) -> None:
+        super().__init__()
+        self.wire: SiteWire = SiteWire()
+        self.waited = 0.0  # seconds, between attempts
+        self._engine = engine
+        environment = {**ENVIRONMENT, "AWS_REGION": engine.region, "APP_IDS": APP}
+        named = {"TABLE_NAME": "unused", "KMS_KEY_ID": key_id}
+        self._real = wiring.Services(Settings.from_environment(environment | named))
+
+    def connect(self, service: str) -> Any:
+        if service not in self._made:
+            self._made[service] = self._real._connect(service)
+            self.wire.attach(self._made[service])
+        return self._made[service]
+
+    def store(self, table: str) -> Store:
+        if table not in self._stores:
+            store = Store(
+                table,
+                region=self._engine.region,
+                endpoint_url=self._engine.endpoint_url,
+                pause=self._pause,
+            )
+            client: Any = store._connection.client
+            http = client._endpoint.http_session
+            self.wire.attach(client, lambda _, request: http.send(request))
+            without_moto(client)
+            self._stores[table] = store
+        return self._stores[table]
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        for store in self._stores.values():
+            client: Any = store._connection.client
+            client.close()
+
+    def _pause(self, seconds: float) -> None:
+        self.waited += seconds
+
+
+class World:
+    """The service with all that there is to set, and what it can be put back to.
+
+    `APP` confirms addresses by mail, `OTHER_APP` does not.
+    """
+
+    def __init__(
+        self,
+        service: Deployment,
+        clients: EngineClients,
+        server: KeyServer,
+        signer: Signer,
+        mails: list[Any],
+    ) -> None:
+        self.service = service
+        self.wire = clients.wire
+        self.clients = clients
+        self.mails = mails
+        self._server = server
+        self._signer = signer
+        partner = {"Name": f"{SETTINGS}/partner", "Value": PARTNER}
+        clients.connect("ssm").put_parameter(
+            **partner, Type="SecureString", Overwrite=True
+        )
+        service.restart_with(self._document())
+        service.rotate()
+        self._ring = service.items()
+        self.start()
+
+    # -- State ---------------------------------------------------------------------
+
+    def start(self, **environment: str) -> None:
+        """Begin cold: nothing is cached."""
+        self.service.restart(**self._environment(environment))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin with what is cached, and forget what has been done."""
+        self.wire.reset()
+        self.clients.waited = 0.0
+        self.challenge_is_up(True)
+        del self.mails[:]
+
+    def clear(self) -> None:
+        """Leave nothing but the key ring, on the first day."""
+        self.restore(self._ring, START)
+        self.start()
+
+    def restore(self, items: Items, now: datetime) -> None:
+        """Put the table, and the clock, back to what they were."""
+        table, db = self.service.table, self.service.db
+        there = self.service.items()
+        for key, item in there.items():
+            if key not in items:
+                db.delete_item(TableName=table, Key={"pk": item["pk"]})
+        for key, item in items.items():
+            if item != there.get(key):
+                db.put_item(TableName=table, Item=item)
+        self.service.now = now
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "SETTINGS_PARAMETER": SETTINGS,
+            "ALLOW_PRIVATE_ISSUERS": "true",
+            "EXPIRY_NOTICE_DAYS": "14",
+            "METRICS": "false",
+            **more,
+        }
+
+    def _document(self) -> Json:
+        keys = self._server.publish("/keys", {"keys": [self._signer.jwk()]})
+        inspected = {
+            "app_id": FACEBOOK_APP,
+            "type": "USER",
+            "is_valid": True,
+            "expires_at": 0,
+            "user_id": FACEBOOK_USER,
+        }
+        self._server.publish("/graph/debug_token", {"data": inspected})
+        self._server.publish("/graph/me", {"id": FACEBOOK_USER, "name": "Ada"})
+        partner = {"ssm": "partner"}
+        return {
+            "apps": {
+                APP: {
+                    "anon-user": {
+                        "challenge": {
+                            "verify_url": self._server.url + "/verify",
+                            "secret": partner,
+                        }
+                    },
+                    "api-key": {},
+                    USERPASS: {
+                        "mail": {
+                            "sender": f"App <{SENDER}>",
+                            "confirm_url": "https://app.example/confirm",
+                            "reset_url": "https://app.example/reset",
+                        }
+                    },
+                    "custom-token": {
+                        "issuers": [{"algorithm": "HS256", "secret": partner}]
+                    },
+                    "oauth2-google": {"client_ids": [CLIENT_ID], "jwks_url": keys},
+                    "oauth2-apple": {"client_ids": [CLIENT_ID], "jwks_url": keys},
+                    "oauth2-facebook": {
+                        "app_id": FACEBOOK_APP,
+                        "app_secret": partner,
+                        "graph_url": self._server.url + "/graph",
+                    },
+                },
+                OTHER_APP: {USERPASS: {}},
+            }
+        }
+
+    def challenge_is_up(self, up: bool) -> None:
+        """Say whether the challenge's own service answers anything of use."""
+        self._server.answers["/verify"] = _VERIFIED if up else _DOWN
+
+    # -- What clients do -------------------------------------------------------------
+
+    def credential(self, provider: str, subject: str = "ada") -> Json:
+        """Return what proves a subject; of an e-mail address the account has to be."""
+        at = int(START.timestamp())
+        claims: Json = {"sub": subject, "iat": at, "exp": at + 400 * 86400}
+        match provider:
+            case "custom-token":
+                signed = jwt.encode({**claims, "aud": APP}, PARTNER, "HS256")
+                return {"token": signed}
+            case "oauth2-google" | "oauth2-apple":
+                named = {"iss": ISSUER_OF[provider], "aud": CLIENT_ID}
+                return {"id_token": self._signer.sign({**claims, **named})}
+            case "oauth2-facebook":
+                return {"accessToken": "EAAB"}
+            case _:
+                return {"username": f"{subject}@example.com", "password": PASSWORD}
+
+    def by(self, provider: str, credential: Json, **options: Any) -> Reply:
+        """Log in with a credential; with `link=` an access token, link it."""
+        if (token := options.pop("link", None)) is not None:
+            options |= {"token": token, "query": {"link": "true"}}
+        return self.service.send(
+            LINK,
+            body=json.dumps(credential),
+            parameters={"provider": provider},
+            **options,
+        )
+
+    def userpass(self, call: str, app: str = APP, **fields: Any) -> Reply:
+        route = f"POST /api/client/v2.0/app/{{appId}}/auth/providers/{USERPASS}/{call}"
+        return self.service.send(route, app=app, body=json.dumps(fields))
+
+    def registered(self, subject: str = "ada", *, confirmed: bool = True) -> Json:
+        """Register an address; return what the mail has."""
+        email = f"{subject}@example.com"
+        done(self.userpass("register", email=email, password=PASSWORD))
+        data = self.mailed()
+        if confirmed:
+            done(self.userpass("confirm", **data))
+        return data
+
+    def mailed(self) -> Json:
+        """Return token and id of the latest mail."""
+        (url,) = re.findall(r"^\S+://\S+$", self.mails[-1].body, re.MULTILINE)
+        query = parse_qs(urlsplit(url).query)
+        return {name: query[name][0] for name in ("token", "tokenId")}
+
+    def linked(self, *providers: str) -> Json:
+        """Return a user with identities of these providers, as its login answered."""
+        user = self.service.log_in()
+        for provider in providers:
+            if provider == USERPASS:
+                self.registered()
+            reply = self.by(
+                provider, self.credential(provider), link=user["access_token"]
+            )
+            user |= done(reply)
+        return user
+
+
+def without_moto(client: Any) -> None:
+    """Keep moto out of calls to an engine: it looks long for what is not its own."""
+    client.meta.events.unregister("before-send", botocore_stubber)
+
+
+def done(reply: Reply) -> Json:
+    """Return the body of a success."""
+    assert reply.status == 200, reply
+    body: Json = reply.json
+    return body

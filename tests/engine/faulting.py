@@ -1,0 +1,200 @@
+"""Runs an operation while calls to AWS fail, and checks what comes of it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sam_template
+from engine.fault_operations import Operation, Wish
+from engine.fault_world import Items, World
+from engine.faults import KINDS, Trouble
+from engine.racing import assert_whole_table
+from harness import Reply
+from wire import Fault
+
+LONGEST = min(
+    function["Timeout"]
+    for function in sam_template.resources(
+        sam_template.translated(), "AWS::Lambda::Function"
+    ).values()
+)
+"""Seconds that a client's function has."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A fault of the call in that place."""
+
+    place: int
+    kind: str
+
+
+@dataclass
+class Tally:
+    """What was tried; `str` is the figure that a run prints."""
+
+    cases: Counter[str] = field(default_factory=Counter)
+    sites: set[tuple[str, int]] = field(default_factory=set)
+    hidden: int = 0
+    refused: int = 0
+    longest: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cases.total()} cases of {len(self.sites)} (operation, call) and "
+            f"{len(self.cases)} kinds: {self.hidden} unnoticed by the client, "
+            f"{self.refused} answered 503 and well after one retry; the slowest would "
+            f"take {self.longest:.1f} s of {LONGEST} s"
+        )
+
+
+class Faults:
+    """One operation, prepared; each `run` begins with the same table."""
+
+    def __init__(
+        self, name: str, operation: Operation, world: World, *, is_warm: bool = False
+    ) -> None:
+        self.name = name
+        self._operation = operation
+        self._world = world
+        world.clear()
+        self._begin = operation.prepare(world)
+        self._items, self._now = world.service.items(), world.service.now
+        self._is_warm = False
+        self._run_clean()
+        self._is_warm = is_warm
+        self.calls, self.sites = self._run_clean()
+
+    def _run_clean(self) -> tuple[list[str], list[str]]:
+        wish = self._start()
+        reply = wish.ask()
+        wire = self._world.wire
+        made = list(wire.calls), list(wire.sites)
+        self._check(wish, reply, self._world.service.items())
+        return made
+
+    def try_all(self, tally: Tally) -> None:
+        """Let each call fail in each way, once and from then on."""
+        for strike in _strikes(self.calls):
+            with self._named(strike):
+                self._fail_once(strike, tally)
+            with self._named(strike, "from then on"):
+                self._fail_from_then_on(strike, tally)
+
+    def try_pairs(self, tally: Tally) -> None:
+        """Let each two calls fail, each in each way."""
+        for first in _strikes(self.calls):
+            with self._named(first):
+                calls = self._fail_once(first, Tally())
+            # A late call comes with the one after it, which goes well.
+            after = first.place + len(Trouble().once(first.kind))
+            for second in _strikes(calls, after):
+                with self._named(first, second):
+                    self._fail_twice(first, second, tally)
+
+    @contextmanager
+    def _named(self, *what: object) -> Iterator[None]:
+        try:
+            yield
+        except AssertionError as broken:
+            broken.add_note(f"{self.name}: {self.calls}; {what}")
+            raise
+
+    def _fail_once(self, strike: Strike, tally: Tally) -> list[str]:
+        # The client must not notice.
+        wish, trouble = self._start(), Trouble()
+        faults = trouble.once(strike.kind)
+        reply = self._ask(wish, [*_passing(strike.place), *faults], trouble)
+        calls = list(self._world.wire.calls)
+        assert trouble.struck == [strike.kind]
+        assert reply.status == wish.answer, reply
+        self._settle(wish, reply, trouble, tally, strike)
+        return calls
+
+    def _fail_from_then_on(self, strike: Strike, tally: Tally) -> None:
+        # Until the client asks again.
+        wish, trouble = self._start(), Trouble()
+        wire = self._world.wire
+        wire.always = trouble.always(strike.kind, lambda: wire.calls[-1])
+        reply = self._ask(wish, _passing(strike.place), trouble)
+        assert trouble.struck
+        assert reply.status in {wish.answer, 503}, reply
+        if KINDS[strike.kind].is_harmless:
+            assert reply.status == wish.answer, reply
+        self._settle(wish, reply, trouble, tally, strike)
+
+    def _fail_twice(self, first: Strike, second: Strike, tally: Tally) -> None:
+        wish, trouble = self._start(), Trouble()
+        faults = _passing(first.place) + trouble.once(first.kind)
+        faults += _passing(second.place - len(faults))
+        faults += trouble.once(second.kind)
+        reply = self._ask(wish, faults, trouble)
+        assert trouble.struck == [first.kind, second.kind]
+        assert reply.status in {wish.answer, 503}, reply
+        self._settle(wish, reply, trouble, tally, second)
+
+    def _start(self) -> Wish:
+        self._world.restore(self._items, self._now)
+        if self._is_warm:
+            self._world.go_on()
+        else:
+            self._world.start(**self._operation.environment)
+        return self._begin()
+
+    def _ask(self, wish: Wish, faults: list[Fault | None], trouble: Trouble) -> Reply:
+        wire = self._world.wire
+        wire.faults = faults
+        reply = wish.ask()
+        trouble.seconds += self._world.clients.waited
+        trouble.end()
+        wire.faults, wire.always = [], None
+        return reply
+
+    def _settle(
+        self,
+        wish: Wish,
+        reply: Reply,
+        trouble: Trouble,
+        tally: Tally,
+        strike: Strike,
+    ) -> None:
+        tally.cases[strike.kind] += 1
+        tally.sites.add((self.name, strike.place))
+        tally.longest = max(tally.longest, trouble.seconds)
+        assert trouble.seconds < LONGEST
+        items = self._world.service.items()
+        assert_whole_table(list(items.values()))
+        if reply.status == wish.answer:
+            tally.hidden += 1
+        else:
+            tally.refused += 1
+            assert "retry-after" in reply.headers
+            reply = wish.ask()
+            items = self._world.service.items()
+            assert_whole_table(list(items.values()))
+        self._check(wish, reply, items)
+
+    def _check(self, wish: Wish, reply: Reply, items: Items) -> None:
+        is_spent = wish.spent is not None and wish.spent == _refusal(reply)
+        assert reply.status == wish.answer or is_spent, reply
+        wish.holds(None if is_spent else reply, items)
+
+
+def _passing(number: int) -> list[Fault | None]:
+    return [None] * number
+
+
+def _strikes(calls: Sequence[str], start: int = 0) -> list[Strike]:
+    return [
+        Strike(place, name)
+        for place in range(start, len(calls))
+        for name, kind in KINDS.items()
+        if kind.fits(calls[place])
+    ]
+
+
+def _refusal(reply: Reply) -> tuple[int, Any]:
+    body = reply.json
+    return reply.status, body.get("error_code") if isinstance(body, dict) else None

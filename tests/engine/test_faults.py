@@ -1,0 +1,161 @@
+"""AWS fails at every call there is, in every way: what clients see, and what is left.
+
+The calls are those of a clean run, so a new one is tried by itself; and every place in
+the source that makes one has to be met.
+"""
+
+import ast
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.retries import standard
+from botocore.retries.quota import RetryQuota
+from moto import backend_index, mock_aws
+from moto.backend_index import backend_url_patterns
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ses.models import ses_backends
+
+from anonauth import keys
+from engine.engines import Engine
+from engine.fault_operations import GROUPS, HOT, OPERATIONS
+from engine.fault_world import EngineClients, World, without_moto
+from engine.faulting import Faults, Tally
+from engine.faults import CONNECT_TIMEOUT, READ_TIMEOUT
+from harness import SENDER, Deployment
+from key_server import KeyServer, Signer
+from rings import RsaKeys
+from tools import ROOT
+
+PACKAGE = ROOT / "functions" / "anonauth"
+
+SERVICES = {"events", "kms", "ses", "sesv2", "ssm"}
+
+pytestmark = pytest.mark.parametrize(
+    "engine", ["dynoxide"], indirect=True, scope="package"
+)
+
+
+@pytest.fixture(scope="module")
+def world(engine: Engine) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws(), KeyServer() as server:
+        patch.setenv("AWS_DEFAULT_REGION", engine.region)
+        patch.setattr(keys, "generate_private_key", RsaKeys().generate)
+        # The SDK repeats calls itself, after a pause, and ever less often if none gets
+        # well; which begins anew with each execution environment.
+        patch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+        patch.setattr(
+            standard.quota, "RetryQuota", functools.partial(RetryQuota, 10**9)
+        )
+        # moto asks each of its services whether an address is its own.
+        ours = [each for each in backend_url_patterns if each[0] in SERVICES]
+        patch.setattr(backend_index, "backend_url_patterns", ours)
+        key_id = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
+        backend: Any = ses_backends[DEFAULT_ACCOUNT_ID][engine.region]
+        backend.verify_email_identity(SENDER)
+        clients = EngineClients(engine, key_id)
+        with engine.table(has_stream=True) as table:
+            without_moto(engine.db)
+            service = Deployment(table, engine.db, key_id, clients)
+            yield World(service, clients, server, Signer(), backend.sent_messages)
+        clients.close()
+
+
+@pytest.fixture(scope="module")
+def prepared(world: World) -> Callable[[str], Faults]:
+    """Return an operation that begins cold, prepared once."""
+    return functools.cache(lambda name: Faults(name, OPERATIONS[name], world))
+
+
+def test_given_our_clients_when_made_then_they_give_up_as_is_counted_here(
+    world: World,
+) -> None:
+    """Else the time that the tests below allow would be another one."""
+    store: Any = world.service.services.store._connection.client
+    clients = [store, *(world.clients.connect(name) for name in ("kms", "sesv2"))]
+
+    for client in clients:
+        config = client.meta.config
+        assert config.connect_timeout == CONNECT_TIMEOUT
+        assert config.read_timeout == READ_TIMEOUT
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_given_a_warm_function_when_a_call_fails_then_its_client_gets_what_it_asked_for(
+    world: World, name: str
+) -> None:
+    tally = Tally()
+
+    Faults(name, OPERATIONS[name], world, is_warm=True).try_all(tally)
+
+    assert tally.hidden
+    assert tally.refused
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("group", GROUPS)
+def test_given_any_call_that_fails_in_any_way_then_its_client_gets_what_it_asked_for(
+    prepared: Callable[[str], Faults],
+    group: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """At once, or after one retry; nothing is left half done, before it or after."""
+    tally = Tally()
+
+    for name in GROUPS[group]:
+        prepared(name).try_all(tally)
+
+    record_property(f"faults, {group}:", tally)
+    assert tally.hidden
+    assert tally.refused
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["link local-userpass", "link custom-token", "delete"])
+def test_given_any_two_calls_that_fail_then_its_client_gets_what_it_asked_for(
+    world: World, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    tally = Tally()
+
+    Faults(name, OPERATIONS[name], world, is_warm=True).try_pairs(tally)
+
+    record_property(f"pairs of faults, {name}:", tally)
+    assert tally.hidden
+    assert tally.refused
+
+
+@pytest.mark.long
+def test_given_the_source_when_searched_then_all_its_calls_to_aws_are_tried_here(
+    prepared: Callable[[str], Faults],
+) -> None:
+    tried = {site for name in OPERATIONS for site in prepared(name).sites}
+
+    assert tried == sites_in_source() - OF_OPERATORS
+
+
+OF_OPERATORS = {"store/users:end_sessions", "store/overview:get_data_of"}
+"""Which nobody waits for; see `test_operating` and `test_export`."""
+
+
+def sites_in_source() -> set[str]:
+    """Return the functions that call the table, or a client of AWS."""
+    return {
+        f"{path.relative_to(PACKAGE).with_suffix('')}:{function.name}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] != "cli" and path.name != "table.py"
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        and any(map(_is_call_to_aws, ast.walk(function)))
+    }
+
+
+def _is_call_to_aws(node: ast.AST) -> bool:
+    # self._send(…), self._transact(…) of the store; self._client.…(…) of others.
+    match node:
+        case ast.Call(func=ast.Attribute(attr="_send" | "_transact")):
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="_client"))):
+            return True
+    return False
