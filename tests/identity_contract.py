@@ -710,6 +710,23 @@ class IdentityContract:
         assert store.confirm(APP, account.key, "second", NOW)
         assert not store.set_confirmation(account, token, NOW)
 
+    def test_given_a_newer_token_when_an_older_request_comes_late_then_it_is_refused(
+        self, store: AnyStore
+    ) -> None:
+        """Or the mail that was sent has a token that is no longer good."""
+        account = a_pending_account()
+        store.register(account, NOW)
+        newer = MailToken("newer", IN_30_MINUTES)
+        older = MailToken("older", IN_30_MINUTES)
+        assert store.set_confirmation(account, newer, NOW)
+        assert store.set_reset(account, newer, NOW)
+
+        assert not store.set_confirmation(account, older, NOW)
+        assert not store.set_reset(account, older, NOW)
+
+        after = replace(account, confirmation=newer, reset=newer)
+        assert record_of(store, account) == after
+
     def test_given_a_reset_token_when_used_then_all_that_was_open_is_closed(
         self, store: AnyStore
     ) -> None:

@@ -329,6 +329,8 @@ class MemoryStore:
         stored = self._same_version(record)
         if stored is None or stored.is_expired(now) or stored.state != "pending":
             return False
+        if stored.confirmation != record.confirmation:
+            return False
         self._put_record(replace(stored, confirmation=token))
         return True
 
@@ -354,7 +356,7 @@ class MemoryStore:
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:
         stored = self._same_version(record)
-        if stored is None or stored.is_expired(now):
+        if stored is None or stored.is_expired(now) or stored.reset != record.reset:
             return False
         self._put_record(replace(stored, reset=token))
         return True

@@ -178,7 +178,10 @@ class AccountStore(BudgetStore, Protocol):
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:
-        """Replace the confirm token of a pending record (still with that password)."""
+        """Replace the confirm token of a pending record (still with that password).
+
+        The token as read: the later of two requests is the later one in the table, too.
+        """
         ...
 
     def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
@@ -191,7 +194,7 @@ class AccountStore(BudgetStore, Protocol):
     def set_reset(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:
-        """Replace the reset token of a record that is not expired."""
+        """Replace the reset token, as it was read, of a record that is not expired."""
         ...
 
     def reset_password(

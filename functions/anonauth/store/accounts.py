@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from pynamodb.attributes import UnicodeAttribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -106,7 +107,10 @@ class Accounts(Identities):
             IdentityItem.confirm_hash.set(token.hash),
             IdentityItem.confirm_expires_at.set(token.expires_at),
         ]
-        condition = pending & same_version(record) & record_in_time(now)
+        # Else a write that its client has given up on could still arrive, and replace
+        # the token of the mail that was sent instead.
+        as_read = _holds(IdentityItem.confirm_hash, record.confirmation)
+        condition = pending & same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
         try:
             self._send(lambda: item.update(actions, condition))
@@ -150,7 +154,8 @@ class Accounts(Identities):
             IdentityItem.reset_hash.set(token.hash),
             IdentityItem.reset_expires_at.set(token.expires_at),
         ]
-        condition = same_version(record) & record_in_time(now)
+        as_read = _holds(IdentityItem.reset_hash, record.reset)  # as above
+        condition = same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
         try:
             self._send(lambda: item.update(actions, condition))
@@ -253,6 +258,13 @@ class Accounts(Identities):
 
     def _read(self, record: IdentityRecord) -> IdentityRecord | None:
         return self.get_identity(record.app, record.provider, record.key)
+
+
+def _holds(path: UnicodeAttribute, token: MailToken | None) -> Condition:
+    condition: Condition = (
+        path.does_not_exist() if token is None else path == token.hash
+    )
+    return condition
 
 
 def _is(stored: MailToken | None, token: MailToken) -> bool:
