@@ -7,7 +7,8 @@ made as the service makes them, so that their time-outs and repetitions are its 
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from types import FrameType
 from typing import Any
@@ -17,7 +18,9 @@ import jwt
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.core.models import botocore_stubber
 
+import sam_template
 from anonauth import wiring
+from anonauth.cli.live_table import LiveTable
 from anonauth.domain import USERPASS
 from anonauth.settings import Settings
 from anonauth.store import Store
@@ -183,6 +186,24 @@ class World:
             if item != there.get(key):
                 db.put_item(TableName=table, Item=item)
         self.service.now = now
+
+    @contextmanager
+    def stream(self) -> Iterator[LiveTable]:
+        """Have the table tell of its changes meanwhile; dynoxide is slow at it."""
+        table, db = self.service.table, self.service.db
+        made = sam_template.load()["Resources"]["Table"]["Properties"]
+        view = made["StreamSpecification"]["StreamViewType"]
+        db.update_table(
+            TableName=table,
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": view},
+        )
+        url = db.meta.endpoint_url
+        try:
+            yield LiveTable(table, url, lambda: self.service.now)
+        finally:
+            db.update_table(
+                TableName=table, StreamSpecification={"StreamEnabled": False}
+            )
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         return {

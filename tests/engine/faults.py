@@ -7,7 +7,7 @@ call would have taken is added up (`Trouble.seconds`).
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
@@ -31,7 +31,8 @@ READ_TIMEOUT = 2.0
 
 TRANSACTIONS = {"TransactWriteItems"}
 SINGLE_WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
-TABLE = TRANSACTIONS | SINGLE_WRITES | {"GetItem", "BatchGetItem", "Scan"}
+WRITES = TRANSACTIONS | SINGLE_WRITES
+TABLE = WRITES | {"GetItem", "BatchGetItem", "Scan"}
 
 
 def closed_after_effect(request: AWSPreparedRequest, forward: Forward) -> AWSResponse:
@@ -144,15 +145,19 @@ class Kind:
     Args:
         calls: Operations of AWS that can fail like that; None: all.
         seconds: That it takes, beside what a call takes anyway.
-        is_late: The call takes effect after the next one, or after all of them.
+        arrives: When a call takes effect that its caller has given up on: after the
+            "next" call, or "last", after all that the client has done.
         is_harmless: The caller gets what it wants, only late or in parts.
+        is_variant: Another form of a kind that is tried; it is enough to see once
+            that it is understood.
     """
 
     fault: Fault
     calls: frozenset[str] | None = None
     seconds: float = 0.0
-    is_late: bool = False
+    arrives: Literal["next", "last"] | None = None
     is_harmless: bool = False
+    is_variant: bool = False
 
     def fits(self, call: str) -> bool:
         return self.calls is None or call in self.calls
@@ -165,22 +170,27 @@ def _kind(fault: Fault, calls: set[str] | None = None, **more: Any) -> Kind:
 KINDS = {
     "no connection": _kind(no_connection, seconds=CONNECT_TIMEOUT),
     "time-out after effect": _kind(lost_reply, seconds=READ_TIMEOUT),
-    "time-out before effect": _kind(
-        lost_on_the_way, TABLE, seconds=READ_TIMEOUT, is_late=True
+    "time-out, then effect": _kind(
+        lost_on_the_way, TABLE, seconds=READ_TIMEOUT, arrives="next"
     ),
-    "hung up after effect": _kind(closed_after_effect),
-    "500": _kind(server_error),
-    "500 after effect": _kind(server_error_after_effect),
-    "503 of a proxy": _kind(proxy_error),
-    "throttled": _kind(throttled),
-    "no throughput": _kind(no_throughput, TABLE),
-    "conflict": _kind(transaction_conflict, SINGLE_WRITES),
-    "cancelled by conflict": _kind(cancelled_by_conflict, TRANSACTIONS),
-    "cancelled by throttling": _kind(cancelled_by_throttling, TRANSACTIONS),
-    "in progress": _kind(in_progress, TRANSACTIONS),
+    "time-out, effect at last": _kind(
+        lost_on_the_way, WRITES, seconds=READ_TIMEOUT, arrives="last"
+    ),
     "time-out, token forgotten": _kind(
         forgotten_after_effect, TRANSACTIONS, seconds=READ_TIMEOUT
     ),
+    "hung up after effect": _kind(closed_after_effect, is_variant=True),
+    "500": _kind(server_error),
+    "500 after effect": _kind(server_error_after_effect),
+    "503 of a proxy": _kind(proxy_error, is_variant=True),
+    "throttled": _kind(throttled),
+    "no throughput": _kind(no_throughput, TABLE, is_variant=True),
+    "conflict": _kind(transaction_conflict, SINGLE_WRITES),
+    "cancelled by conflict": _kind(cancelled_by_conflict, TRANSACTIONS),
+    "cancelled by throttling": _kind(
+        cancelled_by_throttling, TRANSACTIONS, is_variant=True
+    ),
+    "in progress": _kind(in_progress, TRANSACTIONS),
     "slow": _kind(pass_on, seconds=READ_TIMEOUT, is_harmless=True),
     "read in parts": _kind(only_first_key, {"BatchGetItem"}, is_harmless=True),
     "no event taken": _kind(no_entry_taken, {"PutEvents"}),
@@ -189,48 +199,61 @@ KINDS = {
 
 @dataclass
 class Trouble:
-    """Faults of one case; `struck` are those that were met, by the kind's name.
-
-    A late call goes on its way with the next one, so that it comes in between a write
-    and its repetition; or at the `end`, before the client asks again.
-    """
+    """Faults of one case; `struck` are those that were met, by the kind's name."""
 
     seconds: float = 0.0
     struck: list[str] = field(default_factory=list)
-    _late: list[Forward] = field(default_factory=list)
+    _next: list[Forward] = field(default_factory=list)
+    _last: list[Forward] = field(default_factory=list)
 
     def once(self, name: str) -> list[Fault | None]:
         """Return the fault of a call, and of the next one what is left of it."""
-        kind = KINDS[name]
-        return [self._strike(name, kind), *([self._arrive] if kind.is_late else [])]
+        rest: list[Fault | None] = (
+            [self._arrive_after] if KINDS[name].arrives == "next" else []
+        )
+        return [self._strike(name), *rest]
 
     def always(self, name: str, call_of: Callable[[], str]) -> Fault:
         """Return the fault of all calls from now on that can fail like that."""
-        kind = KINDS[name]
-        strike = self._strike(name, kind)
+        strike = self._strike(name)
 
         def fault(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
-            return (strike if kind.fits(call_of()) else pass_on)(request, forward)
+            fits = KINDS[name].fits(call_of())
+            return (strike if fits else pass_on)(request, forward)
 
         return fault
 
-    def end(self) -> None:
-        """Let what is late take effect."""
-        for forward in self._late:
-            forward()
-        self._late.clear()
+    def arrive(self) -> None:
+        """Let what is late take effect, before the client asks again."""
+        _deliver(self._next)
 
-    def _strike(self, name: str, kind: Kind) -> Fault:
+    def arrive_at_last(self) -> bool:
+        """Let what is very late take effect; tell whether anything was."""
+        return _deliver(self._last)
+
+    def _strike(self, name: str) -> Fault:
+        kind = KINDS[name]
+
         def fault(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
             self.struck.append(name)
             self.seconds += kind.seconds
-            if kind.is_late:
-                self._late.append(forward)
+            if kind.arrives:
+                (self._next if kind.arrives == "next" else self._last).append(forward)
             return kind.fault(request, forward)
 
         return fault
 
-    def _arrive(self, _: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
+    def _arrive_after(
+        self, _: AWSPreparedRequest, forward: Forward
+    ) -> AWSResponse | None:
         answer = forward()
-        self.end()
+        self.arrive()
         return answer
+
+
+def _deliver(late: list[Forward]) -> bool:
+    for forward in late:
+        forward()
+    was_late = bool(late)
+    late.clear()
+    return was_late

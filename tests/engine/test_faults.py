@@ -56,7 +56,7 @@ def world(engine: Engine) -> Iterator[World]:
         backend: Any = ses_backends[DEFAULT_ACCOUNT_ID][engine.region]
         backend.verify_email_identity(SENDER)
         clients = EngineClients(engine, key_id)
-        with engine.table(has_stream=True) as table:
+        with engine.table() as table:
             without_moto(engine.db)
             service = Deployment(table, engine.db, key_id, clients)
             yield World(service, clients, server, Signer(), backend.sent_messages)
@@ -123,7 +123,7 @@ def test_given_any_two_calls_that_fail_then_its_client_gets_what_it_asked_for(
 
     record_property(f"pairs of faults, {name}:", tally)
     assert tally.hidden
-    assert tally.refused
+    assert not tally.refused  # each call of a warm function has three attempts
 
 
 @pytest.mark.long
