@@ -104,8 +104,8 @@ class GuardedWire(Wire):
         finally:
             self._at_work = ""
 
-    def attach(self, client: Any) -> None:
-        super().attach(client)
+    def attach(self, client: Any, *behind: Any) -> None:
+        super().attach(client, *behind)
         client.meta.events.register_first("before-call.*", self._check)
 
     def _check(self, model: Any, params: dict[str, Any], **_: Any) -> None:
