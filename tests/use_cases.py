@@ -38,13 +38,17 @@ LIMITS = SessionLimits(idle=timedelta(days=60), total=timedelta(days=1825))
 
 
 class Vouching:
-    """A `Provider` whose credentials are the subjects themselves: `{"token": sub}`."""
+    """A `Provider` whose credentials are the subjects themselves: `{"token": sub}`.
+
+    Whatever else is in them is display data.
+    """
 
     def verify(
         self, credential: Mapping[str, Any], *, network: str, now: datetime
     ) -> VerifiedIdentity:
         subject = credential["token"]
-        return VerifiedIdentity("custom-token", identity_key(subject), subject)
+        data = {name: text for name, text in credential.items() if name != "token"}
+        return VerifiedIdentity("custom-token", identity_key(subject), subject, data)
 
 
 class Passwords:

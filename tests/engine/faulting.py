@@ -10,7 +10,7 @@ import sam_template
 from engine.fault_operations import Operation, Wish
 from engine.fault_world import Items, World
 from engine.faults import KINDS, Trouble
-from engine.racing import assert_whole_table
+from engine.racing import assert_items_whole
 from harness import Reply
 from wire import Fault
 
@@ -166,7 +166,7 @@ class Faults:
         tally.longest = max(tally.longest, trouble.seconds)
         assert trouble.seconds < LONGEST
         items = self._world.service.items()
-        assert_whole_table(list(items.values()))
+        assert_items_whole(list(items.values()))
         if reply.status == wish.answer:
             tally.hidden += 1
         else:
@@ -174,11 +174,11 @@ class Faults:
             assert "retry-after" in reply.headers
             reply = wish.ask()
             items = self._world.service.items()
-            assert_whole_table(list(items.values()))
+            assert_items_whole(list(items.values()))
         self._check(wish, reply, items)
         if trouble.arrive_at_last():
             items = self._world.service.items()
-            assert_whole_table(list(items.values()))
+            assert_items_whole(list(items.values()))
             self._check(wish, reply, items)
 
     def _check(self, wish: Wish, reply: Reply, items: Items) -> None:

@@ -9,8 +9,16 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from mypy_boto3_dynamodb import DynamoDBClient
+from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
 
-from anonauth.domain import API_KEY, MOST_IDENTITIES, MOST_SESSIONS, USERPASS
+from anonauth.domain import (
+    API_KEY,
+    MOST_API_KEYS,
+    MOST_IDENTITIES,
+    MOST_SESSIONS,
+    USERPASS,
+    User,
+)
 from anonauth.errors import AuthError
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
@@ -18,6 +26,8 @@ from store_contract import APP
 from use_cases import UseCases
 
 CALLERS = 8
+
+_MOST_IN_BATCH = 25  # writes in a BatchWriteItem
 
 T = TypeVar("T")
 Item = dict[str, Any]
@@ -53,7 +63,7 @@ class Service(UseCases):
         )
         return answer.get("Item")
 
-    def items(self, prefix: str) -> list[Item]:
+    def items(self, prefix: str = "") -> list[Item]:
         """Return all items whose key begins like that."""
         pages = self.db.get_paginator("scan").paginate(
             TableName=self.table, ConsistentRead=True
@@ -64,6 +74,16 @@ class Service(UseCases):
             for item in page["Items"]
             if item["pk"]["S"].startswith(prefix)
         ]
+
+    def drop(self, items: Sequence[Item]) -> None:
+        """Delete these, so that a scan of the next round's is a short one."""
+        requests: list[WriteRequestTypeDef] = [
+            {"DeleteRequest": {"Key": {"pk": item["pk"]}}} for item in items
+        ]
+        for start in range(0, len(requests), _MOST_IN_BATCH):
+            batch = requests[start : start + _MOST_IN_BATCH]
+            answer = self.db.batch_write_item(RequestItems={self.table: batch})
+            assert not answer["UnprocessedItems"]
 
 
 def race(*calls: Callable[[], T]) -> list[T | AuthError]:
@@ -85,54 +105,85 @@ def a_subject() -> str:
     return secrets.token_hex(8)
 
 
+def refusals(outcomes: Sequence[object]) -> list[AuthError]:
+    return [outcome for outcome in outcomes if isinstance(outcome, AuthError)]
+
+
+def user_of(service: Service, opened: OpenedSession) -> User:
+    user = service.store.get_user(APP, opened.user.id)
+    assert user is not None
+    return user
+
+
 def assert_whole(item: Item) -> None:
     """Check the invariants of design §4 that one user's item can break."""
     assert item.keys() >= {"state", "anonymous", "version", "sessions"}, item
     providers = [entry["M"]["provider"]["S"] for entry in item["identities"]["L"]]
     assert len(providers) <= MOST_IDENTITIES, item
     assert len(item["sessions"]["M"]) <= MOST_SESSIONS, item
+    assert len(item["api_keys"]["M"]) <= MOST_API_KEYS, item
     assert providers.count(USERPASS) <= 1, item
     if item["anonymous"]["BOOL"]:
         day_after_expiry = int(item["expires_at"]["N"]) + 24 * 3600
         assert int(item["ttl"]["N"]) == day_after_expiry, item
         assert providers == ["anon-user"], item
+        assert len(item["sessions"]["M"]) == 1, item
     else:
         assert not {"ttl", "expires_at"} & item.keys(), item
         assert set(providers) - {"anon-user"}, item
 
 
 def assert_all_whole(service: Service) -> None:
-    """Check all invariants of design §4 on the table."""
-    assert_whole_table(service.items(""))
-
-
-def assert_whole_table(items: Sequence[Item]) -> None:
     """Check all invariants of design §4: each identity has one user that lists it."""
-    listed: dict[str, str] = {}
-    for item in _of("USER#", items):
-        assert_whole(item)
-        user_id = item["pk"]["S"].rpartition("#")[2]
-        keys = [
-            f"{entry['M']['provider']['S']}#{entry['M']['key']['S']}"
-            for entry in item["identities"]["L"]
-            if "key" in entry["M"]
-        ]
-        keys += [
-            f"{API_KEY}#{k['M']['hash']['S']}" for k in item["api_keys"]["M"].values()
-        ]
-        for key in keys:
-            assert listed.setdefault(key, user_id) == user_id, key
-    bound = {}
-    for item in _of("IDENT#", items):
-        key = "#".join(item["pk"]["S"].split("#")[2:])
-        if item["state"]["S"] == "bound":
-            bound[key] = item["uid"]["S"]
-            assert not {"ttl", "expires_at"} & item.keys(), item
-        else:
-            assert "uid" not in item, item
-            assert int(item["ttl"]["N"]) > int(item["expires_at"]["N"]), item
+    assert_items_whole(service.items())
+
+
+def assert_items_whole(items: Sequence[Item]) -> None:
+    """Check them on all items of a table."""
+    listed: dict[str, _Entry] = {}
+    bound: dict[str, _Entry] = {}
+    for item in items:
+        kind, _, rest = item["pk"]["S"].partition("#")
+        _, _, name = rest.partition("#")
+        if kind == "USER":
+            assert_whole(item)
+            for key, entry in _entries(item, user_id=name):
+                assert listed.setdefault(key, entry) == entry, key
+        elif kind == "IDENT":
+            assert item.keys() >= {"state", "version", "identity_id"}, item
+            if item["state"]["S"] == "bound":
+                bound[name] = _Entry(
+                    item["uid"]["S"], item["identity_id"]["S"], item["version"]["N"]
+                )
+                assert not {"ttl", "expires_at"} & item.keys(), item
+            else:
+                assert "uid" not in item, item
+                assert int(item["ttl"]["N"]) > int(item["expires_at"]["N"]), item
     assert bound == listed
 
 
-def _of(prefix: str, items: Sequence[Item]) -> list[Item]:
-    return [item for item in items if item["pk"]["S"].startswith(prefix)]
+@dataclass(frozen=True)
+class _Entry:
+    """What a user's entry of an identity and the identity's record agree on."""
+
+    user_id: str
+    id: str
+    version: str
+
+
+def _entries(item: Item, user_id: str) -> list[tuple[str, _Entry]]:
+    identities = [entry["M"] for entry in item["identities"]["L"]]
+    entries = [
+        (
+            f"{entry['provider']['S']}#{entry['key']['S']}",
+            _Entry(user_id, entry["id"]["S"], entry["version"]["N"]),
+        )
+        for entry in identities
+        if "key" in entry
+    ]
+    entries += [
+        (f"{API_KEY}#{entry['M']['hash']['S']}", _Entry(user_id, key_id, "1"))
+        for key_id, entry in item["api_keys"]["M"].items()
+    ]
+    assert len(dict(entries)) == len(entries), item
+    return entries

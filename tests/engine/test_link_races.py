@@ -4,10 +4,7 @@ After each test `service` checks the invariants over the whole table: each bound
 identity has one user, and that user lists it.
 """
 
-import random
-import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,19 +14,13 @@ from anonauth.domain import (
     MOST_API_KEYS,
     MOST_IDENTITIES,
     MOST_SESSIONS,
-    UNBOUND_LIFETIME,
     USERPASS,
     ApiKey,
-    IdentityRecord,
-    MailToken,
     User,
-    hash_secret,
-    identity_key,
 )
 from anonauth.errors import (
     AuthError,
     CredentialRefused,
-    IdentityNotFound,
     IdentityTaken,
     InvalidParameter,
     InvalidSession,
@@ -44,48 +35,19 @@ from anonauth.tokens import Tokens
 from anonauth.usecases.apikeys import create_api_key, switch_api_key
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
+from engine.accounts import a_mail_token, an_account, by_password, reset
 from engine.engines import Engine
 from engine.racing import (
     CALLERS,
     Service,
     a_subject,
-    assert_all_whole,
     race,
+    refusals,
+    user_of,
 )
-from store_contract import APP, DAY, NOW
+from store_contract import DAY, NOW
 
 CUSTOM = "custom-token"
-OLD = "old"
-
-
-def an_account(service: Service, **fields: Any) -> str:
-    """Register an address, with the password "old"; return it."""
-    address = f"{a_subject()}@example.org"
-    record = IdentityRecord(
-        app=APP,
-        provider=USERPASS,
-        key=identity_key(address),
-        id=secrets.token_hex(12),
-        state="confirmed",
-        password_hash="old",
-        expires_at=NOW + UNBOUND_LIFETIME,
-    )
-    assert service.store.register(replace(record, **fields), NOW)
-    return address
-
-
-def by_password(address: str, password: str = OLD) -> dict[str, str]:
-    return {"username": address, "password": password}
-
-
-def user_of(service: Service, opened: OpenedSession) -> User:
-    user = service.store.get_user(APP, opened.user.id)
-    assert user is not None
-    return user
-
-
-def refusals(outcomes: list[Any]) -> list[AuthError]:
-    return [outcome for outcome in outcomes if isinstance(outcome, AuthError)]
 
 
 def test_given_one_identity_when_many_guests_link_it_then_one_wins_and_all_live(
@@ -162,7 +124,7 @@ def test_given_two_addresses_when_one_guest_links_both_then_it_has_one(
 ) -> None:
     for _ in range(engine.rounds // 8):
         guest = service.log_in()
-        addresses = [an_account(service), an_account(service)]
+        addresses = [an_account(service).data["email"] for _ in range(2)]
 
         outcomes = race(
             *[
@@ -194,7 +156,7 @@ def test_given_a_login_and_a_link_of_a_new_account_when_racing_then_one_has_it(
 ) -> None:
     for _ in range(engine.rounds // 8):
         guest = service.log_in()
-        credential = by_password(an_account(service))
+        credential = by_password(an_account(service).data["email"])
 
         calls: list[Callable[[], object]] = [
             partial(service.link, guest, USERPASS, credential),
@@ -225,35 +187,21 @@ def test_given_sessions_to_the_limit_when_many_log_in_then_it_is_kept(
     assert len(user_of(service, opened).sessions) == MOST_SESSIONS
 
 
-def reset(service: Service, address: str) -> Callable[[], bool]:
-    """Mail a reset token; return what sets the password "new" with it."""
-    token = MailToken(hash_secret(secrets.token_urlsafe()), NOW + DAY)
+def resetting(service: Service, address: str) -> Callable[[], None]:
+    """Mail a reset token; return what sets the password `NEW` with it."""
+    token, kept = a_mail_token()
     record = service.record(USERPASS, address)
     assert record is not None
-    assert service.store.set_reset(record, token, NOW)
-
-    def use() -> bool:
-        for _ in range(CALLERS):
-            record = service.record(USERPASS, address)
-            assert record is not None
-            user = None
-            if record.user_id is not None:
-                user = service.store.get_user(APP, record.user_id)
-            if service.store.reset_password(
-                record, user, token_hash=token.hash, password_hash="new", now=NOW
-            ):
-                return True
-        return False
-
-    return use
+    assert service.store.set_reset(record, kept, NOW)
+    return partial(reset, service, record.key, token)
 
 
 def log_in_while_resetting(service: Service) -> tuple[list[Any], str, User]:
-    address = an_account(service)
+    address = an_account(service).data["email"]
     opened = service.log_in_by(USERPASS, by_password(address))
     log_in = partial(service.log_in_by, USERPASS, by_password(address))
     calls: list[Callable[[], object]] = [*[log_in] * (CALLERS - 1)]
-    outcomes = race(*calls, reset(service, address))
+    outcomes = race(*calls, resetting(service, address))
     return outcomes, address, user_of(service, opened)
 
 
@@ -263,7 +211,7 @@ def test_given_a_reset_when_the_old_password_logs_in_then_no_session_is_left(
     for _ in range(engine.rounds // 5):
         outcomes, address, user = log_in_while_resetting(service)
 
-        assert outcomes.pop() is True
+        assert outcomes.pop() is None
         assert {type(o) for o in refusals(outcomes)} <= {WrongPassword}
         assert user.sessions == {}
         for opened in outcomes:
@@ -277,16 +225,16 @@ def test_given_a_reset_when_a_link_with_the_old_password_races_then_it_has_lost(
     service: Service, engine: Engine
 ) -> None:
     for _ in range(engine.rounds // 8):
-        address = an_account(service)
+        address = an_account(service).data["email"]
         guest = service.log_in()
 
         calls: list[Callable[[], object]] = [
             partial(service.link, guest, USERPASS, by_password(address)),
-            reset(service, address),
+            resetting(service, address),
         ]
         linked, was_reset = race(*calls)
 
-        assert was_reset is True
+        assert was_reset is None
         user = user_of(service, guest)
         if isinstance(linked, LinkedSession):
             # It was first: then the reset has ended its session.
@@ -394,51 +342,3 @@ def test_given_a_key_when_disabled_while_it_logs_in_then_no_session_of_it_lives(
             if isinstance(login, OpenedSession):
                 with pytest.raises(InvalidSession):
                     service.refresh(login, NOW)
-
-
-WORLD = 3  # guests and subjects of one round of the test below
-
-
-def test_given_everything_at_once_when_racing_then_the_table_is_whole(
-    service: Service, engine: Engine, dice: random.Random
-) -> None:
-    for _ in range(engine.rounds // 8):
-        guests = [service.log_in() for _ in range(WORLD)]
-        subjects = [a_subject() for _ in range(WORLD)]
-        addresses = [an_account(service) for _ in range(WORLD)]
-
-        def act(
-            guests: list[OpenedSession] = guests,
-            subjects: list[str] = subjects,
-            addresses: list[str] = addresses,
-        ) -> Callable[[], object]:
-            guest = dice.choice(guests)
-            token = {"token": dice.choice(subjects)}
-            address = dice.choice(addresses)
-            choices: list[Callable[[], object]] = [
-                partial(service.link, guest, CUSTOM, token),
-                partial(service.link, guest, USERPASS, by_password(address)),
-                partial(service.log_in_by, CUSTOM, token),
-                partial(service.log_in_by, USERPASS, by_password(address)),
-                partial(service.unlink, guest, CUSTOM, token["token"]),
-                partial(service.refresh, guest, NOW + dice.choice((0, 1)) * DAY),
-                partial(service.delete, guest, NOW),
-                partial(service.log_out, guest, NOW),
-                reset(service, address),
-            ]
-            return dice.choice(choices)
-
-        outcomes = race(*[act() for _ in range(CALLERS)])
-
-        expected = (
-            InvalidSession,
-            IdentityTaken,
-            SecondUserpassRefused,
-            CredentialRefused,
-            WrongPassword,
-            IdentityNotFound,
-            LastIdentity,
-        )
-        strange = [o for o in refusals(outcomes) if not isinstance(o, expected)]
-        assert strange == []
-    assert_all_whole(service)

@@ -1,0 +1,107 @@
+"""Accounts of `local-userpass` for races: passwords in clear, mails in a list."""
+
+import re
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from anonauth.domain import (
+    UNBOUND_LIFETIME,
+    USERPASS,
+    IdentityRecord,
+    MailToken,
+    hash_secret,
+    identity_key,
+)
+from anonauth.providers.email_address import EmailSyntax
+from anonauth.usecases.userpass import Accounts, MailRules, reset_password
+from engine.racing import Service, a_subject
+from store_contract import APP, DAY, NOW
+
+OLD = "old"
+NEW = "new"
+
+_RULES = MailRules("app@example.org", "https://a/confirm", "https://a/reset", 1000)
+
+
+class PlainPasswords:
+    """`Passwords` whose hashes are the passwords, as `use_cases.Passwords` has them."""
+
+    def hash(self, password: str) -> str:
+        return password
+
+    def verify(self, password: str, password_hash: str | None) -> bool:
+        return password == password_hash
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return False
+
+
+@dataclass
+class Outbox:
+    """`Mailer` that keeps the token of each mail."""
+
+    tokens: list[str] = field(default_factory=list)
+
+    def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
+        found = re.search(r"token=([\w-]+)", text)
+        assert found
+        self.tokens.append(found[1])
+
+
+def accounts_of(service: Service, outbox: Outbox | None = None) -> Accounts:
+    """Return what the use cases of accounts are called with."""
+    return Accounts(
+        app=APP,
+        store=service.store,
+        passwords=PlainPasswords(),
+        addresses=EmailSyntax(),
+        mailer=outbox or Outbox(),
+        min_password_length=1,
+        mail=_RULES,
+        registrations=None,
+    )
+
+
+def an_account(service: Service, **fields: Any) -> IdentityRecord:
+    """Register an address, with the password `OLD`; return its record."""
+    address = an_address()
+    record = IdentityRecord(
+        app=APP,
+        provider=USERPASS,
+        key=identity_key(address),
+        id=secrets.token_hex(12),
+        state="confirmed",
+        data={"email": address},
+        password_hash=OLD,
+        expires_at=NOW + UNBOUND_LIFETIME,
+    )
+    record = replace(record, **fields)
+    assert service.store.register(record, NOW)
+    return record
+
+
+def an_address() -> str:
+    return f"{a_subject()}@example.org"
+
+
+def by_password(address: str, password: str = OLD) -> dict[str, str]:
+    return {"username": address, "password": password}
+
+
+def a_mail_token() -> tuple[str, MailToken]:
+    """Return what a mail carries, and what is kept of it."""
+    token = secrets.token_urlsafe(32)
+    return token, MailToken(hash_secret(token), NOW + DAY)
+
+
+def reset(service: Service, key: str, token: str) -> None:
+    """Set the password `NEW` by the token of a mail."""
+    reset_password(
+        accounts_of(service),
+        token=token,
+        token_id=key,
+        password=NEW,
+        users=service.store,
+        now=NOW,
+    )
