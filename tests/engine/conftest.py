@@ -72,4 +72,5 @@ def service(
 def dice(request: pytest.FixtureRequest) -> random.Random:
     dice, seed = dice_of("RACE_SEED")
     request.node.add_report_section("call", "dice", seed)
+    request.node.user_properties.append(("seed", seed))
     return dice

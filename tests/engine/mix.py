@@ -1,0 +1,293 @@
+"""One round of the mixed race: a small world, what callers do in it, all at once.
+
+Many do the same to the same few users and identities, since a race needs two. A round
+is dealt from dice, or directed: then its plan says who does what.
+"""
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from anonauth.domain import USERPASS, Ring, RingKey, User, identity_key
+from anonauth.errors import AuthError
+from anonauth.keys import KeyMaker, KeyRing
+from anonauth.tokens import Tokens
+from anonauth.usecases.keys import rotate_keys, rotate_now
+from anonauth.usecases.login import OpenedSession
+from engine.accounts import a_mail_token, an_account, by_password, reset
+from engine.racing import CALLERS, Service, a_subject, race
+from rings import MemoryRings, TaggedWrapping
+from store_contract import APP, DAY, NOW
+
+CUSTOM = "custom-token"
+LONG_AGO = NOW - 90 * DAY  # who logged in then expires within a day of NOW
+
+ACTS = (
+    "log in",
+    "log in by",
+    "refresh",
+    "refresh tomorrow",
+    "link",
+    "unlink",
+    "log out",
+    "delete",
+    "reset",
+    "rotate",
+    "rotate access",
+    "rotate refresh",
+    "sweep",
+)
+"""`refresh tomorrow` is the one with the daily write. `sweep` is what TTL deletes, by a
+clock that is two days ahead: where it should be, it would never meet the others (design
+§4, TTL)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An identity that clients can prove, with a mail to reset its password by."""
+
+    provider: str
+    name: str
+    id: str
+    reset_token: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names its record."""
+        return identity_key(self.name)
+
+    @property
+    def credential(self) -> dict[str, str]:
+        """What a client presents; the password is the one of before any reset."""
+        if self.provider == USERPASS:
+            return by_password(self.name)
+        return {"token": self.name}
+
+    def __repr__(self) -> str:
+        return f"{self.provider}:{self.name[:4]}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A user of a world: which of its subjects it has, in how many sessions."""
+
+    holds: tuple[int, ...] = ()
+    sessions: int = 1
+    expiring: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round is about.
+
+    `subjects` has a letter for each: `c` of a custom token, `a` an e-mail address. So
+    many act at once as there are `acts`; each on whom dice say.
+    """
+
+    acts: tuple[str, ...]
+    members: tuple[Member, ...] = (Member(), Member())
+    subjects: str = "ca"
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a caller does, and what its clock says then."""
+
+    name: str
+    opened: OpenedSession
+    subject: Subject
+    now: datetime = NOW
+
+    def __repr__(self) -> str:
+        user, session = self.opened.user.id[:4], self.opened.session.id[:4]
+        return f"<{self.name} on {self.now:%m-%d}: {user}/{session}, {self.subject}>"
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is before the race: users as they were read then."""
+
+    users: dict[str, User]
+    opened: list[OpenedSession]
+    subjects: list[Subject]
+    ring: Ring
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a round: of each act what it returned, or its refusal."""
+
+    world: World
+    outcomes: list[tuple[Act, object]]
+
+    @property
+    def effects(self) -> list[tuple[Act, object]]:
+        """The acts that were not refused, and did something."""
+        return [
+            (act, outcome)
+            for act, outcome in self.outcomes
+            if not isinstance(outcome, AuthError) and outcome is not False
+        ]
+
+    @property
+    def refusals(self) -> list[tuple[Act, AuthError]]:
+        """The acts that were refused."""
+        return [
+            (act, outcome)
+            for act, outcome in self.outcomes
+            if isinstance(outcome, AuthError)
+        ]
+
+
+class PooledKeys:
+    """`KeyMaking` that deals out keys made before: an RSA key takes 0.1 s."""
+
+    def __init__(self, size: int = 12) -> None:
+        maker = KeyMaker(TaggedWrapping())
+        self._access = itertools.cycle(
+            [
+                maker.make_access_key(published_at=NOW, signs_from=NOW, stops_at=NOW)
+                for _ in range(size)
+            ]
+        )
+        self.make_refresh_key = maker.make_refresh_key
+
+    def make_access_key(
+        self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
+    ) -> RingKey:
+        return replace(
+            next(self._access),
+            published_at=published_at,
+            signs_from=signs_from,
+            stops_at=stops_at,
+        )
+
+
+class Mix:
+    """Plays rounds on one table; the key ring in it signs what the callers get."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._keys = PooledKeys()
+        rings = MemoryRings()
+        self._ring = rotate_keys(rings=rings, keys=self._keys, now=LONG_AGO)
+
+    def play(self, plan: Plan, dice: random.Random) -> Played:
+        """Make a world, and race in it."""
+        if self._service.store.load_ring() is None:
+            assert self._service.store.save_ring(self._ring)
+        # Two functions that start cold: what one signs the other verifies.
+        served = [self._cold_start(), self._cold_start()]
+        world = self._make_world(served[0], plan)
+        acts = [_deal_act(name, world, dice) for name in plan.acts]
+        services = itertools.cycle(served)
+        outcomes = race(*[partial(self._perform, next(services), act) for act in acts])
+        return Played(world, list(zip(acts, outcomes, strict=True)))
+
+    def clear(self) -> None:
+        """Delete what a round has left, all of which has been looked at."""
+        self._service.drop(self._service.items())
+
+    def _cold_start(self) -> Service:
+        ring = KeyRing(self._service.store, TaggedWrapping())
+        tokens = Tokens(ring, app_ids=frozenset({APP}), access_lifetime=DAY / 48)
+        return replace(self._service, tokens=tokens)
+
+    def _make_world(self, service: Service, plan: Plan) -> World:
+        subjects = [_make_subject(service, letter) for letter in plan.subjects]
+        opened: list[OpenedSession] = []
+        for member in plan.members:
+            first = service.log_in(LONG_AGO if member.expiring else NOW)
+            held = [subjects[number] for number in member.holds]
+            for subject in held:
+                service.link(first, subject.provider, subject.credential)
+            opened.append(first)
+            opened += [
+                service.log_in_by(held[0].provider, held[0].credential)
+                for _ in range(member.sessions - 1)
+            ]
+        users = {}
+        for user_id in {each.user.id for each in opened}:
+            user = service.store.get_user(APP, user_id)
+            assert user is not None
+            users[user_id] = user
+        # Sessions as they are now: a link has given the guest's its limits.
+        opened = [
+            replace(o, session=users[o.user.id].sessions[o.session.id]) for o in opened
+        ]
+        return World(users, opened, subjects, self._ring)
+
+    def _perform(self, service: Service, act: Act) -> object:
+        opened, subject, now = act.opened, act.subject, act.now
+        by, credential = subject.provider, subject.credential
+        rotating = partial(rotate_now, rings=service.store, keys=self._keys, now=now)
+        calls: dict[str, Callable[[], object]] = {
+            "log in": lambda: service.log_in(now),
+            "log in by": lambda: service.log_in_by(by, credential),
+            "refresh": lambda: service.refresh(opened, now),
+            "refresh tomorrow": lambda: service.refresh(opened, now),
+            "link": lambda: service.link(opened, by, credential),
+            "unlink": lambda: service.unlink(opened, by, subject.id),
+            "log out": lambda: service.log_out(opened, now),
+            "delete": lambda: service.delete(opened, now),
+            "reset": lambda: reset(service, subject.key, subject.reset_token),
+            "rotate": lambda: rotate_keys(
+                rings=service.store, keys=self._keys, now=now
+            ),
+            "rotate access": lambda: rotating("access"),
+            "rotate refresh": lambda: rotating("refresh"),
+            "sweep": lambda: service.sweep(opened, now),
+        }
+        return calls[act.name]()
+
+
+def deal_plan(dice: random.Random) -> Plan:
+    """Deal out a world of one or two users, and a few kinds of acts to eight callers.
+
+    Few kinds, so that most meet their like; who has what is open.
+    """
+    subjects = "".join(dice.choice("ca") for _ in range(dice.randint(1, 3)))
+    free = list(range(len(subjects)))
+    dice.shuffle(free)
+    members = []
+    for _ in range(dice.randint(1, 2)):
+        match dice.choice(("guest", "expiring", "permanent", "permanent")):
+            case "permanent" if free:
+                holds = (free.pop(),)
+                members.append(Member(holds, sessions=dice.randint(1, 2)))
+            case kind:
+                members.append(Member(expiring=kind == "expiring"))
+    possible = [name for name in ACTS if name != "reset" or "a" in subjects]
+    kinds = dice.sample(possible, k=dice.randint(2, 5))
+    acts = dice.choices(kinds, k=CALLERS)
+    return Plan(tuple(acts), tuple(members), subjects)
+
+
+def _deal_act(name: str, world: World, dice: random.Random) -> Act:
+    """Deal out on whom it is done, with what, and by which clock.
+
+    Clocks are up to two days apart, but agree on whether a guest has expired.
+    """
+    opened = dice.choice(world.opened)
+    addresses = [s for s in world.subjects if s.provider == USERPASS]
+    subject = dice.choice(addresses if name == "reset" else world.subjects)
+    days = 0
+    if name == "sweep":
+        days = 2
+    elif name == "refresh tomorrow" and opened.user.created_at == NOW:
+        days = dice.choice((1, 2))
+    elif name == "rotate":
+        days = dice.choice((0, 1))
+    return Act(name, opened, subject, NOW + days * DAY)
+
+
+def _make_subject(service: Service, letter: str) -> Subject:
+    if letter == "c":
+        name = a_subject()
+        return Subject(CUSTOM, name, name)
+    token, kept = a_mail_token()
+    record = an_account(service, reset=kept)
+    return Subject(USERPASS, record.data["email"], record.id, token)

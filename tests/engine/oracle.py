@@ -1,0 +1,315 @@
+"""What may come of a round: who wins is open, what is refused or left behind is not.
+
+It knows which acts took effect and what each of them ends or begins, in words of its
+own. A refusal is legitimate only where an act that took effect explains it; there is no
+act that explains a failure of the engine, nor a 401 of a session that nobody ended.
+"""
+
+from collections.abc import Sequence
+
+from anonauth.domain import (
+    USERPASS,
+    Ring,
+    Session,
+    expiry_after,
+    utc_day,
+)
+from anonauth.errors import (
+    AuthError,
+    IdentityNotFound,
+    IdentityTaken,
+    InvalidSession,
+    LastIdentity,
+    PasswordRefused,
+    SecondUserpassRefused,
+    SessionNotFound,
+    StoreUnavailable,
+    UserpassTokenInvalid,
+    WrongPassword,
+)
+from anonauth.store.items import user_in
+from anonauth.usecases.login import OpenedSession
+from engine.accounts import NEW, OLD
+from engine.mix import Act, Played, Subject
+from engine.racing import Item, assert_items_whole
+from store_contract import APP, DAY, NOW
+
+FEWEST_READS = 4
+"""Of a user that others keep changing, before a use case gives up with a 503."""
+
+BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out")
+"""Acts that name a session by the other token, and have another text for its end."""
+
+
+def assert_explained(played: Played, items: Sequence[Item]) -> None:
+    """Check what the callers were told and what is in the table after it.
+
+    Args:
+        items: All of the table, which had been empty before the round.
+    """
+    try:
+        assert_items_whole(items)
+        oracle = _Oracle(played, items)
+        for act, refusal in played.refusals:
+            assert oracle.explains(act, refusal), f"{act} got {refusal!r}"
+        oracle.check_ends()
+        oracle.check_sessions()
+        oracle.check_identities()
+        oracle.check_passwords()
+        oracle.check_activity()
+        oracle.check_ring()
+    except (AssertionError, KeyError) as broken:
+        broken.add_note(f"{played.world.users}\n{played.outcomes}")
+        raise
+
+
+class _Oracle:
+    """One round, and the table after it."""
+
+    def __init__(self, played: Played, items: Sequence[Item]) -> None:
+        self._before = played.world
+        self._effects = played.effects
+        self._items = {item["pk"]["S"]: item for item in items}
+        users = [
+            user_in(item, pk)
+            for pk, item in self._items.items()
+            if pk.startswith("USER#")
+        ]
+        self._users = {user.id: user for user in users}
+
+    # What took effect.
+
+    def _done(
+        self,
+        *names: str,
+        by: str | None = None,
+        session: str | None = None,
+        subject: Subject | None = None,
+    ) -> list[Act]:
+        """Return the acts that took effect; None: by and with whomever."""
+        return [
+            act
+            for act, _ in self._effects
+            if act.name in names
+            and by in (None, act.opened.user.id)
+            and session in (None, act.opened.session.id)
+            and subject in (None, act.subject)
+        ]
+
+    def _logins(
+        self, subject: Subject | None = None
+    ) -> list[tuple[Act, OpenedSession]]:
+        return [
+            (act, outcome)
+            for act, outcome in self._effects
+            if isinstance(outcome, OpenedSession)
+            and act.name == "log in by"
+            and subject in (None, act.subject)
+        ]
+
+    def _had(self, user_id: str, subject: Subject) -> bool:
+        user = self._before.users.get(user_id)
+        return (
+            user is not None
+            and user.find_identity(subject.provider, subject.key) is not None
+        )
+
+    def _owners(self, subject: Subject) -> set[str]:
+        """Return all who ever had it: before, by a link, or by a first login."""
+        had = {u for u in self._before.users if self._had(u, subject)}
+        linked = {act.opened.user.id for act in self._done("link", subject=subject)}
+        return had | linked | {opened.user.id for _, opened in self._logins(subject)}
+
+    def _takers(self, user_id: str, subject: Subject) -> list[Act]:
+        """Return the acts that may have taken it from a user.
+
+        A reset takes all others from whoever has the address, unless a mail to it has
+        come back before; in these worlds none has.
+        """
+        resets = [
+            act
+            for act in self._done("reset")
+            if act.subject != subject and user_id in self._owners(act.subject)
+        ]
+        unlinks = self._done("unlink", by=user_id, subject=subject)
+        return unlinks + resets + self._done("delete", by=user_id)
+
+    def _enders(self, user_id: str, session: Session) -> list[Act]:
+        """Return the acts that end a session."""
+        ends = self._done("log out", session=session.id)
+        ends += self._done("delete", "sweep", by=user_id)
+        ends += [
+            act for act in self._done("reset") if user_id in self._owners(act.subject)
+        ]
+        return ends + [
+            act
+            for act in self._done("unlink", by=user_id)
+            if (act.subject.provider, act.subject.id)
+            == (session.provider, session.identity_id)
+        ]
+
+    # What may be refused.
+
+    def explains(self, act: Act, refusal: AuthError) -> bool:
+        """Tell whether some act that took effect is the reason of a refusal.
+
+        Any other refusal has none, in no round.
+        """
+        user_id, subject, name = act.opened.user.id, act.subject, act.name
+        others = [s for s in self._before.subjects if s != subject]
+        is_explained = False
+        match refusal:
+            case StoreUnavailable():
+                # The one 503: it gave up after others had changed its user that often.
+                changes = self._done("link", "unlink", "reset")
+                is_explained = len(changes) >= FEWEST_READS
+            case InvalidSession():
+                told = SessionNotFound if name in BY_REFRESH_TOKEN else InvalidSession
+                ended = self._enders(user_id, act.opened.session)
+                is_explained = type(refusal) is told and bool(ended)
+            case IdentityTaken():
+                is_explained = name == "link" and bool(
+                    self._owners(subject) - {user_id}
+                )
+            case SecondUserpassRefused():
+                is_explained = name == "link" and any(
+                    other.provider == USERPASS and user_id in self._owners(other)
+                    for other in others
+                )
+            case WrongPassword():
+                is_explained = name == "log in by" and self._is_outdated(subject)
+            case PasswordRefused():
+                is_explained = name == "link" and self._is_outdated(subject)
+            case UserpassTokenInvalid():
+                is_explained = name == "reset" and self._is_outdated(subject)
+            case IdentityNotFound():
+                had = self._had(user_id, subject) and not self._takers(user_id, subject)
+                is_explained = name == "unlink" and not had
+            case LastIdentity():
+                is_explained = name == "unlink" and all(
+                    self._takers(user_id, other)
+                    for other in others
+                    if self._had(user_id, other)
+                )
+        return is_explained
+
+    def _is_outdated(self, subject: Subject) -> bool:
+        """Tell whether the password was replaced, or its record went with its user."""
+        if subject.provider != USERPASS:
+            return False
+        gone = [
+            a for user in self._owners(subject) for a in self._takers(user, subject)
+        ]
+        return bool(self._done("reset", subject=subject) or gone)
+
+    # What must be left.
+
+    def check_ends(self) -> None:
+        """A user ends once and by an act that ends it; only then it has a mark."""
+        for user_id, user in self._before.users.items():
+            ends = self._done("delete", "sweep", by=user_id)
+            logged_out = self._done("log out", by=user_id)
+            if user.anonymous and not self._done("link", by=user_id):
+                ends += logged_out
+            for session_id in user.sessions:
+                assert len(self._done("log out", session=session_id)) <= 1
+            assert len(ends) <= 1, ends
+            is_there = user_id in self._users
+            assert is_there == (not ends), f"{user_id} is there: {is_there}"
+            has_mark = f"GONE#{user.app}#{user_id}" in self._items
+            assert has_mark == bool(self._done("delete", by=user_id))
+
+    def check_sessions(self) -> None:
+        """A session lives unless it was ended, and does not if it was for sure."""
+        for user_id, user in self._before.users.items():
+            for session in user.sessions.values():
+                self._check_session(user_id, session, had_before=True)
+        for _, opened in self._logins():
+            self._check_session(opened.user.id, opened.session, had_before=False)
+
+    def _check_session(
+        self, user_id: str, session: Session, *, had_before: bool
+    ) -> None:
+        user = self._users.get(user_id)
+        kept = None if user is None else user.live_session(session.id, NOW)
+        enders = self._enders(user_id, session)
+        if not enders:
+            assert kept is not None, f"nobody ended {session}"
+            assert kept.token_hash == session.token_hash
+        # One that was opened after an unlink, or a reset by another address, may live.
+        sure = [
+            act
+            for act in enders
+            if act.name in {"log out", "delete", "sweep"}
+            or (act.name == "reset" and had_before)
+            or (act.name == "reset" and act.subject.id == session.identity_id)
+        ]
+        assert not (sure and kept), f"{sure} should have ended {session}"
+
+    def check_identities(self) -> None:
+        """An identity has one user; who got it has it unless it was taken away."""
+        for subject in self._before.subjects:
+            owners = self._owners(subject)
+            taken = [act for user in owners for act in self._takers(user, subject)]
+            assert len(owners) <= 1 or taken, f"{subject} had {owners}"
+            for user_id, user in self._users.items():
+                entry = user.find_identity(subject.provider, subject.key)
+                if user_id not in owners:
+                    assert entry is None, f"{user_id} has {subject}"
+                elif not self._takers(user_id, subject):
+                    assert entry is not None, f"{user_id} lost {subject}"
+            for user_id in owners & self._before.users.keys():
+                unlinks = self._done("unlink", by=user_id, subject=subject)
+                links = self._done("link", by=user_id, subject=subject)
+                had = self._had(user_id, subject)
+                assert len(unlinks) <= had + len(links), unlinks
+
+    def check_passwords(self) -> None:
+        """A reset is done once, and for good."""
+        for subject in self._before.subjects:
+            if subject.provider != USERPASS:
+                continue
+            resets = len(self._done("reset", subject=subject))
+            assert resets <= 1
+            pk = f"IDENT#{APP}#{USERPASS}#{subject.key}"
+            record = self._items.get(pk)
+            if record is not None:
+                assert record["password_hash"]["S"] == (NEW if resets else OLD)
+                assert int(record["version"]["N"]) == 1 + resets
+                assert ("reset_hash" in record) == (not resets)
+
+    def check_activity(self) -> None:
+        """The last use is noted and pushes what expires; a link takes the TTL away."""
+        for user_id, before in self._before.users.items():
+            user = self._users.get(user_id)
+            if user is None:
+                continue
+            refreshed = self._done("refresh", "refresh tomorrow", by=user_id)
+            days = {before.last_active_day} | {utc_day(a.now) for a in refreshed}
+            logins = [o for _, o in self._logins() if o.user.id == user_id]
+            if logins:
+                days.add(utc_day(NOW))
+            if len(before.sessions) == 1 and not logins:
+                # Of several, whose clocks differ, the last one to write wins.
+                assert user.last_active_day == max(days)
+            assert user.last_active_day in days
+            if user.anonymous:
+                last_use = max([before.created_at, *[a.now for a in refreshed]])
+                assert user.expires_at == expiry_after(last_use)
+            for act in refreshed:
+                session = user.sessions.get(act.opened.session.id)
+                if session is not None:
+                    assert session.used_day >= utc_day(act.now)
+            for session in user.sessions.values():
+                assert user.anonymous == (session.expires_at is None)
+                assert session.expires_at is None or session.expires_at > NOW + 60 * DAY
+
+    def check_ring(self) -> None:
+        """No key that a rotation has made is lost to another one."""
+        rings = [ring for _, ring in self._effects if isinstance(ring, Ring)]
+        kept = self._items["KEY#ring"]
+        kids = {key["M"]["kid"]["S"] for key in kept["keys"]["L"]}
+        for ring in [self._before.ring, *rings]:
+            assert {key.kid for key in ring.keys} <= kids, ring
+        latest = max(ring.version for ring in [self._before.ring, *rings])
+        assert int(kept["version"]["N"]) == latest

@@ -1,0 +1,76 @@
+"""Everything at once, round by round, on each engine.
+
+`RACE_ROUNDS` sets how many rounds there are, `RACE_SEED` repeats the acts of a run; not
+always in the order in which they happened. Without them: some in the default suite; in
+CI's long step 2,000 on the first engine and 200 on the second.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from engine.engines import Engine
+from engine.mix import ACTS, Mix, deal_plan
+from engine.oracle import assert_explained
+from engine.racing import CALLERS, Service
+
+SOME = 30
+MANY = {"dynoxide": 2000}
+MANY_ELSEWHERE = 200
+
+
+def play_rounds(
+    service: Service, dice: random.Random, rounds: int
+) -> tuple[Counter[str], Counter[str]]:
+    """Play and check so many; return how often each act was done, and each refusal."""
+    mix = Mix(service)
+    acts: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for number in range(rounds):
+        played = mix.play(deal_plan(dice), dice)
+        try:
+            assert_explained(played, service.items())
+        except AssertionError as broken:
+            broken.add_note(f"in round {number}")
+            raise
+        acts.update(act.name for act, _ in played.outcomes)
+        refused.update(type(refusal).__name__ for _, refusal in played.refusals)
+        mix.clear()
+    return acts, refused
+
+
+@pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
+def test_given_some_rounds_when_everything_races_then_all_is_explained(
+    service: Service, dice: random.Random
+) -> None:
+    acts, _ = play_rounds(service, dice, SOME)
+
+    assert acts.total() == SOME * CALLERS
+
+
+@pytest.mark.long
+def test_given_many_rounds_when_everything_races_then_all_is_explained(
+    service: Service,
+    engine: Engine,
+    dice: random.Random,
+    record_property: Callable[[str, object], None],
+) -> None:
+    usual = MANY.get(engine.name, MANY_ELSEWHERE)
+    rounds = int(os.environ.get("RACE_ROUNDS") or usual)
+
+    acts, refused = play_rounds(service, dice, rounds)
+
+    record_property(
+        "figures",
+        f"{engine.name}, {rounds} rounds of {CALLERS} calls, all explained: "
+        f"{dict(acts)}; refused with a reason: {dict(refused)}",
+    )
+    # Enough of everything, and of it enough that was in the way of something else.
+    assert acts.keys() == set(ACTS)
+    assert min(acts.values()) > rounds // 5
+    assert refused["InvalidSession"] + refused["SessionNotFound"] > rounds // 5
+    assert refused["IdentityTaken"] > rounds // 20
+    assert refused["WrongPassword"] + refused["PasswordRefused"] > rounds // 50
