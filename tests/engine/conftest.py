@@ -8,6 +8,7 @@ from anonauth.store import Store
 from anonauth.tokens import Tokens
 from dice import dice_of
 from engine import engines
+from engine.mix import PooledKeys
 from engine.racing import Service, assert_all_whole
 from rings import RingInMemory
 from store_contract import APP, DAY, NOW
@@ -56,6 +57,11 @@ def tokens() -> Tokens:
     return Tokens(
         ring.open(), app_ids=frozenset({APP}), access_lifetime=timedelta(minutes=30)
     )
+
+
+@pytest.fixture(scope="package")
+def pooled_keys() -> PooledKeys:
+    return PooledKeys()
 
 
 @pytest.fixture

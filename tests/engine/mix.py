@@ -94,16 +94,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Act:
-    """What a caller does, and what its clock says then."""
+    """What a caller does, what its clock says then, and how late it comes.
+
+    Late by so many reads of the table: what takes few calls would else always be first.
+    """
 
     name: str
     opened: OpenedSession
     subject: Subject
     now: datetime = NOW
+    late: int = 0
 
     def __repr__(self) -> str:
         user, session = self.opened.user.id[:4], self.opened.session.id[:4]
-        return f"<{self.name} on {self.now:%m-%d}: {user}/{session}, {self.subject}>"
+        late = f" after {self.late}" if self.late else ""
+        when = f"{self.now:%m-%d}{late}"
+        return f"<{self.name} on {when}: {user}/{session}, {self.subject}>"
 
 
 @dataclass(frozen=True)
@@ -169,9 +175,9 @@ class PooledKeys:
 class Mix:
     """Plays rounds on one table; the key ring in it signs what the callers get."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, keys: PooledKeys) -> None:
         self._service = service
-        self._keys = PooledKeys()
+        self._keys = keys
         rings = MemoryRings()
         self._ring = rotate_keys(rings=rings, keys=self._keys, now=LONG_AGO)
 
@@ -241,7 +247,20 @@ class Mix:
             "rotate refresh": lambda: rotating("refresh"),
             "sweep": lambda: service.sweep(opened, now),
         }
-        return calls[act.name]()
+        return coming_late(service, act.late, calls[act.name])()
+
+
+def coming_late(
+    service: Service, reads: int, call: Callable[[], object]
+) -> Callable[[], object]:
+    """Return the call as somebody makes it who comes later by so many reads."""
+
+    def made_late() -> object:
+        for _ in range(reads):
+            service.record(CUSTOM, "nobody")
+        return call()
+
+    return made_late
 
 
 def deal_plan(dice: random.Random) -> Plan:
@@ -281,7 +300,8 @@ def _deal_act(name: str, world: World, dice: random.Random) -> Act:
         days = dice.choice((1, 2))
     elif name == "rotate":
         days = dice.choice((0, 1))
-    return Act(name, opened, subject, NOW + days * DAY)
+    late = dice.choice((0, 0, 0, 1, 2, 3))
+    return Act(name, opened, subject, NOW + days * DAY, late)
 
 
 def _make_subject(service: Service, letter: str) -> Subject:

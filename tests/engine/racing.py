@@ -1,8 +1,9 @@
 """The use cases on one table of an engine, and calls to them at the same moment."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Barrier
@@ -99,6 +100,22 @@ def race(*calls: Callable[[], T]) -> list[T | AuthError]:
 
     with ThreadPoolExecutor(len(calls)) as threads:
         return list(threads.map(run, calls))
+
+
+@contextmanager
+def counted_updates(store: Store) -> Iterator[list[int]]:
+    """Collect the HTTP status of each UpdateItem."""
+    statuses: list[int] = []
+
+    def note(http_response: Any, **_: Any) -> None:
+        statuses.append(http_response.status_code)
+
+    client: Any = store._connection.client
+    client.meta.events.register("after-call.dynamodb.UpdateItem", note)
+    try:
+        yield statuses
+    finally:
+        client.meta.events.unregister("after-call.dynamodb.UpdateItem", note)
 
 
 def a_subject() -> str:

@@ -30,8 +30,6 @@ from anonauth.errors import (
     TooManyIdentities,
     WrongPassword,
 )
-from anonauth.store import Store
-from anonauth.tokens import Tokens
 from anonauth.usecases.apikeys import create_api_key, switch_api_key
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
@@ -242,27 +240,6 @@ def test_given_a_reset_when_a_link_with_the_old_password_races_then_it_has_lost(
         else:
             assert isinstance(linked, CredentialRefused)
             assert user.anonymous
-
-
-def test_given_a_store_without_the_version_when_resets_race_then_a_session_survives(
-    engine: Engine, table: str, store: Store, tokens: Tokens
-) -> None:
-    """The test above can fail: old passwords do come too late."""
-
-    class WithoutTheVersion:
-        def update(self, actions: Any, condition: Any) -> Any:
-            text = str(condition)
-            if "version = " in text and "sessions" in str(actions):
-                alive_and_version, room = condition.values
-                alive, version = alive_and_version.values
-                assert str(version).startswith("version = ")
-                condition = alive & room
-            return super().update(actions, condition)  # type: ignore[misc]
-
-    store._user_item = type("UserItem", (WithoutTheVersion, store._user_item), {})
-    unguarded = Service(store, tokens, engine.db, table)
-
-    assert any(log_in_while_resetting(unguarded)[2].sessions for _ in range(150))
 
 
 def test_given_two_identities_when_both_are_unlinked_then_the_last_one_stays(

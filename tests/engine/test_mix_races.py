@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from engine.engines import Engine
-from engine.mix import ACTS, Mix, deal_plan
+from engine.mix import ACTS, Mix, PooledKeys, deal_plan
 from engine.oracle import assert_explained
 from engine.racing import CALLERS, Service
 
@@ -23,10 +23,10 @@ MANY_ELSEWHERE = 200
 
 
 def play_rounds(
-    service: Service, dice: random.Random, rounds: int
+    service: Service, keys: PooledKeys, dice: random.Random, rounds: int
 ) -> tuple[Counter[str], Counter[str]]:
     """Play and check so many; return how often each act was done, and each refusal."""
-    mix = Mix(service)
+    mix = Mix(service, keys)
     acts: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     for number in range(rounds):
@@ -44,9 +44,9 @@ def play_rounds(
 
 @pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
 def test_given_some_rounds_when_everything_races_then_all_is_explained(
-    service: Service, dice: random.Random
+    service: Service, pooled_keys: PooledKeys, dice: random.Random
 ) -> None:
-    acts, _ = play_rounds(service, dice, SOME)
+    acts, _ = play_rounds(service, pooled_keys, dice, SOME)
 
     assert acts.total() == SOME * CALLERS
 
@@ -55,13 +55,14 @@ def test_given_some_rounds_when_everything_races_then_all_is_explained(
 def test_given_many_rounds_when_everything_races_then_all_is_explained(
     service: Service,
     engine: Engine,
+    pooled_keys: PooledKeys,
     dice: random.Random,
     record_property: Callable[[str, object], None],
 ) -> None:
     usual = MANY.get(engine.name, MANY_ELSEWHERE)
     rounds = int(os.environ.get("RACE_ROUNDS") or usual)
 
-    acts, refused = play_rounds(service, dice, rounds)
+    acts, refused = play_rounds(service, pooled_keys, dice, rounds)
 
     record_property(
         "figures",

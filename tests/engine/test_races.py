@@ -6,20 +6,16 @@ in the order in which it happened.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import pytest
 
 from anonauth.domain import expiry_after
 from anonauth.errors import AuthError, InvalidSession, SessionNotFound
 from anonauth.keys import KeyMaker
-from anonauth.store import Store
-from anonauth.tokens import Tokens
 from anonauth.usecases.keys import rotate_keys
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
@@ -29,6 +25,7 @@ from engine.racing import (
     Service,
     a_subject,
     assert_whole,
+    counted_updates,
     race,
 )
 from rings import TaggedWrapping
@@ -165,22 +162,6 @@ def test_given_a_new_day_when_64_refresh_at_once_then_one_write_takes_effect(
     assert written == {1: rounds}
 
 
-@contextmanager
-def counted_updates(store: Store) -> Iterator[list[int]]:
-    """Collect the HTTP status of each UpdateItem."""
-    statuses: list[int] = []
-
-    def note(http_response: Any, **_: Any) -> None:
-        statuses.append(http_response.status_code)
-
-    client: Any = store._connection.client
-    client.meta.events.register("after-call.dynamodb.UpdateItem", note)
-    try:
-        yield statuses
-    finally:
-        client.meta.events.unregister("after-call.dynamodb.UpdateItem", note)
-
-
 def test_given_one_guest_when_all_log_out_at_once_then_one_of_them_has_done_it(
     service: Service,
 ) -> None:
@@ -236,28 +217,3 @@ def test_given_a_link_when_stale_readers_refresh_then_the_user_stays_permanent(
         assert item["anonymous"] == {"BOOL": False}
         assert item["last_active_day"]["S"] == f"{NOW + DAY:%Y-%m-%d}"
         assert_whole(item)
-
-
-class WithoutTheGuard:
-    """An update that leaves out what `record_activity` puts last in its condition."""
-
-    def update(self, actions: Any, condition: Any) -> Any:
-        others, guard = condition.values
-        assert str(guard).startswith("anonymous = ")
-        return super().update(actions, others)  # type: ignore[misc]
-
-
-def test_given_a_store_without_the_guard_when_the_same_race_is_run_then_it_is_seen(
-    engine: Engine, table: str, store: Store, tokens: Tokens
-) -> None:
-    """The test above can fail: stale readers do come, and too late."""
-    store._user_item = type("UserItem", (WithoutTheGuard, store._user_item), {})
-    unguarded = Service(store, tokens, engine.db, table)
-
-    def is_undone() -> bool:
-        guest, _ = link_while_refreshing(unguarded)
-        item = unguarded.item(guest)
-        assert item is not None
-        return not item["anonymous"]["BOOL"] and "ttl" in item
-
-    assert any(is_undone() for _ in range(150))

@@ -1,0 +1,333 @@
+"""Rounds that are directed at one condition of the store: each is a race it decides.
+
+Most are rounds of the mix with a plan of their own. The others are about what the mix
+does not touch: accounts before they are anyone's, API keys, budgets, limits.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from anonauth.domain import (
+    USERPASS,
+    Counter,
+    ExpiryScan,
+    Identity,
+    IdentityRecord,
+    identity_key,
+)
+from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
+from anonauth.usecases.apikeys import delete_api_key, switch_api_key
+from anonauth.usecases.userpass import (
+    confirm_account,
+    register_account,
+    resend_confirmation,
+    send_reset,
+)
+from engine.accounts import (
+    NEW,
+    OLD,
+    Outbox,
+    a_mail_token,
+    accounts_of,
+    an_account,
+    by_password,
+    reset,
+)
+from engine.mix import CUSTOM, LONG_AGO, Mix, Plan, coming_late
+from engine.oracle import assert_explained
+from engine.racing import (
+    CALLERS,
+    Service,
+    a_subject,
+    assert_items_whole,
+    counted_updates,
+    race,
+    refusals,
+)
+from store_contract import APP, DAY, NOW, SECOND, a_permanent_user, a_session
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a scene is played on."""
+
+    service: Service
+    mix: Mix
+    dice: random.Random
+
+
+Scene = Callable[[Stage], None]
+"""Plays one round and fails if something came of it that must not."""
+
+Calls = list[Callable[[], object]]
+
+
+def plays(plan: Plan) -> Scene:
+    """Return the scene that plays a round of the mix by this plan."""
+
+    def scene(stage: Stage) -> None:
+        played = stage.mix.play(plan, stage.dice)
+        assert_explained(played, stage.service.items())
+
+    return scene
+
+
+def one_day_one_write(stage: Stage) -> None:
+    guest = stage.service.log_in()
+    with counted_updates(stage.service.store) as statuses:
+        race(*[partial(stage.service.refresh, guest, NOW + DAY)] * CALLERS)
+    assert statuses.count(200) == 1, statuses
+
+
+def log_out_by_a_clock_ahead(stage: Stage) -> None:
+    """Its first call finds an expired guest, its second one that was just refreshed."""
+    service = stage.service
+    guest = service.log_in(LONG_AGO)
+    end = guest.user.expires_at
+    assert end is not None
+    calls: Calls = [partial(service.log_out, guest, end)] * (CALLERS - 1)
+    race(*calls, partial(service.refresh, guest, end - SECOND))
+    assert_items_whole(service.items())
+
+
+def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
+    """All log in to a user with so many sessions; never are there more than 32."""
+    subject = a_subject()
+    entry = Identity(subject, CUSTOM, identity_key(subject))
+    open_before = [
+        replace(a_session(expires_at=NOW + 60 * DAY), provider=CUSTOM)
+        for _ in range(sessions)
+    ]
+    user = replace(a_permanent_user(*open_before), identities=(entry,))
+    service = stage.service
+    verified = service.find(APP, CUSTOM)
+    assert verified is not None
+    identity = verified.verify({"token": subject}, network="", now=NOW)
+    assert service.store.create_linked_user(user, identity, NOW)
+    race(*[partial(service.log_in_by, CUSTOM, {"token": subject})] * 4)
+    assert_items_whole(service.items())
+
+
+def display_data_of_a_deleted_user(stage: Stage) -> None:
+    """A login brings news of an identity that is gone with its user meanwhile."""
+    service = stage.service
+    subject = a_subject()
+    opened = service.log_in_by(CUSTOM, {"token": subject})
+    news = {"token": subject, "name": "Ada"}
+    calls: Calls = [partial(service.delete, opened, NOW)]
+    race(partial(service.log_in_by, CUSTOM, news), *calls)
+    assert_items_whole(service.items())
+
+
+def make_api_keys_of_one_name(stage: Stage) -> None:
+    service = stage.service
+    opened = service.log_in_by(CUSTOM, {"token": a_subject()})
+    outcomes = race(*[partial(service.create_api_key, opened, "ci", NOW)] * 4)
+    refused = [type(refusal) for refusal in refusals(outcomes)]
+    assert refused == [ApiKeyNameTaken] * 3, outcomes
+    assert_items_whole(service.items())
+
+
+def _key_calls(service: Service) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Make a key; return what deletes it and what switches it off."""
+    opened = service.log_in_by(CUSTOM, {"token": a_subject()})
+    key, _ = service.create_api_key(opened, "ci", NOW)
+
+    def delete() -> None:
+        delete_api_key(
+            opened.refresh_token,
+            key.id,
+            users=service.store,
+            api_keys=service.store,
+            providers=service,
+            tokens=service.tokens,
+            now=NOW,
+        )
+
+    def disable() -> None:
+        switch_api_key(
+            opened.refresh_token,
+            key.id,
+            disabled=True,
+            users=service.store,
+            api_keys=service.store,
+            providers=service,
+            tokens=service.tokens,
+            now=NOW,
+        )
+
+    return delete, disable
+
+
+def delete_one_api_key(stage: Stage) -> None:
+    delete, _ = _key_calls(stage.service)
+    outcomes = race(*[delete] * 4)
+    refused = [type(refusal) for refusal in refusals(outcomes)]
+    assert refused == [ApiKeyNotFound] * 3, outcomes
+    assert_items_whole(stage.service.items())
+
+
+def disable_a_key_while_it_is_deleted(stage: Stage) -> None:
+    delete, disable = _key_calls(stage.service)
+    deleted, *disabled = race(delete, *[disable] * 3)
+    assert deleted is None
+    assert {type(refusal) for refusal in refusals(disabled)} <= {ApiKeyNotFound}
+    assert_items_whole(stage.service.items())
+
+
+def spend_a_budget(stage: Stage) -> None:
+    counter = Counter(a_subject(), 3, NOW + DAY)
+    spent = race(*[partial(stage.service.store.spend, counter)] * CALLERS)
+    assert spent.count(True) == 3, spent
+
+
+def give_a_budget_back(stage: Stage) -> None:
+    counter = Counter(a_subject(), 3, NOW + DAY)
+    assert stage.service.store.spend(counter)
+    race(*[partial(stage.service.store.give_back, counter)] * CALLERS)
+    (item,) = stage.service.items(f"RATE#{counter.name}")
+    assert int(item["number"]["N"]) == 0, item
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address that was registered, and the token of the mail that went there."""
+
+    record: IdentityRecord
+    token: str
+
+    @property
+    def email(self) -> str:
+        return str(self.record.data["email"])
+
+
+def _a_pending_address(service: Service) -> Address:
+    token, kept = a_mail_token()
+    return Address(an_account(service, state="pending", confirmation=kept), token)
+
+
+def _confirm(service: Service, address: Address) -> Callable[[], object]:
+    return partial(
+        confirm_account,
+        accounts_of(service),
+        token=address.token,
+        token_id=address.record.key,
+        now=NOW,
+    )
+
+
+def _register(service: Service, address: Address, password: str) -> Calls:
+    accounts = accounts_of(service)
+    return [
+        partial(
+            register_account, accounts, email=address.email, password=password, now=NOW
+        )
+    ]
+
+
+def register_one_address(stage: Stage) -> None:
+    """Whoever registers knows of all before: each is a version, and contested."""
+    service = stage.service
+    address = _a_pending_address(service)
+    calls: Calls = []
+    for password in (OLD, OLD, NEW, "newer"):
+        calls += _register(service, address, password)
+    outcomes = race(*calls)
+    assert refusals(outcomes) == []
+    record = service.record(USERPASS, address.email)
+    assert record is not None
+    assert record.version == 1 + len(calls), record
+    assert record.contested
+
+
+def register_while_it_is_confirmed(stage: Stage) -> None:
+    """One of both is first, and then the other is refused."""
+    service = stage.service
+    address = _a_pending_address(service)
+    confirm = _confirm(service, address)
+    calls: Calls = [coming_late(service, reads, confirm) for reads in (0, 1, 2, 3)]
+    calls = calls[stage.dice.choice((0, 1, 2)) :]
+    *confirmed, registered = race(*calls, *_register(service, address, NEW))
+    is_registered = not isinstance(registered, AuthError)
+    expected = len(calls) if is_registered else 0
+    assert len(refusals(confirmed)) == expected, confirmed
+    record = service.record(USERPASS, address.email)
+    assert record is not None
+    assert record.password_hash == (NEW if is_registered else OLD)
+    assert_items_whole(service.items())
+
+
+def resend_while_it_is_confirmed(stage: Stage) -> None:
+    """A token that was replaced confirms nothing."""
+    service = stage.service
+    address = _a_pending_address(service)
+    resend = partial(
+        resend_confirmation, accounts_of(service), email=address.email, now=NOW
+    )
+    calls: Calls = [resend] * 3
+    *resent, confirmed = race(*calls, _confirm(service, address))
+    is_confirmed = not isinstance(confirmed, AuthError)
+    assert len(refusals(resent)) == (3 if is_confirmed else 0), (resent, confirmed)
+
+
+def confirm_while_it_is_bound(stage: Stage) -> None:
+    """A mail is opened twice, by a scanner and its reader, who logs in meanwhile."""
+    service = stage.service
+    address = _a_pending_address(service)
+    confirm = _confirm(service, address)
+    confirm()
+    log_in = partial(service.log_in_by, USERPASS, by_password(address.email))
+    calls: Calls = [log_in] * 2
+    outcomes = race(*calls, *[confirm] * (CALLERS - 2))
+    assert refusals(outcomes) == []
+    assert_items_whole(service.items())
+
+
+def ask_for_a_reset_while_one_is_done(stage: Stage) -> None:
+    """The latest mail is the good one, unless it was sent to somebody who is gone."""
+    service = stage.service
+    token, kept = a_mail_token()
+    address = Address(an_account(service, reset=kept), token)
+    outbox = Outbox()
+    ask = partial(
+        send_reset, accounts_of(service, outbox), email=address.email, now=NOW
+    )
+    calls: Calls = [partial(reset, service, address.record.key, token)]
+    asked, _ = race(ask, *calls)
+    assert asked is None
+    reset(service, address.record.key, outbox.tokens[-1])
+    assert_items_whole(service.items())
+
+
+def ask_for_a_reset_of_a_deleted_user(stage: Stage) -> None:
+    service = stage.service
+    email = an_account(service).data["email"]
+    opened = service.log_in_by(USERPASS, by_password(email))
+    ask = partial(send_reset, accounts_of(service), email=email, now=NOW)
+    calls: Calls = [ask] * 3
+    race(partial(service.delete, opened, NOW), *calls)
+    assert_items_whole(service.items())
+
+
+def hash_anew_while_it_is_reset(stage: Stage) -> None:
+    """A login that hashes the old password anew must not bring it back."""
+    service = stage.service
+    token, kept = a_mail_token()
+    record = an_account(service, reset=kept)
+    renew = partial(service.store.replace_password_hash, record, OLD)
+    calls: Calls = [coming_late(service, reads, renew) for reads in (0, 1, 2, 3)]
+    race(partial(reset, service, record.key, token), *calls)
+    after = service.record(USERPASS, record.data["email"])
+    assert after is not None
+    assert after.password_hash == NEW
+
+
+def save_one_scan(stage: Stage) -> None:
+    """Two runs of a schedule: one of them has the segments that are left."""
+    store = stage.service.store
+    for version in (1, 2):
+        scan = ExpiryScan(version, None, NOW.date(), {0: ""})
+        saved = race(*[partial(store.save_expiry_scan, scan)] * CALLERS)
+        assert saved.count(True) == 1, saved

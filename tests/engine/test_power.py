@@ -1,0 +1,310 @@
+"""The races can fail: each guard of the store is taken out, and seen to be missing.
+
+For every condition of the store this says either which race decides it, or why none
+can. A guard that the races do not miss within `MOST_ROUNDS` fails its test; so does a
+scene that finds something while all guards are there, and a condition that is not
+listed. `RACE_SEED` repeats the acts.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+
+from anonauth.errors import AuthError
+from anonauth.store import conditions, identities
+from anonauth.store.accounts import Accounts
+from anonauth.store.api_keys import ApiKeys
+from anonauth.store.expiring import Expiring
+from anonauth.store.identities import Identities
+from anonauth.store.ring import Rings
+from anonauth.store.users import Users
+from engine import scenes
+from engine.guards import parts_of_conditions, without
+from engine.mix import Member, Mix, Plan, PooledKeys
+from engine.racing import Service
+from engine.scenes import Scene, Stage, plays
+
+MOST_ROUNDS = 150
+"""Within so many rounds a missing guard shows (design, first lines)."""
+
+INTACT_ROUNDS = 5
+
+IN_EACH_RUN = (Identities._bind, Identities.unlink_identity, Accounts.spend)
+"""Functions whose guards are taken out in the default suite as well."""
+
+GUEST = (Member(),)
+LINKED = (Member(holds=(0,)),)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Parts of a condition that a race decides, and the race."""
+
+    function: Callable[..., Any]
+    parts: tuple[str, ...]
+    scene: Scene
+
+    def __str__(self) -> str:
+        return f"{self.function.__qualname__}: {' and '.join(self.parts)}"
+
+
+def guard(function: Callable[..., Any], *parts: str, by: Scene | Plan) -> Guard:
+    return Guard(function, parts, plays(by) if isinstance(by, Plan) else by)
+
+
+GUARDS = (
+    guard(
+        Users.record_activity,
+        "UserItem.anonymous == user.anonymous",
+        by=Plan((*["refresh tomorrow"] * 7, "link"), GUEST, "c"),
+    ),
+    guard(Users.record_activity, "first_use_today", by=scenes.one_day_one_write),
+    guard(
+        Users.open_session,
+        "as_read.version",
+        by=Plan((*["log in by"] * 7, "reset"), LINKED, "a"),
+    ),
+    guard(
+        Users.open_session,
+        "size(UserItem.sessions) < MOST_SESSIONS",
+        by=partial(scenes.log_in_at_the_limit, sessions=31),
+    ),
+    guard(
+        Users.open_session,
+        "all_of((UserItem.sessions[old.id].exists() for old in ended))",
+        by=partial(scenes.log_in_at_the_limit, sessions=32),
+    ),
+    guard(
+        Users.end_session,
+        "is_anonymous",
+        by=Plan((*["link"] * 6, *["log out"] * 2), GUEST, "c"),
+    ),
+    guard(Users.end_session, "is_permanent", by=scenes.log_out_by_a_clock_ahead),
+    guard(
+        Users.end_session,
+        "mine(claims.session_id, claims.token_hash, now)",
+        by=Plan(("log out",) * 8, LINKED, "c"),
+    ),
+    guard(
+        Users.delete_user,
+        "asked_by.version",
+        by=Plan((*["delete"] * 2, *["link"] * 6), LINKED, "cccc"),
+    ),
+    guard(
+        Identities.link_identity,
+        "asked_by.version",
+        by=Plan(("link",) * 8, GUEST, "aa"),
+    ),
+    guard(
+        Identities.link_identity,
+        "asked_by.mine",
+        by=Plan((*["link"] * 6, *["log out"] * 2), LINKED, "cccc"),
+    ),
+    guard(Identities._bind, "unclaimed", by=Plan(("link",) * 8, (Member(),) * 4, "c")),
+    guard(
+        Identities._bind,
+        "confirmed",
+        by=Plan((*["link"] * 4, *["log in by"] * 4), GUEST * 3, "a"),
+    ),
+    guard(
+        Identities._bind,
+        "same_version(record)",
+        by=Plan((*["link"] * 5, *["reset"] * 3), GUEST * 2, "a"),
+    ),
+    guard(
+        Identities.update_identity_data,
+        "IdentityItem.uid == record.user_id",
+        "same_version(record)",
+        by=scenes.display_data_of_a_deleted_user,
+    ),
+    guard(
+        Identities.unlink_identity,
+        "asked_by.version",
+        by=Plan(("unlink",) * 8, (Member(holds=(0, 1)),), "cc"),
+    ),
+    guard(
+        ApiKeys.create_api_key, "asked_by.version", by=scenes.make_api_keys_of_one_name
+    ),
+    guard(ApiKeys.delete_api_key, "asked_by.version", by=scenes.delete_one_api_key),
+    guard(
+        ApiKeys.set_api_key_disabled,
+        "asked_by.version",
+        by=scenes.disable_a_key_while_it_is_deleted,
+    ),
+    guard(Accounts.spend, "first | below", by=scenes.spend_a_budget),
+    guard(Accounts.give_back, "CounterItem.number > 0", by=scenes.give_a_budget_back),
+    guard(Accounts.register, "as_read", by=scenes.register_one_address),
+    guard(
+        Accounts.register, "pending | expired", by=scenes.register_while_it_is_confirmed
+    ),
+    guard(Accounts.register, "condition", by=scenes.register_while_it_is_confirmed),
+    guard(Accounts.set_confirmation, "pending", by=scenes.resend_while_it_is_confirmed),
+    guard(Accounts.confirm, "same_token", by=scenes.register_while_it_is_confirmed),
+    guard(Accounts.confirm, "pending", by=scenes.confirm_while_it_is_bound),
+    guard(
+        Accounts.set_reset,
+        "same_version(record)",
+        "record_in_time(now)",
+        by=scenes.ask_for_a_reset_of_a_deleted_user,
+    ),
+    guard(
+        Accounts.reset_password,
+        "same_owner",
+        by=Plan((*["reset"] * 3, *["log in by"] * 5), GUEST, "a"),
+    ),
+    guard(
+        Accounts.reset_password,
+        "same_token",
+        by=scenes.ask_for_a_reset_while_one_is_done,
+    ),
+    guard(
+        Accounts.reset_password,
+        "same_token",
+        "same_version(record)",
+        "in_time",
+        by=Plan(("reset",) * 8, GUEST, "a"),
+    ),
+    guard(
+        Accounts._end_all,
+        "as_read.version",
+        by=Plan((*["reset"] * 2, *["link"] * 6), LINKED, "accc"),
+    ),
+    guard(
+        Accounts.replace_password_hash,
+        "unchanged",
+        by=scenes.hash_anew_while_it_is_reset,
+    ),
+    guard(
+        Rings.save_ring,
+        "none_yet | one_before",
+        by=Plan(("rotate access", "rotate refresh") * 4, GUEST, "c"),
+    ),
+    guard(Expiring.save_expiry_scan, "none_yet | one_before", by=scenes.save_one_scan),
+    guard(conditions.mine, "same_token", by=Plan(("log out",) * 8, LINKED, "c")),
+    guard(
+        identities.same_version,
+        "IdentityItem.version == record.version",
+        by=Plan((*["link"] * 5, *["reset"] * 3), GUEST * 2, "a"),
+    ),
+)
+
+_GONE = "a user that is gone has neither version nor session to be as read"
+_TIME = "a matter of time and of no race; the store's contract has a row"
+_LOGOUT = (
+    "of all that ends a session only a logout leaves the version as read, and that "
+    "changes nothing else: had this write been first, all would be the same"
+)
+_RANDOM = "96 random bits or more do not meet in a race; the store's contract has a row"
+_EITHER = "whatever another part of the condition keeps out is all that this one does"
+
+EXCUSED = {
+    ("Users.create_user", "UserItem.pk.does_not_exist()"): _RANDOM,
+    ("Identities.create_linked_user", "UserItem.pk.does_not_exist()"): _RANDOM,
+    ("ApiKeys.create_api_key", "IdentityItem.pk.does_not_exist()"): _RANDOM,
+    ("Users.record_activity", "alive(now)"): _GONE,
+    ("Users.record_activity", "mine(session.id, session.token_hash, now)"): (
+        "a session that is gone has no day of use before today"
+    ),
+    ("Users.open_session", "as_read.alive"): _GONE,
+    ("Users.end_session", "alive(now)"): _TIME,
+    ("Users.delete_user", "as_read.alive"): _GONE,
+    ("Users.delete_user", "as_read.version"): (
+        "an operator's; that of the user itself is the same one, and is raced"
+    ),
+    ("Users.delete_user", "asked_by.alive"): _GONE,
+    ("Users.delete_user", "asked_by.mine"): _LOGOUT,
+    ("Users.end_sessions", "as_read.alive"): _GONE,
+    ("Users.end_sessions", "as_read.version"): (
+        "an operator's; it raises the version, so a login in between is ended by it or "
+        "starts over, with or without"
+    ),
+    ("Users.end_sessions", "is_permanent"): (
+        "its use case has read that, and nobody becomes a guest again"
+    ),
+    ("Users._delete_record", "missing | (IdentityItem.uid == user.id)"): (
+        "a user as read has what it lists; for what a restore in parts leaves"
+    ),
+    ("Identities.link_identity", "asked_by.alive"): _GONE,
+    ("Identities._bind", "record_in_time(now)"): _TIME,
+    ("Identities.unlink_identity", "asked_by.alive"): _GONE,
+    ("Identities.unlink_identity", "asked_by.mine"): _LOGOUT,
+    ("ApiKeys.create_api_key", "asked_by.alive"): _GONE,
+    ("ApiKeys.create_api_key", "asked_by.mine"): _LOGOUT,
+    ("ApiKeys.delete_api_key", "asked_by.alive"): _GONE,
+    ("ApiKeys.delete_api_key", "asked_by.mine"): _LOGOUT,
+    ("ApiKeys.set_api_key_disabled", "asked_by.alive"): _GONE,
+    ("ApiKeys.set_api_key_disabled", "asked_by.mine"): _LOGOUT,
+    ("Accounts.set_confirmation", "same_version(record)"): (
+        "a mail that is sent anew confirms whatever was registered last, as one does "
+        "that was asked for after it"
+    ),
+    ("Accounts.set_confirmation", "record_in_time(now)"): _TIME,
+    ("Accounts.confirm", "in_time"): _TIME,
+    ("Accounts.confirm", "record_in_time(now)"): _TIME,
+    ("Accounts.reset_password", "record_in_time(now)"): _TIME,
+    ("Accounts._end_all", "as_read.alive"): _GONE,
+    ("alive", "active"): "there is no other state yet",
+    ("alive", "permanent | not_expired"): _TIME,
+    ("mine", "unlimited | not_expired"): _TIME,
+    ("record_in_time", "IdentityItem.pk.exists()"): _EITHER,
+    ("record_in_time", "bound | not_expired"): _TIME,
+    ("same_version", "same"): (
+        "a record that is deleted and registered again between a read and its write "
+        "takes three calls of others; the store's contract has a row"
+    ),
+}
+"""Parts of conditions that no race of clients can tell from nothing, and why."""
+
+
+def test_given_the_store_when_it_asks_for_something_then_it_is_raced_or_excused() -> (
+    None
+):
+    raced = {(g.function.__qualname__, part) for g in GUARDS for part in g.parts}
+
+    assert EXCUSED.keys() | raced == parts_of_conditions()
+    assert not EXCUSED.keys() & raced
+
+
+@pytest.fixture
+def stage(service: Service, pooled_keys: PooledKeys, dice: random.Random) -> Stage:
+    return Stage(service, Mix(service, pooled_keys), dice)
+
+
+@pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
+@pytest.mark.parametrize(
+    "guard",
+    [
+        pytest.param(guard, id=str(guard), marks=() if few else pytest.mark.long)
+        for guard in GUARDS
+        for few in [guard.function in IN_EACH_RUN]
+    ],
+)
+def test_given_a_store_without_a_guard_when_its_race_is_run_then_it_is_missed(
+    guard: Guard,
+    stage: Stage,
+    record_property: Callable[[str, object], None],
+) -> None:
+    for _ in range(INTACT_ROUNDS):
+        guard.scene(stage)
+        stage.mix.clear()
+
+    with without(guard.function, *guard.parts):
+        rounds = rounds_until_missed(guard.scene, stage)
+
+    record_property("figures", f"{guard}: missed in round {rounds}")
+    assert rounds is not None
+
+
+def rounds_until_missed(scene: Scene, stage: Stage) -> int | None:
+    for number in range(1, MOST_ROUNDS + 1):
+        try:
+            scene(stage)
+        except (AssertionError, AuthError, ValueError, KeyError):
+            return number
+        finally:
+            stage.mix.clear()
+    return None
