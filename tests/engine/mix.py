@@ -30,6 +30,7 @@ ACTS = (
     "log in by",
     "refresh",
     "refresh tomorrow",
+    "read",
     "link",
     "unlink",
     "log out",
@@ -149,10 +150,14 @@ class Played:
 
 
 class PooledKeys:
-    """`KeyMaking` that deals out keys made before: an RSA key takes 0.1 s."""
+    """`KeyMaking` that deals out keys made before: an RSA key takes 0.1 s.
+
+    `ring` is what a table has to begin with, of other keys than those.
+    """
 
     def __init__(self, size: int = 12) -> None:
         maker = KeyMaker(TaggedWrapping())
+        self.ring = rotate_keys(rings=MemoryRings(), keys=maker, now=LONG_AGO)
         self._access = itertools.cycle(
             [
                 maker.make_access_key(published_at=NOW, signs_from=NOW, stops_at=NOW)
@@ -178,13 +183,11 @@ class Mix:
     def __init__(self, service: Service, keys: PooledKeys) -> None:
         self._service = service
         self._keys = keys
-        rings = MemoryRings()
-        self._ring = rotate_keys(rings=rings, keys=self._keys, now=LONG_AGO)
 
     def play(self, plan: Plan, dice: random.Random) -> Played:
         """Make a world, and race in it."""
         if self._service.store.load_ring() is None:
-            assert self._service.store.save_ring(self._ring)
+            assert self._service.store.save_ring(self._keys.ring)
         # Two functions that start cold: what one signs the other verifies.
         served = [self._cold_start(), self._cold_start()]
         world = self._make_world(served[0], plan)
@@ -224,7 +227,7 @@ class Mix:
         opened = [
             replace(o, session=users[o.user.id].sessions[o.session.id]) for o in opened
         ]
-        return World(users, opened, subjects, self._ring)
+        return World(users, opened, subjects, self._keys.ring)
 
     def _perform(self, service: Service, act: Act) -> object:
         opened, subject, now = act.opened, act.subject, act.now
@@ -235,6 +238,7 @@ class Mix:
             "log in by": lambda: service.log_in_by(by, credential),
             "refresh": lambda: service.refresh(opened, now),
             "refresh tomorrow": lambda: service.refresh(opened, now),
+            "read": lambda: service.read(opened, now),
             "link": lambda: service.link(opened, by, credential),
             "unlink": lambda: service.unlink(opened, by, subject.id),
             "log out": lambda: service.log_out(opened, now),
@@ -268,17 +272,19 @@ def deal_plan(dice: random.Random) -> Plan:
 
     Few kinds, so that most meet their like; who has what is open.
     """
-    subjects = "".join(dice.choice("ca") for _ in range(dice.randint(1, 3)))
-    free = list(range(len(subjects)))
-    dice.shuffle(free)
+    subjects = "".join(dice.choice("ca") for _ in range(dice.randint(1, 4)))
+    free = dice.sample(range(len(subjects)), k=len(subjects))
     members = []
     for _ in range(dice.randint(1, 2)):
-        match dice.choice(("guest", "expiring", "permanent", "permanent")):
-            case "permanent" if free:
-                holds = (free.pop(),)
-                members.append(Member(holds, sessions=dice.randint(1, 2)))
-            case kind:
-                members.append(Member(expiring=kind == "expiring"))
+        kind = dice.choice(("guest", "expiring", "permanent", "permanent"))
+        if kind == "permanent" and free:
+            holds = [free.pop() for _ in range(dice.randint(1, len(free)))]
+            # A user has one address at most: the others stay free.
+            addresses = [number for number in holds if subjects[number] == "a"]
+            kept = tuple(n for n in holds if n not in addresses[1:])
+            members.append(Member(kept, sessions=dice.randint(1, 2)))
+        else:
+            members.append(Member(expiring=kind == "expiring"))
     possible = [name for name in ACTS if name != "reset" or "a" in subjects]
     kinds = dice.sample(possible, k=dice.randint(2, 5))
     acts = dice.choices(kinds, k=CALLERS)
@@ -290,7 +296,8 @@ def _deal_act(name: str, world: World, dice: random.Random) -> Act:
 
     Clocks are up to two days apart, but agree on whether a guest has expired.
     """
-    opened = dice.choice(world.opened)
+    expiring = [each for each in world.opened if each.user.created_at == LONG_AGO]
+    opened = dice.choice((name == "sweep" and expiring) or world.opened)
     addresses = [s for s in world.subjects if s.provider == USERPASS]
     subject = dice.choice(addresses if name == "reset" else world.subjects)
     days = 0
