@@ -172,9 +172,13 @@ class _Oracle:
                     self._owners(subject) - {user_id}
                 )
             case SecondUserpassRefused():
-                is_explained = name == "link" and any(
-                    other.provider == USERPASS and user_id in self._owners(other)
-                    for other in others
+                is_explained = (
+                    name == "link"
+                    and subject.provider == USERPASS
+                    and any(
+                        other.provider == USERPASS and user_id in self._owners(other)
+                        for other in others
+                    )
                 )
             case WrongPassword():
                 is_explained = name == "log in by" and self._is_outdated(subject)
@@ -258,6 +262,8 @@ class _Oracle:
                     assert entry is None, f"{user_id} has {subject}"
                 elif not self._takers(user_id, subject):
                     assert entry is not None, f"{user_id} lost {subject}"
+                elif not self._done("link", by=user_id, subject=subject):
+                    assert entry is None, f"{user_id} kept {subject}"
             for user_id in owners & self._before.users.keys():
                 unlinks = self._done("unlink", by=user_id, subject=subject)
                 links = self._done("link", by=user_id, subject=subject)
