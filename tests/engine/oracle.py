@@ -35,7 +35,7 @@ from engine.racing import Item, assert_items_whole
 from store_contract import APP, DAY, NOW
 
 FEWEST_READS = 4
-"""Of a user that others keep changing, before a use case gives up with a 503."""
+"""Of a user that others keep changing, before a deletion or an unlink gives up."""
 
 BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out")
 """Acts that name a session by the other token, and have another text for its end."""
@@ -160,9 +160,12 @@ class _Oracle:
         is_explained = False
         match refusal:
             case StoreUnavailable():
-                # The one 503: it gave up after others had changed its user that often.
-                changes = self._done("link", "unlink", "reset")
-                is_explained = len(changes) >= FEWEST_READS
+                # The one 503: who needs the user as it was read gives up after others
+                # have changed it that often. It has never been seen.
+                changes = self._done("link", "unlink", by=user_id)
+                is_explained = (
+                    name in {"delete", "unlink"} and len(changes) >= FEWEST_READS
+                )
             case InvalidSession():
                 told = SessionNotFound if name in BY_REFRESH_TOKEN else InvalidSession
                 ended = self._enders(user_id, act.opened.session)

@@ -60,7 +60,7 @@ GUARDS = (
     guard(
         Users.record_activity,
         "UserItem.anonymous == user.anonymous",
-        by=Plan((*["refresh tomorrow"] * 7, "link"), GUEST, "c"),
+        by=Plan((*["refresh tomorrow"] * 5, *["link"] * 3), GUEST, "c"),
     ),
     guard(Users.record_activity, "first_use_today", by=scenes.one_day_one_write),
     guard(
