@@ -272,7 +272,7 @@ def deal_plan(dice: random.Random) -> Plan:
 
     Few kinds, so that most meet their like; who has what is open.
     """
-    subjects = "".join(dice.choice("ca") for _ in range(dice.randint(1, 4)))
+    subjects = "".join(dice.choice("ca") for _ in range(dice.randint(2, 4)))
     free = dice.sample(range(len(subjects)), k=len(subjects))
     members = []
     for _ in range(dice.randint(1, 2)):
@@ -299,7 +299,10 @@ def _deal_act(name: str, world: World, dice: random.Random) -> Act:
     expiring = [each for each in world.opened if each.user.created_at == LONG_AGO]
     opened = dice.choice((name == "sweep" and expiring) or world.opened)
     addresses = [s for s in world.subjects if s.provider == USERPASS]
-    subject = dice.choice(addresses if name == "reset" else world.subjects)
+    user = world.users[opened.user.id]
+    held = [s for s in world.subjects if user.find_identity(s.provider, s.key)]
+    subjects = {"reset": addresses, "unlink": held + world.subjects}
+    subject = dice.choice(subjects.get(name, world.subjects))
     days = 0
     if name == "sweep":
         days = 2
