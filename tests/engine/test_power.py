@@ -200,7 +200,6 @@ _LOGOUT = (
 )
 _RANDOM = "96 random bits or more do not meet in a race; the store's contract has a row"
 _EITHER = "whatever another part of the condition keeps out is all that this one does"
-
 _LATE = "against a call that arrives when its client has given up; test_faults has it"
 
 EXCUSED = {
