@@ -110,6 +110,21 @@ def test_given_bytes_that_are_not_utf8_when_parsed_then_they_are_refused(
         parse_body(base64.b64encode(raw).decode(), is_base64=True)
 
 
+@pytest.mark.parametrize(
+    ("body", "is_base64"),
+    [
+        pytest.param("!" * 6_000_000, True, id="base64"),
+        pytest.param("\ud800" * 6_000_000, False, id="text"),
+    ],
+)
+def test_given_megabytes_when_parsed_then_they_are_refused_without_decoding(
+    body: str, *, is_base64: bool
+) -> None:
+    """They cannot be decoded: whoever tried would say so."""
+    with pytest.raises(BadRequest, match="longer than 16384"):
+        parse_body(body, is_base64=is_base64)
+
+
 @pytest.mark.parametrize("body", ["%%%", "abc", "YQ==YQ=="])
 def test_given_broken_base64_when_parsed_then_it_is_refused(body: str) -> None:
     with pytest.raises(BadRequest, match="not UTF-8"):

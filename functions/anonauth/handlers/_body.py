@@ -10,6 +10,7 @@ from anonauth.domain import NO_DEVICE, Device
 from anonauth.errors import BadRequest
 
 LONGEST_BODY = 16 * 1024  # bytes
+_LONGEST_BASE64 = -(-LONGEST_BODY // 3) * 4  # characters
 DEEPEST_BODY = 16  # levels
 
 # What is kept of a device, each cut to so many bytes of UTF-8: with the longest app id
@@ -44,10 +45,13 @@ def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
     """
     if not body:
         return {}
+    # By its length first: Lambda hands over up to 6 MB, which take long to decode.
+    if len(body) > (_LONGEST_BASE64 if is_base64 else LONGEST_BODY):
+        raise _too_long()
     try:
         raw = base64.b64decode(body, validate=True) if is_base64 else body.encode()
         if len(raw) > LONGEST_BODY:
-            raise BadRequest(f"the body is longer than {LONGEST_BODY} bytes")
+            raise _too_long()
         text = raw.decode()
     except (UnicodeError, binascii.Error) as exc:
         raise BadRequest("the body is not UTF-8 text") from exc
@@ -154,6 +158,10 @@ def _check(value: Any, levels: int) -> None:
         for part in value.items() if isinstance(value, dict) else value:
             for inner in part if isinstance(part, tuple) else (part,):
                 _check(inner, levels - 1)
+
+
+def _too_long() -> BadRequest:
+    return BadRequest(f"the body is longer than {LONGEST_BODY} bytes")
 
 
 def _too_deep() -> BadRequest:
