@@ -71,7 +71,7 @@ BROWSER = LINK.replace("POST", "GET")
 
 SENDER = "hello@example.com"
 UNREACHABLE = "https://127.0.0.1:9"  # private: nobody is asked
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "apps": {
         APP: {
             "local-userpass": {

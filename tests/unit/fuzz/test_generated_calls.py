@@ -1,0 +1,98 @@
+"""The served OpenAPI document against calls that nobody wrote."""
+
+import json
+from collections.abc import Callable
+
+import jwt
+import pytest
+
+from fuzzing import new_seed
+from generated_calls import Plan, Tally, call_all
+from harness import APP, CREATE_KEY, Deployment
+from linked import log_in_linked
+from memory_store import MemoryStore
+from openapi_contract import operations
+from unit.test_openapi import REGISTER, SETTINGS
+
+Record = Callable[[str, object], None]
+
+ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
+
+ROUTES = [route for route, _ in operations() if route != "GET /openapi.json"]
+CAN_SUCCEED = {route for route, each in operations() if "200" in each["responses"]}
+
+
+def words(service: Deployment, session: dict[str, str]) -> dict[str, list[str]]:
+    """Return what only a client with a past can know, by where it belongs."""
+    service.send(REGISTER, body=json.dumps(ACCOUNT))
+    key = service.send(
+        CREATE_KEY, token=session["refresh_token"], body='{"name": "ci"}'
+    ).json
+    (issuer,) = SETTINGS["apps"][APP]["custom-token"]["issuers"]
+    claims = {"sub": "grace", "aud": APP, "exp": int(service.now.timestamp()) + 3600}
+    return {
+        "path.appId": [APP],
+        "path.id": [key["_id"]],
+        "body.email": [ACCOUNT["email"], "grace@example.com"],
+        "body.username": [ACCOUNT["email"]],
+        "body.password": [ACCOUNT["password"]],
+        "body.key": [key["key"]],
+        "body.token": [jwt.encode(claims, issuer["secret"], "HS256")],
+    }
+
+
+def call(
+    service: Deployment, record: Record, examples: int, *, is_thorough: bool
+) -> Tally:
+    seed, told = new_seed()
+    record("seed", told)
+    session = log_in_linked(service)
+    plan = Plan(seed, examples, is_thorough, words(service, session))
+    return call_all(service, session, plan)
+
+
+def tell(record: Record, tally: Tally) -> None:
+    for route, calls in tally.calls.most_common():
+        record(route, f"{calls} calls, {tally.successes[route]} with success")
+    for check, times in tally.checks.most_common():
+        record(f"check {check}", times)
+    record("calls", tally.calls.total())
+
+
+def test_given_the_document_when_calls_are_made_up_then_no_answer_differs(
+    service: Deployment, record_property: Record
+) -> None:
+    tally = call(service, record_property, 8, is_thorough=False)
+
+    assert tally.failures == []
+    assert set(tally.calls) == set(ROUTES)
+    assert tally.calls.total() > 150
+
+
+@pytest.mark.long
+def test_given_the_document_when_its_limits_are_tried_then_no_answer_differs(
+    service: Deployment, record_property: Record
+) -> None:
+    tally = call(service, record_property, 8, is_thorough=True)
+
+    tell(record_property, tally)
+    assert tally.failures == []
+    assert set(tally.calls) == set(ROUTES)
+    assert tally.calls.total() > 2_000
+
+
+@pytest.mark.long
+def test_given_the_document_when_20000_calls_are_made_up_then_no_answer_differs(
+    service: Deployment, record_property: Record
+) -> None:
+    """In memory, where a call takes half the time."""
+    memory = MemoryStore()
+    memory.ring = service.services.store.load_ring()
+    service.services.store = memory  # type: ignore[assignment] # keeps its contracts
+
+    tally = call(service, record_property, 950, is_thorough=False)
+
+    tell(record_property, tally)
+    assert tally.failures == []
+    assert set(tally.calls) == set(ROUTES)
+    assert tally.calls.total() >= 20_000
