@@ -23,9 +23,12 @@ def unsigned(claims: Mapping[str, Any], **header: Any) -> str:
 
 
 def hmac_signed(
-    claims: Mapping[str, Any], key: bytes, alg: str = "HS256", **header: Any
+    claims: Mapping[str, Any] | bytes, key: bytes, alg: str = "HS256", **header: Any
 ) -> str:
-    """A token signed with HMAC by any bytes: a short secret, or a public key."""
+    """A token signed with HMAC by any bytes: a short secret, or a public key.
+
+    Claims in bytes are taken as they are, JSON or not.
+    """
     signed = f"{encoded({'alg': alg, **header})}.{encoded(claims)}"
     digest = hmac.digest(key, signed.encode(), f"sha{alg.removeprefix('HS')}")
     return f"{signed}.{encoded(digest)}"
