@@ -100,5 +100,8 @@ def _is_of_the_client(body: Mapping[str, Any]) -> bool:
 
 def _score(body: Mapping[str, Any]) -> float:
     score = body.get("score")
-    is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    return float(score) if is_number else 0.0  # type: ignore[arg-type]
+    if not isinstance(score, int | float) or isinstance(score, bool):
+        return 0.0
+    # JSON as Python reads it has NaN too, which is not less than anything, and integers
+    # that no float can hold.
+    return float(score) if 0 <= score <= 1 else 0.0
