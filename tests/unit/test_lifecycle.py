@@ -639,6 +639,61 @@ def test_given_a_record_that_nobody_can_read_first_when_told_then_lambda_halves(
     assert uid_of(bad) not in str(caught.value)
 
 
+def written_back(story: Story, **changes: Any) -> None:
+    """Put a permanent user's item as an operator does who has a backup."""
+    body = log_in_linked(story.service)
+    item = story.service.user_item(body["user_id"])
+    assert item is not None
+    story.service.db.delete_item(TableName=story.service.table, Key={"pk": item["pk"]})
+    story.records()
+    story.service.log_in()
+    story.service.db.put_item(TableName=story.service.table, Item=item | changes)
+    story.service.log_in()
+    story.service.wire.reset()
+
+
+def test_given_a_user_without_sessions_when_written_then_it_was_made_by_its_identity(
+    story: Story,
+) -> None:
+    """No operation of ours leaves such an item, so its record raised StopIteration."""
+    written_back(story, sessions={"M": {}})
+
+    answer = story.tell()
+
+    events = story.published()
+    assert answer == {"batchItemFailures": []}
+    assert types(events) == ["user.created"] * 3
+    assert events[1]["detail"]["anonymous"] is False
+    assert events[1]["detail"]["provider"] == "anon-user"
+
+
+def identity(**key: Any) -> dict[str, Any]:
+    return {"L": [{"M": {"id": {"S": "a"}, "provider": {"S": "b"}, **key}}]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"identities": {"L": []}}, id="no identity"),
+        pytest.param({"identities": identity(key={"M": {}})}, id="key a map"),
+        pytest.param({"identities": identity(id={"N": "1"})}, id="id a number"),
+        pytest.param({"created_at": {"NULL": True}}, id="made at no time"),
+        pytest.param({"anonymous": {"NULL": True}}, id="neither guest nor permanent"),
+    ],
+)
+def test_given_an_item_of_no_form_of_ours_when_written_then_those_before_are_told(
+    story: Story, changes: dict[str, Any]
+) -> None:
+    written_back(story, **changes)
+    records = story.records()
+
+    answer = story.tell(records)
+
+    failed = [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+    assert failed == [r["dynamodb"]["SequenceNumber"] for r in records[1:]]
+    assert types(story.published()) == ["user.created"]
+
+
 def test_given_little_time_when_told_then_it_says_how_far_it_came(
     story: Story,
 ) -> None:

@@ -191,7 +191,24 @@ def user_in(image: Mapping[str, Any], pk: str) -> User:
     if not image.keys() >= _OF_EVERY_USER:
         raise ValueError(pk)
     app, _, user_id = pk.removeprefix(USER_PREFIX).rpartition("#")
-    return user_of(UserItem.from_raw_data(dict(image)), app, user_id)
+    user = user_of(UserItem.from_raw_data(dict(image)), app, user_id)
+    if not _is_sound(user):
+        raise ValueError(pk)
+    return user
+
+
+def _is_sound(user: User) -> bool:
+    # PynamoDB does not look into maps, and reads NULL as None everywhere.
+    texts = [
+        *(text for i in user.identities for text in (i.id, i.provider, i.key)),
+        *(session.provider for session in user.sessions.values()),
+    ]
+    return (
+        isinstance(user.anonymous, bool)
+        and isinstance(user.created_at, datetime)
+        and bool(user.identities)
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 def session_map(session: Session) -> dict[str, Any]:

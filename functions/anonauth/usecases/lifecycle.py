@@ -128,8 +128,9 @@ def events_of(
             reason = _reason(change, before, requested)
             yield _event(change, "user.deleted", before, reason=reason)
     elif before is None:
-        session = next(iter(after.sessions.values()))  # that of its login
-        yield _event(change, "user.created", after, provider=session.provider)
+        # By the session of its login; an operator's copy from a backup may have none.
+        made_by = next(iter(after.sessions.values()), after.identities[0])
+        yield _event(change, "user.created", after, provider=made_by.provider)
     else:
         yield from _differences(change, before, after)
 
