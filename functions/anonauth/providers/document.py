@@ -13,6 +13,7 @@ that is absent is off:
         "oauth2-facebook": {"app_id": …, "app_secret": …}}}}
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from email.utils import getaddresses
@@ -270,7 +271,8 @@ def parse(
     """
     try:
         outline = msgspec.json.decode(text, type=_Outline)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        json.loads(text, object_pairs_hook=_check_names)
+    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise _error("", exc) from None
     for app in outline.apps:
         if app != EVERY_APP and not _APP_ID.fullmatch(app):
@@ -319,6 +321,16 @@ def resolve(
 class _Outline(Part, frozen=True, kw_only=True):
     # App by app, since paths in msgspec's messages do not tell the keys of a dict.
     apps: dict[str, Any]
+
+
+def _check_names(pairs: list[tuple[str, Any]]) -> None:
+    # msgspec takes the last of them: an app that stands twice would lose the settings
+    # that it has in the other place.
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise DocumentError(f"'{name}' stands twice in one object")
+        seen.add(name)
 
 
 def _part(plain: Any, name: str) -> Any:

@@ -515,3 +515,21 @@ def test_given_no_references_when_resolved_then_it_is_the_same_document() -> Non
 
 def test_given_no_settings_then_no_provider_is_on() -> None:
     assert not any(AppSettings().provider(name) for name in PROVIDERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param('{"apps": {"a": {"api-key": {}}, "a": {}}}', "a", id="app"),
+        pytest.param('{"apps": {}, "apps": {}}', "apps", id="apps"),
+        pytest.param(
+            '{"apps": {"a": {"api-key": {}, "api-\\u006bey": {}}}}',
+            "api-key",
+            id="spelled differently",
+        ),
+    ],
+)
+def test_given_a_name_twice_when_read_then_it_is_refused(text: str, name: str) -> None:
+    """Else the last would count, and what the first says would be lost."""
+    with pytest.raises(DocumentError, match=f"'{name}' stands twice"):
+        parse(text)
