@@ -129,13 +129,15 @@ class Plan:
         )
 
 
-def call_all(service: Deployment, session: Mapping[str, str], plan: Plan) -> Tally:
-    """Call all operations with all checks, and return what came of it.
+def call_all(
+    service: Deployment, session: Mapping[str, str], plan: Plan, tally: Tally
+) -> None:
+    """Call all operations with all checks, and add to the tally what came of it.
 
     Args:
         session: The answer to the login of a permanent user.
     """
-    api, tally = HttpApi(service), Tally()
+    api = HttpApi(service)
     with api.in_place_of_the_network():
         schema = schemathesis.openapi.from_url(
             f"{URL}/openapi.json", config=plan.configuration()
@@ -151,7 +153,6 @@ def call_all(service: Deployment, session: Mapping[str, str], plan: Plan) -> Tal
                 case events.FatalError(exception=error):
                     raise error
     tally.failures += api.undocumented
-    return tally
 
 
 def filter_failure(

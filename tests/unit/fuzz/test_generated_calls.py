@@ -8,17 +8,20 @@ import pytest
 
 from fuzzing import new_seed
 from generated_calls import Plan, Tally, call_all
-from harness import APP, CREATE_KEY, Deployment
+from harness import APP, CREATE_KEY, OPENAPI, UNLINK, Deployment
 from linked import log_in_linked
 from memory_store import MemoryStore
 from openapi_contract import operations
-from unit.test_openapi import REGISTER, SETTINGS
+from unit.test_openapi import CONFIRM, REGISTER, RESET, SETTINGS
 
 Record = Callable[[str, object], None]
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
 
-ROUTES = [route for route, _ in operations() if route != "GET /openapi.json"]
+# Schemathesis leaves out where it has the document from.
+ROUTES = [route for route, _ in operations() if route != OPENAPI]
+# The tokens of a mail; and an identity that is not the last.
+NEED_LUCK = {CONFIRM, RESET, UNLINK, OPENAPI}
 CAN_SUCCEED = {route for route, each in operations() if "200" in each["responses"]}
 
 
@@ -42,13 +45,27 @@ def words(service: Deployment, session: dict[str, str]) -> dict[str, list[str]]:
 
 
 def call(
-    service: Deployment, record: Record, examples: int, *, is_thorough: bool
+    service: Deployment,
+    record: Record,
+    examples: int,
+    *,
+    least: int = 0,
+    is_thorough: bool = False,
 ) -> Tally:
+    """Call all operations, again with other seeds until so many calls have been made.
+
+    (Hypothesis ends early where it thinks that it has seen all that there is.)
+    """
     seed, told = new_seed()
     record("seed", told)
     session = log_in_linked(service)
-    plan = Plan(seed, examples, is_thorough, words(service, session))
-    return call_all(service, session, plan)
+    known, tally = words(service, session), Tally()
+    while True:
+        plan = Plan(seed, examples, is_thorough, known)
+        call_all(service, session, plan, tally)
+        if tally.calls.total() >= least:
+            return tally
+        seed += 1
 
 
 def tell(record: Record, tally: Tally) -> None:
@@ -62,7 +79,7 @@ def tell(record: Record, tally: Tally) -> None:
 def test_given_the_document_when_calls_are_made_up_then_no_answer_differs(
     service: Deployment, record_property: Record
 ) -> None:
-    tally = call(service, record_property, 8, is_thorough=False)
+    tally = call(service, record_property, 8)
 
     assert tally.failures == []
     assert set(tally.calls) == set(ROUTES)
@@ -90,9 +107,10 @@ def test_given_the_document_when_20000_calls_are_made_up_then_no_answer_differs(
     memory.ring = service.services.store.load_ring()
     service.services.store = memory  # type: ignore[assignment] # keeps its contracts
 
-    tally = call(service, record_property, 950, is_thorough=False)
+    tally = call(service, record_property, 925, least=20_000)
 
     tell(record_property, tally)
     assert tally.failures == []
     assert set(tally.calls) == set(ROUTES)
-    assert tally.calls.total() >= 20_000
+    succeeded = {route for route in ROUTES if tally.successes[route]}
+    assert succeeded >= CAN_SUCCEED - NEED_LUCK
