@@ -37,9 +37,9 @@ def timely(
     """
     least = float("inf")
     for _ in range(5):
-        started = time.thread_time()
+        started = time.process_time()
         result = act()
-        least = min(least, time.thread_time() - started)
+        least = min(least, time.process_time() - started)
         if least < LIMIT or unless(result):
             return result
     raise AssertionError(f"{least * 1000:.0f} ms")
