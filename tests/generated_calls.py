@@ -96,7 +96,10 @@ class Plan:
     words: Mapping[str, list[str]]
 
     def configuration(self) -> SchemathesisConfig:
-        any_word = sorted({word for words in self.words.values() for word in words})
+        # In this order: some are new in each run, and the seed chooses by place.
+        any_word = list(
+            dict.fromkeys(w for words in self.words.values() for w in words)
+        )
         only_if_thorough = {"enabled": self.is_thorough}
         return SchemathesisConfig.from_dict(
             {
