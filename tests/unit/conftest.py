@@ -20,11 +20,10 @@ from moto.core.serialize import ResponseSerializer
 from moto.ses.models import ses_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
-import sam_template
 from anonauth import keys
 from anonauth.handlers import _http
 from anonauth.store import Store
-from harness import SENDER, TABLE, Clients, Deployment
+from harness import SENDER, TABLE, Clients, Deployment, make_table
 from rings import RsaKeys
 
 
@@ -82,18 +81,8 @@ def key_id(moto: None) -> str:
 
 @pytest.fixture
 def table(db: DynamoDBClient) -> Iterator[str]:
-    """An empty table, made as the template says."""
-    made = sam_template.load()["Resources"]["Table"]["Properties"]
-    db.create_table(
-        TableName=TABLE,
-        KeySchema=made["KeySchema"],
-        AttributeDefinitions=made["AttributeDefinitions"],
-        BillingMode=made["BillingMode"],
-        StreamSpecification={
-            "StreamEnabled": True,
-            "StreamViewType": made["StreamSpecification"]["StreamViewType"],
-        },
-    )
+    """An empty table."""
+    make_table(db, TABLE)
     yield TABLE
     db.delete_table(TableName=TABLE)
 
