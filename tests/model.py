@@ -1,0 +1,502 @@
+"""What the service promises, in plain Python: who there is, and who may do what.
+
+A second description of the client API contract and of design §4. It shares no rule and
+no constant with the code under test, and knows nothing of versions, hashes, conditions
+or items: only people, what they hold, and until when. `Refused` is what a client hears;
+where two refusals are equally right, both are in it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+from model_world import (
+    ANONYMOUS,
+    API_KEY,
+    CUSTOM,
+    USERPASS,
+    Account,
+    ApiKey,
+    App,
+    Credential,
+    Identity,
+    Jwt,
+    MailToken,
+    Password,
+    Session,
+    Token,
+    User,
+)
+
+MOST_WRONG_PASSWORDS = 3  # for an address, from one network, in a quarter of an hour
+MOST_MAILS = 3  # of a kind, to one address, in an hour
+
+SECOND = timedelta(seconds=1)
+_MINUTE, _HOUR, _DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+_SESSION_LIFE = 5 * 365 * _DAY
+_SESSION_IDLE = 60 * _DAY + _HOUR
+_SILENCE = 90 * _DAY + _HOUR
+_MAIL_TOKEN_LIFE = 30 * _MINUTE
+_PENDING_LIFE = 24 * _HOUR
+_UNBOUND_LIFE = 30 * _DAY
+_DELETED_AFTER = 24 * _HOUR
+_REMEMBERED = 30 * _DAY
+_NOTICES = (3, 14)
+
+
+class Refused(Exception):
+    """The service has to refuse, in one of these ways; nothing changes."""
+
+    def __init__(self, *ways: tuple[int, str]) -> None:
+        super().__init__(*ways)
+        self.ways = ways
+
+
+_BAD_SESSION = Refused((401, "InvalidSession"))
+
+
+class Model:
+    """All apps, and the one clock."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.users: list[User] = []
+        self.accounts: list[Account] = []
+        self.forgotten_at: dict[tuple[str, str], datetime] = {}
+        self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
+        self._mails: Counter[tuple[object, ...]] = Counter()
+        self._warned_up_to: date | None = None
+
+    # -- Sessions ---------------------------------------------------------------------
+
+    def log_in_anonymously(self, app: App) -> Session:
+        user = User(app, self._end_of_silence(_SILENCE), [Identity(ANONYMOUS)])
+        self.users.append(user)
+        return self._open(user, ANONYMOUS, None)
+
+    def refresh(self, token: Token) -> Session:
+        session = self.session_of(token)
+        session.used_on = self.now.date()
+        self._is_active(session)
+        return session
+
+    def profile(self, token: Token) -> Session:
+        return self.session_of(token)
+
+    def log_out(self, token: Token) -> User:
+        session = self.session_of(token)
+        user = session.user
+        user.sessions.remove(session)
+        if user.anonymous:
+            self.users.remove(user)
+        return user
+
+    def delete_user(self, token: Token) -> User:
+        user = self.session_of(token).user
+        self.users.remove(user)
+        self.accounts = [a for a in self.accounts if a.user is not user]
+        self.forgotten_at[user.app.id, user.id] = self.now + _REMEMBERED
+        return user
+
+    def session_of(self, token: Token) -> Session:
+        """Return the session of a token that is good now."""
+        if token.ends_at <= self.now or not self.is_alive(token.session):
+            raise _BAD_SESSION
+        return token.session
+
+    def is_alive(self, session: Session) -> bool:
+        user = session.user
+        return (
+            user in self.users
+            and session in user.sessions
+            and not self._is_over(user.ends_at)
+            and not self._is_over(session.ends_at)
+        )
+
+    # -- Identities -------------------------------------------------------------------
+
+    def log_in(self, app: App, credential: Credential) -> Session:
+        if credential.provider not in app.providers:
+            raise _BAD_SESSION
+        self._prove(app, credential, refused=401)
+        if isinstance(credential, ApiKey):
+            return self._open(credential.user, API_KEY, credential)
+        user = self._owner(app, credential)
+        if user is None:
+            user = User(app, None, [])
+            self.users.append(user)
+            self._bind(user, credential)
+        identity = self._identity(user, credential)
+        assert identity is not None
+        if isinstance(credential, Jwt):
+            identity.data = {"name": credential.name}
+        return self._open(user, credential.provider, identity)
+
+    def link(self, token: Token, app: App, credential: Credential) -> Session:
+        session = self.session_of(token)
+        user = session.user
+        if user.app is not app:
+            raise Refused((400, "UserAppDomainMismatch"))
+        if credential.provider not in app.providers:
+            raise Refused((404, "AuthProviderNotFound"))
+        if API_KEY in (credential.provider, session.provider):
+            raise Refused((400, "InvalidParameter"))
+        self._prove(app, credential, refused=403)
+        assert not isinstance(credential, ApiKey)
+        owner = self._owner(app, credential)
+        if owner is user:
+            return session
+        refusals = []
+        if owner is not None:
+            refusals.append((409, "AccountNameInUse"))
+        if credential.provider == USERPASS and user.identity_of(USERPASS):
+            refusals.append((400, "InternalServerError"))
+        if len(user.identities) == 10:
+            refusals.append((400, "InvalidParameter"))
+        if refusals:
+            raise Refused(*refusals)
+        if user.anonymous:
+            user.ends_at = None
+            session.begun_at = self.now
+        self._is_active(session)
+        user.sessions = [s for s in user.sessions if self.is_alive(s)]
+        self._bind(user, credential)
+        return session
+
+    def unlink(self, token: Token, provider: str, identity_id: str) -> User:
+        if provider == API_KEY:
+            raise Refused((400, "BadRequest"), (401, "InvalidSession"))
+        session = self.session_of(token)
+        user = session.user
+        if token.anonymous and not user.anonymous:
+            raise _BAD_SESSION
+        if session.provider == API_KEY:
+            raise Refused((403, "AuthError"))
+        wanted = (provider, identity_id)
+        found = [i for i in user.identities if (i.provider, i.id) == wanted]
+        if not found:
+            raise Refused((404, "IdentityNotFound"))
+        usable = [i for i in user.identities if i.provider != ANONYMOUS]
+        if provider == ANONYMOUS or usable == found:
+            raise Refused((400, "InvalidParameter"))
+        if session.opener is found[0]:
+            session.opener = None
+        self._detach(user, found)
+        return user
+
+    # -- E-mail and password ----------------------------------------------------------
+
+    def register(self, app: App, email: str, password: str) -> Account:
+        self._require_userpass(app)
+        if len(password) < 6:
+            raise Refused((400, "BadRequest"))
+        old = self._account(app, email)
+        if old is not None and old.state != "pending":
+            raise Refused((409, "AccountNameInUse"))
+        self._spend_mail("confirm", app, email)
+        self.accounts = [
+            a for a in self.accounts if (a.app, a.email.lower()) != (app, email.lower())
+        ]
+        account = Account(
+            app,
+            email,
+            password,
+            "pending" if app.mail else "confirmed",
+            self.now + (_PENDING_LIFE if app.mail else _UNBOUND_LIFE),
+            contested=old is not None and (old.contested or old.password != password),
+        )
+        if app.mail:
+            account.confirmation = self._mail_token(account)
+        self.accounts.append(account)
+        return account
+
+    def resend(self, app: App, email: str) -> Account:
+        self._require_userpass(app)
+        account = self._account(app, email)
+        if account is None:
+            raise Refused((404, "UserNotFound"))
+        if account.state != "pending":
+            raise Refused((400, "UserAlreadyConfirmed"))
+        self._spend_mail("confirm", app, email)
+        account.confirmation = self._mail_token(account)
+        return account
+
+    def confirm(self, app: App, token: MailToken) -> Account:
+        self._require_userpass(app)
+        account = self._account_of(app, token)
+        if account is None or account.confirmation is not token:
+            raise Refused((400, "UserpassTokenInvalid"))
+        if account.state == "pending":
+            if self._is_over(token.ends_at):
+                raise Refused((400, "UserpassTokenInvalid"))
+            account.state = "confirmed"
+            account.ends_at = self.now + _UNBOUND_LIFE
+        return account
+
+    def ask_for_reset(self, app: App, email: str) -> Account | None:
+        """Return the account that is sent a mail; the answer does not tell."""
+        self._require_userpass(app)
+        if not app.mail:
+            raise Refused((400, "BadRequest"))
+        self._spend_mail("reset", app, email)
+        account = self._account(app, email)
+        if account is not None:
+            account.reset = self._mail_token(account)
+        return account
+
+    def reset(self, app: App, token: MailToken, password: str) -> Account:
+        self._require_userpass(app)
+        refusals = []
+        account = self._account_of(app, token)
+        if (
+            account is None
+            or account.reset is not token
+            or self._is_over(token.ends_at)
+        ):
+            refusals.append((400, "UserpassTokenInvalid"))
+        if len(password) < 6:
+            refusals.append((400, "BadRequest"))
+        if refusals or account is None:
+            raise Refused(*refusals)
+        account.password, account.reset = password, None
+        if account.user is None:
+            account.state = "confirmed"
+            account.ends_at = self.now + _UNBOUND_LIFE
+        else:
+            self._end_all(account.user, detach=account.contested)
+        account.contested = False
+        return account
+
+    # -- API keys ---------------------------------------------------------------------
+
+    def make_key(self, token: Token, name: str) -> ApiKey:
+        session = self._key_session(token)
+        user = session.user
+        if session.provider == API_KEY:
+            raise Refused((403, "AuthError"))
+        if " " in name:
+            raise Refused((400, "InvalidParameter"))
+        if name in {key.name for key in user.keys}:
+            raise Refused((409, "APIKeyAlreadyExists"))
+        key = ApiKey(user, name)
+        user.keys.append(key)
+        return key
+
+    def list_keys(self, token: Token) -> User:
+        return self._key_session(token).user
+
+    def get_key(self, token: Token, key_id: str) -> ApiKey:
+        return self._key(self._key_session(token).user, key_id)
+
+    def switch_key(self, token: Token, key_id: str, *, disabled: bool) -> ApiKey:
+        session = self._key_session(token)
+        key = self._key(session.user, key_id)
+        if key.disabled == disabled:
+            return key
+        if session.opener is key:
+            raise Refused((403, "AuthError"))
+        key.disabled = disabled
+        self._end_opened_by(session.user, [key])
+        return key
+
+    def delete_key(self, token: Token, key_id: str) -> ApiKey:
+        session = self._key_session(token)
+        key = self._key(session.user, key_id)
+        if session.opener is key:
+            raise Refused((403, "AuthError"))
+        session.user.keys.remove(key)
+        self._end_opened_by(session.user, [key])
+        return key
+
+    # -- What happens by itself -------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Delete what has been over for a day, as the TTL does when it comes."""
+        self.users = [u for u in self.users if not self._is_due(u.ends_at)]
+        self.accounts = [a for a in self.accounts if not self._is_due(a.ends_at)]
+        self.forgotten_at = {
+            key: at for key, at in self.forgotten_at.items() if not self._is_over(at)
+        }
+
+    def warn(self) -> dict[str, int]:
+        """Return who is warned today, and how many days ahead that ought to be."""
+        before, today = self._warned_up_to, self.now.date()
+        self._warned_up_to = today
+        warned = {}
+        for user in self.users:
+            if user.ends_at is None or self._is_over(user.ends_at):
+                continue
+            for days in _NOTICES:
+                due_on = user.ends_at.date() - days * _DAY
+                if due_on <= today and (before is None or due_on > before):
+                    warned[user.id] = days
+                    break
+        return warned
+
+    def boundaries(self, tokens: Sequence[Token]) -> Iterator[datetime]:
+        """Tell when something will change by itself."""
+        yield self._midnight()
+        ends: list[datetime | None] = [token.ends_at for token in tokens]
+        for user in self.users:
+            ends += [user.ends_at, *(s.ends_at for s in user.sessions)]
+        for account in self.accounts:
+            mails = (account.confirmation, account.reset)
+            ends += [account.ends_at, *(m.ends_at for m in mails if m)]
+        for end in ends:
+            if end is not None:
+                yield end
+                yield end + _DELETED_AFTER
+
+    # -- Inside -----------------------------------------------------------------------
+
+    def _is_over(self, ends_at: datetime | None) -> bool:
+        return ends_at is not None and ends_at <= self.now
+
+    def _is_due(self, ends_at: datetime | None) -> bool:
+        return ends_at is not None and self._is_over(ends_at + _DELETED_AFTER)
+
+    def _midnight(self) -> datetime:
+        return datetime.combine(self.now.date() + _DAY, time(), UTC)
+
+    def _end_of_silence(self, silence: timedelta) -> datetime:
+        # From the end of the day: nobody dies before so many whole days.
+        return self._midnight() + silence
+
+    def _is_active(self, session: Session) -> None:
+        if session.user.anonymous:
+            session.user.ends_at = self._end_of_silence(_SILENCE)
+        else:
+            whole = session.begun_at + _SESSION_LIFE
+            session.ends_at = min(self._end_of_silence(_SESSION_IDLE), whole)
+
+    def _open(
+        self, user: User, provider: str, opener: Identity | ApiKey | None
+    ) -> Session:
+        self._make_room(user, provider)
+        session = Session(user, provider, self.now, self.now.date(), opener)
+        user.sessions.append(session)
+        self._is_active(session)
+        return session
+
+    def _make_room(self, user: User, provider: str) -> None:
+        """Keep 31 sessions at most, of API keys 7; the least recently used go.
+
+        Those of API keys go first for a new one of an API key, and last for others.
+        """
+        live = sorted(
+            (s for s in user.sessions if self.is_alive(s)),
+            key=lambda s: (s.used_on, s.begun_at),
+        )
+        by_keys = [s for s in live if s.provider == API_KEY]
+        others = [s for s in live if s.provider != API_KEY]
+        if provider == API_KEY:
+            by_keys = by_keys[-7:]
+            in_turn = by_keys + others
+        else:
+            in_turn = others + by_keys
+        user.sessions = in_turn[max(len(in_turn) - 31, 0) :]
+
+    def _prove(self, app: App, credential: Credential, *, refused: int) -> None:
+        if isinstance(credential, Password):
+            self._prove_password(app, credential, refused)
+        elif isinstance(credential, Jwt):
+            if not credential.genuine or credential.app is not app:
+                raise Refused((refused, "AuthError"))
+        elif (
+            credential.user.app is not app
+            or credential.user not in self.users
+            or credential not in credential.user.keys
+            or credential.disabled
+        ):
+            raise Refused((refused, "AuthError"))
+
+    def _prove_password(self, app: App, typed: Password, refused: int) -> None:
+        quarter = int(self.now.timestamp()) // 900
+        tried = (app, typed.email.lower(), typed.network, quarter)
+        if self._wrong_passwords[tried] >= MOST_WRONG_PASSWORDS:
+            raise Refused((429, "RateLimitExceeded"))
+        account = self._account(app, typed.email)
+        if account is None or account.password != typed.password:
+            self._wrong_passwords[tried] += 1
+            raise Refused((refused, "InvalidPassword"))
+        if account.state == "pending":
+            raise Refused((refused, "AuthError"))
+
+    def _owner(self, app: App, credential: Password | Jwt) -> User | None:
+        if isinstance(credential, Password):
+            account = self._account(app, credential.email)
+            return None if account is None else account.user
+        of_app = (user for user in self.users if user.app is app)
+        return next((u for u in of_app if self._identity(u, credential)), None)
+
+    def _identity(self, user: User, credential: Password | Jwt) -> Identity | None:
+        if isinstance(credential, Password):
+            return user.identity_of(USERPASS)
+        of_issuer = (i for i in user.identities if i.provider == CUSTOM)
+        return next((i for i in of_issuer if i.subject == credential.subject), None)
+
+    def _bind(self, user: User, credential: Password | Jwt) -> None:
+        if isinstance(credential, Jwt):
+            data = {"name": credential.name}
+            subject = credential.subject
+            user.identities.append(Identity(CUSTOM, subject, data, id=subject))
+            return
+        account = self._account(user.app, credential.email)
+        assert account is not None
+        account.state, account.ends_at, account.user = "bound", None, user
+        email = account.email
+        user.identities.append(Identity(USERPASS, email.lower(), {"email": email}))
+
+    def _detach(self, user: User, identities: Sequence[Identity]) -> None:
+        user.identities = [i for i in user.identities if i not in identities]
+        if any(i.provider == USERPASS for i in identities):
+            self.accounts = [a for a in self.accounts if a.user is not user]
+        self._end_opened_by(user, identities)
+
+    def _end_opened_by(self, user: User, openers: Sequence[Identity | ApiKey]) -> None:
+        user.sessions = [s for s in user.sessions if s.opener not in openers]
+
+    def _end_all(self, user: User, *, detach: bool) -> None:
+        user.sessions, user.keys = [], []
+        if detach:
+            kept = (ANONYMOUS, USERPASS)
+            self._detach(user, [i for i in user.identities if i.provider not in kept])
+
+    def _account(self, app: App, email: str) -> Account | None:
+        for account in self.accounts:
+            if account.app is app and account.email.lower() == email.lower():
+                return None if self._is_over(account.ends_at) else account
+        return None
+
+    def _account_of(self, app: App, token: MailToken) -> Account | None:
+        found = self._account(app, token.account.email)
+        return found if found is token.account else None
+
+    def _mail_token(self, account: Account) -> MailToken:
+        return MailToken(account, self.now + _MAIL_TOKEN_LIFE)
+
+    def _spend_mail(self, kind: str, app: App, email: str) -> None:
+        if not app.mail:
+            return
+        sent = (kind, app, email.lower(), int(self.now.timestamp()) // 3600)
+        if self._mails[sent] >= MOST_MAILS:
+            raise Refused((429, "RateLimitExceeded"))
+        self._mails[sent] += 1
+
+    def _require_userpass(self, app: App) -> None:
+        if USERPASS not in app.providers:
+            raise Refused((404, "AuthProviderNotFound"))
+
+    def _key_session(self, token: Token) -> Session:
+        session = self.session_of(token)
+        if API_KEY not in session.user.app.providers:
+            raise Refused((404, "AuthProviderNotFound"))
+        if session.user.anonymous:
+            raise Refused((403, "AuthError"))
+        return session
+
+    def _key(self, user: User, key_id: str) -> ApiKey:
+        found = [key for key in user.keys if key.id == key_id]
+        if not found:
+            raise Refused((404, "APIKeyNotFound"))
+        return found[0]

@@ -1,0 +1,104 @@
+"""Where the model is played: three apps, and what only AWS does or sees."""
+
+from collections import Counter
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+
+from anonauth.cli.live_table import LiveTable
+from harness import APP, OTHER_APP, SENDER, SETTINGS, START, Deployment, make_table
+from model import MOST_MAILS, MOST_WRONG_PASSWORDS
+from model_table import Items
+from model_world import API_KEY, CUSTOM, USERPASS, App
+from story import as_event
+
+BARE_APP = "bare-klmno"
+WITH_MAIL = App(APP, (USERPASS, CUSTOM, API_KEY), mail=True)
+WITHOUT_MAIL = App(OTHER_APP, (USERPASS, CUSTOM, API_KEY))
+BARE = App(BARE_APP)  # that offers guests only
+NOTICE_DAYS = "14,3"
+SECRET, NOBODYS_SECRET = "0" * 32, "1" * 32
+
+_ISSUERS = {
+    "algorithm": "HS256",
+    "secret": SECRET,
+    "metadata_fields": [{"name": "name"}],
+}
+_PROVIDERS: dict[str, Any] = {API_KEY: {}, CUSTOM: {"issuers": [_ISSUERS]}}
+_BUDGETS = {"account_and_network": MOST_WRONG_PASSWORDS, "mails": MOST_MAILS}
+_MAIL = {
+    "sender": SENDER,
+    "confirm_url": "https://app.example/confirm",
+    "reset_url": "https://app.example/reset",
+}
+DOCUMENT = {
+    "apps": {
+        APP: {**_PROVIDERS, USERPASS: {"budgets": _BUDGETS, "mail": _MAIL}},
+        OTHER_APP: {**_PROVIDERS, USERPASS: {"budgets": _BUDGETS}},
+    }
+}
+
+
+class Stage:
+    """The service, made anew for each run, and what only AWS does or sees."""
+
+    def __init__(self, service: Deployment, sent: list[Any]) -> None:
+        self.service = service
+        self.sent = sent
+        self._table = LiveTable(service.table, None, lambda: service.now)
+        self.runs = 0
+        self.answers: Counter[tuple[str, int, str]] = Counter()
+        self._ring = service.items("KEY#")["KEY#ring"]
+        service.restart_with(DOCUMENT)  # leaves it where the next ones find it
+
+    def clear(self) -> None:
+        """Go back to the start: no users, no mails, and the first key ring."""
+        self.runs += 1
+        del self.sent[:]
+        self.service.db.delete_table(TableName=self.service.table)
+        make_table(self.service.db, self.service.table, has_stream=False)
+        self.service.db.put_item(TableName=self.service.table, Item=self._ring)
+        self.service.now = START
+        self.service.wire.reset()
+        self.start_cold()
+
+    def start_cold(self) -> None:
+        self.service.restart(
+            APP_IDS=",".join(app.id for app in (WITH_MAIL, WITHOUT_MAIL, BARE)),
+            EXPIRY_NOTICE_DAYS=NOTICE_DAYS,
+            SETTINGS_PARAMETER=SETTINGS,
+        )
+
+    def warned(self) -> list[dict[str, Any]]:
+        """Run the daily search for users that will expire; return what it tells."""
+        wire = self.service.wire
+        wire.reset()
+        self.service.invoke("ExpiringFunction", {"detail-type": "Scheduled"})
+        return [
+            as_event(entry)["detail"]
+            for call, body in zip(wire.calls, wire.bodies, strict=True)
+            if call == "PutEvents"
+            for entry in body["Entries"]
+        ]
+
+    def figures(self) -> str:
+        """Say how many calls were answered, and in how many ways."""
+        refused = sum(n for (*_, code), n in self.answers.items() if code != "done")
+        return (
+            f"{self.answers.total()} calls, {refused} refused; "
+            f"{len(self.answers)} pairs of a route and an answer"
+        )
+
+    def sweep(self) -> None:
+        """Delete what the table's TTL has been due for."""
+        self._table.sweep()
+
+    def items(self) -> Items:
+        """Return the table's items, from behind moto's API.
+
+        By it they take as long as all the rest of a step.
+        """
+        region = dynamodb_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
+        items: dict[Any, Any] = region.tables[self.service.table].items
+        return {key.value: item.to_json()["Attributes"] for key, item in items.items()}

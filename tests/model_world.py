@@ -1,0 +1,145 @@
+"""Who and what there is in the model: apps, users, and what people hold.
+
+Ids and tokens are the service's to choose: whoever plays the model fills them in.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+ANONYMOUS, USERPASS = "anon-user", "local-userpass"
+CUSTOM, API_KEY = "custom-token", "api-key"
+
+_ACCESS_LIFE = timedelta(minutes=30 + 1)  # a minute for clocks that differ
+_REFRESH_LIFE = timedelta(days=5 * 365, minutes=1)
+
+
+@dataclass(frozen=True)
+class App:
+    """An app; without `mail` an e-mail address counts as confirmed."""
+
+    id: str
+    providers: tuple[str, ...] = ()
+    mail: bool = False
+
+
+@dataclass(frozen=True)
+class Password:
+    """What a person types who logs in, and from which network."""
+
+    email: str
+    password: str
+    network: str
+    provider = USERPASS
+
+
+@dataclass(frozen=True)
+class Jwt:
+    """A token of an app's issuer, or of somebody who does not have its key."""
+
+    app: App
+    subject: str
+    name: str
+    genuine: bool = True
+    provider = CUSTOM
+
+
+@dataclass(eq=False)
+class ApiKey:
+    """A key, which is a credential as well."""
+
+    user: "User"
+    name: str
+    disabled: bool = False
+    id: str = ""
+    secret: str = ""
+    provider = API_KEY
+
+
+Credential = Password | Jwt | ApiKey
+
+
+@dataclass(eq=False)
+class Identity:
+    """An entry of a user's list; `subject` is what the provider vouches for."""
+
+    provider: str
+    subject: str = ""
+    data: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+
+
+@dataclass(eq=False)
+class Session:
+    """One login; `opener` is what it dies with, `used_on` its last day of activity."""
+
+    user: "User"
+    provider: str
+    begun_at: datetime
+    used_on: date
+    opener: Identity | ApiKey | None = None
+    ends_at: datetime | None = None
+    id: str = ""
+
+
+@dataclass(eq=False)
+class User:
+    """Somebody; anonymous, and with an end, until an identity is linked."""
+
+    app: App
+    ends_at: datetime | None
+    identities: list[Identity]
+    sessions: list[Session] = field(default_factory=list)
+    keys: list[ApiKey] = field(default_factory=list)
+    id: str = ""
+
+    @property
+    def anonymous(self) -> bool:
+        return self.ends_at is not None
+
+    def identity_of(self, provider: str) -> Identity | None:
+        return next((i for i in self.identities if i.provider == provider), None)
+
+
+@dataclass(eq=False)
+class MailToken:
+    """What a mail's link carries."""
+
+    account: "Account"
+    ends_at: datetime
+    secret: str = ""
+    id: str = ""
+
+
+@dataclass(eq=False)
+class Account:
+    """A registered address; `contested` if two chose a password before it was proved.
+
+    It ends unless it is confirmed, and then unless it becomes somebody's.
+    """
+
+    app: App
+    email: str
+    password: str
+    state: str
+    ends_at: datetime | None
+    contested: bool = False
+    user: User | None = None
+    confirmation: MailToken | None = None
+    reset: MailToken | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """An access or a refresh token; `anonymous` is what an access token says."""
+
+    text: str
+    session: Session
+    issued_at: datetime
+    kind: str
+    anonymous: bool = False
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.issued_at + (
+            _ACCESS_LIFE if self.kind == "access" else _REFRESH_LIFE
+        )

@@ -1,0 +1,208 @@
+"""The service against its model: random runs of all that can be done to it.
+
+`MODEL_RUNS=3000 MODEL_SEED=7` make more runs, and others; a failure names its seed,
+and prints the shortest story that Hypothesis finds.
+"""
+
+import os
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from anonauth.domain import ExpiryScan, Session, User, expiry_after
+from anonauth.providers.custom_token import CustomToken
+from anonauth.providers.local_userpass import LocalUserpass
+from anonauth.store import Store
+from anonauth.tokens import _check_times
+from anonauth.usecases._authenticate import authenticate_access
+from anonauth.usecases.apikeys import create_api_key
+from anonauth.usecases.link import _check_owner, _check_room, _lists, link_identity
+from anonauth.usecases.profile import unlink_identity
+from faults import replace_line
+from harness import Deployment
+from model_machine import Machine
+from model_stage import Stage
+
+STEPS = 50
+# fmt: off
+FAULTS = [
+    pytest.param(User.is_expired, "self.expires_at <= now", "False", id="dead let in"),
+    pytest.param(
+        User.is_expired, "self.expires_at <= now", "self.expires_at < now",
+        id="alive in the second after",
+    ),
+    pytest.param(expiry_after, " + _GRACE", "", id="dead an hour early"),
+    pytest.param(Session.is_expired, "<= now", "< now", id="session a second late"),
+    pytest.param(
+        authenticate_access, "user.live_session(claims.session_id, now)",
+        "next(iter(user.sessions.values()), None)", id="any session will do",
+    ),
+    pytest.param(
+        authenticate_access, "claims.anonymous and not user.anonymous", "False",
+        id="unlink by a token from before the link",
+    ),
+    pytest.param(
+        _check_times, '_seconds(claims, "exp") + skew <= at', "False",
+        id="old access token",
+    ),
+    pytest.param(
+        Store.record_activity, "UserItem.expires_at.set(expires_at),", "",
+        id="expiry not pushed",
+    ),
+    pytest.param(
+        Store.record_activity, "expires_at + SWEEP_DELAY", "expires_at",
+        id="no day before the TTL",
+    ),
+    pytest.param(
+        Store.end_session, "session_is_there & is_anonymous", "session_is_there",
+        id="logout deletes permanent users",
+    ),
+    pytest.param(
+        Store.end_session, "alive(now) & ", "", id="logout of the dead",
+    ),
+    pytest.param(
+        Store.delete_user,
+        "self._delete_records(transaction, user, user.usable_identities())", "pass",
+        id="identities outlive their user",
+    ),
+    pytest.param(
+        Store.delete_user,
+        "self._delete_keys(transaction, user, user.api_keys.values())", "pass",
+        id="API keys outlive their user",
+    ),
+    pytest.param(
+        Store.link_identity, "UserItem.ttl.remove(),", "", id="link keeps the TTL"
+    ),
+    pytest.param(
+        Store._bind, "condition=unclaimed", "condition=None", id="identity stolen"
+    ),
+    pytest.param(
+        _check_owner, "record.user_id not in {None, user.id}", "False",
+        id="address of another user",
+    ),
+    pytest.param(
+        link_identity, "user.app != attempt.app", "False", id="token of another app"
+    ),
+    pytest.param(
+        _check_room, "verified.provider == USERPASS", "False", id="second address"
+    ),
+    pytest.param(
+        _check_room, ">= MOST_IDENTITIES", "> MOST_IDENTITIES", id="eleven identities"
+    ),
+    pytest.param(
+        CustomToken.verify, "claims.check_audience(settings.audience or (self._app,))",
+        "pass", id="JWT for another app",
+    ),
+    pytest.param(
+        User.sessions_to_end, "max(len(of_keys) + by_key - MOST_API_KEY_SESSIONS, 0)",
+        "0", id="sessions of API keys without end",
+    ),
+    pytest.param(
+        unlink_identity, "user.usable_identities() == [identity]", "False",
+        id="last identity unlinked",
+    ),
+    pytest.param(
+        Store.unlink_identity, "stays = other.id == session.id", "stays = True",
+        id="sessions outlive their identity",
+    ),
+    pytest.param(
+        LocalUserpass.verify, 'record.state == "pending"', "False", id="not confirmed"
+    ),
+    pytest.param(
+        LocalUserpass.verify, "_require_budget(counters, counts, now)", "pass",
+        id="wrong passwords without end",
+    ),
+    pytest.param(Store.confirm, " & in_time", "", id="confirm token after its time"),
+    pytest.param(
+        Store._end_all, "UserItem.sessions.set({}),", "", id="sessions outlive a reset"
+    ),
+    pytest.param(
+        Store._end_all, "record.verified and not record.contested", "True",
+        id="a squatter's identity outlives a reset",
+    ),
+    pytest.param(
+        Store.reset_password, "IdentityItem.reset_hash.remove(),", "",
+        id="reset token used twice",
+    ),
+    pytest.param(
+        create_api_key, "session.provider == API_KEY", "False",
+        id="API key makes another",
+    ),
+    pytest.param(_lists, "and not key.disabled", "", id="disabled API key"),
+    pytest.param(
+        Store.delete_api_key, "*_end_sessions_of(user, key),", "",
+        id="sessions outlive their API key",
+    ),
+    pytest.param(
+        ExpiryScan.due_notice, "falls_due > self.since", "True", id="warned each day"
+    ),
+]
+# fmt: on
+
+
+def play(stage: Stage, runs: int, phases: tuple[Phase, ...], dice: int) -> None:
+    """Play runs, the same ones each time for a seed.
+
+    Raises:
+        AssertionError: Something was not as the model told it.
+    """
+    machine = cast("type[RuleBasedStateMachine]", lambda: Machine(stage))
+    run_state_machine_as_test(
+        seed(dice)(machine),
+        settings=settings(
+            max_examples=runs,
+            stateful_step_count=STEPS,
+            phases=phases,
+            database=None,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(4, id="4 runs"),
+        pytest.param(300, id="300 runs", marks=pytest.mark.long),
+    ],
+)
+def test_given_random_lives_when_lived_then_each_answer_is_as_the_model_says(
+    runs: int,
+    service: Deployment,
+    sent: list[Any],
+    record_property: Callable[[str, object], None],
+) -> None:
+    dice = int(os.environ.get("MODEL_SEED", "1"))
+    runs = int(os.environ.get("MODEL_RUNS", runs))
+    record_property("seed", f"MODEL_SEED={dice}, {runs} runs of {STEPS} steps")
+    stage = Stage(service, sent)
+
+    play(stage, runs, (Phase.generate, Phase.shrink), dice)
+
+    record_property("figures", stage.figures())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("function", "line", "instead"), FAULTS)
+def test_given_a_service_with_a_fault_when_played_then_the_model_sees_it(
+    function: FunctionType,
+    line: str,
+    instead: str,
+    service: Deployment,
+    sent: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    replace_line(monkeypatch, function, line, instead)
+    stage = Stage(service, sent)
+
+    with pytest.raises(AssertionError):
+        play(stage, 100, (Phase.generate,), dice=1)
+
+    record_property("figures", f"{function.__qualname__}: seen in run {stage.runs}")
