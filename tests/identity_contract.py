@@ -663,6 +663,20 @@ class IdentityContract:
         assert not store.confirm(APP, account.key, "another", NOW)
         assert record_of(store, account) == after
 
+    def test_given_an_account_that_is_over_when_confirmed_again_then_it_is_refused(
+        self, store: AnyStore
+    ) -> None:
+        """As after the sweep: the answer must not depend on when that comes."""
+        account = a_pending_account()
+        store.register(account, NOW)
+        assert account.confirmation is not None
+        token_hash = account.confirmation.hash
+        assert store.confirm(APP, account.key, token_hash, NOW)
+        expiry = NOW + UNBOUND_LIFETIME
+
+        assert store.confirm(APP, account.key, token_hash, expiry - SECOND)
+        assert not store.confirm(APP, account.key, token_hash, expiry)
+
     def test_given_a_confirm_token_when_wrong_or_late_then_it_stays_pending(
         self, store: AnyStore
     ) -> None:

@@ -338,9 +338,11 @@ class MemoryStore:
         stored = self.get_identity(app, USERPASS, key)
         if stored is None or not _has(stored.confirmation, token_hash):
             return False
+        if stored.is_expired(now):
+            return False
         if stored.state != "pending":
             return True  # by this very token, before
-        if stored.is_expired(now) or not _in_time(stored.confirmation, now):
+        if not _in_time(stored.confirmation, now):
             return False
         self._put_record(
             replace(

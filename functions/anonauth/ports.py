@@ -187,7 +187,7 @@ class AccountStore(BudgetStore, Protocol):
     def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
         """Confirm a pending record whose confirm token this is.
 
-        True also if it was confirmed with this very token before.
+        True also if it was confirmed with this very token before, and is not expired.
         """
         ...
 

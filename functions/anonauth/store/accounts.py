@@ -141,6 +141,7 @@ class Accounts(Identities):
             return (
                 record is not None
                 and record.state != "pending"
+                and not record.is_expired(now)  # swept or not yet: the same answer
                 and record.confirmation is not None
                 and hmac.compare_digest(record.confirmation.hash, token_hash)
             )
