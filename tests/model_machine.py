@@ -74,14 +74,15 @@ DEVICE = "5f0c3b2a1d9e8f7a6b5c4d3e"
 _USERPASS = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"
 
 APPS = st.sampled_from([WITH_MAIL, WITHOUT_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
-NTH = st.integers(0, 20)
+MAIL_APPS = st.sampled_from([WITH_MAIL, WITH_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
+NTH = st.integers(0, 30)
 MOSTLY = st.sampled_from([True, True, True, False])
 EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org"])
-PASSWORDS = st.sampled_from(["correct horse", "battery staple", "short"])
+PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
 NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7"])
 NAMES = st.sampled_from(["Ada", "Countess"])
 SUBJECTS = st.sampled_from(["ada", "bob", "cyd"])
-KEY_NAMES = st.sampled_from(["laptop", "ci", "not a name"])
+KEY_NAMES = st.sampled_from(["laptop", "ci", "phone", "not a name"])
 TIMES = st.sampled_from(
     [
         timedelta(seconds=30),
@@ -124,7 +125,10 @@ class Machine(RuleBasedStateMachine):
     # -- Guests and sessions ----------------------------------------------------------
 
     @initialize()
-    def first_guest(self) -> None:
+    def first_users(self) -> None:
+        self.log_in_anonymously(WITHOUT_MAIL, None)
+        self.log_in_by_jwt(WITH_MAIL, "ada", "Ada", aud=True, genuine=True)
+        self.make_key(1, "first")
         self.log_in_anonymously(WITH_MAIL, None)
 
     @rule(app=APPS, device=st.sampled_from([None, DEVICE]))
@@ -137,21 +141,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(nth=NTH)
     def refresh(self, nth: int) -> None:
-        self._refresh(_nth(self.refreshing, nth))
+        self._refresh(self._one(self.refreshing, nth))
 
     @rule(nth=NTH)
     def log_out(self, nth: int) -> None:
-        token = _nth(self.refreshing, nth)
-        self._ask(LOGOUT, lambda: self.model.log_out(token), token=token.text)
+        self._log_out(self._one(self.refreshing, nth))
 
-    @rule(nth=NTH, fresh=st.booleans())
+    @rule(nth=NTH, fresh=MOSTLY)
     def profile(self, nth: int, *, fresh: bool) -> None:
-        token = self._access(nth, fresh=fresh)
-        session, reply = self._ask(
-            PROFILE, lambda: self.model.profile(token), token=token.text
-        )
-        if session is not None:
-            assert reply.json == _profile(session)
+        self._profile(self._access(nth, fresh=fresh))
 
     @rule(nth=NTH, fresh=st.booleans())
     def delete_user(self, nth: int, *, fresh: bool) -> None:
@@ -171,9 +169,9 @@ class Machine(RuleBasedStateMachine):
         if not by_refresh:
             right, wrong = wrong, right
         text = {
-            "other kind": _nth(wrong, nth).text,
-            "edited": edited(_nth(right, nth).text),
-            "other signature": other_signature(_nth(right, nth).text),
+            "other kind": self._one(wrong, nth).text,
+            "edited": edited(self._one(right, nth).text),
+            "other signature": other_signature(self._one(right, nth).text),
             "null": "null",
         }[forged]
         options: dict[str, Any] = {}
@@ -202,7 +200,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, at_home=MOSTLY)
     def log_in_by_key(self, nth: int, *, at_home: bool) -> None:
-        key = _nth(self.keys, nth)
+        key = self._a_key(nth)
         self._log_in(_or_other(key.user.app, at_home), key)
 
     @precondition(lambda self: self.keys and "sessions" not in self.crowded)
@@ -234,20 +232,20 @@ class Machine(RuleBasedStateMachine):
         aud: bool,
         genuine: bool,
     ) -> None:
-        app = _nth(self.access, nth).session.user.app
+        app = self._one(self.access, nth).session.user.app
         token = Jwt(_or_other(app, aud), subject, name, genuine)
         self._link(nth, token, fresh=fresh, at_home=at_home)
 
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, fresh=MOSTLY, key=NTH)
     def link_key(self, nth: int, key: int, *, fresh: bool) -> None:
-        self._link(nth, _nth(self.keys, key), fresh=fresh, at_home=True)
+        self._link(nth, self._a_key(key), fresh=fresh, at_home=True)
 
     @precondition(lambda self: "identities" not in self.crowded)
     @rule(nth=NTH)
     def link_all_there_is_room_for(self, nth: int) -> None:
         self.crowded.add("identities")
-        app = _nth(self.access, nth).session.user.app
+        app = self._one(self.access, nth).session.user.app
         for number in range(10):
             token = Jwt(app, f"{number}", "Many")
             # A refresh has put a later one at the end.
@@ -256,8 +254,8 @@ class Machine(RuleBasedStateMachine):
     @rule(nth=NTH, fresh=MOSTLY, whose=NTH, which=NTH)
     def unlink(self, nth: int, whose: int, which: int, *, fresh: bool) -> None:
         token = self._access(nth, fresh=fresh)
-        identities = _nth(self.access, whose).session.user.identities
-        identity = _nth(identities, which)
+        guessed = self._one(self.access, whose) if whose % 4 == 0 else token
+        identity = _nth(guessed.session.user.identities, which // 3)
         provider, identity_id = identity.provider, identity.id
         self._ask(
             UNLINK,
@@ -268,7 +266,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- E-mail and password ----------------------------------------------------------
 
-    @rule(app=APPS, email=EMAILS, password=PASSWORDS)
+    @rule(app=MAIL_APPS, email=EMAILS, password=PASSWORDS)
     def register(self, app: App, email: str, password: str) -> None:
         account, _ = self._ask(
             _USERPASS + "register",
@@ -280,7 +278,13 @@ class Machine(RuleBasedStateMachine):
         if account is not None:
             self._mailed(account.confirmation)
 
-    @rule(app=APPS, email=EMAILS)
+    @rule(app=MAIL_APPS, email=EMAILS, password=PASSWORDS)
+    def register_and_confirm(self, app: App, email: str, password: str) -> None:
+        self.register(app, email, password)
+        if self.mails:
+            self.confirm(0, at_home=True)
+
+    @rule(app=MAIL_APPS, email=EMAILS)
     def resend(self, app: App, email: str) -> None:
         account, _ = self._ask(
             _USERPASS + "confirm/send",
@@ -305,7 +309,7 @@ class Machine(RuleBasedStateMachine):
             email=mail.account.email,
         )
 
-    @rule(app=APPS, email=EMAILS)
+    @rule(app=MAIL_APPS, email=EMAILS)
     def ask_for_reset(self, app: App, email: str) -> None:
         account, _ = self._ask(
             _USERPASS + "reset/send",
@@ -330,11 +334,17 @@ class Machine(RuleBasedStateMachine):
             email=mail.account.email,
         )
 
+    @rule(email=EMAILS, password=PASSWORDS)
+    def forget_password(self, email: str, password: str) -> None:
+        self.ask_for_reset(WITH_MAIL, email)
+        if self.mails:
+            self.reset(0, password, at_home=True)
+
     # -- API keys ---------------------------------------------------------------------
 
     @rule(nth=NTH, name=KEY_NAMES)
     def make_key(self, nth: int, name: str) -> None:
-        token = _nth(self.refreshing, nth)
+        token = self._one(self.refreshing, nth)
         key, reply = self._ask(
             CREATE_KEY,
             lambda: self.model.make_key(token, name),
@@ -348,7 +358,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(nth=NTH)
     def list_keys(self, nth: int) -> None:
-        token = _nth(self.refreshing, nth)
+        token = self._one(self.refreshing, nth)
         user, reply = self._ask(
             LIST_KEYS, lambda: self.model.list_keys(token), token=token.text
         )
@@ -358,7 +368,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, key=NTH)
     def get_key(self, nth: int, key: int) -> None:
-        token, key_id = _nth(self.refreshing, nth), _nth(self.keys, key).id
+        token, key_id = self._asking_for_key(nth, key)
         got, reply = self._ask(
             GET_KEY,
             lambda: self.model.get_key(token, key_id),
@@ -371,7 +381,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, key=NTH, disabled=st.booleans())
     def switch_key(self, nth: int, key: int, *, disabled: bool) -> None:
-        token, key_id = _nth(self.refreshing, nth), _nth(self.keys, key).id
+        token, key_id = self._asking_for_key(nth, key)
         self._ask(
             DISABLE_KEY if disabled else ENABLE_KEY,
             lambda: self.model.switch_key(token, key_id, disabled=disabled),
@@ -382,7 +392,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, key=NTH)
     def delete_key(self, nth: int, key: int) -> None:
-        token, key_id = _nth(self.refreshing, nth), _nth(self.keys, key).id
+        token, key_id = self._asking_for_key(nth, key)
         self._ask(
             DELETE_KEY,
             lambda: self.model.delete_key(token, key_id),
@@ -406,6 +416,25 @@ class Machine(RuleBasedStateMachine):
         if ahead:
             self.service.advance(ahead[nth % len(ahead)] - self.service.now)
         self._look()
+
+    @rule(nth=NTH, seconds=st.integers(-2, 0), log_out=st.booleans())
+    def come_back_at_the_end(self, nth: int, seconds: int, *, log_out: bool) -> None:
+        token = self._one(self.refreshing, nth)
+        end = token.session.ends_at or token.session.user.ends_at
+        if end and self.service.now < end + seconds * SECOND:
+            self.service.advance(end + seconds * SECOND - self.service.now)
+        if log_out:
+            self._log_out(token)
+        else:
+            self._refresh(token)
+
+    @rule(nth=NTH, seconds=st.integers(-2, 0))
+    def use_an_access_token_to_the_end(self, nth: int, seconds: int) -> None:
+        token = self._access(nth, fresh=True)
+        end = token.ends_at + seconds * SECOND
+        if self.service.now < end:
+            self.service.advance(end - self.service.now)
+        self._profile(token)
 
     @rule()
     def sweep(self) -> None:
@@ -519,9 +548,34 @@ class Machine(RuleBasedStateMachine):
         secret = SECRET if credential.genuine else NOBODYS_SECRET
         return {"token": jwt.encode(claims, secret, "HS256")}
 
+    def _log_out(self, token: Token) -> None:
+        self._ask(LOGOUT, lambda: self.model.log_out(token), token=token.text)
+
+    def _profile(self, token: Token) -> None:
+        session, reply = self._ask(
+            PROFILE, lambda: self.model.profile(token), token=token.text
+        )
+        if session is not None:
+            assert reply.json == _profile(session)
+
+    def _one(self, tokens: Sequence[Token], nth: int) -> Token:
+        """Return a token; two of three are of a session that lives, if there is one."""
+        living = [token for token in tokens if self.model.is_alive(token.session)]
+        return _nth(living if living and nth % 3 else tokens, nth // 3)
+
+    def _a_key(self, nth: int) -> ApiKey:
+        living = [key for user in self.model.users for key in user.keys]
+        return _nth(living if living and nth % 3 else self.keys, nth // 3)
+
+    def _asking_for_key(self, nth: int, which: int) -> tuple[Token, str]:
+        """Return a key's id, and a token of its user, or of somebody who guesses it."""
+        key = self._a_key(which)
+        own = [token for token in self.refreshing if token.session.user is key.user]
+        return self._one(own if own and which % 4 else self.refreshing, nth), key.id
+
     def _access(self, nth: int, *, fresh: bool) -> Token:
         """Return an access token; a fresh one of its session, if that still lives."""
-        token = _nth(self.access, nth)
+        token = self._one(self.access, nth)
         if not fresh:
             return token
         refresh_tokens = (t for t in self.refreshing if t.session is token.session)
