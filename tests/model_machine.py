@@ -56,6 +56,7 @@ from model_table import require_as_told, require_untouched
 from model_world import (
     API_KEY,
     CUSTOM,
+    USERPASS,
     Account,
     ApiKey,
     App,
@@ -77,6 +78,8 @@ APPS = st.sampled_from([WITH_MAIL, WITHOUT_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
 MAIL_APPS = st.sampled_from([WITH_MAIL, WITH_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
 NTH = st.integers(0, 30)
 MOSTLY = st.sampled_from([True, True, True, False])
+# Of a JWT: nothing, mostly; meant for another app; or signed by nobody we know.
+FLAWS = st.sampled_from([""] * 6 + ["other app", "forged"])
 EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org"])
 PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
 NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7"])
@@ -127,7 +130,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def first_users(self) -> None:
         self.log_in_anonymously(WITHOUT_MAIL, None)
-        self.log_in_by_jwt(WITH_MAIL, "ada", "Ada", aud=True, genuine=True)
+        self.log_in_by_jwt(WITH_MAIL, "ada", "Ada", "")
         self.make_key(1, "first")
         self.log_in_anonymously(WITH_MAIL, None)
 
@@ -191,11 +194,16 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         self._log_in(app, Password(email, password, network))
 
-    @rule(app=APPS, aud=MOSTLY, subject=SUBJECTS, name=NAMES, genuine=MOSTLY)
-    def log_in_by_jwt(
-        self, app: App, subject: str, name: str, *, aud: bool, genuine: bool
-    ) -> None:
-        self._log_in(app, Jwt(_or_other(app, aud), subject, name, genuine))
+    @rule(app=APPS, subject=SUBJECTS, name=NAMES, flaw=FLAWS)
+    def log_in_by_jwt(self, app: App, subject: str, name: str, flaw: str) -> None:
+        self._log_in(app, _jwt(app, subject, name, flaw))
+
+    @rule(whose=NTH, which=NTH)
+    def log_in_again(self, whose: int, which: int) -> None:
+        user = self._one(self.access, whose).session.user
+        credential = self._credential(user, which)
+        if credential is not None:
+            self._log_in(user.app, credential)
 
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, at_home=MOSTLY)
@@ -214,42 +222,41 @@ class Machine(RuleBasedStateMachine):
     def link_password(
         self, nth: int, email: str, password: str, *, fresh: bool, at_home: bool
     ) -> None:
-        typed = Password(email, password, "203.0.113.9")
-        self._link(nth, typed, fresh=fresh, at_home=at_home)
+        token = self._access(nth, fresh=fresh)
+        app = _or_other(token.session.user.app, at_home)
+        self._link(token, app, Password(email, password, "203.0.113.9"))
 
-    @rule(
-        nth=NTH, fresh=MOSTLY, at_home=MOSTLY, subject=SUBJECTS, name=NAMES,
-        aud=MOSTLY, genuine=MOSTLY,
-    )  # fmt: skip
+    @rule(nth=NTH, fresh=MOSTLY, subject=SUBJECTS, name=NAMES, flaw=FLAWS)
     def link_jwt(
-        self,
-        nth: int,
-        subject: str,
-        name: str,
-        *,
-        fresh: bool,
-        at_home: bool,
-        aud: bool,
-        genuine: bool,
+        self, nth: int, subject: str, name: str, flaw: str, *, fresh: bool
     ) -> None:
-        app = self._one(self.access, nth).session.user.app
-        token = Jwt(_or_other(app, aud), subject, name, genuine)
-        self._link(nth, token, fresh=fresh, at_home=at_home)
+        token = self._access(nth, fresh=fresh)
+        app = token.session.user.app
+        self._link(token, app, _jwt(app, subject, name, flaw))
+
+    @rule(nth=NTH, whose=NTH, which=NTH)
+    def link_what_somebody_has(self, nth: int, whose: int, which: int) -> None:
+        token = self._access(nth, fresh=True)
+        app = token.session.user.app
+        near = [other for other in self.access if other.session.user.app is app]
+        credential = self._credential(self._one(near, whose).session.user, which)
+        if credential is not None:
+            self._link(token, app, credential)
 
     @precondition(lambda self: self.keys)
     @rule(nth=NTH, fresh=MOSTLY, key=NTH)
     def link_key(self, nth: int, key: int, *, fresh: bool) -> None:
-        self._link(nth, self._a_key(key), fresh=fresh, at_home=True)
+        token = self._access(nth, fresh=fresh)
+        self._link(token, token.session.user.app, self._a_key(key))
 
     @precondition(lambda self: "identities" not in self.crowded)
     @rule(nth=NTH)
     def link_all_there_is_room_for(self, nth: int) -> None:
         self.crowded.add("identities")
-        app = self._one(self.access, nth).session.user.app
+        token = self._access(nth, fresh=True)
+        app = token.session.user.app
         for number in range(10):
-            token = Jwt(app, f"{number}", "Many")
-            # A refresh has put a later one at the end.
-            self._link(0 if number else nth, token, fresh=not number, at_home=True)
+            self._link(token, app, Jwt(app, f"{number}", "Many"))
 
     @rule(nth=NTH, fresh=MOSTLY, whose=NTH, which=NTH)
     def unlink(self, nth: int, whose: int, which: int, *, fresh: bool) -> None:
@@ -356,19 +363,16 @@ class Machine(RuleBasedStateMachine):
             assert reply.json == {**_shown(key), "key": key.secret}
             self.keys.append(key)
 
-    @rule(nth=NTH)
-    def list_keys(self, nth: int) -> None:
-        token = self._one(self.refreshing, nth)
+    @rule(nth=NTH, key=NTH)
+    def look_at_keys(self, nth: int, key: int) -> None:
+        token, key_id = self._one(self.refreshing, nth), "0" * 24
+        if self.keys:
+            token, key_id = self._asking_for_key(nth, key)
         user, reply = self._ask(
             LIST_KEYS, lambda: self.model.list_keys(token), token=token.text
         )
         if user is not None:
             assert reply.json == [_shown(key) for key in user.keys]
-
-    @precondition(lambda self: self.keys)
-    @rule(nth=NTH, key=NTH)
-    def get_key(self, nth: int, key: int) -> None:
-        token, key_id = self._asking_for_key(nth, key)
         got, reply = self._ask(
             GET_KEY,
             lambda: self.model.get_key(token, key_id),
@@ -436,32 +440,29 @@ class Machine(RuleBasedStateMachine):
             self.service.advance(end - self.service.now)
         self._profile(token)
 
-    @rule()
-    def sweep(self) -> None:
-        self.model.sweep()
-        self.stage.sweep()
-        self._look()
-
-    @rule()
-    def warn(self) -> None:
-        told = self.model.warn()
-        details = self.stage.warned()
-        assert {d["uid"]: d["notice_days"] for d in details} == told
-        assert len(details) == len(told)
+    @rule(warns=st.booleans())
+    def sweep(self, *, warns: bool) -> None:
+        if warns:  # of those that are yet to expire, with the dead still lying there
+            told = self.model.warn()
+            details = self.stage.warned()
+            assert {d["uid"]: d["notice_days"] for d in details} == told
+            assert len(details) == len(told)
+        else:
+            self.model.sweep()
+            self.stage.sweep()
         self._look()
 
     @precondition(lambda self: self.rotations < 4)
-    @rule(use=st.sampled_from(["access", "refresh"]))
-    def rotate_by_hand(self, use: KeyUse) -> None:
+    @rule(use=st.sampled_from(["access", "refresh", None]))
+    def rotate_by_hand_or_start_cold(self, use: KeyUse | None) -> None:
+        if use is None:
+            self.stage.start_cold()
+            return
         self.rotations += 1
         services = self.service.services
         rings, keys = services.store, services.key_maker
         rotate_now(use, rings=rings, keys=keys, now=self.service.now)
         self._look()
-
-    @rule()
-    def start_cold(self) -> None:
-        self.stage.start_cold()
 
     # -- Inside -----------------------------------------------------------------------
 
@@ -515,11 +516,7 @@ class Machine(RuleBasedStateMachine):
         )
         self._opened(session, reply, NO_DEVICE)
 
-    def _link(
-        self, nth: int, credential: Credential, *, fresh: bool, at_home: bool
-    ) -> None:
-        token = self._access(nth, fresh=fresh)
-        app = _or_other(token.session.user.app, at_home)
+    def _link(self, token: Token, app: App, credential: Credential) -> None:
         session, reply = self._ask(
             LINK,
             lambda: self.model.link(token, app, credential),
@@ -533,6 +530,19 @@ class Machine(RuleBasedStateMachine):
             assert reply.json["user_id"] == session.user.id
             assert "refresh_token" not in reply.json
             self._issued(session, reply)
+
+    def _credential(self, user: User, which: int) -> Password | Jwt | None:
+        """Return what proves an identity of a user; None if that is its anonymous one.
+
+        Of an address that is the password of today, whoever knows it.
+        """
+        identity = _nth(user.identities, which // 3)
+        if identity.provider == CUSTOM:
+            return Jwt(user.app, identity.subject, "Again")
+        for account in self.model.accounts:
+            if identity.provider == USERPASS and account.user is user:
+                return Password(account.email, account.password, "203.0.113.9")
+        return None
 
     def _body(self, credential: Credential) -> dict[str, str]:
         if isinstance(credential, Password):
@@ -650,6 +660,11 @@ def _or_other(app: App, at_home: bool) -> App:
     if at_home:
         return app
     return WITHOUT_MAIL if app is WITH_MAIL else WITH_MAIL
+
+
+def _jwt(app: App, subject: str, name: str, flaw: str) -> Jwt:
+    meant_for = _or_other(app, flaw != "other app")
+    return Jwt(meant_for, subject, name, genuine=flaw != "forged")
 
 
 def _refuse() -> None:
