@@ -52,7 +52,7 @@ class Refused(Exception):
         self.ways = ways
 
 
-_BAD_SESSION = Refused((401, "InvalidSession"))
+_BAD_SESSION = 401, "InvalidSession"
 
 
 class Model:
@@ -101,7 +101,7 @@ class Model:
     def session_of(self, token: Token) -> Session:
         """Return the session of a token that is good now."""
         if token.ends_at <= self.now or not self.is_alive(token.session):
-            raise _BAD_SESSION
+            raise Refused(_BAD_SESSION)
         return token.session
 
     def is_alive(self, session: Session) -> bool:
@@ -117,7 +117,7 @@ class Model:
 
     def log_in(self, app: App, credential: Credential) -> Session:
         if credential.provider not in app.providers:
-            raise _BAD_SESSION
+            raise Refused(_BAD_SESSION)
         self._prove(app, credential, refused=401)
         if isinstance(credential, ApiKey):
             return self._open(credential.user, API_KEY, credential)
@@ -169,7 +169,7 @@ class Model:
         session = self.session_of(token)
         user = session.user
         if token.anonymous and not user.anonymous:
-            raise _BAD_SESSION
+            raise Refused(_BAD_SESSION)
         if session.provider == API_KEY:
             raise Refused((403, "AuthError"))
         wanted = (provider, identity_id)

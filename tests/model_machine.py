@@ -54,6 +54,7 @@ _USERPASS = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"
 APPS = st.sampled_from([WITH_MAIL, WITHOUT_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
 MAIL_APPS = st.sampled_from([WITH_MAIL, WITH_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE])
 NTH = st.integers(0, 30)
+AROUND = st.sampled_from([-2, -1, -1, 0])  # the next call comes a second later
 MOSTLY = st.sampled_from([True, True, True, False])
 # Of a JWT: nothing, mostly; meant for another app; or signed by nobody we know.
 FLAWS = st.sampled_from([""] * 6 + ["other app", "forged"])
@@ -191,6 +192,13 @@ class Machine(Player):
         app = token.session.user.app
         self.link_to(token, app, a_jwt(app, subject, name, flaw))
 
+    @rule(nth=NTH, subject=SUBJECTS)
+    def link_and_unlink_by_the_token_before(self, nth: int, subject: str) -> None:
+        token = self.access_token(nth, fresh=True)
+        app = token.session.user.app
+        self.link_to(token, app, Jwt(app, subject, "Ada"))
+        self.unlink_by(token, CUSTOM, subject)
+
     @rule(nth=NTH, whose=NTH, which=NTH)
     def link_what_somebody_has(self, nth: int, whose: int, which: int) -> None:
         token = self.access_token(nth, fresh=True)
@@ -220,13 +228,7 @@ class Machine(Player):
         token = self.access_token(nth, fresh=fresh)
         guessed = self.one_of(self.access, whose) if whose % 4 == 0 else token
         identity = nth_of(guessed.session.user.identities, which // 3)
-        provider, identity_id = identity.provider, identity.id
-        self.ask(
-            UNLINK,
-            lambda: self.model.unlink(token, provider, identity_id),
-            token=token.text,
-            query={"provider": provider, "id": identity_id},
-        )
+        self.unlink_by(token, identity.provider, identity.id)
 
     # -- E-mail and password ----------------------------------------------------------
 
@@ -368,9 +370,8 @@ class Machine(Player):
         self.service.advance(delta)
         self.look()
 
-    @rule(nth=NTH, seconds=st.integers(-2, 0))
+    @rule(nth=NTH, seconds=AROUND)
     def let_time_pass_until_something_ends(self, nth: int, seconds: int) -> None:
-        # The next call comes a second later: just before, at, or after the end.
         ends = self.model.boundaries([*self.access, *self.refreshing])
         ahead = sorted({end + seconds * SECOND for end in ends})
         ahead = [end for end in ahead if self.service.now < end]
@@ -378,18 +379,18 @@ class Machine(Player):
             self.service.advance(ahead[nth % len(ahead)] - self.service.now)
         self.look()
 
-    @rule(nth=NTH, seconds=st.integers(-2, 0), log_out=st.booleans())
-    def come_back_at_the_end(self, nth: int, seconds: int, *, log_out: bool) -> None:
+    @rule(nth=NTH, seconds=AROUND, stays=MOSTLY)
+    def come_back_at_the_end(self, nth: int, seconds: int, *, stays: bool) -> None:
         token = self.one_of(self.refreshing, nth)
         end = token.session.ends_at or token.session.user.ends_at
         if end and self.service.now < end + seconds * SECOND:
             self.service.advance(end + seconds * SECOND - self.service.now)
-        if log_out:
-            self.log_out_with(token)
-        else:
+        if stays:
             self.refresh_with(token)
+        else:
+            self.log_out_with(token)
 
-    @rule(nth=NTH, seconds=st.integers(-2, 0))
+    @rule(nth=NTH, seconds=AROUND)
     def use_an_access_token_to_the_end(self, nth: int, seconds: int) -> None:
         token = self.access_token(nth, fresh=True)
         end = token.ends_at + seconds * SECOND

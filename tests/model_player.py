@@ -22,6 +22,7 @@ from harness import (
     NO_DEVICE,
     PROFILE,
     SESSION,
+    UNLINK,
     Reply,
 )
 from model import SECOND, Model, Refused
@@ -140,6 +141,14 @@ class Player(RuleBasedStateMachine):
             assert reply.json["user_id"] == session.user.id
             assert "refresh_token" not in reply.json
             self.issued(session, reply)
+
+    def unlink_by(self, token: Token, provider: str, identity_id: str) -> None:
+        self.ask(
+            UNLINK,
+            lambda: self.model.unlink(token, provider, identity_id),
+            token=token.text,
+            query={"provider": provider, "id": identity_id},
+        )
 
     def credential_of(self, user: User, which: int) -> Password | Jwt | None:
         """Return what proves an identity of a user; None if that is its anonymous one.

@@ -7,7 +7,19 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
 from anonauth.cli.live_table import LiveTable
-from harness import APP, OTHER_APP, SENDER, SETTINGS, START, Deployment, make_table
+from harness import (
+    APP,
+    CREATE_KEY,
+    GET_KEY,
+    LINK,
+    OTHER_APP,
+    SENDER,
+    SETTINGS,
+    START,
+    UNLINK,
+    Deployment,
+    make_table,
+)
 from model import MOST_MAILS, MOST_WRONG_PASSWORDS
 from model_table import Items
 from model_world import API_KEY, CUSTOM, USERPASS, App
@@ -89,6 +101,22 @@ class Stage:
             f"{self.answers.total()} calls, {refused} refused; "
             f"{len(self.answers)} pairs of a route and an answer"
         )
+
+    def assert_not_vacuous(self) -> None:
+        """Fail unless each route was let do what it does, and the worst was refused."""
+        done = {route for route, status, _ in self.answers if status == 200}
+        assert done == {route for route, *_ in self.answers}
+        assert len(done) == 17
+        assert {
+            (LINK, 409, "AccountNameInUse"),
+            (LINK, 400, "UserAppDomainMismatch"),
+            (LINK, 400, "InternalServerError"),
+            (LINK, 403, "InvalidPassword"),
+            (LINK, 429, "RateLimitExceeded"),
+            (UNLINK, 404, "IdentityNotFound"),
+            (GET_KEY, 404, "APIKeyNotFound"),
+            (CREATE_KEY, 403, "AuthError"),
+        } <= self.answers.keys()
 
     def sweep(self) -> None:
         """Delete what the table's TTL has been due for."""
