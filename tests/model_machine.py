@@ -90,6 +90,7 @@ class Machine(Player):
         self.log_in_anonymously(WITHOUT_MAIL, None)
         self.log_in_by_jwt(WITH_MAIL, "ada", "Ada", "")
         self.make_key(1, "first")
+        self.link_new_address(1, "ada@example.org", "correct horse")
         self.log_in_anonymously(WITH_MAIL, None)
 
     @rule(app=APPS, device=st.sampled_from([None, DEVICE]))
@@ -182,6 +183,13 @@ class Machine(Player):
     ) -> None:
         token = self.access_token(nth, fresh=fresh)
         app = or_other(token.session.user.app, at_home)
+        self.link_to(token, app, Password(email, password, "203.0.113.9"))
+
+    @rule(nth=NTH, email=EMAILS, password=PASSWORDS)
+    def link_new_address(self, nth: int, email: str, password: str) -> None:
+        token = self.access_token(nth, fresh=True)
+        app = token.session.user.app
+        self.register_and_confirm(app, email, password)
         self.link_to(token, app, Password(email, password, "203.0.113.9"))
 
     @rule(nth=NTH, fresh=MOSTLY, subject=SUBJECTS, name=NAMES, flaw=FLAWS)
