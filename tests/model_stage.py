@@ -112,7 +112,6 @@ class Stage:
             (LINK, 400, "UserAppDomainMismatch"),
             (LINK, 400, "InternalServerError"),
             (LINK, 403, "InvalidPassword"),
-            (LINK, 429, "RateLimitExceeded"),
             (UNLINK, 404, "IdentityNotFound"),
             (GET_KEY, 404, "APIKeyNotFound"),
             (CREATE_KEY, 403, "AuthError"),

@@ -13,14 +13,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from anonauth.domain import ExpiryScan, Session, User, expiry_after
+from anonauth.domain import Session, User, expiry_after
 from anonauth.providers.custom_token import CustomToken
-from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store
 from anonauth.tokens import _check_times
 from anonauth.usecases._authenticate import authenticate_access
-from anonauth.usecases.apikeys import create_api_key
-from anonauth.usecases.link import _check_owner, _check_room, _lists, link_identity
+from anonauth.usecases.link import _check_owner, _check_room, link_identity
 from anonauth.usecases.profile import unlink_identity
 from faults import replace_line
 from harness import Deployment
@@ -63,17 +61,9 @@ FAULTS = [
         id="logout deletes permanent users",
     ),
     pytest.param(
-        Store.end_session, "alive(now) & ", "", id="logout of the dead",
-    ),
-    pytest.param(
         Store.delete_user,
         "self._delete_records(transaction, user, user.usable_identities())", "pass",
         id="identities outlive their user",
-    ),
-    pytest.param(
-        Store.delete_user,
-        "self._delete_keys(transaction, user, user.api_keys.values())", "pass",
-        id="API keys outlive their user",
     ),
     pytest.param(
         Store.link_identity, "UserItem.ttl.remove(),", "", id="link keeps the TTL"
@@ -89,9 +79,6 @@ FAULTS = [
         link_identity, "user.app != attempt.app", "False", id="token of another app"
     ),
     pytest.param(
-        _check_room, "verified.provider == USERPASS", "False", id="second address"
-    ),
-    pytest.param(
         _check_room, ">= MOST_IDENTITIES", "> MOST_IDENTITIES", id="eleven identities"
     ),
     pytest.param(
@@ -105,41 +92,6 @@ FAULTS = [
     pytest.param(
         unlink_identity, "user.usable_identities() == [identity]", "False",
         id="last identity unlinked",
-    ),
-    pytest.param(
-        Store.unlink_identity, "stays = other.id == session.id", "stays = True",
-        id="sessions outlive their identity",
-    ),
-    pytest.param(
-        LocalUserpass.verify, 'record.state == "pending"', "False", id="not confirmed"
-    ),
-    pytest.param(
-        LocalUserpass.verify, "_require_budget(counters, counts, now)", "pass",
-        id="wrong passwords without end",
-    ),
-    pytest.param(Store.confirm, " & in_time", "", id="confirm token after its time"),
-    pytest.param(
-        Store._end_all, "UserItem.sessions.set({}),", "", id="sessions outlive a reset"
-    ),
-    pytest.param(
-        Store._end_all, "record.verified and not record.contested", "True",
-        id="a squatter's identity outlives a reset",
-    ),
-    pytest.param(
-        Store.reset_password, "IdentityItem.reset_hash.remove(),", "",
-        id="reset token used twice",
-    ),
-    pytest.param(
-        create_api_key, "session.provider == API_KEY", "False",
-        id="API key makes another",
-    ),
-    pytest.param(_lists, "and not key.disabled", "", id="disabled API key"),
-    pytest.param(
-        Store.delete_api_key, "*_end_sessions_of(user, key),", "",
-        id="sessions outlive their API key",
-    ),
-    pytest.param(
-        ExpiryScan.due_notice, "falls_due > self.since", "True", id="warned each day"
     ),
 ]
 # fmt: on
