@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 
 from anonauth.handlers import userpass
 from harness import (
@@ -48,6 +49,24 @@ def test_given_a_warm_service_when_used_then_each_operation_costs_what_it_must(
     assert calls(OPENAPI) == []
     assert calls(LOGOUT, refresh) == ["DeleteItem"]
     assert calls(DELETE, guest["access_token"]) == ["GetItem", "TransactWriteItems"]
+
+
+def test_given_a_call_of_aws_when_sent_then_its_user_agent_is_ours(
+    service: Deployment,
+) -> None:
+    """The SDK would make up its own for each call, in 0.1 ms. Powertools adds to it."""
+    agents = []
+
+    def note(request: AWSPreparedRequest, **_: object) -> None:
+        agents.append(request.headers["User-Agent"])
+
+    service.restart()
+    store = service.services.store
+    store.connect()
+    store._connection.client.meta.events.register_first("before-send", note)
+    service.log_in()
+
+    assert {agent.partition(b" ")[0] for agent in agents} == {b"anonauth"}
 
 
 def test_given_a_new_day_when_refreshing_then_one_update_and_then_none(
