@@ -107,7 +107,7 @@ def test_given_any_call_that_fails_in_any_way_then_its_client_gets_what_it_asked
     for name in GROUPS[group]:
         prepared(name).try_all(tally)
 
-    record_property(f"faults, {group}:", tally)
+    record_property(f"faults, {group}:", str(tally))
     assert tally.hidden
     assert tally.refused
 
@@ -121,7 +121,7 @@ def test_given_any_two_calls_that_fail_then_its_client_gets_what_it_asked_for(
 
     Faults(name, OPERATIONS[name], world, is_warm=True).try_pairs(tally)
 
-    record_property(f"pairs of faults, {name}:", tally)
+    record_property(f"pairs of faults, {name}:", str(tally))
     assert tally.hidden
     assert not tally.refused  # each call of a warm function has three attempts
 

@@ -58,7 +58,7 @@ def test_given_a_call_of_aws_when_sent_then_its_user_agent_is_ours(
     agents = []
 
     def note(request: AWSPreparedRequest, **_: object) -> None:
-        agents.append(request.headers["User-Agent"])
+        agents.append(str(request.headers["User-Agent"]))
 
     service.restart()
     store = service.services.store
@@ -66,7 +66,7 @@ def test_given_a_call_of_aws_when_sent_then_its_user_agent_is_ours(
     store._connection.client.meta.events.register_first("before-send", note)
     service.log_in()
 
-    assert {agent.partition(b" ")[0] for agent in agents} == {b"anonauth"}
+    assert {agent.partition(" ")[0] for agent in agents} == {"b'anonauth"}
 
 
 def test_given_a_new_day_when_refreshing_then_one_update_and_then_none(
