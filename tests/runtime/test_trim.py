@@ -184,3 +184,20 @@ def test_given_the_bundle_when_an_ssh_key_is_loaded_then_it_is_refused(
     )
 
     assert run(code, bundle=bundle) == "SSH keys are left out of this bundle\n"
+
+
+def test_given_a_function_when_it_starts_then_a_snapshot_of_it_holds_nothing_of_its_own(
+    bundle: Path,
+) -> None:
+    """SnapStart: all copies of it would begin with the same keys and connections."""
+    code = (
+        "import gc, importlib, socket; importlib.import_module(sys.argv[1])\n"
+        "from anonauth import wiring\n"
+        "from botocore.client import BaseClient\n"
+        "gc.unfreeze()\n"
+        "kinds = BaseClient, socket.socket\n"
+        "held = [each for each in gc.get_objects() if isinstance(each, kinds)]\n"
+        "print(wiring._from_environment.cache_info().currsize, held)\n"
+    )
+
+    assert run(code, HANDLERS["LoginFunction"], bundle=bundle) == "0 []\n"

@@ -13,11 +13,13 @@ from cfnlint.api import lint  # type: ignore[import-untyped]
 from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
     InvalidDocumentException,
 )
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 import sam_template
 from anonauth.bus import SOURCE
 from anonauth.cli.template import read_template
 from anonauth.store.scans import SCANNED
+from readme import block
 from sam_template import EVENTS, Json, Route, resources, statements, translate
 from tools import ROOT
 from trim import OPERATIONS
@@ -520,6 +522,39 @@ def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> 
     assert managed == {
         f"{name}Role": [sam_template.BASIC_EXECUTION] for name in FUNCTIONS
     }
+
+
+def with_snapshots(release: str, **parameters: str) -> tuple[str, Json]:
+    """Return the version that `live` is of, and all resources, as README has them."""
+    lines = block("SnapStart").replace("release1", release)
+    template = sam_template.load()
+    function = template["Resources"]["LoginFunction"]["Properties"]
+    function.update(yaml_parse(lines))
+    found = translate(template, parameters)["Resources"]
+    alias = found["LoginFunctionAliaslive"]["Properties"]
+    version: str = alias["FunctionVersion"]["Fn::GetAtt"][0]
+    return version, found
+
+
+def test_given_readmes_snapstart_when_deployed_then_clients_get_snapshots() -> None:
+    version, found = with_snapshots("release1")
+
+    function = found["LoginFunction"]["Properties"]
+    assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert found[version]["DeletionPolicy"] == "Delete"
+    called = found["LoginFunctionLoginPermission"]["Properties"]["FunctionName"]
+    assert called == {"Ref": "LoginFunctionAliaslive"}
+
+
+def test_given_snapshots_when_a_parameter_changes_then_only_a_text_tells_sam() -> None:
+    """Why SnapStart is no parameter: clients would go on with the version before."""
+    version, _ = with_snapshots("release1")
+
+    unchanged, _ = with_snapshots("release1", AppIds="another-app")
+    changed, _ = with_snapshots("release2", AppIds="another-app")
+
+    assert unchanged == version
+    assert changed != version
 
 
 def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> None:
