@@ -316,17 +316,16 @@ class KeyRing:
                 del of_keys[kid]
 
     def _load_private(self, key: RingKey) -> RSAPrivateKey:
-        if key.kid not in self._private:
-            loaded = load_der_private_key(
-                self._unwrap(key),
-                None,
-                # KMS has just authenticated these bytes; the check of the primes
-                # costs 43 ms of each cold start (design §5).
-                unsafe_skip_rsa_key_validation=True,
-            )
-            assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type  # nosec B101
-            self._private[key.kid] = loaded
-        return self._private[key.kid]
+        loaded = load_der_private_key(
+            self._unwrap(key),
+            None,
+            # KMS has just authenticated these bytes; the check of the primes
+            # costs 43 ms of each cold start (design §5).
+            unsafe_skip_rsa_key_validation=True,
+        )
+        assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type  # nosec B101
+        self._private[key.kid] = loaded
+        return loaded
 
     def _load_public(self, key: RingKey) -> RSAPublicKey:
         if key.kid not in self._public:
