@@ -444,6 +444,18 @@ def test_given_a_challenge_that_was_down_when_it_is_back_then_nobody_has_paid_fo
     assert statuses == [503] * 5 + [200, 200, 429]
 
 
+def test_given_no_budget_when_the_challenge_is_down_then_503_and_nothing_to_return(
+    service: Deployment, verifier: KeyServer
+) -> None:
+    ask(service, verifier, environment={"LOGINS_PER_NETWORK": "0"})
+    verifier.down = True
+    before = service.items()
+
+    assert log_in(service, **answering()).status == 503
+
+    assert service.items() == before
+
+
 def test_given_trouble_with_the_counter_too_when_down_then_still_503(
     service: Deployment, verifier: KeyServer
 ) -> None:

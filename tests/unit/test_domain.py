@@ -233,6 +233,17 @@ def test_given_a_standby_when_brought_forward_then_it_was_public_for_a_day(
     assert moved.signing_key("access", NOON + max(begins, 0 * SECOND)) == moved.keys[1]
 
 
+def test_given_nobody_to_sign_when_a_standby_is_brought_forward_then_it_begins() -> (
+    None
+):
+    (standby,) = a_ring(5).keys
+    standby = replace(standby, published_at=NOON - 2 * DAY)
+
+    moved = brought_forward(Ring(1, (standby,)), NOON)
+
+    assert moved.keys == (replace(standby, signs_from=NOON - CLOCK_MARGIN),)
+
+
 def test_given_nobody_to_sign_when_somebody_stands_by_then_that_one_signs() -> None:
     ring = a_ring(5)
 

@@ -1,9 +1,10 @@
 """The key ring: rotation, a copy that is never stale, and what outages do."""
 
+import hmac
 import json
 import logging
 import random
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -92,6 +93,30 @@ def test_given_three_years_of_daily_rotation_when_keys_come_and_go_then_in_order
         assert signed[kid][0] - published[kid][0] == 90 * DAY
         assert published[kid][-1] >= signed[kid][-1] + (7 + 1) * DAY
     assert max(len(days) for days in published.values()) <= 90 + 90 + 7 + 1
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        pytest.param("203.0.113.9", "203.0.113.9", id="IPv4"),
+        pytest.param("::ffff:203.0.113.9", "203.0.113.9", id="IPv4 in IPv6"),
+        pytest.param("2001:db8::1", "2001:db8::/64", id="IPv6, first of its /64"),
+        pytest.param("2001:db8:0:0:f::1", "2001:db8::/64", id="IPv6, same /64"),
+        pytest.param("2001:db8:0:1::1", "2001:db8:0:1::/64", id="IPv6, next /64"),
+        pytest.param("test-invoke-source-ip", "test-invoke-source-ip", id="a name"),
+        pytest.param("", "", id="nothing"),
+    ],
+)
+def test_given_an_address_when_hashed_then_it_is_the_keyed_hash_of_its_network(
+    ring: RingInMemory, address: str, network: str
+) -> None:
+    opened = ring.open()
+    _, key = opened.refresh_signing_key(NOW)
+
+    hashed = opened.hash_network(address, NOW)
+
+    digest = hmac.digest(key, b"network:" + network.encode(), "sha256")
+    assert hashed == urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
 @dataclass

@@ -4,7 +4,7 @@ import copy
 import io
 import json
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import jsonschema
@@ -15,7 +15,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 import sam_template
 import wire
 from anonauth.cli.live_table import Record
-from anonauth.domain import expiry_after
+from anonauth.domain import Change, expiry_after
+from anonauth.usecases.lifecycle import events_of
 from harness import (
     APP,
     CREATE_KEY,
@@ -250,6 +251,14 @@ def test_given_other_items_when_they_change_then_nothing_is_told(story: Story) -
     assert len(records := story.records()) == 10
     assert story.tell(records) == {"batchItemFailures": []}
     assert story.published() == []
+
+
+def test_given_a_change_without_images_when_told_then_it_means_nothing() -> None:
+    """A stream of keys only, which an operator has made of ours."""
+    at = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    change = Change("r", 1, at, before=None, after=None, swept=False)
+
+    assert list(events_of(change)) == []
 
 
 # -- The record as AWS writes it -----------------------------------------------------

@@ -938,6 +938,35 @@ def test_given_another_password_in_between_when_linking_then_403_and_a_guest_sta
 
 
 @pytest.mark.parametrize(
+    ("provider", "credential", "calls"),
+    [
+        pytest.param("custom-token", by_token("bob"), 2, id="a token"),
+        pytest.param("local-userpass", by_password(), 3, id="a password"),
+    ],
+)
+def test_given_another_link_in_between_when_linking_then_the_user_has_both(
+    service: Deployment, provider: str, credential: dict[str, Any], calls: int
+) -> None:
+    """What was verified still holds, though the user is another version."""
+    register(service)
+    log_in(service, "custom-token", by_token("warm"))
+    guest = service.log_in()
+    other = preceded_by(lambda: link(service, guest, "custom-token", by_token()))
+    service.wire.faults = [*[None] * (calls - 1), other]
+
+    reply = link(service, guest, provider, credential)
+
+    assert reply.status == 200
+    linked = profile(service, reply.json["access_token"])["identities"]
+    assert [i["provider_type"] for i in linked] == [
+        *("anon-user", "custom-token", provider)
+    ]
+    item = service.user_item(guest["user_id"])
+    assert item is not None
+    assert item["version"] == {"N": "3"}
+
+
+@pytest.mark.parametrize(
     "calls",
     [
         pytest.param(1, id="before the user is read"),

@@ -431,6 +431,23 @@ def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_youn
     assert ring == Ring(1, (replace(key, published_at=NOW),))
 
 
+def test_given_a_state_that_nobody_has_written_when_read_then_it_is_no_record(
+    store: Store, db: DynamoDBClient, table: str
+) -> None:
+    account = an_account()
+    assert store.register(account, NOW)
+    db.update_item(
+        TableName=table,
+        Key={"pk": {"S": f"IDENT#{APP}#{USERPASS}#{account.key}"}},
+        UpdateExpression="SET #state = :other",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={":other": {"S": "blocked"}},
+    )
+
+    with pytest.raises(ValueError, match="blocked"):
+        store.get_identity(APP, USERPASS, account.key)
+
+
 def test_given_a_user_that_changed_when_a_delete_is_unclear_then_it_is_not_done(
     store: Store, wire: Wire
 ) -> None:

@@ -1,0 +1,189 @@
+"""Users, accounts and rings that others keep changing: read anew, but not for ever."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from anonauth.errors import StoreUnavailable
+from anonauth.providers.email_address import EmailSyntax
+from anonauth.usecases.apikeys import delete_api_key, switch_api_key
+from anonauth.usecases.login import OpenedSession
+from anonauth.usecases.operating import revoke_sessions
+from anonauth.usecases.userpass import (
+    Accounts,
+    MailRules,
+    register_account,
+    resend_confirmation,
+)
+from memory_store import MemoryStore
+from rings import NumberedKeys, RingInMemory
+from store_contract import APP, DAY, NOW, AnyStore
+from time_machine import PlainTokens
+from unit.providers.test_local_userpass import Counting
+from use_cases import UseCases
+
+EMAIL = "ada@example.org"
+
+
+class Overtaken:
+    """A store where somebody else is always faster, from `write` being set on."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.write = ""
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refuse if name == self.write else getattr(self.store, name)
+
+    def _refuse(self, *_: Any, **__: Any) -> bool:
+        self.refused += 1
+        return False
+
+
+class Outbox:
+    """A `Mailer` that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.mails: list[dict[str, str]] = []
+
+    def send(self, **mail: str) -> None:
+        self.mails.append(mail)
+
+
+@dataclass
+class World:
+    """The use cases on such a store, and a user that has all there is."""
+
+    store: Overtaken
+    cases: UseCases
+    opened: OpenedSession
+    key_id: str
+    outbox: Outbox
+
+    def accounts(self) -> Accounts:
+        return Accounts(
+            app=APP,
+            store=cast("AnyStore", self.store),
+            passwords=Counting(),
+            addresses=EmailSyntax(),
+            mailer=self.outbox,
+            min_password_length=6,
+            mail=MailRules("a@app.example", "https://a/c", "https://a/r", 5),
+            registrations=None,
+        )
+
+    def api_keys(self) -> dict[str, Any]:
+        return {
+            "users": self.store,
+            "api_keys": self.store,
+            "providers": self.cases,
+            "tokens": self.cases.tokens,
+            "now": NOW,
+        }
+
+
+@pytest.fixture
+def world() -> World:
+    store = Overtaken()
+    cases = UseCases(cast("AnyStore", store), PlainTokens())
+    opened = cases.log_in()
+    for subject in ("ada", "eve"):
+        cases.link(opened, "custom-token", {"token": subject})
+    key, _ = cases.create_api_key(opened, "ci", NOW)
+    world = World(store, cases, opened, key.id, Outbox())
+    register_account(world.accounts(), email=EMAIL, password="battery", now=NOW)
+    world.outbox.mails.clear()
+    return world
+
+
+def link(world: World) -> None:
+    world.cases.link(world.opened, "custom-token", {"token": "bob"})
+
+
+def log_in(world: World, subject: str = "ada") -> None:
+    world.cases.log_in_by("custom-token", {"token": subject})
+
+
+def unlink(world: World) -> None:
+    (identity,) = (
+        i for i in world.cases.read(world.opened, NOW).identities if i.id == "eve"
+    )
+    world.cases.unlink(world.opened, "custom-token", identity.id)
+
+
+def delete_key(world: World) -> None:
+    delete_api_key(world.opened.refresh_token, world.key_id, **world.api_keys())
+
+
+def switch_key(world: World) -> None:
+    token = world.opened.refresh_token
+    switch_api_key(token, world.key_id, disabled=True, **world.api_keys())
+
+
+def revoke(world: World) -> None:
+    user = world.opened.user
+    revoke_sessions(APP, user.id, users=cast("AnyStore", world.store), now=NOW)
+
+
+def register(world: World) -> None:
+    register_account(world.accounts(), email=EMAIL, password="another", now=NOW)
+
+
+def resend(world: World) -> None:
+    resend_confirmation(world.accounts(), email=EMAIL, now=NOW)
+
+
+def rotate(world: World) -> None:
+    rings = cast("Any", world.store)
+    RingInMemory(rings, NumberedKeys()).rotate(NOW)
+
+
+@pytest.mark.parametrize(
+    ("act", "write", "decisions"),
+    [
+        pytest.param(
+            lambda w: w.cases.refresh(w.opened, NOW + DAY),
+            "record_activity",
+            4,
+            id="refresh",
+        ),
+        pytest.param(link, "link_identity", 10, id="link"),
+        pytest.param(log_in, "open_session", 10, id="log in"),
+        pytest.param(
+            lambda w: log_in(w, "bob"), "create_linked_user", 10, id="first login"
+        ),
+        pytest.param(unlink, "unlink_identity", 4, id="unlink"),
+        pytest.param(
+            lambda w: w.cases.delete(w.opened, NOW), "delete_user", 4, id="delete"
+        ),
+        pytest.param(
+            lambda w: w.cases.create_api_key(w.opened, "cd", NOW),
+            "create_api_key",
+            4,
+            id="make a key",
+        ),
+        pytest.param(delete_key, "delete_api_key", 4, id="delete a key"),
+        pytest.param(switch_key, "set_api_key_disabled", 4, id="switch a key off"),
+        pytest.param(revoke, "end_sessions", 4, id="end all sessions"),
+        pytest.param(register, "register", 10, id="register"),
+        pytest.param(resend, "set_confirmation", 10, id="send the mail again"),
+        pytest.param(rotate, "save_ring", 4, id="rotate the keys"),
+    ],
+)
+def test_given_somebody_who_is_always_faster_when_writing_then_it_gives_up(
+    world: World, act: Callable[[World], object], write: str, decisions: int
+) -> None:
+    """A 503 in the end, and not a loop that a time-out would cut in two."""
+    users, records = dict(world.store.store.users), dict(world.store.store.records)
+    world.store.write = write
+
+    with pytest.raises(StoreUnavailable):
+        act(world)
+
+    assert world.store.refused == decisions
+    assert (world.store.store.users, world.store.store.records) == (users, records)
+    assert world.store.store.ring is None
+    assert not world.outbox.mails
