@@ -585,6 +585,16 @@ def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jit
     assert 0 <= min(waits) <= max(waits) < 0.5
 
 
+def test_given_a_store_when_connected_then_its_client_is_made(table: str) -> None:
+    """Before threads share it: to make one is not safe among them."""
+    store = Store(table, region="eu-central-1")
+    assert store._connection._client is None
+
+    store.connect()
+
+    assert store._connection._client is not None
+
+
 def test_given_a_user_when_read_then_consistently(store: Store, wire: Wire) -> None:
     """A replica that lags would show a session that has ended, or none at all."""
     store.get_user(APP, "a" * 24)
