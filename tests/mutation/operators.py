@@ -1,0 +1,82 @@
+"""What is changed beside mutmut's own mutations: a guard, an action or a call is gone.
+
+mutmut swaps operators and spoils arguments, but it leaves nothing out: neither a part
+of a condition, nor an action of an update, nor a statement. Those are what the writes
+of the store and the checks of tokens consist of.
+"""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import libcst as cst
+from mutmut.mutation.mutators import mutation_operators
+
+
+def add_operators() -> None:
+    """Make mutmut use them, too; it has no other way in than this list."""
+    added: list[tuple[type, Any]] = [
+        (cst.BinaryOperation, one_operand),
+        (cst.BooleanOperation, one_operand),
+        (cst.List, one_element_less),
+        (cst.Dict, one_element_less),
+        (cst.Set, one_element_less),
+        (cst.If, always_or_never),
+        (cst.CompIf, always),
+        (cst.Expr, nothing_called),
+        (cst.Raise, nothing_raised),
+    ]
+    cast("list[Any]", mutation_operators).extend(added)
+
+
+def one_operand(
+    node: cst.BinaryOperation | cst.BooleanOperation,
+) -> Iterator[cst.BaseExpression]:
+    """Turn `a & b` into `a`, and into `b`; the same for `|`, `and`, `or`."""
+    if isinstance(node.operator, cst.BitAnd | cst.BitOr | cst.And | cst.Or):
+        yield _in_parentheses(node.left)
+        yield _in_parentheses(node.right)
+
+
+def one_element_less(node: cst.List | cst.Dict | cst.Set) -> Iterator[cst.CSTNode]:
+    """Leave out one element, whichever."""
+    if isinstance(node, cst.Set) and len(node.elements) == 1:
+        return  # `{}` would be a dict
+    for i in range(len(node.elements)):
+        rest = [*node.elements[:i], *node.elements[i + 1 :]]
+        yield node.with_changes(elements=rest)
+
+
+def always_or_never(node: cst.If) -> Iterator[cst.If]:
+    """Take a branch whatever is the case, and never."""
+    yield _with_test(node, cst.Or(), "True")
+    yield _with_test(node, cst.And(), "False")
+
+
+def always(node: cst.CompIf) -> Iterator[cst.CompIf]:
+    """Take every element."""
+    yield _with_test(node, cst.Or(), "True")
+
+
+def nothing_called(node: cst.Expr) -> Iterator[cst.Pass]:
+    """Leave out a statement that is there for its effect."""
+    if isinstance(node.value, cst.Call):
+        yield cst.Pass()
+
+
+def nothing_raised(_: cst.Raise) -> Iterator[cst.Pass]:
+    """Go on where it was refused."""
+    yield cst.Pass()
+
+
+def _with_test(node: Any, operator: cst.BaseBooleanOp, literal: str) -> Any:
+    test = cst.BooleanOperation(
+        left=_in_parentheses(node.test), operator=operator, right=cst.Name(literal)
+    )
+    return node.with_changes(test=test)
+
+
+def _in_parentheses(node: cst.BaseExpression) -> cst.BaseExpression:
+    bracketed: cst.BaseExpression = node.with_changes(
+        lpar=[cst.LeftParen(), *node.lpar], rpar=[*node.rpar, cst.RightParen()]
+    )
+    return bracketed

@@ -1,0 +1,102 @@
+"""What mutmut has noted of a part: scores, and what no test has noticed."""
+
+import json
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutation.parts import PARTS
+
+_EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+
+Change = tuple[str, tuple[str, ...]]
+"""A function as mutmut names it, and its lines with - and +."""
+
+_KILLED = {1, 3, 24, -24, 36, 152, 255}
+"""mutmut's exit codes: a test failed, pytest broke, or time was over."""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that no test has noticed: its name, and its lines with - and +."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of the mutants of a part."""
+
+    part: str
+    killed: int
+    equivalent: int
+    untried: int
+    survivors: tuple[Survivor, ...]
+
+    @property
+    def score(self) -> float:
+        """Killed, in percent of those that can be and were tried."""
+        return 100 * self.killed / max(1, self.killed + len(self.survivors))
+
+    @property
+    def passes(self) -> bool:
+        """Tell whether the whole part is as good as its bar."""
+        return not self.untried and self.score >= PARTS[self.part].bar
+
+
+def forget_survivors() -> None:
+    """Let mutmut try again what is not killed; in a workplace."""
+    for path in Path("mutants").rglob("*.meta"):
+        meta = json.loads(path.read_text())
+        codes = meta["exit_code_by_key"]
+        meta["exit_code_by_key"] = {
+            name: code if code in _KILLED else None for name, code in codes.items()
+        }
+        path.write_text(json.dumps(meta))
+
+
+def result_of(part: str) -> Result:
+    """Return a part's result; in a workplace."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415
+
+    source = Path("src/anonauth") / PARTS[part].file
+    meta = json.loads(Path(f"mutants/{source}.meta").read_text())
+    codes: dict[str, int | None] = meta["exit_code_by_key"]
+    known, survivors, equivalent = _known_equivalent(), [], 0
+    for name, code in codes.items():
+        if code is None or code in _KILLED:
+            continue
+        diff = get_diff_for_mutant(name, path=source).splitlines()[2:]
+        lines = tuple(f"{x[0]} {x[1:].strip()}" for x in diff if x[0] in "+-")
+        if (name.partition("__mutmut_")[0], lines) in known:
+            equivalent += 1
+        else:
+            survivors.append(Survivor(name, lines))
+    return Result(
+        part,
+        killed=sum(code in _KILLED for code in codes.values()),
+        equivalent=equivalent,
+        untried=sum(code is None for code in codes.values()),
+        survivors=tuple(survivors),
+    )
+
+
+def write_report(results: Sequence[Result]) -> None:
+    """Write survivors, and the table that README.md keeps."""
+    lines = []
+    for survivor in (s for result in results for s in result.survivors):
+        lines += [survivor.name, *survivor.lines, ""]
+    lines += ["| module | killed | survived | equivalent | not tried | score |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for r in results:
+        counts = f"{r.killed} | {len(r.survivors)} | {r.equivalent} | {r.untried}"
+        lines += [f"| `{r.part}` | {counts} | {r.score:.1f} % |"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _known_equivalent() -> set[Change]:
+    entries = tomllib.loads(_EQUIVALENT.read_text())["equivalent"]
+    return {(e["function"], tuple(e["lines"])) for e in entries}

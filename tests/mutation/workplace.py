@@ -1,0 +1,51 @@
+"""Where mutmut works: the repository as it wants one, made of links.
+
+mutmut takes the name of a module from its path, and knows `src` alone as what is not
+part of it; here that is `functions`.
+"""
+
+import shutil
+from configparser import ConfigParser
+from pathlib import Path
+
+from mutation.parts import PARTS
+from tools import ROOT
+
+_LINKS = {
+    "src": "functions",
+    "pyproject.toml": "pyproject.toml",
+    "template.yaml": "template.yaml",
+}
+
+
+def workplace_of(name: str) -> Path:
+    """Return the directory of a part."""
+    return ROOT / ".build" / "mutation" / name
+
+
+def make_workplace(part_name: str) -> Path:
+    """Return a directory to run mutmut in; what it knows of an earlier run remains."""
+    place, part = workplace_of(part_name), PARTS[part_name]
+    tests = place / "tests"
+    for old in (tests, place / "mutants" / "tests"):
+        shutil.rmtree(old, ignore_errors=True)
+    (tests / "unit").mkdir(parents=True)
+    for link, target in _LINKS.items():
+        (place / link).unlink(missing_ok=True)
+        (place / link).symlink_to(ROOT / target)
+    for module in (ROOT / "tests").glob("*.py"):
+        (tests / module.name).symlink_to(module)
+    for name in ("conftest.py", *part.tests):
+        (tests / "unit" / name).symlink_to(ROOT / "tests" / "unit" / name)
+    settings = ConfigParser()
+    settings["mutmut"] = {
+        "source_paths": "src",
+        "only_mutate": f"src/anonauth/{part.file}",
+        "also_copy": "template.yaml",
+        "pytest_add_cli_args": "--numprocesses=0",
+        "pytest_add_cli_args_test_selection": "tests/unit",
+        "use_git_change_detection": "false",
+    }
+    with (place / "setup.cfg").open("w") as file:
+        settings.write(file)
+    return place
