@@ -20,6 +20,7 @@ from anonauth.domain import (
     User,
 )
 from anonauth.store import Store
+from anonauth.store.items import UserItem
 from identity_contract import (
     a_foreign_identity,
     a_linked_user,
@@ -152,6 +153,25 @@ class ExpiringContract:
 
         assert not found & ids([permanent, linked, with_account])
 
+    def test_given_a_permanent_user_with_an_expiry_when_scanned_then_it_is_not_found(
+        self, store: Store
+    ) -> None:
+        """None should have one, and if it has, nobody is to be frightened."""
+        broken = replace(a_permanent_user(a_session()), expires_at=NOW + DAY)
+        store.create_user(broken)
+
+        assert broken.id not in ids(scan(store))
+
+    def test_given_a_guest_that_is_not_active_when_scanned_then_it_is_not_found(
+        self, store: Store
+    ) -> None:
+        guest = a_guest_until(NOW + DAY)
+        store.create_user(guest)
+        item = store._user_item(f"USER#{APP}#{guest.id}")
+        item.update([UserItem.state.set("disabled")])
+
+        assert guest.id not in ids(scan(store))
+
     def test_given_a_guest_that_is_linked_when_scanned_then_it_is_not_found(
         self, store: Store
     ) -> None:
@@ -240,6 +260,7 @@ class ExpiringContract:
         assert not store.save_expiry_scan(late)
 
         assert store.load_expiry_scan() == first
+        assert store.save_expiry_scan(next_scan(store))
 
 
 def next_scan(store: Store) -> ExpiryScan:

@@ -434,3 +434,5 @@ class StoreContract:
         assert not store.save_ring(Ring(before.version, ()))
         assert not store.save_ring(Ring(before.version + 3, ()))
         assert store.load_ring() == newer
+        assert store.save_ring(next_one := Ring(before.version + 2, ()))
+        assert store.load_ring() == next_one

@@ -11,7 +11,9 @@ import sam_template
 from anonauth.domain import USERPASS, Counter, Identity, MailToken, Ring, RingKey
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
-from anonauth.store.table import ATTEMPTS
+from anonauth.store.conditions import record_in_time
+from anonauth.store.items import IdentityItem
+from anonauth.store.table import ATTEMPTS, Refused
 from harness import TABLE, Clients
 from identity_contract import (
     IdentityContract,
@@ -25,6 +27,7 @@ from identity_contract import (
     an_api_key,
     changed,
     link,
+    record_of,
     reset,
 )
 from identity_contract import read as stored
@@ -446,6 +449,20 @@ def test_given_a_state_that_nobody_has_written_when_read_then_it_is_no_record(
 
     with pytest.raises(ValueError, match="blocked"):
         store.get_identity(APP, USERPASS, account.key)
+
+
+def test_given_no_record_when_one_in_time_is_asked_for_then_nothing_is_written(
+    store: Store,
+) -> None:
+    """To have no expiry is not enough: what is not there has none, either."""
+    account = an_account()
+    item = store._record_item(account)
+    action = IdentityItem.verified.set(True)
+
+    with pytest.raises(Refused):
+        store._send(lambda: item.update([action], record_in_time(NOW)))
+
+    assert record_of(store, account) is None
 
 
 def test_given_a_user_that_changed_when_a_delete_is_unclear_then_it_is_not_done(
