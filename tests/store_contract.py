@@ -410,6 +410,25 @@ class StoreContract:
 
         assert store.get_user(APP, user.id) == user
 
+    def test_given_an_expired_user_when_sessions_open_or_end_then_nothing_is_written(
+        self, store: AnyStore
+    ) -> None:
+        """Also of one that should have no expiry: each write sees to it by itself."""
+        guest = a_guest()
+        permanent = replace(a_permanent_user(a_session()), expires_at=guest.expires_at)
+        store.create_user(guest)
+        store.create_user(permanent)
+        assert guest.expires_at is not None
+
+        assert not store.open_session(guest, a_session(), [], guest.expires_at)
+        assert not store.end_sessions(permanent, guest.expires_at)
+
+        assert store.get_user(APP, guest.id) == guest
+        assert store.get_user(APP, permanent.id) == permanent
+        in_time = guest.expires_at - SECOND
+        assert store.open_session(guest, a_session(), [], in_time)
+        assert store.end_sessions(permanent, in_time)
+
     def test_given_a_ring_when_saved_then_it_reads_back_whole(
         self, store: AnyStore
     ) -> None:

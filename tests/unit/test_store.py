@@ -36,6 +36,7 @@ from store_contract import (
     APP,
     DAY,
     NOW,
+    SECOND,
     StoreContract,
     a_guest,
     a_permanent_user,
@@ -49,6 +50,7 @@ from wire import (
     Wire,
     lost_reply,
     no_connection,
+    preceded_by,
     server_error,
     throttled,
     transaction_conflict,
@@ -119,6 +121,26 @@ def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
         "reason": {"S": "requested"},
         "ttl": {"N": str(int((NOW + 30 * DAY).timestamp()))},
     }
+
+
+def test_given_a_clock_behind_when_logging_out_then_a_guest_keeps_its_session(
+    store: Store, wire: Wire
+) -> None:
+    """Expired for the delete and alive for the update: then it would be nobody's."""
+    guest = a_guest()
+    store.create_user(guest)
+    assert guest.expires_at is not None
+    late, session = guest.expires_at - SECOND, only_session(guest)
+    wire.faults = [
+        None,
+        preceded_by(lambda: note_activity(store, guest, session, late)),
+    ]
+
+    assert not store.end_session(claims_of(guest), guest.expires_at)
+
+    after = stored(store, guest)
+    assert after.expires_at != guest.expires_at
+    assert after.sessions.keys() == guest.sessions.keys()
 
 
 def test_given_a_user_that_is_not_active_when_read_then_it_is_not_there(
