@@ -320,6 +320,41 @@ class IdentityContract:
         assert record is not None
         assert record.user_id == user.id
 
+    def test_given_an_account_of_nobody_when_it_logs_in_then_only_while_it_lasts(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+        entry = Identity(account.id, USERPASS, account.key)
+        user = replace(a_guest(), anonymous=False, expires_at=None, identities=(entry,))
+        end = NOW + UNBOUND_LIFETIME
+
+        assert not store.create_linked_user(user, verified(account), end)
+        assert store.get_user(APP, user.id) is None
+        assert record_of(store, account) == account
+
+        assert store.create_linked_user(user, verified(account), end - SECOND)
+        assert read(store, user) == user
+        bound = replace(account, state="bound", user_id=user.id, expires_at=None)
+        assert record_of(store, account) == bound
+
+    def test_given_an_account_made_anew_when_the_old_one_was_read_then_it_stays(
+        self, store: AnyStore
+    ) -> None:
+        """Versions begin anew once a record is gone, so its id has to be the same."""
+        user, old = a_user_with_account(store)
+        gone(store, user)
+        anew = an_account(key=old.key)
+        assert store.register(anew, NOW)
+        assert anew.version == old.version
+        guest = a_stored_guest(store)
+
+        assert not store.set_reset(old, MailToken("hash", IN_30_MINUTES), NOW)
+        assert not link(store, guest, verified(old))
+
+        assert record_of(store, anew) == anew
+        assert read(store, guest) == guest
+
     def test_given_a_user_id_that_is_taken_when_it_logs_in_then_no_record_is_made(
         self, store: AnyStore
     ) -> None:

@@ -29,6 +29,7 @@ from identity_contract import (
     link,
     record_of,
     reset,
+    verified,
 )
 from identity_contract import read as stored
 from overview_contract import OverviewContract
@@ -105,6 +106,22 @@ def test_given_a_permanent_user_when_written_then_it_has_neither_expiry_nor_ttl(
 
     assert item is not None
     assert not {"ttl", "expires_at"} & item.keys()
+
+
+def test_given_a_guest_when_linked_then_nothing_of_it_has_a_ttl(
+    store: Store, raw_item: ReadItem
+) -> None:
+    """The sweep asks for nothing else, and would delete what says it is permanent."""
+    account = an_account()
+    assert store.register(account, NOW)
+    guest = a_stored_guest(store)
+
+    assert link(store, guest, verified(account))
+
+    for pk in (f"USER#{APP}#{guest.id}", f"IDENT#{APP}#{USERPASS}#{account.key}"):
+        item = raw_item(pk)
+        assert item is not None
+        assert not {"ttl", "expires_at"} & item.keys()
 
 
 def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
