@@ -955,6 +955,7 @@ class IdentityContract:
         disabled = read(store, user)
         assert disabled.api_keys == {key.id: replace(key, disabled=True)}
         assert set(disabled.sessions) == {asking.id}
+        assert disabled.version == user.version + 1
         assert store.set_api_key_disabled(disabled, asking, key, NOW, disabled=False)
 
         user = with_session_of_key()
