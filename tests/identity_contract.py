@@ -694,6 +694,7 @@ class IdentityContract:
             expires_at=NOW + UNBOUND_LIFETIME,
         )
         assert record_of(store, account) == after
+        assert store.confirm(APP, account.key, token_hash, NOW + SECOND)
         assert store.confirm(APP, account.key, token_hash, NOW + DAY)
         assert not store.confirm(APP, account.key, "another", NOW)
         assert record_of(store, account) == after
@@ -711,6 +712,37 @@ class IdentityContract:
 
         assert store.confirm(APP, account.key, token_hash, expiry - SECOND)
         assert not store.confirm(APP, account.key, token_hash, expiry)
+
+    def test_given_a_confirmed_account_when_its_token_comes_again_then_it_stays_bound(
+        self, store: AnyStore
+    ) -> None:
+        """By a mail scanner or an impatient reader; what is bound has no end."""
+        account = a_pending_account()
+        store.register(account, NOW)
+        assert account.confirmation is not None
+        token_hash = account.confirmation.hash
+        assert store.confirm(APP, account.key, token_hash, NOW)
+        confirmed = record_of(store, account)
+        assert confirmed is not None
+        guest = a_stored_guest(store)
+        assert link(store, guest, verified(confirmed))
+        bound = record_of(store, account)
+
+        assert store.confirm(APP, account.key, token_hash, NOW + SECOND)
+
+        assert record_of(store, account) == bound
+        assert bound is not None
+        assert bound.state == "bound"
+
+    def test_given_an_account_without_a_token_when_confirmed_by_one_then_it_is_refused(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+
+        assert not store.confirm(APP, account.key, "token", NOW)
+
+        assert record_of(store, account) == account
 
     def test_given_a_confirm_token_when_wrong_or_late_then_it_stays_pending(
         self, store: AnyStore
@@ -748,7 +780,7 @@ class IdentityContract:
     ) -> None:
         account = a_pending_account()
         store.register(account, NOW)
-        token = MailToken("second", IN_30_MINUTES)
+        token = MailToken("second", IN_30_MINUTES + SECOND)
 
         assert store.set_confirmation(account, token, NOW)
 
@@ -802,6 +834,44 @@ class IdentityContract:
         assert store.get_identity(APP, API_KEY, key.hash) is None
         assert record_of(store, other) is not None
         assert not reset(store, account, user, token_hash)
+
+    def test_given_a_reset_when_done_then_sessions_and_keys_can_be_made_again(
+        self, store: AnyStore
+    ) -> None:
+        """Their maps are empty then: a path into one that is absent is an error."""
+        user, account = a_user_with_account(store, verified=True)
+        account, token_hash = a_reset(store, account)
+        assert reset(store, account, user, token_hash)
+
+        session, key = a_session(), an_api_key()
+        assert store.open_session(read(store, user), session, [], NOW)
+        assert store.create_api_key(read(store, user), session, key, NOW)
+
+        after = read(store, user)
+        assert (set(after.sessions), set(after.api_keys)) == ({session.id}, {key.id})
+
+    def test_given_an_expired_user_when_its_password_is_reset_then_it_is_not(
+        self, store: AnyStore
+    ) -> None:
+        """Also of one that should have no expiry: each write sees to it by itself."""
+        bound = an_account(state="bound", user_id=secrets.token_hex(12))
+        account = replace(bound, expires_at=None)
+        entry = Identity(account.id, USERPASS, account.key)
+        user = replace(
+            a_guest(), id=bound.user_id or "", anonymous=False, identities=(entry,)
+        )
+        assert user.expires_at is not None
+        assert store.create_user(user)
+        assert store.register(account, NOW)
+        token = MailToken("hash", user.expires_at + DAY)
+        assert store.set_reset(account, token, NOW)
+        account = replace(account, reset=token)
+
+        assert not reset(store, account, user, token.hash, user.expires_at)
+
+        assert read(store, user) == user
+        assert record_of(store, account) == account
+        assert reset(store, account, user, token.hash, user.expires_at - SECOND)
 
     def test_given_an_address_never_verified_when_reset_then_others_are_detached(
         self, store: AnyStore
@@ -915,6 +985,12 @@ class IdentityContract:
         store.give_back(counter)
         assert store.spend(counter)
         assert not store.spend(counter)
+
+        for _ in range(3):
+            store.give_back(counter)
+        assert store.get_account_and_counts(APP, key, [counter]) == (None, [0])
+        store.count(counter)
+        store.count(counter)
 
         store.count(counter)
         other = Counter(f"{name}-other", 2, IN_30_MINUTES)

@@ -124,6 +124,40 @@ def test_given_a_guest_when_linked_then_nothing_of_it_has_a_ttl(
         assert not {"ttl", "expires_at"} & item.keys()
 
 
+@pytest.mark.parametrize("state", ["pending", "confirmed", "reset"])
+def test_given_an_account_of_nobody_when_written_then_its_ttl_follows_its_expiry(
+    store: Store, raw_item: ReadItem, state: str
+) -> None:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    assert account.confirmation is not None
+    if state == "confirmed":
+        assert store.confirm(
+            APP, account.key, account.confirmation.hash, NOW + DAY / 50
+        )
+    if state == "reset":
+        account, token_hash = a_reset(store, account)
+        assert reset(store, account, None, token_hash)
+
+    item = raw_item(f"IDENT#{APP}#{USERPASS}#{account.key}")
+
+    assert item is not None
+    assert int(item["ttl"]["N"]) - int(item["expires_at"]["N"]) == 24 * 3600
+    assert not {"reset_hash", "reset_expires_at"} & item.keys()
+
+
+def test_given_a_counter_when_counted_then_it_goes_with_its_window(
+    store: Store, raw_item: ReadItem
+) -> None:
+    store.count(Counter("name", 1, NOW + DAY))
+
+    assert raw_item("RATE#name") == {
+        "pk": {"S": "RATE#name"},
+        "number": {"N": "1"},
+        "ttl": {"N": str(int((NOW + DAY).timestamp()))},
+    }
+
+
 def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
     store: Store, raw_item: ReadItem
 ) -> None:
