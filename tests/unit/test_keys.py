@@ -60,6 +60,22 @@ def test_given_no_ring_when_rotated_then_both_uses_have_a_key_and_one_stands_by(
     assert (made.version, ring.ring) == (1, made)
 
 
+def test_given_a_new_ring_when_opened_then_its_keys_are_of_the_sizes_promised(
+    ring: RingInMemory,
+) -> None:
+    """An HTTP API's authorizer takes RSA-2048; HMAC of 256 bits (design §5)."""
+    copy = ring.open()
+
+    _, private = copy.access_signing_key(NOW)
+    kid, shared = copy.refresh_signing_key(NOW)
+
+    published = copy.jwks(NOW)["keys"][0]
+    assert (len(published["n"]), published["e"]) == (342, "AQAB")  # no octet too many
+    assert private.key_size == 2048
+    assert private.public_key().public_numbers().e == 65537
+    assert (len(shared), len(bytes.fromhex(kid))) == (32, 16)
+
+
 def test_given_a_new_ring_when_rotated_again_then_nothing_is_written(
     ring: RingInMemory,
 ) -> None:
@@ -898,8 +914,10 @@ def test_given_a_copy_in_which_nobody_may_sign_when_asked_then_it_looks_again(
 def test_given_a_failing_reload_when_signing_then_the_old_ring_goes_on(
     ring: RingInMemory, loss: str
 ) -> None:
+    """And what it has signed is as good as before: nobody is logged out."""
     copy = ring.open()
     kid, _ = copy.access_signing_key(NOW)
+    known = copy.access_verifying_key(kid, NOW)
     whole = ring.rings.ring
     if loss == "table down":
         ring.rings.down = True
@@ -909,6 +927,7 @@ def test_given_a_failing_reload_when_signing_then_the_old_ring_goes_on(
     later = NOW + timedelta(hours=1)
 
     assert copy.access_signing_key(later)[0] == kid
+    assert copy.access_verifying_key(kid, later) is known
     assert copy.access_signing_key(later + 9 * SECOND)[0] == kid
     assert ring.rings.loads == 1  # not each request waits for a time-out
 
@@ -1000,12 +1019,12 @@ def test_given_kms_is_down_when_the_next_key_begins_then_the_one_before_it_goes_
     ring.wrapping.unwrapped = 0
 
     with caplog.at_level(logging.WARNING):
-        kept = [signers(warm, begins + n * SECOND)[number] for n in range(60)]
+        kept = [signers(warm, begins + n * SECOND)[number] for n in (0, *range(60))]
 
-    assert kept == [old.kid] * 60
+    assert kept == [old.kid] * 61
     assert ring.wrapping.unwrapped == 1  # not each request waits for a time-out
     (logged,) = caplog.messages
-    assert f"key {old.kid} signs on: {new.kid} is not unwrapped" in logged
+    assert logged == f"key {old.kid} signs on: {new.kid} is not unwrapped: None"
     signers(warm, begins + 60 * SECOND)
     assert ring.wrapping.unwrapped == 2
     with pytest.raises(KeysUnavailable):

@@ -83,6 +83,17 @@ def test_given_a_deployment_when_it_asks_then_there_is_a_ring_and_an_answer(
     assert new_service.send(LOGIN).status == 200
 
 
+def test_given_a_key_when_unwrapped_then_kms_is_told_which_key_it_was_wrapped_by(
+    service: Deployment, key_id: str
+) -> None:
+    """Else KMS takes whatever key the ring's item names, another account's too."""
+    service.log_in()
+
+    sent = zip(service.wire.calls, service.wire.bodies, strict=True)
+    asked = [body["KeyId"] for call, body in sent if call == "Decrypt"]
+    assert asked == [key_id, key_id]
+
+
 def test_given_a_redeployment_when_it_asks_then_the_ring_stays(
     service: Deployment, receiver: Receiver
 ) -> None:
