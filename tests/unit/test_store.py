@@ -565,6 +565,14 @@ def first_login_in_vain(store: Store) -> Callable[[], bool]:
     return lambda: store.create_linked_user(user, identity, NOW)
 
 
+def first_login_of_an_identity_that_is_taken(store: Store) -> Callable[[], bool]:
+    identity = a_foreign_identity()
+    a_linked_user(store, identity)
+    return lambda: store.create_linked_user(
+        a_permanent_user(a_session()), identity, NOW
+    )
+
+
 def unlink_in_vain(store: Store) -> Callable[[], bool]:
     user = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
     session, identity = only_session(user), user.identities[1]
@@ -626,6 +634,7 @@ def delete_key_in_vain(store: Store) -> Callable[[], bool]:
     [
         open_in_vain,
         first_login_in_vain,
+        first_login_of_an_identity_that_is_taken,
         unlink_in_vain,
         unlink_of_a_new_version,
         register_in_vain,
@@ -644,6 +653,19 @@ def test_given_a_change_in_between_when_a_write_is_unclear_then_it_is_not_done(
     wire.faults = [no_connection]
 
     assert write() is False
+
+
+def test_given_a_session_that_was_written_when_its_user_changes_then_it_is_ours(
+    store: Store, wire: Wire
+) -> None:
+    user, session = a_linked_user(store), a_session()
+    wire.faults = [lost_reply, preceded_by(lambda: changed(store, user))]
+
+    assert store.open_session(user, session, [], NOW)
+
+    after = stored(store, user)
+    assert session.id in after.sessions
+    assert len(after.identities) == 3
 
 
 def test_given_a_throttled_transaction_when_refused_then_it_is_not_taken_for_ours(
