@@ -707,18 +707,46 @@ def test_given_a_store_when_connected_then_its_client_is_made(table: str) -> Non
     assert store._connection._client is not None
 
 
-def test_given_a_user_when_read_then_consistently(store: Store, wire: Wire) -> None:
-    """A replica that lags would show a session that has ended, or none at all."""
-    store.get_user(APP, "a" * 24)
+@pytest.mark.parametrize(
+    "read",
+    [
+        # A replica that lags would show a session that has ended, or none at all.
+        pytest.param(lambda s: s.get_user(APP, "a" * 24), id="a user"),
+        # A revoked key is refused everywhere within five minutes, and not ten.
+        pytest.param(lambda s: s.load_ring(), id="the ring"),
+        pytest.param(lambda s: s.load_expiry_scan(), id="the scan"),
+        pytest.param(lambda s: s.get_identity(APP, USERPASS, "k"), id="a record"),
+        pytest.param(lambda s: s.get_account_and_counts(APP, "k", []), id="an account"),
+        # Every SDK asks for the profile right after a link.
+        pytest.param(
+            lambda s: s.get_identity_data(APP, [Identity("i", "p", "k")]),
+            id="display data",
+        ),
+        pytest.param(lambda s: s.deleted_on_request([a_guest()]), id="marks"),
+    ],
+)
+def test_given_an_item_when_read_then_consistently(
+    store: Store, wire: Wire, read: Callable[[Store], object]
+) -> None:
+    read(store)
 
-    assert wire.bodies[-1]["ConsistentRead"] is True
+    (sent,) = wire.bodies
+    asked = sent["RequestItems"][TABLE] if "RequestItems" in sent else sent
+    assert asked["ConsistentRead"] is True
 
 
-def test_given_the_ring_when_read_then_consistently(store: Store, wire: Wire) -> None:
-    """A revoked key is refused everywhere within five minutes, and not ten."""
-    store.load_ring()
+def test_given_identities_when_displayed_then_only_what_has_a_record_is_read(
+    store: Store, wire: Wire
+) -> None:
+    linked = a_linked_user(store).identities
+    del wire.calls[:], wire.bodies[:]
 
-    assert wire.bodies[-1]["ConsistentRead"] is True
+    assert store.get_identity_data(APP, linked[:1]) == [{}]
+    assert wire.calls == []
+
+    assert store.get_identity_data(APP, linked) == [{}, {"name": "Ada"}]
+    (sent,) = wire.bodies
+    assert len(sent["RequestItems"][TABLE]["Keys"]) == 1
 
 
 def test_given_a_transaction_when_repeated_then_dynamodb_can_tell(
