@@ -464,6 +464,7 @@ class IdentityContract:
         )
         assert record_of(store, removed) is None
         assert record_of(store, kept) is not None
+        assert not store.unlink_identity(user, asking, user.identities[2], NOW)
 
     def test_given_a_session_of_the_identity_when_it_unlinks_it_then_it_stays(
         self, store: AnyStore

@@ -608,6 +608,13 @@ def send_reset_in_vain(store: Store) -> Callable[[], bool]:
     return lambda: store.set_reset(stale, token, NOW)
 
 
+def send_first_reset_in_vain(store: Store) -> Callable[[], bool]:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    stale, token = replace(account, version=9), MailToken("t", NOW + DAY)
+    return lambda: store.set_reset(stale, token, NOW)
+
+
 def reset_in_vain(store: Store) -> Callable[[], bool]:
     user, account = a_user_with_account(store)
     account, token_hash = a_reset(store, account)
@@ -640,6 +647,7 @@ def delete_key_in_vain(store: Store) -> Callable[[], bool]:
         register_in_vain,
         resend_in_vain,
         send_reset_in_vain,
+        send_first_reset_in_vain,
         reset_in_vain,
         create_key_in_vain,
         delete_key_in_vain,
@@ -666,6 +674,21 @@ def test_given_a_session_that_was_written_when_its_user_changes_then_it_is_ours(
     after = stored(store, user)
     assert session.id in after.sessions
     assert len(after.identities) == 3
+
+
+def test_given_a_confirm_token_that_was_written_when_it_is_used_then_it_is_ours(
+    store: Store, wire: Wire
+) -> None:
+    account, token = a_pending_account(), MailToken("t", NOW + DAY)
+    assert store.register(account, NOW)
+    opened = preceded_by(lambda: store.confirm(APP, account.key, token.hash, NOW))
+    wire.faults = [lost_reply, opened]
+
+    assert store.set_confirmation(account, token, NOW)
+
+    after = record_of(store, account)
+    assert after is not None
+    assert (after.state, after.confirmation) == ("confirmed", token)
 
 
 def test_given_a_throttled_transaction_when_refused_then_it_is_not_taken_for_ours(
