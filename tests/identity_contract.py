@@ -622,6 +622,7 @@ class IdentityContract:
         assert store.get_account_and_counts(APP, account.key, []) == (account, [])
         nobody = identity_key(secrets.token_hex())
         assert store.get_account_and_counts(APP, nobody, []) == (None, [])
+        assert not store.register(account, NOW)
 
     def test_given_fractions_of_a_second_when_registered_then_they_are_dropped(
         self, store: AnyStore
