@@ -1014,6 +1014,7 @@ class IdentityContract:
         record = store.get_identity(APP, API_KEY, key.hash)
         assert record is not None
         assert (record.id, record.user_id, record.state) == (key.id, user.id, "bound")
+        assert not store.create_api_key(user, only_session(user), key, NOW)
 
     def test_given_a_key_when_disabled_or_deleted_then_its_sessions_end(
         self, store: AnyStore
@@ -1043,6 +1044,7 @@ class IdentityContract:
         assert set(after.sessions) == {asking.id}
         assert after.version == user.version + 1
         assert store.get_identity(APP, API_KEY, key.hash) is None
+        assert not store.delete_api_key(user, asking, key, NOW)
 
     @pytest.mark.parametrize("happen", STALE)
     def test_given_a_stale_read_when_keys_change_then_nothing_is_written(

@@ -45,8 +45,10 @@ def _run_mutmut(part: str) -> None:
         # It reads its settings where it is imported; no other command needs it.
         from mutmut.__main__ import cli  # noqa: PLC0415
 
+        from mutation.constructors import ask_all_tests  # noqa: PLC0415
         from mutation.operators import add_operators  # noqa: PLC0415
 
         add_operators()
+        ask_all_tests()
         forget_survivors()
         cli(["run", "--max-children", "1"], standalone_mode=False)

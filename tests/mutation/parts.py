@@ -35,13 +35,18 @@ PARTS: Mapping[str, Part] = {
             _store("identities", "test_store.py"),
             _store("accounts", "test_store.py"),
             _store("api_keys", "test_store.py"),
-            _store("expiring", "test_expiring_store.py"),
+            _store("expiring", "test_expiring_store.py", "test_store.py"),
             _store("ring", "test_store.py"),
             _store("table", "test_store.py"),
             _store("items", "test_store.py", "test_expiring_store.py"),
             _store("scans", "test_store.py", "test_operating.py"),
             _store("overview", "test_store.py"),
-            _store("changes", "test_lifecycle.py"),
+            _store(
+                "changes",
+                "test_lifecycle.py",
+                "test_expiring_store.py",
+                "test_store.py",
+            ),
         ]
     ),
     "domain": Part(

@@ -785,9 +785,15 @@ def test_given_a_transaction_when_repeated_then_dynamodb_can_tell(
     assert first == again != other
 
 
-def test_given_the_client_when_made_then_its_own_retries_are_off(store: Store) -> None:
+def test_given_the_client_when_made_then_its_own_retries_are_off(table: str) -> None:
     """botocore would repeat a conditional write and call its own success a failure."""
-    config: Any = store._connection.client.meta.config
+    store = Store(table, region="eu-north-1", endpoint_url="http://127.0.0.1:8000")
+
+    client = store._connection.client
+
+    assert client.meta.region_name == "eu-north-1"
+    assert client.meta.endpoint_url == "http://127.0.0.1:8000"
+    config: Any = client.meta.config
 
     assert config.retries["total_max_attempts"] == 1
     assert (config.connect_timeout, config.read_timeout) == (0.5, 2.0)

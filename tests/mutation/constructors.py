@@ -1,0 +1,23 @@
+"""Asks every test about a constructor.
+
+mutmut notes which functions a test reaches. What several tests share is made for the
+first of them, and so that one alone would be asked.
+"""
+
+from typing import Any
+
+from mutmut import __main__ as mutmut
+from mutmut.state import state
+
+
+def ask_all_tests() -> None:
+    """Make mutmut do so from now on."""
+    collect_or_load = mutmut.collect_or_load_stats
+
+    def collect_or_load_and_add(*args: Any, **options: Any) -> None:
+        collect_or_load(*args, **options)
+        for function, asked in state().tests_by_mangled_function_name.items():
+            if function.endswith("ǁ__init__"):
+                asked.update(state().duration_by_test)
+
+    mutmut.collect_or_load_stats = collect_or_load_and_add
