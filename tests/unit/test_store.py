@@ -691,15 +691,21 @@ def test_given_a_confirm_token_that_was_written_when_it_is_used_then_it_is_ours(
     assert (after.state, after.confirmation) == ("confirmed", token)
 
 
-def test_given_a_throttled_transaction_when_refused_then_it_is_not_taken_for_ours(
-    store: Store, wire: Wire
+@pytest.mark.parametrize("fault", [throttled, transaction_conflict])
+@pytest.mark.parametrize(
+    ("stale", "call"),
+    [(open_in_vain, "UpdateItem"), (create_key_in_vain, "TransactWriteItems")],
+)
+def test_given_a_conflict_when_refused_then_it_is_not_taken_for_ours(
+    store: Store, wire: Wire, stale: Stale, call: str, fault: Any
 ) -> None:
-    write = open_in_vain(store)
-    wire.faults = [transaction_conflict]
+    """Nothing was written: there is nothing of ours to look for."""
+    write = stale(store)
+    wire.faults = [fault]
     del wire.calls[:]
 
     assert write() is False
-    assert wire.calls == ["UpdateItem", "UpdateItem"]
+    assert wire.calls == [call, call]
 
 
 def test_given_the_wait_between_attempts_when_repeating_then_it_is_short_and_jittered(
