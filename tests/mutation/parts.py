@@ -38,7 +38,7 @@ PARTS: Mapping[str, Part] = {
             _store("expiring", "test_expiring_store.py", "test_store.py"),
             _store("ring", "test_store.py"),
             _store("table", "test_store.py"),
-            _store("items", "test_store.py", "test_expiring_store.py"),
+            _store("items", "test_store.py", "test_operating.py", "test_lifecycle.py"),
             _store("scans", "test_store.py", "test_operating.py"),
             _store("overview", "test_store.py"),
             _store(

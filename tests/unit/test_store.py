@@ -12,7 +12,7 @@ from anonauth.domain import USERPASS, Counter, Identity, MailToken, Ring, RingKe
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.conditions import record_in_time
-from anonauth.store.items import IdentityItem
+from anonauth.store.items import IdentityItem, user_in
 from anonauth.store.table import ATTEMPTS, Refused
 from harness import TABLE, Clients
 from identity_contract import (
@@ -487,6 +487,29 @@ def test_given_a_rival_that_moved_the_same_key_when_a_save_is_unclear_then_refus
 
     assert store.save_ring(sooner) is False
     assert store.load_ring() == later
+
+
+def test_given_a_ring_when_written_then_a_key_has_what_it_has_and_no_more(
+    store: Store, raw_item: ReadItem
+) -> None:
+    access = RingKey("a", "access", b"w", b"p", NOW, NOW, NOW + 97 * DAY)
+    refresh = RingKey("r", "refresh", b"w", None, NOW, NOW, None)
+    assert store.save_ring(Ring(1, (access, refresh)))
+
+    item = raw_item("KEY#ring")
+
+    assert item is not None
+    of_both = {"kid", "use", "wrapped", "published_at", "signs_from"}
+    first, second = (key["M"].keys() for key in item["keys"]["L"])
+    assert first == of_both | {"public", "stops_at"}
+    assert second == of_both
+
+
+def test_given_an_image_that_is_no_users_when_read_then_it_says_which() -> None:
+    pk = f"USER#{APP}#{'a' * 24}"
+
+    with pytest.raises(ValueError, match=pk):
+        user_in({"pk": {"S": pk}, "anonymous": {"BOOL": True}}, pk)
 
 
 def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_young(
