@@ -215,11 +215,18 @@ def _verify(
         raise InvalidSession(_BAD_SIGNATURE)
     try:
         # The algorithm goes with the key in our ring, never with the token's word.
-        claims = json.loads(_JWS.decode(token, key, algorithms=[alg]))
+        payload = _JWS.decode(token, key, algorithms=[alg])
     except InvalidSignatureError as exc:
         raise InvalidSession(_BAD_SIGNATURE) from exc
-    # ValueError: not JSON, or not to be encoded.
-    except (PyJWTError, RecursionError, ValueError) as exc:
+    except (PyJWTError, UnicodeError) as exc:
+        raise InvalidSession(_MALFORMED) from exc
+    return _claims_in(payload)
+
+
+def _claims_in(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError) as exc:
         raise InvalidSession(_MALFORMED) from exc
     if not isinstance(claims, dict):
         raise InvalidSession(_MALFORMED)

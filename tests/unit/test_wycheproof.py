@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from anonauth import tokens
 from anonauth.domain import KeyUse, Ring, RingKey
 from anonauth.errors import (
     AuthError,
@@ -82,8 +83,10 @@ ONLY_THE_JWK_IS_WRONG = {"key 1", "key 4", "key 25", "key 26"}
 
 @pytest.fixture
 def payload(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The claims that any payload is read as; PyJWT means this to be overridden."""
+    """The claims that any payload is read as: theirs are texts, and no objects."""
     claims: dict[str, Any] = {}
+    monkeypatch.setattr(tokens, "_claims_in", lambda payload: dict(claims))
+    # PyJWT means this to be overridden.
     monkeypatch.setattr(
         jwt.PyJWT, "_decode_payload", lambda self, decoded: dict(claims)
     )

@@ -21,6 +21,7 @@ from anonauth.domain import (
     IdentityRecord,
     MailToken,
     User,
+    hash_token_id,
 )
 from anonauth.store.conditions import as_read, record_in_time
 from anonauth.store.identities import Identities, same_version
@@ -36,6 +37,8 @@ from anonauth.store.items import (
     user_pk,
 )
 from anonauth.store.table import Refused
+
+_NO_TOKEN = hash_token_id("")  # of as many bytes as that of any
 
 
 class Accounts(Identities):
@@ -109,7 +112,7 @@ class Accounts(Identities):
         ]
         # Else a write that its client has given up on could still arrive, and replace
         # the token of the mail that was sent instead.
-        as_read = _holds(IdentityItem.confirm_hash, record.confirmation)
+        as_read = _unchanged(IdentityItem.confirm_hash, record.confirmation)
         condition = pending & same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
         try:
@@ -155,7 +158,7 @@ class Accounts(Identities):
             IdentityItem.reset_hash.set(token.hash),
             IdentityItem.reset_expires_at.set(token.expires_at),
         ]
-        as_read = _holds(IdentityItem.reset_hash, record.reset)  # as above
+        as_read = _unchanged(IdentityItem.reset_hash, record.reset)  # as above
         condition = same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
         try:
@@ -261,10 +264,13 @@ class Accounts(Identities):
         return self.get_identity(record.app, record.provider, record.key)
 
 
-def _holds(path: UnicodeAttribute, token: MailToken | None) -> Condition:
-    condition: Condition = (
-        path.does_not_exist() if token is None else path == token.hash
-    )
+def _unchanged(path: UnicodeAttribute, token: MailToken | None) -> Condition:
+    """Say that the token is the one that was read; one that is gone took a version.
+
+    In the same bytes whether there was one, so that they do not tell who is registered.
+    """
+    read = _NO_TOKEN if token is None else token.hash
+    condition: Condition = path.does_not_exist() | (path == read)
     return condition
 
 

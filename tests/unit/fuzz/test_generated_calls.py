@@ -76,6 +76,7 @@ def tell(record: Record, tally: Tally) -> None:
     record("calls", tally.calls.total())
 
 
+@pytest.mark.long
 def test_given_the_document_when_calls_are_made_up_then_no_answer_differs(
     service: Deployment, record_property: Record
 ) -> None:
