@@ -48,7 +48,9 @@ class Result:
 
 
 def forget_survivors() -> None:
-    """Let mutmut try again what is not killed; in a workplace."""
+    """Let mutmut try again what is not killed, and look anew which test reaches what;
+    in a workplace."""
+    Path("mutants/mutmut-stats.json").unlink(missing_ok=True)
     for path in Path("mutants").rglob("*.meta"):
         meta = json.loads(path.read_text())
         codes = meta["exit_code_by_key"]
