@@ -51,7 +51,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "domain": Part(
         "domain.py",
-        ("test_domain.py", "test_keys.py", "test_expiring.py", "test_admission.py"),
+        ("test_domain.py", "test_keys.py", "test_expiring.py"),
     ),
     **dict(
         [
