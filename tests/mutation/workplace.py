@@ -42,7 +42,8 @@ def make_workplace(part_name: str) -> Path:
         "source_paths": "src",
         "only_mutate": f"src/anonauth/{part.file}",
         "also_copy": "template.yaml",
-        "pytest_add_cli_args": "--numprocesses=0",
+        # A logger keeps the stream that it was made with: it must outlive that run.
+        "pytest_add_cli_args": "--numprocesses=0\n--capture=no",
         "pytest_add_cli_args_test_selection": "tests/unit",
         "use_git_change_detection": "false",
     }
