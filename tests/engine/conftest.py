@@ -13,16 +13,18 @@ from engine.racing import Service, assert_all_whole
 from rings import RingInMemory
 from store_contract import APP, DAY, NOW
 
+_SLOW_ELSEWHERE = ("races.py", "expiring.py", "live_table.py", "local_server.py")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # A second opinion on the races takes as long as the first: it has CI's long step.
+    # A second opinion takes as long as the first: it has CI's long step.
     for item in items:
         module = item.nodeid.partition("::")[0].rpartition("/")[2]
         engine_name = getattr(item, "callspec", None) and item.callspec.params.get(  # type: ignore[attr-defined]
             "engine"
         )
-        if engine_name == "ministack" and module.endswith("races.py"):
+        if engine_name == "ministack" and module.endswith(_SLOW_ELSEWHERE):
             item.add_marker(pytest.mark.long)
 
 

@@ -47,6 +47,9 @@ from store_contract import DAY, NOW
 
 CUSTOM = "custom-token"
 
+# The mixed races have these as well, among others.
+pytestmark = pytest.mark.long
+
 
 def test_given_one_identity_when_many_guests_link_it_then_one_wins_and_all_live(
     service: Service, engine: Engine

@@ -33,9 +33,6 @@ MOST_ROUNDS = 150
 
 INTACT_ROUNDS = 5
 
-IN_EACH_RUN = (Identities._bind, Identities.unlink_identity, Accounts.spend)
-"""Functions whose guards are taken out in the default suite as well."""
-
 GUEST = (Member(),)
 LINKED = (Member(holds=(0,)),)
 
@@ -277,15 +274,9 @@ def stage(service: Service, pooled_keys: PooledKeys, dice: random.Random) -> Sta
     return Stage(service, Mix(service, pooled_keys), dice)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
-@pytest.mark.parametrize(
-    "guard",
-    [
-        pytest.param(guard, id=str(guard), marks=() if few else pytest.mark.long)
-        for guard in GUARDS
-        for few in [guard.function in IN_EACH_RUN]
-    ],
-)
+@pytest.mark.parametrize("guard", GUARDS, ids=str)
 def test_given_a_store_without_a_guard_when_its_race_is_run_then_it_is_missed(
     guard: Guard,
     stage: Stage,

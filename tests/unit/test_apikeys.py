@@ -263,6 +263,7 @@ def test_given_twenty_keys_when_making_another_then_400(
     assert len(listed(service, body)) == 20
 
 
+@pytest.mark.long
 def test_given_twenty_keys_and_ten_identities_when_the_user_deletes_itself_then_all_go(
     service: Deployment, body: dict[str, Any]
 ) -> None:

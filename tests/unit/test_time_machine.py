@@ -192,6 +192,7 @@ class SessionsTwoDaysLonger(MemoryStore):
         return super().link_identity(user, session, identity, now, expires_at=late)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("faulty", "kind"),
     [

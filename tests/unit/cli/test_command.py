@@ -75,6 +75,7 @@ def end(
     return process.stdout.read(), process.stderr.read()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
@@ -175,6 +176,7 @@ def test_given_a_challenge_when_it_introduces_itself_then_no_line_would_fail(
     assert "curl" not in out
 
 
+@pytest.mark.long
 def test_given_a_call_when_logged_then_it_is_one_line_on_stderr() -> None:
     with serving() as (process, base_url):
         answer = call(base_url, "GET", "/nothing")
@@ -352,6 +354,7 @@ def test_given_an_event_without_a_token_when_printed_then_it_is_the_file(
     assert json.loads(ended.stdout) == json.loads((EVENTS / "login.json").read_text())
 
 
+@pytest.mark.long
 def test_given_a_service_when_an_event_is_printed_then_its_token_is_good() -> None:
     with LocalServer(aws_port=0) as server:
         ended = run("event", "logout", "--endpoint-url", server.aws_url)

@@ -99,6 +99,7 @@ def test_given_an_issuer_on_this_machine_when_linked_then_its_keys_are_fetched(
     assert elsewhere.json()["user_id"] == guest["user_id"]
 
 
+@pytest.mark.long
 def test_given_a_challenge_when_served_then_anonymous_logins_ask_for_it(
     path: Path,
 ) -> None:
@@ -207,6 +208,7 @@ def test_given_a_bad_file_when_served_then_one_line_names_it_and_the_key(
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "length",
     [
@@ -293,6 +295,7 @@ def test_given_a_document_of_another_engine_that_is_none_then_one_line_names_it(
     assert str(problem.value).startswith(f"SSM parameter {NAME}: ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("absent", "message"),
     [

@@ -156,6 +156,7 @@ def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(
     assert after == ["custom-token"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("link", "user"))])
 def test_given_an_event_with_an_address_when_filled_then_each_time_it_is_a_new_one(
     name: str, with_aws: LocalServer

@@ -106,6 +106,7 @@ def test_given_a_guest_when_the_clock_moves_then_it_is_warned_and_then_swept(
     }
 
 
+@pytest.mark.long
 def test_given_a_guest_that_comes_back_when_the_clock_moves_then_it_lives(
     server: LocalServer,
 ) -> None:
@@ -158,6 +159,7 @@ def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
     assert types(events(server)) == ["user.created", "user.deleted"]
 
 
+@pytest.mark.long
 def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
     server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,6 +217,7 @@ def test_given_a_stream_in_trouble_when_a_request_succeeds_then_its_answer_stand
     assert types(events(server)) == ["user.created"]
 
 
+@pytest.mark.long
 def test_given_another_aws_when_its_table_changes_then_events_are_listed_here() -> None:
     with (
         LocalServer(aws_port=0) as host,

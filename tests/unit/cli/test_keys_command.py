@@ -174,6 +174,7 @@ def test_given_a_rotation_when_told_then_it_says_which_key_signs_from_when(
     assert re.match(rf"refresh key {pending} signs from .+ every function", refresh)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("use", ["access", "refresh"])
 def test_given_a_rotation_when_repeated_then_no_keys_pile_up(
     there: list[str], use: str

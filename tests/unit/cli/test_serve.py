@@ -225,6 +225,7 @@ def test_given_a_base_url_when_served_then_tokens_and_location_carry_it() -> Non
     assert location["hostname"] == "https://auth.example.com"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("host", "base_url"),
     [
@@ -303,6 +304,7 @@ def test_given_an_aws_port_when_boto3_asks_then_it_sees_what_the_service_wrote()
     assert plain == b"a"
 
 
+@pytest.mark.long
 def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_nobody_waits() -> (
     None
 ):
@@ -395,6 +397,7 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.long
 def test_given_a_stack_when_invoked_without_http_then_the_function_answers() -> None:
     event = json.loads((ROOT / "events" / "login.json").read_text())
     with LocalStack(read_template(find_template(ROOT))) as stack:

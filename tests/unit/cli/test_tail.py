@@ -113,6 +113,7 @@ def test_given_an_event_when_told_then_it_is_one_line_that_steers_no_terminal() 
     )
 
 
+@pytest.mark.long
 def test_given_a_service_when_it_ends_then_so_does_the_command() -> None:
     with LocalServer(app_ids=(APP,)) as server:
         events = follow(server.base_url, lambda: None)

@@ -83,6 +83,7 @@ def test_given_the_good_document_when_read_then_it_is_good() -> None:
     assert set(references(parse(json.dumps(GOOD))).values()) == set(SECRETS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
 def test_given_a_hostile_document_when_in_ssm_then_logins_by_provider_are_503(
     service: Deployment, make: Callable[[Body], bytes]

@@ -16,6 +16,8 @@ from unit.test_refusals import REFRESH_ROUTES, TOKEN_ROUTES
 
 Record = Callable[[str, object], None]
 
+pytestmark = pytest.mark.long
+
 REPETITIONS = pytest.mark.parametrize(
     "times", [100, pytest.param(2_000, marks=pytest.mark.long)]
 )
