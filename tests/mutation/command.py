@@ -34,6 +34,9 @@ def main() -> int:
         subprocess.run(command, check=True)  # noqa: S603 - our own words
     results = []
     for part in parts:
+        if not workplace_of(part).exists():
+            sys.stderr.write(f"{part} has not been run\n")
+            continue
         with contextlib.chdir(workplace_of(part)):
             results.append(result_of(part))
     write_report(results)

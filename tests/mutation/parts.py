@@ -51,11 +51,13 @@ PARTS: Mapping[str, Part] = {
     ),
     "domain": Part(
         "domain.py",
-        ("test_domain.py", "test_keys.py", "test_expiring.py"),
+        ("test_domain.py", "test_keys.py", "test_expiring.py", "test_store.py"),
     ),
     **dict(
         [
-            _use_case("_authenticate", "test_session.py", "test_profile.py"),
+            _use_case(
+                "_authenticate", "test_session.py", "test_profile.py", "test_link.py"
+            ),
             _use_case("_events", "test_lifecycle.py", "test_expiring.py"),
             _use_case("admission", "test_admission.py"),
             _use_case("apikeys", "test_apikeys.py", "test_giving_up.py"),

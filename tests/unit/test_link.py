@@ -565,6 +565,7 @@ def test_given_a_token_from_before_the_link_when_unlinking_then_a_refresh_is_nee
     fresh = service.send(SESSION, token=guest["refresh_token"]).json["access_token"]
 
     assert (stale.status, stale.json["error_code"]) == (401, "InvalidSession")
+    assert stale.json["error"] == "invalid session: the token is from before the link"
     assert service.send(UNLINK, token=fresh, query=query).status == 200
 
 
