@@ -93,6 +93,10 @@ WRONG_TIMES: list[tuple[str, Any]] = [
     ("infinity", float("inf")),
     ("minus infinity", float("-inf")),
     ("huge", 10**400),
+    ("huge fraction", 1e300),
+    ("milliseconds", 1_773_144_000_000),
+    ("the year 10000", 253_402_300_800),
+    ("before the year 1", -62_135_596_801),
 ]
 """No NumericDates; `exp`, `nbf` and `iat` alike."""
 

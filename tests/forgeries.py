@@ -400,7 +400,10 @@ def _shapes(target: Target) -> Named:
 
 
 def _insiders(target: Target) -> Named:
-    """The true key, and claims or a header that it never signs."""
+    """The true key, and claims or a header that it never signs.
+
+    A time of issue ahead of ours is not among them: that is a clock of our own.
+    """
     at = target.claims["iat"]
     for claim, form in target.required.items():
         value = target.claims[claim]
@@ -417,8 +420,6 @@ def _insiders(target: Target) -> Named:
                 "object": {value: value},
                 "empty list": [],
             }
-        elif claim == "exp":  # of any size is good
-            wrong = {k: v for k, v in wrong.items() if k != "huge"}
         for what, bad in wrong.items():
             changed = target.claims | {claim: bad}
             yield f"signed: {claim} {what}", target.signed(changed)
@@ -440,8 +441,6 @@ def _insiders(target: Target) -> Named:
         "expired before it": {"exp": -1},
         "expired long before it": {"exp": -(10**400)},
         "expires in a fraction": {"exp": at + 900.5},
-        "from a second ahead": {"iat": at + 61},
-        "from next year": {"iat": at + 31_536_000, "exp": at + 31_540_000},
         "from a fraction": {"iat": at + 0.5},
     }.items():
         yield f"signed: {what}", target.signed(target.claims | changes)

@@ -97,6 +97,15 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_timestamp(seconds: float) -> bool:
+    """Tell whether a NumericDate (RFC 7519 §2) lies in the years 1 to 9999.
+
+    No other number is a date: milliseconds lie thousands of years ahead, so that a
+    token with such an `exp` would never expire.
+    """
+    return -62_135_596_800 <= seconds <= 253_402_300_799
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """What a client said of its device at login.

@@ -98,6 +98,17 @@ class KeysUnavailable(Unavailable):
     """No key ring yet, none of its keys may sign now, or KMS did not answer."""
 
 
+class ClockBehind(Unavailable):
+    """An access token of ours was issued after this function's present time.
+
+    So the clock of this function or of the one that signed it is wrong. A 401 would
+    make clients refresh, and a few of them forget their user, for no fault of theirs.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(detail=f"issued {seconds} s after this function's time")
+
+
 class BadCredential(AuthError):
     """The credential does not prove an identity.
 

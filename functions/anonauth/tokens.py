@@ -23,9 +23,10 @@ from anonauth.domain import (
     Session,
     User,
     hash_token_id,
+    is_timestamp,
     issuer_of,
 )
-from anonauth.errors import AppNotFound, InvalidSession
+from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
 from anonauth.keys import KeyRing
 
 CLOCK_SKEW = timedelta(seconds=60)
@@ -134,6 +135,7 @@ class Tokens:
         Raises:
             InvalidSession: Not an access token that is good at `now`.
             AppNotFound: A good token of an app that is no longer configured.
+            ClockBehind: It was issued after `now`: one of our clocks is wrong. Retry.
             KeysUnavailable, StoreUnavailable: No ring to verify against. Retry.
         """
         claims = _verify(
@@ -146,7 +148,8 @@ class Tokens:
         app = _text(claims, "aud")
         if not _text(claims, "iss").endswith(issuer_of("", app)):
             raise InvalidSession(_MALFORMED)
-        _check_times(claims, now, expired="invalid session: access token expired")
+        _check_expiry(claims, now, expired="invalid session: access token expired")
+        _check_clock(claims, now)
         self._check_app(app)
         return AccessClaims(
             app,
@@ -173,7 +176,10 @@ class Tokens:
         ours = urn == _session_urn(app) and claims.get("iss") == urn
         if not ours or claims.get("typ") != "refresh":
             raise InvalidSession("invalid session: not a refresh token")
-        _check_times(claims, now, expired="invalid session: refresh token expired")
+        _check_expiry(claims, now, expired="invalid session: refresh token expired")
+        # Only its form: the user's item decides, whatever the clock of the function
+        # was that signed it. A 401 here would cost a guest for good.
+        _seconds(claims, "iat")
         self._check_app(app)
         return RefreshClaims(
             app,
@@ -233,17 +239,23 @@ def _claims_in(payload: bytes) -> dict[str, Any]:
     return claims
 
 
-def _check_times(claims: dict[str, Any], now: datetime, *, expired: str) -> None:
+def _check_expiry(claims: dict[str, Any], now: datetime, *, expired: str) -> None:
     at, skew = int(now.timestamp()), int(CLOCK_SKEW.total_seconds())
     if _seconds(claims, "exp") + skew <= at:
         raise InvalidSession(expired)
-    if _seconds(claims, "iat") - skew > at:
-        raise InvalidSession("invalid session: token issued in the future")
+
+
+def _check_clock(claims: dict[str, Any], now: datetime) -> None:
+    # The signature is ours, so a time ahead of `now` is the mistake of one of our own
+    # clocks, and no reason for a client to give up its session.
+    ahead = _seconds(claims, "iat") - int(now.timestamp())
+    if ahead > CLOCK_SKEW.total_seconds():
+        raise ClockBehind(ahead)
 
 
 def _seconds(claims: dict[str, Any], name: str) -> int:
     value = claims.get(name)
-    if type(value) is not int:
+    if type(value) is not int or not is_timestamp(value):
         raise InvalidSession(_MALFORMED)
     return value
 

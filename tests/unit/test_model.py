@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from anonauth.domain import Session, User, expiry_after
 from anonauth.providers.custom_token import CustomToken
 from anonauth.store import Store
-from anonauth.tokens import _check_times
+from anonauth.tokens import _check_expiry
 from anonauth.usecases._authenticate import authenticate_access
 from anonauth.usecases.link import _check_owner, _check_room, link_identity
 from anonauth.usecases.profile import unlink_identity
@@ -70,7 +70,7 @@ MORE_FAULTS = [
         id="unlink by a token from before the link",
     ),
     pytest.param(
-        _check_times, '_seconds(claims, "exp") + skew <= at', "False",
+        _check_expiry, '_seconds(claims, "exp") + skew <= at', "False",
         id="old access token",
     ),
     pytest.param(

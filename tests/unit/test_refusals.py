@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,35 @@ def test_given_a_token_of_an_app_that_was_dropped_when_calling_then_404_not_401(
 
     assert (dropped.status, dropped.json["error_code"]) == (404, "AppNotFound")
     assert restored.status == REFUSED_TO_A_GUEST.get(route, 200)
+
+
+@pytest.mark.parametrize("route", TOKEN_ROUTES)
+def test_given_a_clock_behind_when_calling_then_it_costs_nobody_a_session(
+    service: Deployment, route: str
+) -> None:
+    """One function's clock is behind the one's that signed the token.
+
+    A 401 to a refresh is the end of a guest. Access tokens get 503, and are as good as
+    before once the clock is right.
+    """
+    service.advance(timedelta(hours=2))  # the keys are older than any difference
+    body = service.log_in()
+    takes_refresh = route in REFRESH_ROUTES
+    token = body["refresh_token" if takes_refresh else "access_token"]
+    before, healthy = service.items(), REFUSED_TO_A_GUEST.get(route, 200)
+
+    service.now -= timedelta(seconds=61)
+    behind = send(service, route, token=token)
+
+    if takes_refresh:
+        assert behind.status == healthy
+        return
+    assert behind.status == 503
+    assert behind.headers["retry-after"] == "2"
+    assert is_contract_error(behind)
+    assert service.items() == before
+    service.now += timedelta(seconds=1)  # as much as is granted
+    assert send(service, route, token=token).status == healthy
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

@@ -36,6 +36,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ClockBehind: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.MailUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EventsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

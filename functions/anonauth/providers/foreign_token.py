@@ -1,6 +1,5 @@
 """JWTs of other issuers: PyJWT verifies the signature, the claims are checked here."""
 
-import math
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import jwt
 from jwt.warnings import InsecureKeyLengthWarning
 
+from anonauth.domain import is_timestamp
 from anonauth.errors import BadCredential
 from anonauth.providers.key_sets import Key
 
@@ -151,8 +151,7 @@ class Claims:
         value = self.values[claim]
         # A NumericDate may have a fraction (RFC 7519 §2), but JSON as Python reads it
         # knows NaN and Infinity too, integers of any size, and bool is an int.
-        if type(value) is int and abs(value) < 2**53:
-            return value
-        if type(value) is float and math.isfinite(value):
-            return value
+        if type(value) in {int, float} and is_timestamp(value):
+            seconds: float = value
+            return seconds
         raise self.token.refusal(f"malformed {claim}")

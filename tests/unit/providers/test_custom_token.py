@@ -256,6 +256,13 @@ def test_given_a_bad_claim_when_verified_then_it_is_refused(
         pytest.param("iat", 61, "issued in the future", id="iat in 61 s"),
         pytest.param("iat", -9_999_999, None, id="iat long ago"),
         pytest.param("exp", 10**10, None, id="exp in centuries"),
+        pytest.param("exp", 253_402_300_799 - AT, None, id="exp in the year 9999"),
+        pytest.param(
+            "exp", 253_402_300_799.5 - AT, "malformed exp", id="and a fraction"
+        ),
+        pytest.param(
+            "nbf", -62_135_596_800 - AT, None, id="nbf at the beginning of the year 1"
+        ),
     ],
 )
 def test_given_clocks_that_differ_when_verified_then_a_minute_is_tolerated(
