@@ -1,16 +1,22 @@
 """`custom-token`: JWTs of the app's own issuers (client API contract §2.2)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from anonauth.domain import VerifiedIdentity, identity_key
-from anonauth.errors import SettingsUnavailable
+from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.providers.document import CustomTokenSettings, IssuerSettings
 from anonauth.providers.fields import credential_field, shown
 from anonauth.providers.foreign_token import Claims, ForeignToken
-from anonauth.providers.key_sets import Key, KeySets, load_pem, load_secret
+from anonauth.providers.key_sets import (
+    Configuration,
+    Key,
+    KeySets,
+    load_pem,
+    load_secret,
+)
 
 PROVIDER = "custom-token"
 """The provider's name, as routes spell it."""
@@ -55,8 +61,8 @@ class CustomToken:
         )
         if settings is None:
             raise token.refusal("wrong issuer")
-        issuer, key = self._key(settings, token, now)
-        claims = token.verify(key, settings.algorithm)
+        issuer, keys = self._keys(settings, token, now)
+        claims = token.verify(keys, settings.algorithm)
         if issuer is not None:
             claims.check_issuer((issuer,))
         claims.check_audience(settings.audience or (self._app,))
@@ -70,27 +76,51 @@ class CustomToken:
             _metadata(claims, settings),
         )
 
-    def _key(
+    def _keys(
         self, settings: IssuerSettings, token: ForeignToken, now: datetime
-    ) -> tuple[str | None, Key | None]:
-        issuer, url = settings.issuer, settings.jwks_url
+    ) -> tuple[str | None, Iterable[Key]]:
+        issuer, algorithm = settings.issuer, settings.algorithm
         if settings.pem is not None:
-            return issuer, load_pem(settings.pem, settings.algorithm)
+            return issuer, (load_pem(settings.pem, algorithm),)
         if isinstance(settings.secret, str):
-            return issuer, load_secret(settings.secret, settings.algorithm)
-        if settings.openid_configuration is not None:
-            found = self._key_sets.discover(settings.openid_configuration, issuer, now)
-            issuer, url = found.issuer, found.jwks_url
-            # A nameless entry has its name from there; spare a stranger's token the
-            # request for keys.
-            if token.unverified_issuer != issuer:
-                raise token.refusal("wrong issuer")
+            return issuer, (load_secret(settings.secret, algorithm),)
+        if settings.jwks_url is not None:
+            return issuer, self._key_sets.keys(
+                settings.jwks_url, kid=token.kid, algorithm=algorithm, now=now
+            )
+        url = settings.openid_configuration
         if url is None:
             raise SettingsUnavailable
-        key = self._key_sets.find(
-            url, kid=token.kid, algorithm=settings.algorithm, now=now
-        )
-        return issuer, key
+        found = self._key_sets.discover(url, issuer, now)
+        # A nameless entry has its name from there; spare a stranger's token the request
+        # for keys.
+        if token.unverified_issuer != found.issuer:
+            raise token.refusal("wrong issuer")
+        return found.issuer, self._discovered(url, found, token.kid, algorithm, now)
+
+    def _discovered(
+        self,
+        url: str,
+        found: Configuration,
+        kid: str | None,
+        algorithm: str,
+        now: datetime,
+    ) -> Iterator[Key]:
+        failure: ProviderUnavailable | None = None
+        try:
+            yield from self._key_sets.keys(
+                found.jwks_url, kid=kid, algorithm=algorithm, now=now
+            )
+        except ProviderUnavailable as exc:
+            failure = exc
+        # The issuer may have moved its keys since it was asked where they are.
+        moved = self._key_sets.discover(url, found.issuer, now, again=True)
+        if moved.jwks_url != found.jwks_url:
+            yield from self._key_sets.keys(
+                moved.jwks_url, kid=kid, algorithm=algorithm, now=now
+            )
+        elif failure is not None:
+            raise failure
 
 
 def _metadata(claims: Claims, settings: IssuerSettings) -> Mapping[str, str]:

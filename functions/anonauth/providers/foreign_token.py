@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,6 +53,7 @@ class ForeignToken:
         if "crit" in header:  # RFC 7515 §4.1.11: refuse what one does not process
             raise self.refusal("unsupported critical header")
         self.kid: str | None = header.get("kid")
+        self._algorithm: object = header.get("alg")
         issuer = unverified["payload"].get("iss")
         self.unverified_issuer = issuer if isinstance(issuer, str) else None
 
@@ -60,18 +61,28 @@ class ForeignToken:
         """Return the refusal of this token; the reason is a constant text."""
         return BadCredential(f"invalid {self._kind}: {reason}")
 
-    def verify(self, key: Key | None, algorithm: str) -> "Claims":
-        """Return the claims if the signature is good by this key and algorithm.
+    def verify(self, keys: Iterable[Key], algorithm: str) -> "Claims":
+        """Return the claims if the signature is good by one of the keys.
 
         Args:
-            key: None if the issuer has no such key.
-            algorithm: Goes with the key; what the token says of it must be the same.
+            keys: None are taken beyond the right one, and none at all for a token of
+                another algorithm: to go on may mean to ask the issuer.
+            algorithm: Goes with the keys; what the token says of it must be the same.
 
         Raises:
             BadCredential: Anything else.
         """
-        if key is None:
-            raise self.refusal("unknown key")
+        if self._algorithm != algorithm:
+            raise self.refusal("wrong algorithm")
+        reason = "unknown key"
+        for key in keys:
+            values = self._values_by(key, algorithm)
+            if values is not None:
+                return Claims(values, self)
+            reason = "bad signature"
+        raise self.refusal(reason)
+
+    def _values_by(self, key: Key, algorithm: str) -> dict[str, Any] | None:
         try:
             # A short HMAC secret is the operator's choice; the log need not repeat it.
             with warnings.catch_warnings():
@@ -82,11 +93,9 @@ class ForeignToken:
                     algorithms=[algorithm],
                     options=_NOT_BY_THE_LIBRARY,
                 )
-        except jwt.InvalidAlgorithmError as exc:
-            raise self.refusal("wrong algorithm") from exc
-        except jwt.PyJWTError as exc:
-            raise self.refusal("bad signature") from exc
-        return Claims(values, self)
+        except jwt.PyJWTError:
+            return None
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The public keys of other issuers: fetched, cached, and fit for one algorithm each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
@@ -17,13 +17,17 @@ Key: TypeAlias = AllowedPublicKeys | bytes
 """A public key, or the secret of an HMAC."""
 
 FRESH = timedelta(hours=1)
-"""A document is not asked for again within this time, unless a key is missing in it."""
+"""A document is not asked for again within this time, unless no key in it will do."""
 
 PAUSE = timedelta(minutes=1)
 """Between two questions to one URL, whatever comes of them and however many need it."""
 
 USABLE = timedelta(hours=24)
 """So long a document will do if its issuer is down; then nobody can log in with it."""
+
+MOST_KEYS = 8
+"""Keys of one document that are tried on one token. Whoever sends tokens without a key
+id must not choose how many signatures we compute."""
 
 # RFC 7518 §3.1, RFC 8037 §3.1: the key type of each algorithm, and its curves.
 _RSA: tuple[str, tuple[str, ...]] = ("RSA", ())
@@ -74,47 +78,61 @@ class KeySets:
         self._documents = documents
         self._copies: dict[tuple[_Check, str], _Copy] = {}
 
-    def find(
+    def keys(
         self, url: str, *, kid: str | None, algorithm: str, now: datetime
-    ) -> Key | None:
-        """Return a key of the JWK Set, None if the issuer says that it has no such key.
+    ) -> Iterator[Key]:
+        """Return the keys of the JWK Set that a token can have been signed with.
 
-        A key that is missing is asked for, but only once in `PAUSE`, so that many
-        tokens with invented key ids cost one request.
+        Whoever tries them stops at the one that is right. When none was, the issuer is
+        asked again, since it may have a new key, even under an id that we know; but
+        only once in `PAUSE`, so that many invented tokens cost one request. The end
+        means that the issuer has no other key.
 
         Args:
             url: Of the JWK Set.
-            kid: As the token has it. None will do if one key alone fits.
-            algorithm: The only one the key may be used for.
+            kid: As the token has it. None for every key that fits.
+            algorithm: The only one the keys may be used for.
 
         Raises:
-            ProviderUnavailable: The issuer does not answer, and no copy has the key.
-            SettingsUnavailable: No URL can have keys for that algorithm.
+            ProviderUnavailable: At the end: the issuer does not answer, and no key of a
+                copy was the right one.
+            SettingsUnavailable: At once: no URL can have keys for that algorithm.
         """
         if algorithm not in _KEY_TYPES:
             raise SettingsUnavailable
-        copy = self._copy(url, _is_key_set, now)
-        key = _pick(copy.document_at(now), kid, algorithm)
-        if key is None and copy.may_be_replaced(now):
-            copy = self._ask(url, _is_key_set, now)
-            key = _pick(copy.document_at(now), kid, algorithm)
-        if key is None and copy.failure is not None:
-            # The new key may be the one that we could not fetch.
-            raise ProviderUnavailable from copy.failure
-        return key
+        return self._keys(url, kid, algorithm, now)
 
-    def discover(self, url: str, issuer: str | None, now: datetime) -> Configuration:
+    def _keys(
+        self, url: str, kid: str | None, algorithm: str, now: datetime
+    ) -> Iterator[Key]:
+        copy = self._copy(url, _is_key_set, now)
+        tried = _fitting(copy.document_at(now), kid, algorithm)
+        yield from tried
+        if copy.may_be_replaced(now):
+            copy = self._ask(url, _is_key_set, now)
+            again = _fitting(copy.document_at(now), kid, algorithm)
+            yield from (key for key in again if key not in tried)
+        if copy.failure is not None:
+            # The right key may be the one that we could not fetch.
+            raise ProviderUnavailable from copy.failure
+
+    def discover(
+        self, url: str, issuer: str | None, now: datetime, *, again: bool = False
+    ) -> Configuration:
         """Return the OpenID configuration of an issuer.
 
         Args:
             url: Of the configuration itself.
             issuer: Whose it must be; None if the configuration is to say it.
+            again: Ask the issuer even if the copy is fresh, once in `PAUSE`.
 
         Raises:
             ProviderUnavailable: The issuer does not answer and there is no copy, or it
                 is another issuer (OpenID Connect Discovery §4.3).
         """
         copy = self._copy(url, _is_configuration, now)
+        if again and copy.may_be_replaced(now):
+            copy = self._ask(url, _is_configuration, now)
         document = copy.document_at(now)
         if document is None:
             raise ProviderUnavailable from copy.failure
@@ -217,25 +235,25 @@ def _is_configuration(document: Mapping[str, Any]) -> bool:
     return isinstance(issuer, str) and " " not in issuer and isinstance(url, str)
 
 
-def _pick(
+def _fitting(
     document: Mapping[str, Any] | None, kid: str | None, algorithm: str
-) -> Key | None:
-    if document is None:
-        return None
-    fit = [
-        key
-        for jwk in document["keys"]
-        if isinstance(jwk, dict) and (kid is None or jwk.get("kid") == kid)
-        if (key := _load(jwk, algorithm)) is not None
-    ]
-    if kid is None and len(fit) > 1:
-        return None
-    return fit[0] if fit else None
+) -> list[Key]:
+    fit: list[Key] = []
+    for jwk in document["keys"] if document else ():
+        if isinstance(jwk, dict) and (kid is None or jwk.get("kid") == kid):
+            key = _load(jwk, algorithm)
+            if key is not None and key not in fit:
+                fit.append(key)
+        if len(fit) == MOST_KEYS:
+            break
+    return fit
 
 
-def _load(jwk: dict[str, Any], algorithm: str) -> Key | None:
+def _load(published: dict[str, Any], algorithm: str) -> Key | None:
     # What we do not understand is ignored, not an error (RFC 7517 §5). So is a private
     # key, which proves nothing once it is published; `kty` leaves no way for `oct`.
+    # Some libraries publish all members that a key can have, as null where it has none.
+    jwk = {name: value for name, value in published.items() if value is not None}
     key_type, curves = _KEY_TYPES[algorithm]
     operations = jwk.get("key_ops", ["verify"])
     fits = (

@@ -37,8 +37,8 @@ def verify_id_token(
     token = ForeignToken(text, kind="ID token")
     if token.unverified_issuer not in issuers:
         raise token.refusal("wrong issuer")
-    key = key_sets.find(jwks_url, kid=token.kid, algorithm="RS256", now=now)
-    claims = token.verify(key, "RS256")
+    keys = key_sets.keys(jwks_url, kid=token.kid, algorithm="RS256", now=now)
+    claims = token.verify(keys, "RS256")
     claims.check_issuer(issuers)
     claims.check_audience(client_ids)
     party = claims.values.get("azp")

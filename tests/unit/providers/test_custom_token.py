@@ -412,21 +412,147 @@ def test_given_an_issuer_with_es256_when_the_token_is_of_es384_then_it_is_refuse
     assert reason_of(provider, Signer("ES256").sign(CLAIMS)) == "bad signature"
 
 
-def test_given_a_token_without_kid_when_the_issuer_has_one_key_then_it_is_taken(
+@pytest.mark.parametrize(
+    "kids",
+    [
+        pytest.param(("key-1", "key-2"), id="other ids"),
+        pytest.param(("key-1", "key-1"), id="one id for both"),
+        pytest.param((..., ...), id="no ids"),
+    ],
+)
+def test_given_a_token_without_kid_when_the_issuer_has_two_keys_then_both_are_tried(
+    kids: tuple[Any, Any], world: World, stranger: Signer
+) -> None:
+    one, other = world.signer.jwk(kid=kids[0]), stranger.jwk(kid=kids[1])
+    world.server.publish("/jwks", {"keys": [one, other]})
+    provider = world.by_jwks()
+
+    taken = [
+        verified(provider, signer.sign(CLAIMS, kid=...)).id
+        for signer in (world.signer, stranger)
+    ]
+
+    assert taken == ["user-1", "user-1"]
+    forged = edited(world.token(kid=...))
+    assert reason_of(provider, forged) == "bad signature"
+    assert world.server.count("/jwks") == 1
+
+
+def test_given_two_keys_under_one_kid_when_verified_then_both_are_tried(
+    world: World, stranger: Signer
+) -> None:
+    keys = [world.signer.jwk(), stranger.jwk()]
+    world.server.publish("/jwks", {"keys": keys})
+    provider = world.by_jwks()
+
+    taken = [
+        verified(provider, signer.sign(CLAIMS)).id
+        for signer in (world.signer, stranger)
+    ]
+
+    assert taken == ["user-1", "user-1"]
+
+
+LATER = {"exp": AT + 9999}
+PAUSE = timedelta(minutes=1)
+
+
+def test_given_a_new_key_under_the_old_kid_when_verified_then_it_is_fetched(
+    world: World, stranger: Signer
+) -> None:
+    provider = world.by_jwks()
+    verified(provider, world.token())
+    world.server.publish("/jwks", {"keys": [stranger.jwk()]})
+
+    identity = verified(provider, stranger.sign({**CLAIMS, **LATER}), NOW + PAUSE)
+
+    assert identity.id == "user-1"
+    assert world.server.count("/jwks") == 2
+    # the old one is withdrawn by that
+    assert reason_of(provider, world.token(LATER), NOW + PAUSE) == "bad signature"
+    assert world.server.count("/jwks") == 2
+
+
+def test_given_many_bad_signatures_when_verified_then_the_issuer_is_asked_once(
+    world: World, stranger: Signer
+) -> None:
+    provider, forged = world.by_jwks(), stranger.sign({**CLAIMS, **LATER})
+    verified(provider, world.token())
+
+    times = [NOW + PAUSE + n * timedelta(seconds=2) for n in range(30)]
+    reasons = {reason_of(provider, forged, now) for now in times}
+
+    assert reasons == {"bad signature"}
+    assert world.server.count("/jwks") == 2
+
+
+def test_given_an_issuer_that_is_down_when_a_signature_is_bad_then_nobody_is_blamed(
+    world: World, stranger: Signer
+) -> None:
+    provider = world.by_jwks()
+    verified(provider, world.token())
+    world.server.down = True
+
+    with pytest.raises(ProviderUnavailable):
+        verified(provider, stranger.sign({**CLAIMS, **LATER}), NOW + PAUSE)
+
+    assert verified(provider, world.token(LATER), NOW + PAUSE).id == "user-1"
+
+
+def test_given_a_token_of_another_algorithm_when_verified_then_nobody_is_asked(
     world: World,
 ) -> None:
-    token = world.token(kid=...)
+    token = world.signer.sign(CLAIMS, alg="RS512")
 
-    assert verified(world.by_jwks(), token).id == "user-1"
-    world.server.publish(
-        "/jwks", {"keys": [world.signer.jwk(), world.signer.jwk(kid="key-2")]}
-    )
-    reason = reason_of(
-        world.by_jwks(),
-        world.token({"exp": AT + 9999}, kid=...),
-        NOW + timedelta(hours=1),
-    )
-    assert reason == "unknown key"
+    assert reason_of(world.by_jwks(), token) == "wrong algorithm"
+    assert world.server.asked == []
+
+
+@pytest.mark.parametrize("old", ["withdrawn", "down", "still there"])
+def test_given_an_issuer_that_moves_its_keys_when_verified_then_they_are_found(
+    old: str, world: World, stranger: Signer
+) -> None:
+    configuration = {"issuer": ISSUER, "jwks_uri": world.url}
+    url = world.server.publish("/configuration", configuration)
+    provider = world.provider({"issuer": ISSUER, "openid_configuration": url})
+    verified(provider, world.token())
+    moved = world.server.publish("/moved", {"keys": [stranger.jwk()]})
+    world.server.publish("/configuration", {"issuer": ISSUER, "jwks_uri": moved})
+    if old == "withdrawn":
+        world.server.publish("/jwks", {"keys": []})
+    elif old == "down":
+        del world.server.answers["/jwks"]
+
+    identity = verified(provider, stranger.sign({**CLAIMS, **LATER}), NOW + PAUSE)
+
+    assert identity.id == "user-1"
+    asked = [each.path for each in world.server.asked]
+    assert asked == ["/configuration", "/jwks", "/jwks", "/configuration", "/moved"]
+
+
+@pytest.mark.parametrize(
+    ("now", "refusal"),
+    [
+        pytest.param(NOW, BadCredential, id="just asked"),
+        pytest.param(NOW + PAUSE, ProviderUnavailable, id="down since"),
+    ],
+)
+def test_given_discovered_keys_when_none_is_right_then_it_is_as_with_others(
+    now: datetime,
+    refusal: type[Exception],
+    world: World,
+    stranger: Signer,
+) -> None:
+    configuration = {"issuer": ISSUER, "jwks_uri": world.url}
+    url = world.server.publish("/configuration", configuration)
+    provider = world.provider({"issuer": ISSUER, "openid_configuration": url})
+    verified(provider, world.token())
+    del world.server.answers["/jwks"]
+
+    with pytest.raises(refusal):
+        verified(provider, stranger.sign({**CLAIMS, **LATER}), now)
+
+    assert verified(provider, world.token(LATER), now).id == "user-1"
 
 
 def test_given_two_issuers_when_they_have_one_subject_then_they_are_two_identities(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -261,6 +261,21 @@ def test_given_a_forged_token_when_verified_then_it_is_refused(
     forge: Forge, reason: str, world: World, stranger: Signer
 ) -> None:
     assert world.reason_of(forge(world, stranger)) == reason
+
+
+def test_given_a_new_key_under_the_old_kid_when_verified_then_it_is_fetched(
+    world: World, stranger: Signer
+) -> None:
+    world.verified(world.token())
+    world.server.publish("/certs", {"keys": [stranger.jwk()]})
+    token = stranger.sign(world.claims)
+
+    assert world.reason_of(token) == "bad signature"  # just asked
+    later = NOW + timedelta(minutes=1)
+    identity = world.provider.verify({"id_token": token}, network="", now=later)
+
+    assert identity.id == world.claims["sub"]
+    assert world.server.count("/certs") == 2
 
 
 def test_given_the_other_providers_token_when_verified_then_it_is_refused(

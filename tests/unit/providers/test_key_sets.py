@@ -18,6 +18,7 @@ from jwt.algorithms import RSAAlgorithm
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.providers.fetch import AnswerRefused, Fetcher
 from anonauth.providers.key_sets import (
+    MOST_KEYS,
     Configuration,
     DocumentRefused,
     IssuerDiffers,
@@ -36,6 +37,18 @@ HOUR = timedelta(hours=1)
 ISSUER = "https://issuer.example.com"
 
 
+def find(
+    key_sets: KeySets,
+    url: str,
+    now: datetime,
+    *,
+    kid: str | None = "key-1",
+    algorithm: str = "RS256",
+) -> Key | None:
+    """Return the first key, as for a token that it has signed."""
+    return next(key_sets.keys(url, kid=kid, algorithm=algorithm, now=now), None)
+
+
 class World:
     """An issuer with one key, and the cache in front of it."""
 
@@ -46,7 +59,12 @@ class World:
         self.key_sets = KeySets(Fetcher(allow_private=True))
 
     def find(self, kid: str | None, now: datetime) -> Key | None:
-        return self.key_sets.find(self.url, kid=kid, algorithm="RS256", now=now)
+        return find(self.key_sets, self.url, now, kid=kid)
+
+    def keys(self, kid: str | None, now: datetime) -> list[Key]:
+        """Return all keys, as for a token that none of them has signed."""
+        found = self.key_sets.keys(self.url, kid=kid, algorithm="RS256", now=now)
+        return list(found)
 
     @property
     def fetches(self) -> int:
@@ -204,7 +222,6 @@ UNFIT: list[Any] = [
     pytest.param({"key_ops": "verify"}, id="operations not a list"),
     pytest.param({"alg": "RS512"}, id="for another algorithm"),
     pytest.param({"alg": "RSA-OAEP"}, id="for no signature"),
-    pytest.param({"alg": None}, id="algorithm null"),
     pytest.param({"kty": "oct", "k": "c2VjcmV0"}, id="symmetric"),
     pytest.param({"k": "c2VjcmV0"}, id="symmetric member"),
     pytest.param({"d": "AQAB"}, id="private member"),
@@ -281,30 +298,114 @@ def test_given_a_bare_key_when_fetched_then_optional_members_may_be_missing(
 
 
 @pytest.mark.parametrize(
-    ("others", "is_found"),
-    [
-        pytest.param([], True, id="one key"),
-        pytest.param([{"use": "enc"}], True, id="one that fits"),
-        pytest.param([{"kid": "key-2"}], False, id="two that fit"),
-    ],
+    "name", ["use", "alg", "key_ops", "x5c", "d", "p", "oth", "k", "crv"]
 )
-def test_given_a_token_without_key_id_when_looked_up_then_one_key_alone_will_do(
-    others: list[dict[str, Any]], is_found: bool, world: World
+def test_given_a_member_that_is_null_when_fetched_then_it_counts_as_absent(
+    name: str, world: World
 ) -> None:
-    keys = [world.signer.jwk()] + [world.signer.jwk(**each) for each in others]
-    world.server.publish("/jwks", {"keys": keys})
-
-    key = world.find(None, NOW)
-
-    assert (key is not None) is is_found
-
-
-def test_given_one_key_under_an_id_twice_when_looked_up_then_it_is_found(
-    world: World,
-) -> None:
-    world.server.publish("/jwks", {"keys": [world.signer.jwk(), world.signer.jwk()]})
+    world.server.publish("/jwks", {"keys": [world.signer.jwk(**{name: None})]})
 
     assert world.find("key-1", NOW) is not None
+
+
+@pytest.mark.parametrize("kid", [pytest.param(..., id="none"), None])
+def test_given_keys_without_id_when_the_token_has_none_either_then_they_fit(
+    kid: object, world: World
+) -> None:
+    world.server.publish("/jwks", {"keys": [world.signer.jwk(kid=kid)]})
+
+    assert world.find(None, NOW) is not None
+    assert world.find("key-1", NOW + MINUTE) is None
+
+
+@pytest.mark.parametrize(
+    ("others", "fitting"),
+    [
+        pytest.param([], 1, id="one key"),
+        pytest.param([{"use": "enc"}], 1, id="one that fits"),
+        pytest.param([{"kid": "key-2"}], 1, id="one under two ids"),
+        pytest.param(["stranger"], 2, id="two that fit"),
+    ],
+)
+def test_given_a_token_without_key_id_when_looked_up_then_each_fitting_key_is_found(
+    others: list[Any], fitting: int, world: World, stranger: Signer
+) -> None:
+    more = [
+        stranger.jwk() if each == "stranger" else world.signer.jwk(**each)
+        for each in others
+    ]
+    world.server.publish("/jwks", {"keys": [*more, world.signer.jwk()]})
+
+    assert len(world.keys(None, NOW)) == fitting
+    assert world.find(None, NOW) is not None
+
+
+def test_given_two_keys_under_an_id_when_looked_up_then_both_are_found(
+    world: World, stranger: Signer
+) -> None:
+    own, other = world.signer.jwk(), stranger.jwk()
+    world.server.publish("/jwks", {"keys": [other, own, own]})
+
+    assert len(world.keys("key-1", NOW)) == 2
+
+
+@pytest.fixture(scope="session")
+def many() -> list[Signer]:
+    """One key more than are tried; of the kind that is made fast."""
+    return [Signer("ES256", f"key-{n}") for n in range(MOST_KEYS + 1)]
+
+
+@pytest.mark.parametrize("kid", [pytest.param(None, id="no id"), "key"])
+def test_given_many_keys_that_fit_when_looked_up_then_eight_are_found(
+    kid: str | None, many: list[Signer], server: KeyServer, key_sets: KeySets
+) -> None:
+    own = {} if kid is None else {"kid": kid}
+    url = server.publish("/jwks", {"keys": [each.jwk(**own) for each in many]})
+
+    found = list(key_sets.keys(url, kid=kid, algorithm="ES256", now=NOW))
+
+    assert len(found) == MOST_KEYS == 8
+
+
+def test_given_no_key_that_is_right_when_tried_then_the_issuer_is_asked_again(
+    world: World, stranger: Signer
+) -> None:
+    (old,) = world.keys("key-1", NOW)
+    world.server.publish("/jwks", {"keys": [stranger.jwk()]})
+
+    within_the_pause = world.keys("key-1", NOW + MINUTE - SECOND)
+    after_it = world.keys("key-1", NOW + MINUTE)
+    once_more = world.keys("key-1", NOW + 2 * MINUTE - SECOND)
+
+    assert within_the_pause == [old]
+    assert after_it[0] == old
+    assert len(after_it) == 2
+    assert once_more == after_it[1:]
+    assert world.fetches == 2
+
+
+def test_given_a_key_that_is_right_when_tried_then_the_issuer_is_left_alone(
+    world: World,
+) -> None:
+    world.find("key-1", NOW)
+
+    assert world.find("key-1", NOW + MINUTE) is not None
+    assert world.fetches == 1
+
+
+def test_given_the_issuer_is_down_when_no_key_was_right_then_nobody_is_blamed(
+    world: World,
+) -> None:
+    """The right key may be the one that could not be fetched."""
+    world.keys("key-1", NOW)
+    world.server.down = True
+
+    assert world.keys("key-1", NOW + MINUTE - SECOND)
+    for later in (MINUTE, 2 * MINUTE - SECOND):
+        with pytest.raises(ProviderUnavailable):
+            world.keys("key-1", NOW + later)
+
+    assert world.fetches == 2
 
 
 @pytest.mark.parametrize(
@@ -325,8 +426,8 @@ def test_given_a_key_of_another_family_when_looked_up_then_it_is_not_found(
     jwk = Signer(made_for).jwk(alg=...)
     url = server.publish("/jwks", {"keys": [jwk]})
 
-    fitting = key_sets.find(url, kid="key-1", algorithm=made_for, now=NOW)
-    other = key_sets.find(url, kid="key-1", algorithm=asked_for, now=NOW)
+    fitting = find(key_sets, url, NOW, algorithm=made_for)
+    other = find(key_sets, url, NOW, algorithm=asked_for)
 
     assert fitting is not None
     assert other is None
@@ -337,7 +438,7 @@ def test_given_an_algorithm_without_public_key_when_looked_up_then_nobody_is_ask
     algorithm: str, world: World
 ) -> None:
     with pytest.raises(SettingsUnavailable):
-        world.key_sets.find(world.url, kid="key-1", algorithm=algorithm, now=NOW)
+        find(world.key_sets, world.url, NOW, algorithm=algorithm)
 
     assert world.fetches == 0
 
@@ -348,7 +449,7 @@ def test_given_two_urls_when_looked_up_then_each_has_keys_of_its_own(
     other = world.server.publish("/other", {"keys": [stranger.jwk()]})
 
     mine = world.find("key-1", NOW)
-    theirs = world.key_sets.find(other, kid="key-1", algorithm="RS256", now=NOW)
+    theirs = find(world.key_sets, other, NOW)
 
     assert mine != theirs
 
@@ -369,6 +470,23 @@ def test_given_a_configuration_when_discovered_then_it_is_cached(
     assert server.count("/configuration") == 1
 
 
+def test_given_a_copy_when_discovered_again_then_once_in_a_minute(
+    server: KeyServer, key_sets: KeySets
+) -> None:
+    url = server.publish("/configuration", CONFIGURATION)
+    key_sets.discover(url, ISSUER, NOW)
+    moved = {**CONFIGURATION, "jwks_uri": "https://issuer.example.com/keys"}
+    server.publish("/configuration", moved)
+
+    early = key_sets.discover(url, ISSUER, NOW + MINUTE - SECOND, again=True)
+    unasked = key_sets.discover(url, ISSUER, NOW + MINUTE)
+    asked = key_sets.discover(url, ISSUER, NOW + MINUTE, again=True)
+
+    assert early == unasked == Configuration(ISSUER, CONFIGURATION["jwks_uri"])
+    assert asked == Configuration(ISSUER, moved["jwks_uri"])
+    assert server.count("/configuration") == 2
+
+
 def test_given_one_url_for_both_when_one_is_wrong_then_the_other_goes_on(
     server: KeyServer, key_sets: KeySets
 ) -> None:
@@ -376,7 +494,7 @@ def test_given_one_url_for_both_when_one_is_wrong_then_the_other_goes_on(
     key_sets.discover(url, ISSUER, NOW)
 
     with pytest.raises(ProviderUnavailable) as refusal:
-        key_sets.find(url, kid="key-1", algorithm="RS256", now=NOW)
+        find(key_sets, url, NOW)
 
     assert type(refusal.value.__cause__) is DocumentRefused
     assert key_sets.discover(url, ISSUER, NOW).issuer == ISSUER
