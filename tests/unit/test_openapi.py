@@ -96,6 +96,7 @@ SETTINGS: dict[str, Any] = {
                 "app_id": "1",
                 "app_secret": "secret",
                 "graph_url": UNREACHABLE,
+                "jwks_url": UNREACHABLE,
             },
         }
     }

@@ -166,12 +166,13 @@ class AppleSettings(Part, frozen=True, kw_only=True):
 
 
 class FacebookSettings(Part, frozen=True, kw_only=True):
-    """User access tokens of Facebook Login."""
+    """User access tokens of Facebook Login, and ID tokens of its Limited Login."""
 
     enabled: bool = True
     app_id: Text
     app_secret: Secret
     graph_url: Text = "https://graph.facebook.com/v21.0"
+    jwks_url: Text = "https://limited.facebook.com/.well-known/oauth/openid/jwks/"
 
 
 ProviderSettings = (
@@ -482,6 +483,7 @@ def _key_urls(app: AppSettings) -> Iterator[tuple[str, str]]:
         yield "oauth2-apple.jwks_url", app.oauth2_apple.jwks_url
     if app.oauth2_facebook is not None:
         yield "oauth2-facebook.graph_url", app.oauth2_facebook.graph_url
+        yield "oauth2-facebook.jwks_url", app.oauth2_facebook.jwks_url
 
 
 def _url_problem(url: str, *, allow_private: bool) -> str | None:

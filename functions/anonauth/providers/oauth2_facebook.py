@@ -1,4 +1,8 @@
-"""`oauth2-facebook`: user access tokens, checked with the Graph API."""
+"""`oauth2-facebook`: user access tokens, checked with the Graph API, and ID tokens.
+
+Facebook's iOS library gets an ID token from Limited Login, which is all that it has
+where the user does not consent to tracking. The Graph API knows nothing of those.
+"""
 
 import hashlib
 import hmac
@@ -12,6 +16,8 @@ from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavaila
 from anonauth.providers.document import FacebookSettings
 from anonauth.providers.fetch import AnswerRefused, Fetcher, Reply
 from anonauth.providers.fields import credential_field, shown, shown_claims
+from anonauth.providers.key_sets import KeySets
+from anonauth.providers.oidc import verify_id_token
 
 PROVIDER = "oauth2-facebook"
 """The provider's name, as routes spell it."""
@@ -22,14 +28,38 @@ PROVIDER = "oauth2-facebook"
 _INVALID_PARAMETER = 100  # to debug_token: a token of another app
 _INVALID_TOKEN = 190  # to me: expired or withdrawn since
 
+# The names of Facebook in its ID tokens: now, in 2021 (issue 1701 of its iOS library),
+# and that of the host which has the keys ("OIDC Token for Limited Login").
+_ISSUERS = (
+    "https://www.facebook.com",
+    "https://facebook.com",
+    "https://limited.facebook.com",
+)
+
+# For display, from the Graph API and from an ID token. The picture twice, since the
+# SDKs differ in its name (contract §2.4).
 _SHOWN = {name: name for name in ("name", "email", "first_name", "last_name")}
+_SHOWN_OF_ID_TOKEN = {
+    "name": "name",
+    "email": "email",
+    "first_name": "given_name",
+    "last_name": "family_name",
+    "picture": "picture",
+    "picture_url": "picture",
+}
 
 
 class Facebook:
-    """`Provider` of one app; the subject is Facebook's user id within that app."""
+    """`Provider` of one app; the subject is Facebook's user id within that app.
 
-    def __init__(self, settings: FacebookSettings, fetcher: Fetcher) -> None:
+    Both kinds of token have the same id, so that a person is the same user by either.
+    """
+
+    def __init__(
+        self, settings: FacebookSettings, key_sets: KeySets, fetcher: Fetcher
+    ) -> None:
         self._settings = settings
+        self._key_sets = key_sets
         self._fetcher = fetcher
 
     def verify(
@@ -37,27 +67,48 @@ class Facebook:
     ) -> VerifiedIdentity:
         """Return the identity that `accessToken` proves; see `Provider`.
 
-        A token that any other app got from the same person works with the Graph API as
-        well: only `debug_token` tells whose it is.
+        An ID token is verified here. A user access token that any other app got from
+        the same person works with the Graph API as well: only `debug_token` tells whose
+        it is.
 
         Raises:
             BadRequest: No `accessToken`.
-            BadCredential: The reason begins with `invalid Facebook access token`.
+            BadCredential: The reason begins with `invalid Facebook access token` or
+                `invalid ID token`.
             ProviderUnavailable: Facebook could not be asked, or refused us.
             SettingsUnavailable: The app secret has not been loaded.
         """
         del network
         token = credential_field(credential, "accessToken")
+        if _is_jwt(token):
+            return self._by_id_token(token, now)
+        return self._by_graph(token, now)
+
+    def _by_id_token(self, token: str, now: datetime) -> VerifiedIdentity:
+        claims = verify_id_token(
+            token,
+            issuers=_ISSUERS,
+            client_ids=(self._settings.app_id,),
+            jwks_url=self._settings.jwks_url,
+            key_sets=self._key_sets,
+            now=now,
+        )
+        user_id = _digits(claims.values.get("sub"))
+        if user_id is None:
+            raise claims.token.refusal("no usable subject")
+        data = shown_claims(claims.values, _SHOWN_OF_ID_TOKEN)
+        return VerifiedIdentity(PROVIDER, identity_key(user_id), user_id, data)
+
+    def _by_graph(self, token: str, now: datetime) -> VerifiedIdentity:
         if not isinstance(self._settings.app_secret, str):
             raise SettingsUnavailable
         user_id = self._inspect(token, self._settings.app_secret, now)
         profile = self._profile(token, self._settings.app_secret)
-        if profile.get("id") != user_id:
+        if _digits(profile.get("id")) != user_id:
             raise _refusal("another user")
         data = dict(shown_claims(profile, _SHOWN))
         picture = _nested(profile, "picture", "data", "url")
         if isinstance(picture, str):
-            # Twice, since the SDKs differ in its name (contract §2.4).
             data["picture"] = data["picture_url"] = shown(picture)
         return VerifiedIdentity(PROVIDER, identity_key(user_id), user_id, data)
 
@@ -101,6 +152,12 @@ class Facebook:
 
     def _url(self, edge: str) -> str:
         return f"{self._settings.graph_url.rstrip('/')}/{edge}"
+
+
+def _is_jwt(token: str) -> bool:
+    # RFC 7515 §3.1: two dots, and at the beginning JSON's `{"`. Of access tokens
+    # Facebook only says that they are opaque; none has had a dot so far.
+    return token.startswith("eyJ") and token.count(".") == 2
 
 
 def _refusal(reason: str) -> BadCredential:

@@ -120,7 +120,7 @@ class Registry:
             case FacebookSettings():
                 from anonauth.providers.oauth2_facebook import Facebook
 
-                return Facebook(settings, self._fetcher)
+                return Facebook(settings, self._key_sets, self._fetcher)
 
     @functools.cached_property
     def _fetcher(self) -> "Fetcher":

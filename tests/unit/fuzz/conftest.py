@@ -37,6 +37,7 @@ def service(
         app[name]["jwks_url"] = f"{providers.url}/keys"
     app["oauth2-google"]["token_url"] = f"{providers.url}/token"
     app["oauth2-facebook"]["graph_url"] = f"{providers.url}/graph"
+    app["oauth2-facebook"]["jwks_url"] = f"{providers.url}/keys"
     service.restart_with(document, ALLOW_PRIVATE_ISSUERS="true")
     yield service
     service.wire.reset()

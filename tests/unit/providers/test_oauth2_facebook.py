@@ -1,7 +1,8 @@
-"""`oauth2-facebook`: access tokens, checked with a Graph API on loopback."""
+"""`oauth2-facebook`: access tokens and ID tokens; Facebook is on loopback."""
 
 import hashlib
 import hmac
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +18,10 @@ from anonauth.errors import (
 )
 from anonauth.providers.document import FacebookSettings, Secret, SecretReference
 from anonauth.providers.fetch import Fetcher
+from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_facebook import PROVIDER, Facebook
-from key_server import Answer, KeyServer, changed
+from bad_tokens import edited, hmac_signed, unsigned, with_payload
+from key_server import Answer, KeyServer, Signer, changed
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -53,8 +56,10 @@ class World:
             app_id=APP_ID,
             app_secret=app_secret,
             graph_url=self.server.url + "/v21.0",
+            jwks_url=self.server.url + "/jwks/",
         )
-        return Facebook(settings, Fetcher(allow_private=True))
+        fetcher = Fetcher(allow_private=True)
+        return Facebook(settings, KeySets(fetcher), fetcher)
 
     def verified(self, token: object = TOKEN) -> VerifiedIdentity:
         return self.facebook().verify({"accessToken": token}, network="", now=NOW)
@@ -182,7 +187,15 @@ def test_given_a_token_that_proves_nothing_when_verified_then_it_is_refused(
     assert world.server.count("/v21.0/me") == 0
 
 
-@pytest.mark.parametrize("id_", ["7", None, ..., 1207059, ["1207059"]])
+def test_given_a_profile_with_the_id_as_a_number_when_verified_then_it_is_taken(
+    world: World,
+) -> None:
+    world.shows(id=1207059)
+
+    assert world.verified().id == "1207059"
+
+
+@pytest.mark.parametrize("id_", ["7", None, ..., 7, True, 1207059.0, ["1207059"]])
 def test_given_the_profile_of_another_user_when_verified_then_it_is_refused(
     id_: object, world: World
 ) -> None:
@@ -313,3 +326,145 @@ def test_given_trouble_when_verified_then_no_log_line_has_token_or_secret(
         error = error.__cause__ or error.__context__
     assert "EAAB" not in told
     assert APP_SECRET not in told
+
+
+# As Facebook's iOS library gets it (its issues 1701 and 2365; social-core issue 904).
+CLAIMS: dict[str, Any] = {
+    "iss": "https://www.facebook.com",
+    "aud": APP_ID,
+    "sub": "1207059",
+    "iat": AT,
+    "exp": AT + 3600,
+    "jti": "V4qN.f10c46d1",
+    "nonce": "65AFDF5A-B0CE-49B8-8CA9-43ADC855F30B",
+}
+HOSTS = ["https://www.facebook.com", "https://facebook.com"]
+
+
+class LimitedLogin(World):
+    """Facebook with the keys of its ID tokens."""
+
+    def __init__(self, server: KeyServer, signer: Signer) -> None:
+        super().__init__(server)
+        self.signer = signer
+        server.publish("/jwks/", {"keys": [signer.jwk()]})
+
+    def token(self, **changes: Any) -> str:
+        claims = json.dumps(changed(CLAIMS, changes)).encode()
+        return with_payload(self.signer, claims)
+
+    def reason_of(self, token: str) -> str:
+        with pytest.raises(BadCredential) as refusal:
+            self.verified(token)
+        assert type(refusal.value) is BadCredential
+        return refusal.value.reason.removeprefix("invalid ID token: ")
+
+
+@pytest.fixture
+def limited(server: KeyServer, signer: Signer) -> LimitedLogin:
+    return LimitedLogin(server, signer)
+
+
+@pytest.mark.parametrize("issuer", [*HOSTS, "https://limited.facebook.com"])
+def test_given_an_id_token_when_verified_then_it_is_the_user_of_the_access_token(
+    issuer: str, limited: LimitedLogin
+) -> None:
+    by_id_token = limited.verified(limited.token(iss=issuer, name="Ada Lovelace"))
+
+    assert [each.path for each in limited.server.asked] == ["/jwks/"]
+    assert by_id_token == limited.verified(TOKEN)
+
+
+def test_given_no_app_secret_when_an_id_token_comes_then_it_is_not_needed(
+    limited: LimitedLogin,
+) -> None:
+    facebook = limited.facebook(SecretReference(ssm="facebook"))
+
+    identity = facebook.verify(
+        {"accessToken": limited.token()}, network="203.0.113.9", now=NOW
+    )
+
+    assert identity.id == "1207059"
+
+
+def test_given_an_id_tokens_profile_when_verified_then_it_has_the_names_of_sdks(
+    limited: LimitedLogin,
+) -> None:
+    token = limited.token(
+        name="Ada Lovelace",
+        given_name="Ada",
+        family_name="Lovelace",
+        email="ada@example.com",
+        picture="https://cdn.example.com/a.jpg",
+        user_friends=["7"],
+    )
+
+    assert limited.verified(token).data == {
+        "name": "Ada Lovelace",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "email": "ada@example.com",
+        "picture": "https://cdn.example.com/a.jpg",
+        "picture_url": "https://cdn.example.com/a.jpg",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"iss": "https://evil.example"}, "wrong issuer", id="issuer"),
+        pytest.param({"iss": "https://www.facebook.com/"}, "wrong issuer", id="slash"),
+        pytest.param({"iss": ...}, "wrong issuer", id="no issuer"),
+        pytest.param({"aud": "7"}, "wrong audience", id="another app"),
+        pytest.param({"aud": ...}, "wrong audience", id="no app"),
+        pytest.param({"azp": "7"}, "wrong authorized party", id="party"),
+        pytest.param({"exp": AT - 61}, "expired", id="expired"),
+        pytest.param({"exp": ...}, "no expiry", id="no expiry"),
+        pytest.param({"iat": AT + 62}, "issued in the future", id="future"),
+        pytest.param({"sub": ...}, "no usable subject", id="no user"),
+        pytest.param({"sub": ""}, "no usable subject", id="user empty"),
+        pytest.param({"sub": "ada"}, "no usable subject", id="user not digits"),
+        pytest.param({"sub": True}, "no usable subject", id="user a bool"),
+    ],
+)
+def test_given_an_id_token_that_proves_nothing_when_verified_then_it_is_refused(
+    changes: dict[str, Any], reason: str, limited: LimitedLogin
+) -> None:
+    assert limited.reason_of(limited.token(**changes)) == reason
+    assert limited.server.count("/v21.0/debug_token") == 0
+
+
+def test_given_a_forged_id_token_when_verified_then_it_is_refused(
+    limited: LimitedLogin, stranger: Signer
+) -> None:
+    pem = limited.signer.pem.encode()
+    table = {
+        "edited": (edited(limited.token()), "bad signature"),
+        "another key": (stranger.sign(CLAIMS), "bad signature"),
+        "unknown key": (stranger.sign(CLAIMS, kid="key-2"), "unknown key"),
+        "none": (unsigned(CLAIMS, alg="none", kid="key-1"), "wrong algorithm"),
+        "HS256": (hmac_signed(CLAIMS, pem, kid="key-1"), "wrong algorithm"),
+        "no JWT": ("eyJ.eyJ.x", "malformed"),
+    }
+
+    reasons = {name: limited.reason_of(token) for name, (token, _) in table.items()}
+
+    assert reasons == {name: reason for name, (_, reason) in table.items()}
+    assert {each.path for each in limited.server.asked} == {"/jwks/"}
+
+
+@pytest.mark.parametrize("token", ["EAAB.x.y", "eyJ", "eyJhbGciOi.x", "eyJ.a.b.c"])
+def test_given_a_token_that_only_looks_like_a_jwt_when_verified_then_facebook_is_asked(
+    token: str, limited: LimitedLogin
+) -> None:
+    assert limited.verified(token).id == "1207059"
+    assert limited.server.count("/v21.0/debug_token") == 1
+
+
+def test_given_facebooks_keys_are_not_to_be_had_when_verified_then_it_is_our_trouble(
+    limited: LimitedLogin,
+) -> None:
+    limited.server.down = True
+
+    with pytest.raises(ProviderUnavailable):
+        limited.verified(limited.token())

@@ -159,7 +159,11 @@ HEAVY = {"argon2", "cryptography", "email_validator", "jwt", "http.client"}
         pytest.param(
             "oauth2-apple", {"jwt", "cryptography", "http.client"}, id="oauth2-apple"
         ),
-        pytest.param("oauth2-facebook", {"http.client"}, id="oauth2-facebook"),
+        pytest.param(
+            "oauth2-facebook",
+            {"jwt", "cryptography", "http.client"},
+            id="oauth2-facebook",
+        ),
     ],
 )
 def test_given_a_provider_when_found_then_only_its_libraries_are_imported(
