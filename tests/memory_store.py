@@ -145,14 +145,13 @@ class MemoryStore:
         self.gone[user.app, user.id] = _whole(now + _GONE_FOR)
         return True
 
-    def end_sessions(self, user: User, now: datetime) -> bool:
-        stored = self._as_read(user, now)
-        if stored is None or stored.anonymous:
-            return False
-        self.users[user.app, user.id] = replace(
-            stored, sessions={}, version=stored.version + 1
-        )
-        return True
+    def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
+        stored = self.users.get((app, user_id))
+        if stored is None or stored.anonymous or stored.is_expired(now):
+            return None
+        ended = replace(stored, sessions={}, version=stored.version + 1)
+        self.users[app, user_id] = ended
+        return ended
 
     # OverviewStore
 

@@ -65,10 +65,14 @@ class UserStore(Protocol):
         """
         ...
 
-    def end_sessions(self, user: User, now: datetime) -> bool:
-        """End all sessions of a permanent user; False if it changed since the read.
+    def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
+        """End all sessions of a permanent user, whatever else changes it meanwhile.
 
-        Nothing is written then. Whoever is about to log in starts over.
+        Whoever is about to log in starts over.
+
+        Returns:
+            The user without its sessions, of the next version; None if there is no
+            such user that is alive and permanent, and then nothing was written.
         """
         ...
 
@@ -215,7 +219,8 @@ class AccountStore(BudgetStore, Protocol):
 
         Args:
             record: As read, with the token in it.
-            user: As read, if the record has one.
+            user: As `end_sessions` has left it, if the record has one: then nobody has
+                a session to change it with.
         """
         ...
 

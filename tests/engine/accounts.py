@@ -95,10 +95,12 @@ def a_mail_token() -> tuple[str, MailToken]:
     return token, MailToken(hash_secret(token), NOW + DAY)
 
 
-def reset(service: Service, key: str, token: str) -> None:
+def reset(
+    service: Service, key: str, token: str, accounts: Accounts | None = None
+) -> None:
     """Set the password `NEW` by the token of a mail."""
     reset_password(
-        accounts_of(service),
+        accounts or accounts_of(service),
         token=token,
         token_id=key,
         password=NEW,

@@ -69,6 +69,7 @@ class _Oracle:
     def __init__(self, played: Played, items: Sequence[Item]) -> None:
         self._before = played.world
         self._effects = played.effects
+        self._refused = [act for act, _ in played.refusals]
         self._items = {item["pk"]["S"]: item for item in items}
         users = [
             user_in(item, pk)
@@ -138,8 +139,13 @@ class _Oracle:
         """Return the acts that end a session."""
         ends = self._done("log out", session=session.id)
         ends += self._done("delete", "sweep", by=user_id)
+        # One that is refused as well: the sessions end first, and then the token was
+        # used by another one, or the address was taken from the user.
+        resets = [act for act in self._refused if act.name == "reset"]
         ends += [
-            act for act in self._done("reset") if user_id in self._owners(act.subject)
+            act
+            for act in self._done("reset") + resets
+            if user_id in self._owners(act.subject)
         ]
         return ends + [
             act
@@ -247,6 +253,7 @@ class _Oracle:
         sure = [
             act
             for act in enders
+            if act not in self._refused
             if act.name in {"log out", "delete", "sweep"}
             or (act.name == "reset" and had_before)
             or (act.name == "reset" and act.subject.id == session.identity_id)

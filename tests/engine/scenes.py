@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 from anonauth.domain import (
     USERPASS,
@@ -18,6 +19,7 @@ from anonauth.domain import (
     identity_key,
 )
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
+from anonauth.store import Store
 from anonauth.usecases.apikeys import delete_api_key, switch_api_key
 from anonauth.usecases.userpass import (
     confirm_account,
@@ -189,6 +191,50 @@ def give_a_budget_back(stage: Stage) -> None:
     race(*[partial(stage.service.store.give_back, counter)] * CALLERS)
     (item,) = stage.service.items(f"RATE#{counter.name}")
     assert int(item["number"]["N"]) == 0, item
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """A store for a reset that waits, for so many reads, before its second write."""
+
+    service: Service
+    reads: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.service.store, name)
+
+    def reset_password(self, *args: Any, **kwargs: Any) -> bool:
+        """Come late, by as much as it takes others to log in and to make a key."""
+        write = partial(self.service.store.reset_password, *args, **kwargs)
+        done: Any = coming_late(self.service, self.reads, write)()
+        return bool(done)
+
+
+def make_api_keys_between_the_writes_of_a_reset(stage: Stage) -> None:
+    """An intruder has lost its sessions, opens others and makes keys with them."""
+    service = stage.service
+    token, kept = a_mail_token()
+    address = Address(an_account(service, reset=kept), token)
+    credential = by_password(address.email)
+    opened = service.log_in_by(USERPASS, credential)
+    name = iter(range(1000))
+
+    def get_in_again() -> None:
+        for _ in range(4):
+            again = service.log_in_by(USERPASS, credential)
+            service.create_api_key(again, f"key-{next(name)}", NOW)
+
+    pausing = Pausing(service, stage.dice.choice((4, 6, 8, 10)))
+    accounts = replace(accounts_of(service), store=cast("Store", pausing))
+    calls: Calls = [get_in_again] * 3
+    was_reset, *_ = race(
+        partial(reset, service, address.record.key, token, accounts), *calls
+    )
+    assert was_reset is None
+    user = service.store.get_user(APP, opened.user.id)
+    assert user is not None
+    assert (user.sessions, user.api_keys) == ({}, {})
+    assert_items_whole(service.items())
 
 
 @dataclass(frozen=True)

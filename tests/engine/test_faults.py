@@ -135,7 +135,7 @@ def test_given_the_source_when_searched_then_all_its_calls_to_aws_are_tried_here
     assert tried == sites_in_source() - OF_OPERATORS
 
 
-OF_OPERATORS = {"store/users:end_sessions", "store/overview:get_data_of"}
+OF_OPERATORS = {"store/overview:get_data_of"}
 """Which nobody waits for; see `test_operating` and `test_export`."""
 
 

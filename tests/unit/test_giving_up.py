@@ -10,7 +10,6 @@ from anonauth.errors import StoreUnavailable
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.usecases.apikeys import delete_api_key, switch_api_key
 from anonauth.usecases.login import OpenedSession
-from anonauth.usecases.operating import revoke_sessions
 from anonauth.usecases.userpass import (
     Accounts,
     MailRules,
@@ -123,11 +122,6 @@ def switch_key(world: World) -> None:
     switch_api_key(token, world.key_id, disabled=True, **world.api_keys())
 
 
-def revoke(world: World) -> None:
-    user = world.opened.user
-    revoke_sessions(APP, user.id, users=cast("AnyStore", world.store), now=NOW)
-
-
 def register(world: World) -> None:
     register_account(world.accounts(), email=EMAIL, password="another", now=NOW)
 
@@ -167,7 +161,6 @@ def rotate(world: World) -> None:
         ),
         pytest.param(delete_key, "delete_api_key", 4, id="delete a key"),
         pytest.param(switch_key, "set_api_key_disabled", 4, id="switch a key off"),
-        pytest.param(revoke, "end_sessions", 4, id="end all sessions"),
         pytest.param(register, "register", 10, id="register"),
         pytest.param(resend, "set_confirmation", 10, id="send the mail again"),
         pytest.param(rotate, "save_ring", 4, id="rotate the keys"),

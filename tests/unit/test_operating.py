@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
@@ -10,6 +12,7 @@ from anonauth.domain import User, UserFilter
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.table import ATTEMPTS
+from anonauth.store.users import MOST_CONFLICTS
 from anonauth.usecases.operating import (
     AnonymousUser,
     UnknownUser,
@@ -18,7 +21,7 @@ from anonauth.usecases.operating import (
     revoke_sessions,
 )
 from harness import TABLE, Clients
-from identity_contract import a_linked_user, changed
+from identity_contract import a_linked_user, an_api_key, changed
 from store_contract import (
     APP,
     DAY,
@@ -28,7 +31,14 @@ from store_contract import (
     a_session,
     only_session,
 )
-from wire import Wire, lost_reply, no_connection, preceded_by, throttled
+from wire import (
+    Wire,
+    lost_reply,
+    no_connection,
+    preceded_by,
+    throttled,
+    transaction_conflict,
+)
 
 
 @pytest.fixture
@@ -81,6 +91,58 @@ def test_given_a_link_in_between_when_revoked_then_it_is_decided_anew(
     after = store.get_user(APP, user.id)
     assert after is not None
     assert (len(after.identities), len(after.sessions)) == (3, 0)
+
+
+def test_given_keys_that_come_and_go_when_revoked_then_it_is_one_write(
+    store: Store, wire: Wire
+) -> None:
+    """Whoever holds a session cannot hold off the end of it."""
+    user = a_linked_user(store)
+    make = partial(store.create_api_key, user, only_session(user), an_api_key(), NOW)
+    wire.faults = [None, preceded_by(make)]
+    del wire.calls[:]
+
+    revoke(store, user)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert (len(after.api_keys), len(after.sessions)) == (1, 0)
+    assert wire.calls.count("UpdateItem") == 1
+
+
+def test_given_transactions_in_the_way_when_revoked_then_it_waits_for_them(
+    store: Store, wire: Wire
+) -> None:
+    user = a_linked_user(store)
+    wire.faults = [None, *[transaction_conflict] * (MOST_CONFLICTS + ATTEMPTS - 1)]
+
+    revoke(store, user)
+
+    after = store.get_user(APP, user.id)
+    assert after is not None
+    assert not after.sessions
+
+
+def test_given_transactions_that_never_end_when_revoked_then_it_gives_up(
+    store: Store, wire: Wire
+) -> None:
+    user = a_linked_user(store)
+    wire.faults = [None, *[transaction_conflict] * (MOST_CONFLICTS + ATTEMPTS)]
+
+    with pytest.raises(StoreUnavailable):
+        revoke(store, user)
+
+    assert store.get_user(APP, user.id) == user
+
+
+def test_given_a_deletion_in_between_when_revoked_then_it_says_so(
+    store: Store, wire: Wire
+) -> None:
+    user = a_linked_user(store)
+    wire.faults = [None, preceded_by(lambda: store.delete_user(user, None, NOW))]
+
+    with pytest.raises(UnknownUser):
+        revoke(store, user)
 
 
 def test_given_a_lost_reply_when_revoked_then_it_is_done(
@@ -149,6 +211,70 @@ def test_given_a_user_that_changed_when_deleted_then_it_stays(store: Store) -> N
         delete_as_shown(shown, users=store, now=NOW)
 
     assert store.get_user(APP, shown.id) is not None
+
+
+def test_given_keys_that_come_and_go_when_deleted_then_it_is_not_held_off(
+    store: Store, wire: Wire
+) -> None:
+    shown = a_linked_user(store)
+
+    def make_key() -> None:
+        now_there = store.get_user(APP, shown.id)
+        assert now_there is not None
+        session = only_session(shown)
+        store.create_api_key(now_there, session, an_api_key(), NOW)
+
+    wire.faults = [preceded_by(make_key), None, preceded_by(make_key)]
+
+    delete_as_shown(shown, users=store, now=NOW)
+
+    assert store.get_user(APP, shown.id) is None
+    assert store.deleted_on_request([shown]) == {(APP, shown.id)}
+
+
+def test_given_a_link_while_sessions_end_when_deleted_then_it_stays(
+    store: Store, wire: Wire
+) -> None:
+    """What was linked since it was shown is not deleted unseen."""
+    shown = a_linked_user(store)
+    stale = replace(shown, version=0)
+    wire.faults = [None, None, preceded_by(lambda: changed(store, shown))]
+
+    with pytest.raises(UserChanged):
+        delete_as_shown(stale, users=store, now=NOW)
+
+    assert store.get_user(APP, shown.id) is not None
+
+
+def test_given_a_deletion_in_between_when_deleted_then_it_says_so(
+    store: Store, wire: Wire
+) -> None:
+    shown = a_linked_user(store)
+    stale = replace(shown, version=0)
+    wire.faults = [
+        None,
+        None,
+        preceded_by(lambda: store.delete_user(shown, None, NOW)),
+    ]
+
+    with pytest.raises(UnknownUser):
+        delete_as_shown(stale, users=store, now=NOW)
+
+
+def test_given_a_user_that_never_rests_when_deleted_then_it_gives_up(
+    store: Store,
+) -> None:
+    shown = a_linked_user(store)
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def delete_user(self, *_: object) -> bool:
+            return False
+
+    with pytest.raises(StoreUnavailable):
+        delete_as_shown(shown, users=Overtaken(), now=NOW)
 
 
 def test_given_a_page_when_scanned_then_it_is_one_call_without_secrets(

@@ -14,6 +14,7 @@ from anonauth.store import Store
 from anonauth.store.conditions import record_in_time
 from anonauth.store.items import IdentityItem, user_in
 from anonauth.store.table import ATTEMPTS, Refused
+from anonauth.store.users import MOST_CONFLICTS
 from harness import TABLE, Clients
 from identity_contract import (
     IdentityContract,
@@ -382,11 +383,14 @@ def test_given_one_fault_when_linking_then_it_is_linked(
     assert stored(store, guest).find_identity(identity.provider, identity.key)
 
 
-@pytest.mark.parametrize(
+LASTING = pytest.mark.parametrize(
     "fault",
     [no_connection, lost_reply, server_error, throttled, transaction_conflict],
     ids=lambda fault: fault.__name__,
 )
+
+
+@LASTING
 @pytest.mark.parametrize(
     "operation",
     [
@@ -417,7 +421,6 @@ def test_given_one_fault_when_linking_then_it_is_linked(
         pytest.param(lambda s: s.count(Counter("n", 1, NOW)), id="count"),
         pytest.param(lambda s: s.spend(Counter("n", 1, NOW)), id="spend"),
         pytest.param(lambda s: s.replace_password_hash(an_account(), "h"), id="rehash"),
-        pytest.param(lambda s: reset(s, an_account(), a_guest(), "t"), id="reset"),
         pytest.param(lambda s: s.load_ring(), id="load ring"),
         pytest.param(lambda s: s.save_ring(Ring(1, ())), id="save ring"),
     ],
@@ -434,6 +437,29 @@ def test_given_a_lasting_fault_when_calling_then_unavailable_after_three_attempt
         operation(store)
 
     assert len(wire.calls) == ATTEMPTS
+
+
+@LASTING
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(lambda s: reset(s, an_account(), a_guest(), "t"), id="reset"),
+        pytest.param(lambda s: s.end_sessions(APP, "a" * 24, NOW), id="end sessions"),
+    ],
+)
+def test_given_a_lasting_fault_when_ending_sessions_then_only_conflicts_wait_longer(
+    store: Store, wire: Wire, operation: Operation, fault: Any
+) -> None:
+    """Whoever keeps the user busy with transactions does not hold off the end."""
+    if fault is lost_reply:
+        wire.faults = [no_connection] * ATTEMPTS
+    wire.always = fault
+
+    with pytest.raises(StoreUnavailable):
+        operation(store)
+
+    more = MOST_CONFLICTS if fault is transaction_conflict else 0
+    assert len(wire.calls) == ATTEMPTS + more
 
 
 def test_given_a_throttled_write_when_refused_then_it_is_not_taken_for_ours(

@@ -305,7 +305,7 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
     """Delete a user as it was shown.
 
     Raises:
-        Problem: It changed meanwhile, and nothing was done; or it is gone.
+        Problem: It changed meanwhile, and was not deleted; or it is gone.
     """
     user = shown.user
     try:
@@ -314,7 +314,7 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
         raise Problem(_nobody(user.app, user.id)) from exc
     except UserChanged as exc:
         raise Problem(
-            f"user {user.id} has changed while it was shown, and nothing was done: "
+            f"user {user.id} has changed while it was shown, and was not deleted: "
             "look again"
         ) from exc
 

@@ -37,6 +37,7 @@ from anonauth.store.items import (
     user_pk,
 )
 from anonauth.store.table import Refused
+from anonauth.store.users import MOST_CONFLICTS
 
 _NO_TOKEN = hash_token_id("")  # of as many bytes as that of any
 
@@ -213,7 +214,7 @@ class Accounts(Identities):
                 self._end_all(transaction, user, record, now)
 
         try:
-            self._transact(fill)
+            self._transact(fill, conflicts=MOST_CONFLICTS)
         except Refused as refused:
             written = self._read(record) if refused.perhaps_ours else None
             return written is not None and written.password_hash == password_hash

@@ -29,6 +29,7 @@ ATTEMPTS = 3
 _CONNECT_TIMEOUT = 0.5  # seconds; PynamoDB's default is 15
 _READ_TIMEOUT = 2.0  # seconds; PynamoDB's default is 30
 _PAUSE = 0.05  # seconds before the second attempt, doubled before each further one
+_LONGEST_PAUSE = 0.2  # seconds
 
 # Codes that say for sure that nothing was written. (TransactionConflict also hits
 # plain updates, and botocore does not know that it can be repeated.)
@@ -113,19 +114,24 @@ class Table:
         """Make the client now: threads may share one, but making it is not safe."""
         _ = self._connection.client
 
-    def _send(self, call: Callable[[], _T]) -> _T:
+    def _send(self, call: Callable[[], _T], *, conflicts: int = 0) -> _T:
         """Make one call to the table, at most `ATTEMPTS` times.
+
+        Args:
+            conflicts: So many conflicts with other writes are no attempt. They are
+                answered at once, so that waiting for the end of them costs little.
 
         Raises:
             Refused: A condition did not hold.
             StoreUnavailable: No attempt was answered; a write may have taken effect.
         """
-        perhaps_ours = False
-        for attempt in range(ATTEMPTS):
+        perhaps_ours, attempt, left = False, 0, ATTEMPTS
+        while left:
             if attempt:
+                longest = min(_PAUSE * 2**attempt, _LONGEST_PAUSE)
                 # Full jitter, so that callers in step fall out of it: nothing secret.
-                wait = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  # nosec B311
-                self._pause(wait)
+                self._pause(random.uniform(0, longest))  # noqa: S311  # nosec B311
+            attempt += 1
             try:
                 return call()
             except DoesNotExist:
@@ -139,9 +145,15 @@ class Table:
                 raise Refused(perhaps_ours=perhaps_ours) from failure
             if not codes or not codes <= _NOT_APPLIED:
                 perhaps_ours = True
+            if conflicts and codes == {"TransactionConflict"}:
+                conflicts -= 1
+            else:
+                left -= 1
         raise StoreUnavailable from failure
 
-    def _transact(self, fill: Callable[[TransactWrite], None]) -> None:
+    def _transact(
+        self, fill: Callable[[TransactWrite], None], *, conflicts: int = 0
+    ) -> None:
         """Make one transaction of what `fill` puts into it; raises as `_send` does."""
         # The same for each attempt: DynamoDB then knows a repetition from a second one.
         token = str(uuid.uuid4())
@@ -152,7 +164,7 @@ class Table:
             ) as transaction:
                 fill(transaction)
 
-        self._send(commit)
+        self._send(commit, conflicts=conflicts)
 
 
 def _codes(failure: PynamoDBException) -> set[str]:

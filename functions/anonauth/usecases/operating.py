@@ -25,7 +25,8 @@ def delete_as_shown(user: User, *, users: UserStore, now: datetime) -> None:
     """Delete a user with its identities, API keys and sessions, as it was shown.
 
     The same transaction as that of a user who asks for it, mark included: what it
-    leads to is `user.deleted` with the reason `requested`.
+    leads to is `user.deleted` with the reason `requested`. API keys that come and go
+    meanwhile do not hold it off: the sessions that make them are ended first.
 
     Args:
         user: As read. What was linked to it since then is not deleted unseen.
@@ -33,14 +34,23 @@ def delete_as_shown(user: User, *, users: UserStore, now: datetime) -> None:
 
     Raises:
         UnknownUser: Somebody else was faster.
-        UserChanged: Look at it again.
+        UserChanged: Look at it again; its sessions may have ended.
         StoreUnavailable: It may be deleted; look again.
     """
     if users.delete_user(user, None, now):
         return
-    if users.get_user(user.app, user.id) is None:
-        raise UnknownUser
-    raise UserChanged
+    for _ in range(_DECISIONS):
+        found = users.get_user(user.app, user.id)
+        if found is None:
+            raise UnknownUser
+        if found.identities != user.identities:
+            raise UserChanged
+        quiet = users.end_sessions(user.app, user.id, now)
+        if quiet is None:
+            raise UnknownUser
+        if quiet.identities == user.identities and users.delete_user(quiet, None, now):
+            return
+    raise StoreUnavailable
 
 
 def revoke_sessions(app: str, user_id: str, *, users: UserStore, now: datetime) -> User:
@@ -51,19 +61,18 @@ def revoke_sessions(app: str, user_id: str, *, users: UserStore, now: datetime) 
     good as before.
 
     Returns:
-        The user as it was, with the sessions that were ended.
+        The user as it was read just before, with the sessions that were ended.
 
     Raises:
         UnknownUser: None of that id, or it has expired.
         AnonymousUser: Deletion is what is meant.
         StoreUnavailable: They may be ended; safe to repeat.
     """
-    for _ in range(_DECISIONS):
-        user = users.get_user(app, user_id)
-        if user is None or user.is_expired(now):
-            raise UnknownUser
-        if user.anonymous:
-            raise AnonymousUser
-        if users.end_sessions(user, now):
-            return user
-    raise StoreUnavailable
+    user = users.get_user(app, user_id)
+    if user is None or user.is_expired(now):
+        raise UnknownUser
+    if user.anonymous:
+        raise AnonymousUser
+    if users.end_sessions(app, user_id, now) is None:
+        raise UnknownUser
+    return user

@@ -249,12 +249,17 @@ def reset_password(
     Ends all that the old password may have opened (see `AccountStore.reset_password`),
     and confirms the address: the mail has come back.
 
+    The sessions end first, in a write of its own that nobody can hold off: an intruder
+    who goes on changing the user would else keep the password from being changed. A
+    new session in between is of a user that was read after that write, and to change
+    the user takes four calls from there; the reset takes one.
+
     Raises:
         BadRequest: That is not what was in the mail, or a password of another length.
         UserpassTokenInvalid: Unknown, older than 30 minutes, replaced or used; or the
             account has been deleted with its user.
-        StoreUnavailable: The password may have been set. Repeated, the token is then
-            refused, and the new password works.
+        StoreUnavailable: The sessions may have ended, and the password may have been
+            set. Repeated, the token is then refused, and the new password works.
     """
     _check_token_data(token, token_id)
     _check_length(accounts, password)
@@ -264,13 +269,14 @@ def reset_password(
         record = _find(accounts, token_id, now)
         if record is None or not _is_good(record.reset, token_hash, now):
             raise UserpassTokenInvalid
+        # Slow on purpose: once, for nobody without a token, and before the sessions
+        # end, so that nothing slow comes between the two writes.
+        password_hash = password_hash or accounts.passwords.hash(password)
         user = None
         if record.user_id is not None:
-            user = users.get_user(accounts.app, record.user_id)
+            user = users.end_sessions(accounts.app, record.user_id, now)
             if user is None:
                 raise UserpassTokenInvalid
-        # Slow on purpose: once, and for nobody without a token.
-        password_hash = password_hash or accounts.passwords.hash(password)
         if accounts.store.reset_password(
             record, user, token_hash=token_hash, password_hash=password_hash, now=now
         ):
