@@ -110,11 +110,17 @@ HOSTILE: dict[str, Callable[[Body], bytes]] = {
     "compressed": _whole(b"\x1f\x8b\x08\x00" + b"\0" * 100),
     "a form": _whole(b"email=ada%40example.com&password=correct"),
     "XML": _whole(b'<!DOCTYPE a [<!ENTITY b "b">]><a>&b;</a>'),
+    "a line feed": _whole(b"\n"),
+    "blanks": _whole(b" \t\r\n"),
     "an array": lambda good: json.dumps([good]).encode(),
     "a number": _whole(b"1e999"),
     "null": _whole(b"null"),
 }
-"""From a good JSON object to what no request body may be."""
+"""From a good JSON object to what no request body may be.
+
+What a test with a random seed finds becomes an entry here, or an example beside the code,
+so that every run tries it.
+"""
 
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, 10**400, -(10**400)),

@@ -33,8 +33,8 @@ def padded(length: int) -> str:
     [
         pytest.param(None, {}, id="absent"),
         pytest.param("", {}, id="empty"),
-        pytest.param(" \r\n", {}, id="blank"),
         pytest.param("{}", {}, id="empty object"),
+        pytest.param(" \r\n{} \t\n", {}, id="blanks around it"),
         pytest.param(
             '{"a":{"$numberInt":"5"}}', {"a": {"$numberInt": "5"}}, id="ejson"
         ),
@@ -55,6 +55,9 @@ def test_given_a_good_body_when_parsed_then_it_is_that_object(
 
 
 BAD_BODIES = [
+    pytest.param("\n", "valid JSON", id="a line feed"),
+    pytest.param(" \t\r\n", "valid JSON", id="blanks"),
+    pytest.param("\u00a0", "valid JSON", id="no-break space"),
     pytest.param("{", "valid JSON", id="cut off"),
     pytest.param("{}}", "valid JSON", id="something after it"),
     pytest.param("{'a':1}", "valid JSON", id="single quotes"),

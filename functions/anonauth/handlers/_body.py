@@ -34,6 +34,8 @@ _LONGEST_ANSWER = 8192
 def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
     """Return the JSON object in a body, `{}` if it is absent or empty.
 
+    Empty is no byte at all: blanks alone are not JSON, so they are refused.
+
     Args:
         body: As in the event: text, or base64 where its type did not say text.
         is_base64: Which of the two.
@@ -55,8 +57,6 @@ def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
         text = raw.decode()
     except (UnicodeError, binascii.Error) as exc:
         raise BadRequest("the body is not UTF-8 text") from exc
-    if not text.strip():
-        return {}
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError as exc:
