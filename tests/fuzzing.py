@@ -118,8 +118,8 @@ HOSTILE: dict[str, Callable[[Body], bytes]] = {
 }
 """From a good JSON object to what no request body may be.
 
-What a test with a random seed finds becomes an entry here, or an example beside the code,
-so that every run tries it.
+What a test with a random seed finds becomes an entry here, or an example beside the
+code, so that every run tries it.
 """
 
 VALUES: list[Any] = [

@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.store import Store
+from ctrl_c import COMMAND, ended, in_the_background
 from engine import engines
 from store_contract import APP, a_guest
 from tools import ROOT
@@ -103,12 +103,14 @@ def test_given_a_process_that_is_ended_when_run_again_then_the_file_is_whole(
     file, checkpoint = tmp_path / "users.jsonl", tmp_path / "users.jsonl.resume"
     # So slow that it cannot have come to its end.
     command = ["users", "export", str(file), "--rate", "100", *options(engine, table)]
-    with subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", "from anonauth.cli import main; main()", *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with in_the_background():
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with ended(process):
         assert process.stderr is not None
         while not checkpoint.exists() or not _users(checkpoint):
             with suppress(subprocess.TimeoutExpired):

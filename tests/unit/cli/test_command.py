@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
 from calls import APP, OTHER_APP, call, log_in
+from ctrl_c import ended, in_the_background
 from readme import block
 from tools import ROOT
 
@@ -45,23 +46,23 @@ def run(
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Yield the running command and the address in its first line."""
-    command = [sys.executable, "-c", RUN, "serve", "--port", "0", *arguments]
-    with subprocess.Popen(  # noqa: S603 - our own command
-        command,
-        env=environment(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    # `serve` handles the signal itself. .ci/run needs that: it starts the command in
+    # the background and sends it SIGINT.
+    with in_the_background():
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-c", RUN, "serve", "--port", "0", *arguments],
+            env=environment(),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with ended(process):
         assert process.stdout is not None
         first = process.stdout.readline()
         match = re.fullmatch(r"anonauth is listening on (http://\S+)\n", first)
-        try:
-            assert match, first
-            yield process, match[1]
-        finally:
-            process.kill()
+        assert match, first
+        yield process, match[1]
 
 
 def end(

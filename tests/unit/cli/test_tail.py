@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +17,7 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.tail import follow, line_of
 from calls import API, APP, call, log_in
+from ctrl_c import COMMAND, ended, in_the_background
 from tools import ROOT
 
 
@@ -164,13 +164,15 @@ def test_given_a_shell_when_ctrl_c_is_pressed_then_it_ends_with_0(
 ) -> None:
     log_in(server.base_url)
     command = ["events", "tail", "--json", "--base-url", server.base_url]
-    with subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", "from anonauth.cli import main; main()", *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with in_the_background():
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "functions")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with ended(process):
         assert process.stdout is not None
         assert process.stderr is not None
         first = json.loads(process.stdout.readline())
