@@ -40,6 +40,7 @@ from harness import (
     ROUTES,
     SESSION,
     UNLINK,
+    Context,
     Deployment,
     Reply,
 )
@@ -101,6 +102,35 @@ def test_given_trouble_on_our_side_when_mapped_then_never_401_or_403() -> None:
         assert (status == HTTPStatus.FORBIDDEN) == (error in forbids)
         if issubclass(error, errors.Unavailable):
             assert status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("function", sorted(set(ROUTES.values())))
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param(None, id="null"),
+        pytest.param("warm", id="a string"),
+        pytest.param([1], id="an array"),
+        pytest.param({"source": "serverless-plugin-warmup"}, id="a warm-up"),
+        pytest.param(
+            {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}},
+            id="a schedule",
+        ),
+        pytest.param({"Records": []}, id="a stream"),
+    ],
+)
+def test_given_no_request_when_a_function_is_called_then_it_does_nothing(
+    log: io.StringIO, function: str, event: Any
+) -> None:
+    """The environment is empty: a function that asked for its table would raise."""
+    module, _, name = HANDLERS[function].rpartition(".")
+    handler = getattr(importlib.import_module(module), name)
+
+    answer = handler(event, Context(function, "request"))
+
+    assert answer == {}
+    assert log.getvalue() == ""
 
 
 def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:

@@ -212,7 +212,7 @@ class Answer:
 
 
 RouteFunction = Callable[[Request], Answer]
-HttpHandler = Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]
+HttpHandler = Callable[[Any, "LambdaContext"], dict[str, Any]]
 
 
 def lambda_handler(
@@ -227,7 +227,11 @@ def lambda_handler(
     wiring.preload(*preload)
 
     @logger.inject_lambda_context(log_event=False, clear_state=True)
-    def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    def handler(event: Any, context: "LambdaContext") -> dict[str, Any]:
+        if not isinstance(event, dict) or "requestContext" not in event:
+            # No request: a schedule or a tool keeps the function warm. A KeyError would
+            # ring the alarm on errors each time.
+            return {}
         request = Request(event)
         logger.set_correlation_id(event["requestContext"]["requestId"])
         try:
