@@ -31,6 +31,12 @@ HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
 SETTINGS = "/anonauth-test/settings"  # that of `anonauth serve` is another one
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NO_DEVICE = "0" * 24
+COMMON_HEADERS = {
+    "content-type": "application/json",
+    "x-content-type-options": "nosniff",
+    "strict-transport-security": "max-age=31536000",
+}
+"""Of every answer; the last over HTTPS alone, as API Gateway's are."""
 SENDER = "no-reply@app.example"  # verified in SES by the fixture `sent`
 
 
@@ -310,3 +316,6 @@ LOCATION = "GET /api/client/v2.0/app/{appId}/location"
 CONFIGURATION = "GET /api/client/v2.0/app/{appId}/.well-known/openid-configuration"
 JWKS = "GET /api/client/v2.0/app/{appId}/.well-known/jwks.json"
 OPENAPI = "GET /openapi.json"
+HEADS = [
+    route.replace("GET ", "HEAD ") for route in (LOCATION, CONFIGURATION, JWKS, OPENAPI)
+]

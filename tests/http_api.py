@@ -56,7 +56,7 @@ class HttpApi(HTTPAdapter):
         return self.build_response(
             request,
             HTTPResponse(
-                io.BytesIO(answer.body),
+                io.BytesIO(b"" if request.method == "HEAD" else answer.body),
                 HTTPHeaderDict(answer.headers),
                 answer.status,
                 preload_content=False,

@@ -10,6 +10,7 @@ import pytest
 from anonauth.domain import hash_secret
 from harness import (
     APP,
+    COMMON_HEADERS,
     CREATE_KEY,
     DELETE,
     DELETE_KEY,
@@ -97,10 +98,7 @@ def test_given_a_permanent_user_when_it_makes_a_key_then_the_answer_shows_it(
 
     made = reply.json
     assert reply.status == 200
-    assert reply.headers == {
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
+    assert reply.headers == {**COMMON_HEADERS, "cache-control": "no-store"}
     assert set(made) == {"_id", "key", "name", "disabled"}
     assert (made["name"], made["disabled"]) == ("laptop", False)
     assert re.fullmatch("[0-9a-f]{24}", made["_id"])

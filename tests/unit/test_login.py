@@ -14,6 +14,7 @@ from anonauth.keys import KeyRing
 from anonauth.store import Store
 from harness import (
     APP,
+    COMMON_HEADERS,
     LOGIN,
     NO_DEVICE,
     OTHER_APP,
@@ -59,10 +60,7 @@ def test_given_any_form_of_nothing_when_logging_in_then_there_is_a_new_user(
     reply = service.send(LOGIN, **sent)
 
     assert reply.status == 200
-    assert reply.headers == {
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
+    assert reply.headers == {**COMMON_HEADERS, "cache-control": "no-store"}
     body = reply.json
     assert set(body) == {
         "access_token",

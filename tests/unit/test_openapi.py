@@ -19,6 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from anonauth.handlers import _http
 from harness import (
     APP,
+    COMMON_HEADERS,
     CREATE_KEY,
     DELETE,
     DELETE_KEY,
@@ -45,6 +46,7 @@ from openapi_contract import (
     JSON_TYPE,
     Schema,
     closed_validator,
+    head_operations,
     operations,
     require_documented,
     resolve,
@@ -54,6 +56,7 @@ from tools import ROOT
 from unit.test_refusals import ACCESS_ROUTES, REFRESH_ROUTES
 
 OPERATIONS = dict(operations())
+HEADS = dict(head_operations())
 
 REGISTER, CONFIRM, CONFIRM_SEND, CONFIRM_CALL, RESET, RESET_SEND, RESET_CALL = (
     f"POST /api/client/v2.0/app/{{appId}}/auth/providers/local-userpass/{call}"
@@ -142,7 +145,7 @@ def test_given_the_routes_when_listed_then_template_document_and_handlers_agree(
 
     assert len(routed) == len(set(routed))
     assert set(routed) == set(ROUTES)
-    assert set(OPERATIONS) == set(ROUTES) - {"$default"}
+    assert set(OPERATIONS) | set(HEADS) == set(ROUTES) - {"$default"}
 
 
 def test_given_an_operation_when_named_then_by_its_handler() -> None:
@@ -152,8 +155,22 @@ def test_given_an_operation_when_named_then_by_its_handler() -> None:
         for route, answers in module.ROUTES.items()
         if route != "$default"
     }
+    words |= {route: f"{words[route]}_head" for route in HEADS}
 
-    assert {route: op["operationId"] for route, op in OPERATIONS.items()} == words
+    told = OPERATIONS | HEADS
+    assert {route: op["operationId"] for route, op in told.items()} == words
+
+
+def test_given_a_head_when_documented_then_it_has_a_get_and_no_body() -> None:
+    assert {route.replace("HEAD", "GET") for route in HEADS} == {
+        route
+        for route, op in OPERATIONS.items()
+        if route.startswith("GET ") and op["tags"] == ["Discovery"]
+    }
+    for operation in HEADS.values():
+        assert set(operation["responses"]) == {"200", "default"}
+        for response in operation["responses"].values():
+            assert "content" not in resolve(response)
 
 
 def test_given_an_operation_when_read_then_its_parameters_are_those_of_its_path() -> (
@@ -301,14 +318,25 @@ REFUSAL = json.dumps(
         pytest.param(400, {}, REFUSAL, id="refused with the gateway's status"),
         pytest.param(404, {}, REFUSAL, id="code of another status"),
         pytest.param(503, {}, REFUSAL, id="no retry after trouble"),
+        pytest.param(401, {}, REFUSAL, id="a 401 that names no scheme"),
+        pytest.param(
+            401, {"www-authenticate": "Basic"}, REFUSAL, id="a 401 of another scheme"
+        ),
+        pytest.param(
+            200, {"www-authenticate": "Bearer"}, SUCCESS, id="a scheme after a success"
+        ),
+        pytest.param(
+            200, {"x-content-type-options": "none"}, SUCCESS, id="types to be guessed"
+        ),
     ],
 )
 def test_given_an_answer_that_is_not_documented_when_checked_then_it_fails(
     status: int, headers: dict[str, str], text: str
 ) -> None:
-    good = {"content-type": "application/json"}
+    good = {"content-type": "application/json", "x-content-type-options": "nosniff"}
+    challenge = {"www-authenticate": "Bearer"}
     require_documented(SESSION, 200, good, SUCCESS)
-    require_documented(SESSION, 401, good, REFUSAL)
+    require_documented(SESSION, 401, good | challenge, REFUSAL)
 
     with pytest.raises(AssertionError):
         require_documented(SESSION, status, good | headers, text)
@@ -500,7 +528,7 @@ def test_given_the_service_when_asked_for_the_document_then_it_has_its_address(
 
     assert reply.status == 200
     assert reply.headers == {
-        "content-type": "application/json",
+        **COMMON_HEADERS,
         "cache-control": "public, max-age=300",
         "vary": "origin",
     }

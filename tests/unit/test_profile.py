@@ -8,6 +8,7 @@ import pytest
 from anonauth.domain import identity_key
 from harness import (
     APP,
+    COMMON_HEADERS,
     CREATE_KEY,
     DELETE,
     LOGOUT,
@@ -30,10 +31,7 @@ def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
     item = service.user_item(body["user_id"])
     assert item is not None
     assert reply.status == 200
-    assert reply.headers == {
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
+    assert reply.headers == {**COMMON_HEADERS, "cache-control": "no-store"}
     assert reply.json == {
         "user_id": body["user_id"],
         "type": "normal",

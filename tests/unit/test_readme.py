@@ -18,7 +18,7 @@ import sam_template
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
 from calls import call, log_in
-from harness import ROUTES
+from harness import HEADS, ROUTES
 from readme import block
 from story import SCHEMA
 from tools import ROOT, require_tool
@@ -199,4 +199,5 @@ def test_given_the_endpoints_when_read_then_they_are_the_templates() -> None:
         )
     }
 
-    assert told == set(ROUTES) - {"$default"}
+    assert told | set(HEADS) == set(ROUTES) - {"$default"}
+    assert "The last four answer `HEAD` as well." in README

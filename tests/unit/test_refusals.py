@@ -27,6 +27,7 @@ from harness import (
     ENABLE_KEY,
     GET_KEY,
     HANDLERS,
+    HEADS,
     HOST,
     JWKS,
     LINK,
@@ -133,6 +134,52 @@ def test_given_no_request_when_a_function_is_called_then_it_does_nothing(
     assert log.getvalue() == ""
 
 
+@pytest.mark.parametrize(
+    ("base_url", "told"),
+    [
+        pytest.param("", "max-age=31536000", id="API Gateway"),
+        pytest.param("https://auth.example.com", "max-age=31536000", id="a domain"),
+        pytest.param("http://127.0.0.1:8080", None, id="a developer's machine"),
+    ],
+)
+@pytest.mark.parametrize("route", [LOGIN, SESSION, JWKS, "$default"])
+def test_given_an_answer_when_sent_then_browsers_come_back_by_https_only(
+    service: Deployment, route: str, base_url: str, told: str | None
+) -> None:
+    """A success, a 401, what is cacheable, and a 404."""
+    service.restart(BASE_URL=base_url)
+
+    reply = service.send(route)
+
+    assert reply.headers.get("strict-transport-security") == told
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("route", HEADS)
+def test_given_a_document_when_asked_for_by_head_then_headers_are_those_of_get(
+    service: Deployment, route: str
+) -> None:
+    head, get = service.send(route), service.send(route.replace("HEAD ", "GET "))
+
+    assert (head.status, head.headers) == (200, get.headers)
+    # For the gateway to count: what reaches the client, test_serve shows.
+    assert head.text == get.text
+
+
+@pytest.mark.parametrize("written", ["authorization", "Authorization", "AUTHORIZATION"])
+def test_given_a_header_when_its_name_is_capitalised_then_it_is_the_same(
+    service: Deployment, written: str
+) -> None:
+    """As `sam local` hands it over."""
+    session = service.log_in()
+
+    reply = service.send(
+        PROFILE, headers={written: f"Bearer {session['access_token']}"}
+    )
+
+    assert (reply.status, reply.json["user_id"]) == (200, session["user_id"])
+
+
 def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
     elsewhere = {route for route in ROUTES if "local-userpass" in route}
     assert set(ROUTES) - elsewhere == {
@@ -141,6 +188,7 @@ def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
         LOCATION,
         CONFIGURATION,
         OPENAPI,
+        *HEADS,
         "$default",
     }
 

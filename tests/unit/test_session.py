@@ -8,12 +8,14 @@ import pytest
 
 from harness import (
     APP,
+    COMMON_HEADERS,
     CREATE_KEY,
     DELETE,
     DELETE_KEY,
     DISABLE_KEY,
     ENABLE_KEY,
     GET_KEY,
+    HEADS,
     HOST,
     JWKS,
     LINK,
@@ -45,10 +47,7 @@ def test_given_a_session_when_refreshed_then_there_is_a_new_access_token_only(
     reply = service.send(SESSION, token=body["refresh_token"])
 
     assert reply.status == 200
-    assert reply.headers == {
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
+    assert reply.headers == {**COMMON_HEADERS, "cache-control": "no-store"}
     assert set(reply.json) == {"access_token"}
     profile = service.send(PROFILE, token=reply.json["access_token"])
     assert profile.json["user_id"] == body["user_id"]
@@ -192,7 +191,8 @@ def test_given_the_routes_when_listed_then_all_that_take_a_token_are_tried() -> 
     without = {
         route
         for route in ROUTES
-        if ("/app/{appId}" in route and route != LINK) or route in {OPENAPI, "$default"}
+        if ("/app/{appId}" in route and route != LINK)
+        or route in {OPENAPI, *HEADS, "$default"}
     }
 
     assert set(WITH_TOKEN) == set(ROUTES) - without

@@ -84,6 +84,17 @@ _RETRY_AFTER = "2"  # seconds
 
 _NOT_STORED = {"cache-control": "no-store"}  # tokens: RFC 6749 §5.1
 
+# A 401 has to name a scheme (RFC 9110 §15.5.2), and the SDKs know only this one (RFC
+# 6750 §3). No browser opens a window for it, as for Basic. An HTTP API sends the header
+# on; a REST API would call it x-amzn-remapped-www-authenticate (Amazon API Gateway
+# Developer Guide, "Important notes": remapped headers are listed for REST APIs alone).
+_ASKS_FOR_TOKEN = {"www-authenticate": "Bearer"}
+
+_NOT_SNIFFED = {"x-content-type-options": "nosniff"}
+
+# A year. Not for subdomains: those may be others' services.
+_ONLY_HTTPS = {"strict-transport-security": "max-age=31536000"}
+
 # The whole value: the native SDKs compare it to the last character (contract §1.1).
 _JSON = "application/json"
 
@@ -127,6 +138,16 @@ class Request:
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
         return "true" in query.get("link", "").split(",")
 
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, named in lower case; None if it is absent.
+
+        API Gateway writes names in lower case, `sam local` as the client did.
+        """
+        headers: Mapping[str, str] = self.event.get("headers") or {}
+        if name in headers:
+            return headers[name]
+        return next((v for key, v in headers.items() if key.lower() == name), None)
+
     def path_parameter(self, name: str) -> str:
         """Return a parameter of the route's path, decoded and otherwise unchecked."""
         value: str = self.event["pathParameters"][name]
@@ -157,10 +178,10 @@ class Request:
         """
         seen: str = self.event["requestContext"]["http"]["sourceIp"]
         name = wiring.services().settings.client_address_header
-        headers: Mapping[str, str] = self.event.get("headers") or {}
-        if not name or name not in headers:
+        sent = self.header(name) if name else None
+        if sent is None:
             return seen
-        told = _address(headers[name], with_port=name == _WITH_PORT)
+        told = _address(sent, with_port=name == _WITH_PORT)
         if told is None:
             logger.warning("no address in the header of ClientAddressHeader")
         return told or seen
@@ -181,8 +202,7 @@ class Request:
         Raises:
             InvalidSession: No header, another scheme, or no token in it.
         """
-        headers: Mapping[str, str] = self.event.get("headers") or {}
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        scheme, _, token = (self.header("authorization") or "").partition(" ")
         token = token.strip(
             " \t"
         )  # RFC 9110 §5.5; what else looks blank is a part of it
@@ -241,7 +261,7 @@ def lambda_handler(
             return _refuse(refusal, request, context)
         except Exception as exc:  # noqa: BLE001 - a bug is our trouble: 503, never 401
             return _refuse(errors.AuthError(), request, context, cause=exc)
-        return _response(HTTPStatus.OK, answer.body, answer.headers)
+        return _response(HTTPStatus.OK, answer.body, answer.headers, request.base_url)
 
     return handler
 
@@ -262,6 +282,8 @@ def _refuse(
     if isinstance(refusal, errors.Unavailable) and refusal.detail:
         details["detail"] = refusal.detail
     headers = dict(_NOT_STORED)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers |= _ASKS_FOR_TOKEN
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = _RETRY_AFTER
         details["trace"] = trace_of(cause or refusal.__cause__)
@@ -281,7 +303,7 @@ def _refuse(
         # Native SDKs' tests look for the base URL and "logs?co_id=" (contract §1.5).
         "link": f"{base_url}/logs?co_id={log_id}",
     }
-    return _response(status, body, headers)
+    return _response(status, body, headers, base_url)
 
 
 def _count(refusal: errors.AuthError, status: HTTPStatus) -> None:
@@ -306,11 +328,14 @@ def trace_of(cause: BaseException | None) -> list[str]:
 
 
 def _response(
-    status: HTTPStatus, body: Any, headers: Mapping[str, str]
+    status: HTTPStatus, body: Any, headers: Mapping[str, str], base_url: str
 ) -> dict[str, Any]:
+    # Over plain HTTP, as on a developer's machine, browsers have to ignore it (RFC 6797
+    # §7.2 forbids to send it).
+    secure = _ONLY_HTTPS if base_url.startswith("https://") else {}
     return {
         "statusCode": int(status),
-        "headers": {"content-type": _JSON, **headers},
+        "headers": {"content-type": _JSON, **_NOT_SNIFFED, **secure, **headers},
         "body": json.dumps(body, separators=(",", ":")),
         "isBase64Encoded": False,
     }

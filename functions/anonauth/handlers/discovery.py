@@ -63,14 +63,21 @@ def _openapi() -> dict[str, Any]:
     return document
 
 
-_APP = "GET /api/client/v2.0/app/{appId}"
+_APP = "/api/client/v2.0/app/{appId}"
 
-ROUTES = {
+_DOCUMENTS = {
     f"{_APP}/location": locate,
     f"{_APP}/.well-known/openid-configuration": configuration,
     f"{_APP}/.well-known/jwks.json": jwks,
-    "GET /openapi.json": openapi,
-    "$default": unknown,
+    "/openapi.json": openapi,
 }
+
+# HEAD is answered as GET, body included: the gateway cuts it off, and tells the length
+# that GET's has (RFC 9110 §9.3.2).
+ROUTES = {
+    f"{method} {path}": answers
+    for method in ("GET", "HEAD")
+    for path, answers in _DOCUMENTS.items()
+} | {"$default": unknown}
 
 handler = lambda_handler(ROUTES)

@@ -139,7 +139,7 @@ def test_given_a_preflight_when_sent_then_it_names_what_the_sdk_needs(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        pytest.param("HEAD", f"{API}/app/{APP}/location", id="HEAD"),
+        pytest.param("HEAD", f"{API}/auth/profile", id="HEAD"),
         pytest.param("GET", f"{API}/app/{APP}/location/", id="trailing slash"),
         pytest.param("PUT", f"{API}/auth/session", id="method"),
         pytest.param("POST", "/", id="root"),
@@ -155,6 +155,40 @@ def test_given_an_unknown_route_when_called_then_404_in_the_contracts_shape(
     assert answer.headers["content-type"] == "application/json"
     if method != "HEAD":
         assert answer.json().keys() == {"error", "error_code", "link"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(f"{API}/app/{APP}/.well-known/jwks.json", id="key set"),
+        pytest.param(
+            f"{API}/app/{APP}/.well-known/openid-configuration", id="configuration"
+        ),
+        pytest.param(f"{API}/app/{APP}/location", id="location"),
+        pytest.param("/openapi.json", id="OpenAPI document"),
+    ],
+)
+def test_given_a_document_when_asked_for_by_head_then_as_get_without_the_body(
+    path: str, server: LocalServer
+) -> None:
+    get, head = (call(server.base_url, method, path) for method in ("GET", "HEAD"))
+
+    own = {"date", "apigw-requestid"}
+    assert (head.status, head.body) == (200, b"")
+    assert {k: v for k, v in head.headers.items() if k not in own} == {
+        k: v for k, v in get.headers.items() if k not in own
+    }
+    assert head.headers["content-length"] == str(len(get.body))
+    assert head.headers["x-content-type-options"] == "nosniff"
+    assert "strict-transport-security" not in head.headers  # plain HTTP
+
+
+def test_given_no_token_when_refused_then_the_scheme_is_named(
+    server: LocalServer,
+) -> None:
+    answer = call(server.base_url, "GET", f"{API}/auth/profile")
+
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
 def test_given_11_mb_when_sent_then_413_as_aws_words_it(server: LocalServer) -> None:

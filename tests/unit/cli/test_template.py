@@ -116,7 +116,9 @@ def test_given_origins_and_limits_when_read_then_cors_and_throttling_have_them()
     assert template.cors.max_age == 7200
     assert template.throttling is not None
     assert dataclasses.astuple(template.throttling) == (5.0, 7)
-    assert template.route_throttling == {"GET /openapi.json": Throttling(5.0, 10)}
+    assert template.route_throttling == {
+        f"{method} /openapi.json": Throttling(5.0, 10) for method in ("GET", "HEAD")
+    }
 
 
 def test_given_no_origins_when_read_then_there_is_no_cors() -> None:
