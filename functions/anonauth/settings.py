@@ -9,6 +9,7 @@ from anonauth.domain import SessionLimits
 
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+_USUAL_PORTS = {"https": ":443", "http": ":80"}
 # SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
@@ -33,7 +34,8 @@ class Settings:
     `expiry_notice_days` are for the functions that publish events, `logins_per_network`
     (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login.
     `client_address_header`, in lower case, is that of a CDN in front, else empty.
-    `service_name` is what logs and metrics name the stack.
+    `allowed_origins` are those whose pages may call, as `origin_of` writes them; None
+    for all. `service_name` is what logs and metrics name the stack.
     """
 
     region: str
@@ -51,6 +53,7 @@ class Settings:
     logins_per_network: int
     anonymous_challenge: bool
     client_address_header: str
+    allowed_origins: frozenset[str] | None
     service_name: str
     metrics: bool
 
@@ -112,6 +115,7 @@ class Settings:
             logins_per_network=int(logins),
             anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
             client_address_header=header,
+            allowed_origins=_origins(env),
             service_name=env.get("POWERTOOLS_SERVICE_NAME") or "anonauth",
             metrics=_flag(env, "METRICS"),
         )
@@ -129,6 +133,28 @@ def _days(env: Mapping[str, str], name: str, default: int) -> timedelta:
     if not re.fullmatch(r"[0-9]{1,4}", days) or not 1 <= int(days) <= _MOST_DAYS:
         raise SettingsError(f"{name}: '{days}' is not 1 to {_MOST_DAYS} days")
     return timedelta(days=int(days))
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of an address without a path, as browsers write it.
+
+    That is in lower case and without a scheme's usual port (RFC 6454 §6.2).
+    """
+    scheme, _, host = url.lower().partition("://")
+    return f"{scheme}://{host.removesuffix(_USUAL_PORTS.get(scheme, ''))}"
+
+
+def _origins(env: Mapping[str, str]) -> frozenset[str] | None:
+    text = env.get("ALLOWED_ORIGINS", "*")
+    if text == "*":
+        return None
+    origins = text.split(",") if text else []
+    for origin in origins:
+        if not _BASE_URL.fullmatch(origin):
+            raise SettingsError(
+                f"ALLOWED_ORIGINS: '{origin}' is not scheme://host[:port]"
+            )
+    return frozenset(map(origin_of, origins))
 
 
 def _notice_days(env: Mapping[str, str]) -> frozenset[int]:

@@ -638,6 +638,15 @@ def test_given_allowed_origins_when_deployed_then_the_api_gets_a_list(
     }
 
 
+def test_given_allowed_origins_when_deployed_then_every_function_knows_them() -> None:
+    """One that did not would take what pages of all origins send."""
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+
+    for properties in functions.values():
+        variables = properties["Environment"]["Variables"]
+        assert variables["ALLOWED_ORIGINS"] == {"Ref": "AllowedOrigins"}
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_given_a_function_when_imported_then_its_handler_serves_its_routes(
     function: str,

@@ -27,6 +27,7 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.logins_per_network == 0
     assert settings.anonymous_challenge is False
     assert settings.client_address_header == ""
+    assert settings.allowed_origins is None
     assert settings.metrics is False
 
 

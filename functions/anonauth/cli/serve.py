@@ -142,6 +142,10 @@ class LocalServer:
                 LocalStack(
                     template,
                     base_url=self.base_url,
+                    page_origins=tuple(
+                        _url(host, listener.port)
+                        for host in ("127.0.0.1", "localhost", "::1", options.host)
+                    ),
                     endpoint_url=options.endpoint_url,
                     settings=settings,
                 )

@@ -123,6 +123,8 @@ class LocalStack:
     Args:
         template: With parameters put in.
         base_url: The public address of the service, without a trailing slash.
+        page_origins: Under which this machine's browser may know the playground, which
+            calls the service whatever `AllowedOrigins` says.
         endpoint_url: Of another AWS than the built-in one.
         settings: The settings document, checked; None for the one that is there
             already, and for the default if there is none.
@@ -133,10 +135,12 @@ class LocalStack:
         template: Template,
         *,
         base_url: str = "http://127.0.0.1:8080",
+        page_origins: tuple[str, ...] = (),
         endpoint_url: str | None = None,
         settings: str | None = None,
     ) -> None:
         self.template = template
+        self._page_origins = page_origins
         self.settings = Document()
         self.outbox: Recent[SentMail] = Recent()
         self.events: Recent[UserEvent] = Recent()
@@ -265,10 +269,13 @@ class LocalStack:
         # Only what the template declares: a function that lacks a variable on AWS
         # has to lack it here.
         declared = self.template.functions[name].environment
-        return {
-            **{key: self._replaced.get(key, value) for key, value in declared.items()},
-            "AWS_REGION": REGION,
+        values = {
+            key: self._replaced.get(key, value) for key, value in declared.items()
         }
+        if (origins := values.get("ALLOWED_ORIGINS", "*")) != "*":
+            listed = (*filter(None, [origins]), *self._page_origins)
+            values["ALLOWED_ORIGINS"] = ",".join(listed)
+        return {**values, "AWS_REGION": REGION}
 
     def run_schedules(self) -> None:
         """Run every scheduled function once, as EventBridge does each day."""

@@ -17,7 +17,7 @@ from aws_lambda_powertools.logging import Logger
 
 from anonauth import errors, wiring
 from anonauth.handlers._body import parse_body
-from anonauth.settings import SettingsError
+from anonauth.settings import SettingsError, origin_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -213,6 +213,26 @@ class Request:
         return token
 
 
+def _require_allowed_origin(request: Request) -> None:
+    """Refuse what a page of another origin would have changed.
+
+    CORS alone only keeps such a page from reading the answer: a POST of text/plain goes
+    out without a preflight, and made a guest all the same. The route tells the method,
+    so `$default`, which changes nothing, has its 404.
+
+    Raises:
+        BadRequest: Its `Origin` is neither listed nor our own.
+    """
+    allowed = wiring.services().settings.allowed_origins
+    origin = request.header("origin")
+    if allowed is None or origin is None:  # no web page sends it
+        return
+    changes = request.event["routeKey"].startswith(("POST ", "PUT ", "DELETE "))
+    own = origin_of(request.base_url)
+    if changes and origin_of(origin) not in {own, *allowed}:
+        raise errors.BadRequest("pages of this origin are not allowed to call")
+
+
 def _address(text: str, *, with_port: bool) -> str | None:
     text = text.strip()
     if with_port:
@@ -256,6 +276,7 @@ def lambda_handler(
         logger.set_correlation_id(event["requestContext"]["requestId"])
         try:
             wiring.services().metrics.start(context.function_name)
+            _require_allowed_origin(request)
             answer = routes[event["routeKey"]](request)
         except errors.AuthError as refusal:
             return _refuse(refusal, request, context)

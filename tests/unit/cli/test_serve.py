@@ -157,6 +157,28 @@ def test_given_an_unknown_route_when_called_then_404_in_the_contracts_shape(
         assert answer.json().keys() == {"error", "error_code", "link"}
 
 
+def test_given_a_list_of_origins_when_served_then_the_local_page_is_one() -> None:
+    with LocalServer(parameters={"AllowedOrigins": "https://app.example"}) as server:
+        statuses = {
+            origin: call(
+                server.base_url,
+                "POST",
+                login_path(server.app_ids[0]),
+                headers={"Origin": origin, "Content-Type": "text/plain"},
+            ).status
+            for origin in (
+                "https://app.example",
+                "https://elsewhere.example",
+                f"http://127.0.0.1:{server.port}",
+                f"http://localhost:{server.port}",
+                f"http://[::1]:{server.port}",
+                f"http://localhost:{server.port + 1}",
+            )
+        }
+
+    assert list(statuses.values()) == [200, 400, 200, 200, 200, 400]
+
+
 @pytest.mark.parametrize(
     "path",
     [
