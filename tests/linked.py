@@ -18,6 +18,28 @@ from harness import APP, HOST, Deployment
 
 _LIFETIME = timedelta(days=60)
 
+UNREADABLE_LINK: dict[str, dict[str, str]] = {
+    "empty": {"link": ""},
+    "1": {"link": "1"},
+    "yes": {"link": "yes"},
+    "on": {"link": "on"},
+    "t": {"link": "t"},
+    "truee": {"link": "truee"},
+    "and a blank": {"link": "true "},
+    "and a line break": {"link": "true\n"},
+    "in quotes": {"link": '"true"'},
+    "undefined": {"link": "undefined"},
+    "full width": {"link": "\uff54\uff52\uff55\uff45"},
+    "twice": {"link": "true,true"},
+    "both": {"link": "true,false"},
+    "both, false first": {"link": "false,true"},
+    "false twice": {"link": "false,false"},
+    "and nothing": {"link": "true,"},
+    "in two spellings": {"link": "true", "Link": "true"},
+    "another spelling": {"Link": "1"},
+}
+"""Queries that may mean a link; values of one name come joined by commas."""
+
 
 def link(
     service: Deployment,

@@ -35,7 +35,16 @@ from harness import (
     UNLINK,
 )
 from model import SECOND
-from model_player import TO_LINK, Player, a_jwt, nth_of, or_other, refuse, shown
+from model_player import (
+    TO_LINK,
+    Player,
+    a_jwt,
+    nth_of,
+    or_other,
+    refuse,
+    refuse_as_unclear,
+    shown,
+)
 from model_stage import (
     BARE,
     WITH_MAIL,
@@ -199,6 +208,21 @@ class Machine(Player):
         token = self.access_token(nth, fresh=fresh)
         app = token.session.user.app
         self.link_to(token, app, a_jwt(app, subject, name, flaw))
+
+    @rule(nth=NTH, subject=SUBJECTS, said=st.sampled_from(["", "1", "true,true"]))
+    def link_unreadably(self, nth: int, subject: str, said: str) -> None:
+        """No login comes of it, which would bind the identity to another user."""
+        token = self.access_token(nth, fresh=True)
+        app = token.session.user.app
+        self.ask(
+            LINK,
+            refuse_as_unclear,
+            app=app.id,
+            token=token.text,
+            query={"link": said},
+            parameters={"provider": CUSTOM},
+            body=self.body_of(Jwt(app, subject, "Ada")),
+        )
 
     @rule(nth=NTH, subject=SUBJECTS)
     def link_and_unlink_by_the_token_before(self, nth: int, subject: str) -> None:

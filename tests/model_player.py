@@ -294,6 +294,11 @@ def refuse() -> None:
     raise Refused((401, "InvalidSession"))
 
 
+def refuse_as_unclear() -> None:
+    """Tell that it is open what a request asks for."""
+    raise Refused((400, "BadRequest"))
+
+
 def _user_id(told: Session | User | Account | ApiKey | None) -> str | None:
     user = told if isinstance(told, User | None) else told.user
     return None if user is None else user.id

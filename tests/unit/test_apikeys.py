@@ -532,6 +532,33 @@ def test_given_a_key_when_it_is_no_good_then_login_and_its_sessions_are_refused(
     assert service.send(SESSION, token=by_key["refresh_token"]).status == 401
 
 
+@pytest.mark.parametrize(
+    "disabled",
+    [
+        pytest.param({"NULL": True}, id="null"),
+        pytest.param({"S": "false"}, id="text"),
+        pytest.param({"N": "0"}, id="number"),
+    ],
+)
+def test_given_a_key_when_it_is_open_whether_it_is_disabled_then_503_and_no_session(
+    service: Deployment, body: dict[str, Any], disabled: dict[str, Any]
+) -> None:
+    made = created(service, body, "laptop")
+    service.db.update_item(
+        TableName=service.table,
+        Key={"pk": {"S": f"USER#{APP}#{body['user_id']}"}},
+        UpdateExpression="SET api_keys.#key.disabled = :disabled",
+        ExpressionAttributeNames={"#key": made["_id"]},
+        ExpressionAttributeValues={":disabled": disabled},
+    )
+    before = service.items()
+
+    reply = log_in_with(service, made["key"])
+
+    assert reply.status == 503
+    assert service.items() == before
+
+
 def test_given_a_deleted_key_when_the_table_is_read_then_no_trace_of_it(
     service: Deployment, body: dict[str, Any]
 ) -> None:

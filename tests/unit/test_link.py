@@ -24,6 +24,7 @@ from harness import (
     Deployment,
     Reply,
 )
+from linked import UNREADABLE_LINK
 from wire import FAULTS, no_connection, preceded_by
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -152,6 +153,46 @@ def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
     assert providers == ["anon-user", "custom-token"]
     assert shown["data"] == {"name": "Ada"}
     assert "expires_at" not in shown
+
+
+@pytest.mark.parametrize("query", UNREADABLE_LINK.values(), ids=UNREADABLE_LINK)
+def test_given_an_unreadable_link_when_a_guest_means_one_then_400_and_it_still_can(
+    service: Deployment, query: dict[str, str]
+) -> None:
+    """A login instead would give the identity to another user, for good."""
+    guest = service.log_in()
+    before = service.items()
+
+    reply = link(service, guest, "custom-token", by_token(), query=query)
+
+    assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert reply.json["error"] == "expected 'link' to be true or false, once"
+    assert service.items() == before
+    right = link(service, guest, "custom-token", by_token())
+    assert right.json["user_id"] == guest["user_id"]
+
+
+@pytest.mark.parametrize(
+    ("query", "is_link"),
+    [
+        pytest.param({"link": "True"}, True, id="as Python writes it"),
+        pytest.param({"link": "TRUE"}, True, id="in capitals"),
+        pytest.param({"Link": "True"}, True, id="the name too"),
+        pytest.param({"link": "False"}, False, id="false, as Python writes it"),
+        pytest.param({"LINK": "FALSE"}, False, id="false in capitals"),
+        pytest.param({"links": "true"}, False, id="another name"),
+    ],
+)
+def test_given_a_link_in_capitals_when_asked_for_then_it_is_understood(
+    service: Deployment, query: dict[str, str], *, is_link: bool
+) -> None:
+    guest = service.log_in()
+
+    reply = link(service, guest, "custom-token", by_token(), query=query)
+
+    assert reply.status == 200
+    assert (reply.json["user_id"] == guest["user_id"]) is is_link
+    assert len(service.items("USER#")) == (1 if is_link else 2)
 
 
 def test_given_a_linked_user_when_it_logs_in_elsewhere_then_it_is_the_same_user(

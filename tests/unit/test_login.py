@@ -22,6 +22,7 @@ from harness import (
     START,
     Deployment,
 )
+from linked import UNREADABLE_LINK
 from unit.test_body import BAD_BODIES, WRONG_TYPES
 
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
@@ -50,6 +51,7 @@ DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
             id="Core",
         ),
         pytest.param({"query": {"link": "false"}}, id="link=false"),
+        pytest.param({"query": {"link": "False"}}, id="link=False"),
         pytest.param({"headers": {"authorization": "Bearer null"}}, id="Bearer null"),
         pytest.param({"headers": {"authorization": "Basic eA=="}}, id="other scheme"),
     ],
@@ -232,7 +234,8 @@ def test_given_two_apps_when_logging_in_then_each_has_its_own_users(
     [
         pytest.param({"link": "true"}, id="link=true"),
         pytest.param({"link": "true", "x": "1"}, id="among others"),
-        pytest.param({"link": "false,true"}, id="repeated"),
+        pytest.param({"link": "True"}, id="link=True"),
+        pytest.param({"LINK": "TRUE"}, id="LINK=TRUE"),
     ],
 )
 @pytest.mark.parametrize("token", [None, "null", "good"])
@@ -248,6 +251,20 @@ def test_given_link_true_when_logging_in_then_refused_without_a_write(
     assert reply.status == 400
     assert reply.json["error"] == "linking an anonymous identity is not allowed"
     assert reply.json["error_code"] == "InternalServerError"
+    assert service.items() == before
+
+
+@pytest.mark.parametrize("query", UNREADABLE_LINK.values(), ids=UNREADABLE_LINK)
+def test_given_an_unreadable_link_when_logging_in_then_400_without_a_write(
+    service: Deployment, query: dict[str, str]
+) -> None:
+    """Not a new user: who wanted to link one would be another from then on."""
+    before = service.items()
+
+    reply = service.send(LOGIN, query=query)
+
+    assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert reply.json["error"] == "expected 'link' to be true or false, once"
     assert service.items() == before
 
 

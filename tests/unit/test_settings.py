@@ -81,6 +81,8 @@ def test_given_notices_when_read_then_they_are_days() -> None:
         pytest.param("LOGINS_PER_NETWORK", "10000000", id="too many logins"),
         pytest.param("ANONYMOUS_CHALLENGE", "yes", id="challenge yes"),
         pytest.param("METRICS", "on", id="metrics on"),
+        pytest.param("ANONYMOUS_CHALLENGE", "True", id="challenge True"),
+        pytest.param("ANONYMOUS_CHALLENGE", "", id="challenge empty"),
         pytest.param("CLIENT_ADDRESS_HEADER", "a b", id="no header"),
         pytest.param("CLIENT_ADDRESS_HEADER", "x:", id="header with a colon"),
         pytest.param("CLIENT_ADDRESS_HEADER", "x" * 65, id="long header"),

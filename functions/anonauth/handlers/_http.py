@@ -134,9 +134,23 @@ class Request:
 
     @property
     def is_link(self) -> bool:
-        """Whether the query asks to link (`?link=true`); repeats come comma-joined."""
+        """Whether the query asks to link: `?link=true`, in capitals or not.
+
+        Without it a login is meant. That cannot be undone where a link was meant, since
+        the identity then has a user of its own: so whatever else is said is refused.
+
+        Raises:
+            BadRequest: It is neither true nor false, or said more than once.
+        """
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
-        return "true" in query.get("link", "").split(",")
+        # Those of one name come joined by commas.
+        said = [value for name, value in query.items() if name.lower() == "link"]
+        if not said:
+            return False
+        text = ",".join(said).lower()
+        if text not in {"true", "false"}:
+            raise errors.BadRequest("expected 'link' to be true or false, once")
+        return text == "true"
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, named in lower case; None if it is absent.

@@ -171,7 +171,7 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
     return User(
         app=app,
         id=user_id,
-        anonymous=item.anonymous,
+        anonymous=_flag(item.anonymous),
         version=int(item.version),
         created_at=item.created_at,
         last_active_day=date.fromisoformat(item.last_active_day),
@@ -204,8 +204,7 @@ def _is_sound(user: User) -> bool:
         *(session.provider for session in user.sessions.values()),
     ]
     return (
-        isinstance(user.anonymous, bool)
-        and isinstance(user.created_at, datetime)
+        isinstance(user.created_at, datetime)
         and bool(user.identities)
         and all(isinstance(text, str) for text in texts)
     )
@@ -350,8 +349,16 @@ def _api_key(key_id: str, entry: dict[str, Any]) -> ApiKey:
         name=entry["name"],
         hash=entry["hash"],
         created_at=_instant(entry["created_at"]),
-        disabled=entry["disabled"],
+        disabled=_flag(entry["disabled"]),
     )
+
+
+def _flag(value: object) -> bool:
+    # What is not to be read must not count as false: a key that its user has disabled
+    # would be good again, and a guest permanent.
+    if not isinstance(value, bool):
+        raise ValueError(value)  # noqa: TRY004 - of an item, like the others
+    return value
 
 
 def _mail_token(
