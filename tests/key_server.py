@@ -4,7 +4,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,11 @@ def changed(original: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     """Return a copy with the changes; `...` leaves a member out."""
     merged = {**original, **changes}
     return {name: value for name, value in merged.items() if value is not ...}
+
+
+def unlimited(_network: str, _now: datetime) -> AbstractContextManager[None]:
+    """Let a provider be asked any number of times."""
+    return nullcontext()
 
 
 Raw = Callable[[Callable[[bytes], None]], None]

@@ -32,7 +32,8 @@ class Settings:
     functions that have nothing to do with them. `allow_private_issuers` is for the
     local service: key servers there are on the same machine. `event_bus` and
     `expiry_notice_days` are for the functions that publish events, `logins_per_network`
-    (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login.
+    (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login,
+    `provider_failures_per_network` (likewise) for logins that ask a provider.
     `client_address_header`, in lower case, is that of a CDN in front, else empty.
     `allowed_origins` are those whose pages may call, as `origin_of` writes them; None
     for all. `service_name` is what logs and metrics name the stack.
@@ -51,6 +52,7 @@ class Settings:
     event_bus: str
     expiry_notice_days: frozenset[int]
     logins_per_network: int
+    provider_failures_per_network: int
     anonymous_challenge: bool
     client_address_header: str
     allowed_origins: frozenset[str] | None
@@ -92,9 +94,6 @@ class Settings:
             raise SettingsError(
                 f"CLIENT_ADDRESS_HEADER: '{header}' is a list that clients begin"
             )
-        logins = env.get("LOGINS_PER_NETWORK", "0")
-        if not re.fullmatch(r"[0-9]{1,7}", logins):
-            raise SettingsError(f"LOGINS_PER_NETWORK: '{logins}' is not 0 to 9999999")
         base_url = env.get("BASE_URL", "")
         # A trailing slash or a path would double in the SDKs' routes (contract §1.10).
         if base_url and not _BASE_URL.fullmatch(base_url):
@@ -112,7 +111,10 @@ class Settings:
             allow_private_issuers=_flag(env, "ALLOW_PRIVATE_ISSUERS"),
             event_bus=env.get("EVENT_BUS") or "default",
             expiry_notice_days=_notice_days(env),
-            logins_per_network=int(logins),
+            logins_per_network=_per_network(env, "LOGINS_PER_NETWORK"),
+            provider_failures_per_network=_per_network(
+                env, "PROVIDER_FAILURES_PER_NETWORK"
+            ),
             anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
             client_address_header=header,
             allowed_origins=_origins(env),
@@ -155,6 +157,13 @@ def _origins(env: Mapping[str, str]) -> frozenset[str] | None:
                 f"ALLOWED_ORIGINS: '{origin}' is not scheme://host[:port]"
             )
     return frozenset(map(origin_of, origins))
+
+
+def _per_network(env: Mapping[str, str], name: str) -> int:
+    number = env.get(name, "0")
+    if not re.fullmatch(r"[0-9]{1,7}", number):
+        raise SettingsError(f"{name}: '{number}' is not 0 to 9999999")
+    return int(number)
 
 
 def _notice_days(env: Mapping[str, str]) -> frozenset[int]:

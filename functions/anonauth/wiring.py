@@ -128,6 +128,7 @@ class Services:
             passwords=lambda: self.passwords,
             clock=self.clock,
             allow_private=self.settings.allow_private_issuers,
+            failures_per_network=self.settings.provider_failures_per_network,
         )
 
     @functools.cached_property

@@ -32,7 +32,12 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "link custom-token HS256": _LINK,
     "link oauth2-google": _LINK,
     "link oauth2-apple": _LINK,
-    "link oauth2-facebook": _LINK,
+    # A failure is counted before Facebook is asked, and taken back.
+    "link oauth2-facebook": (
+        ["GetItem", "UpdateItem", "UpdateItem", "TransactWriteItems"],
+        1,
+        6,
+    ),
     # The account, and three counters of wrong passwords.
     "link local-userpass": (["GetItem", "BatchGetItem", "TransactWriteItems"], 5, 4),
     "log in custom-token": _LOG_IN,

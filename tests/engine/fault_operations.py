@@ -703,6 +703,7 @@ def assert_in_order(events: Sequence[Json]) -> None:
         assert all(a <= b for a, b in pairwise(of_user.values()))
 
 
+_LIMITED = {"PROVIDER_FAILURES_PER_NETWORK": "60"}
 _GUARDED = {"LOGINS_PER_NETWORK": "40", "ANONYMOUS_CHALLENGE": "true"}
 
 _SESSIONS = {
@@ -722,7 +723,7 @@ _LINKS = {
     "link custom-token": Operation(link_with("custom-token")),
     "link oauth2-google": Operation(link_with("oauth2-google")),
     "link oauth2-apple": Operation(link_with("oauth2-apple")),
-    "link oauth2-facebook": Operation(link_with("oauth2-facebook")),
+    "link oauth2-facebook": Operation(link_with("oauth2-facebook"), _LIMITED),
     "link, somebody else's": Operation(link_of_others),
     "unlink": Operation(unlink),
 }
@@ -733,7 +734,7 @@ _LOGINS = {
     "log in local-userpass, outdated hash": Operation(login_with_outdated_hash),
     "log in local-userpass, wrong password": Operation(login_with_wrong_password),
     "log in custom-token": Operation(login_with("custom-token")),
-    "log in oauth2-facebook, news": Operation(login_with_news),
+    "log in oauth2-facebook, news": Operation(login_with_news, _LIMITED),
     "log in api-key": Operation(login_with_api_key),
 }
 _ACCOUNTS = {

@@ -267,7 +267,12 @@ def scanned_attributes(condition: Json) -> list[str]:
             marks=pytest.mark.long,
         ),
         pytest.param(
-            {"ExpiryNoticeDays": "", "LoginsPerNetwork": "0", "Metrics": "false"},
+            {
+                "ExpiryNoticeDays": "",
+                "LoginsPerNetwork": "0",
+                "Metrics": "false",
+                "ProviderFailuresPerNetwork": "0",
+            },
             id="all that is on by default is off",
             marks=pytest.mark.long,
         ),
@@ -449,7 +454,7 @@ def test_given_settings_and_mail_when_deployed_then_few_functions_get_at_them() 
 
     assert {function: granted for function, granted in more.items() if granted} == {
         "LoginFunction": SETTINGS_GRANTS | {("dynamodb:UpdateItem", "RATE#login#*")},
-        "LinkFunction": SETTINGS_GRANTS,
+        "LinkFunction": SETTINGS_GRANTS | {("dynamodb:UpdateItem", "RATE#provider#*")},
         "UserpassFunction": SETTINGS_GRANTS | MAIL_GRANTS,
         "ApiKeysFunction": SETTINGS_GRANTS,
     }
@@ -490,6 +495,12 @@ def test_given_the_functions_then_only_those_with_settings_know_of_them() -> Non
         ),
         pytest.param(
             "LOGINS_PER_NETWORK", "LoginsPerNetwork", {"LoginFunction"}, id="budget"
+        ),
+        pytest.param(
+            "PROVIDER_FAILURES_PER_NETWORK",
+            "ProviderFailuresPerNetwork",
+            {"LinkFunction"},
+            id="failures at providers",
         ),
         pytest.param(
             "ANONYMOUS_CHALLENGE",

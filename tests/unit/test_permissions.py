@@ -40,6 +40,7 @@ from harness import (
     Deployment,
     Services,
 )
+from key_server import KeyServer
 from policies import Policies
 from sam_template import Json, passes_filter
 from wire import Wire, lost_reply
@@ -55,7 +56,7 @@ DEPLOYED = {
     "EventBusName": "default",
 }
 USERPASS = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"
-DOCUMENT = {
+DOCUMENT: Json = {
     "apps": {
         APP: {
             "api-key": {},
@@ -173,7 +174,7 @@ def guarded(
 class Client:
     """Does what clients can do, and what schedules and the stream make happen."""
 
-    def __init__(self, service: Guarded, sent: list[Any]) -> None:
+    def __init__(self, service: Guarded, sent: list[Any], document: Json) -> None:
         self.service = service
         self.sent = sent
         self.stream = LiveTable(TABLE, None, lambda: service.now)
@@ -185,9 +186,11 @@ class Client:
             Overwrite=True,
         )
         service.restart_with(
-            DOCUMENT,
+            document,
+            ALLOW_PRIVATE_ISSUERS="true",
             ANONYMOUS_CHALLENGE="true",
             LOGINS_PER_NETWORK="100",
+            PROVIDER_FAILURES_PER_NETWORK="100",
             EXPIRY_NOTICE_DAYS="14",
         )
 
@@ -255,6 +258,13 @@ class Client:
         )
         assert reply.status == 401
 
+    def facebook_in_trouble(self) -> None:
+        token = json.dumps({"accessToken": "EAAB"})
+        reply = self.service.send(
+            LINK, body=token, parameters={"provider": "oauth2-facebook"}
+        )
+        assert reply.status == 503
+
     def unlink_first(self, user: Json) -> None:
         first = self.ok(PROFILE, token=user["access_token"])["identities"][0]
         query = {"provider": first["provider_type"], "id": first["id"]}
@@ -278,6 +288,13 @@ class Client:
         return self.service.invoke("ExpiringFunction", {"detail-type": "Scheduled"})
 
 
+def facebook(url: str) -> Json:
+    """Return the document with Facebook's settings; asked there, it is of no use."""
+    settings = {"app_id": "1", "app_secret": {"ssm": "partner"}, "graph_url": url}
+    app = DOCUMENT["apps"][APP] | {"oauth2-facebook": settings}
+    return {"apps": DOCUMENT["apps"] | {APP: app}}
+
+
 def partner_token(subject: str, nick: str = "") -> Json:
     exp = int(START.timestamp()) + 10**9
     claims = {"iss": PARTNER, "aud": APP, "sub": subject, "exp": exp, "nick": nick}
@@ -288,7 +305,18 @@ def test_given_all_operations_when_run_with_roles_then_each_grant_is_needed_by_o
     guarded: Guarded, sent: list[Any]
 ) -> None:
     guarded.rotate()
-    client = Client(guarded, sent)
+    with KeyServer() as nobody:
+        use_all_operations(guarded, Client(guarded, sent, facebook(nobody.url)))
+
+    assert guarded.policies.refused == []
+    assert {
+        function: unused
+        for function in HANDLERS
+        if (unused := guarded.policies.unused(function))
+    } == {}
+
+
+def use_all_operations(guarded: Guarded, client: Client) -> None:
 
     # Guests.
     guest = client.guest()
@@ -311,6 +339,7 @@ def test_given_all_operations_when_run_with_roles_then_each_grant_is_needed_by_o
     grace = client.log_in("custom-token", partner_token("grace"))
     client.log_in("custom-token", partner_token("grace", "g"))
     client.link(grace, "local-userpass", client.account("grace@example.com"))
+    client.facebook_in_trouble()
     key = client.make_key(grace, "laptop")
     client.log_in("api-key", {"key": key["key"]})
     client.key(DISABLE_KEY, grace, key)
@@ -326,13 +355,6 @@ def test_given_all_operations_when_run_with_roles_then_each_grant_is_needed_by_o
     client.guest()
     guarded.now += 80 * DAY
     assert client.warn()["warned"] > 0
-
-    assert guarded.policies.refused == []
-    assert {
-        function: unused
-        for function in HANDLERS
-        if (unused := guarded.policies.unused(function))
-    } == {}
 
 
 ANOTHER = "arn:aws:kms:eu-central-1:123456789012:key/another"

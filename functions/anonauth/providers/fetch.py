@@ -58,6 +58,10 @@ class AnswerRefused(FetchFailed):
     """A redirect, an error of the server, too large, or not a JSON object."""
 
 
+class UnclearRefusal(AnswerRefused):
+    """A 4xx that says nothing of the client's credential, which may have caused it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer: status 200 or 4xx, and the JSON object, `{}` if a 4xx has none."""

@@ -14,7 +14,8 @@ from typing import Any
 from anonauth.domain import VerifiedIdentity, identity_key
 from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavailable
 from anonauth.providers.document import FacebookSettings
-from anonauth.providers.fetch import AnswerRefused, Fetcher, Reply
+from anonauth.providers.failures import Asking
+from anonauth.providers.fetch import AnswerRefused, Fetcher, Reply, UnclearRefusal
 from anonauth.providers.fields import credential_field, shown, shown_claims
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oidc import verify_id_token
@@ -56,11 +57,16 @@ class Facebook:
     """
 
     def __init__(
-        self, settings: FacebookSettings, key_sets: KeySets, fetcher: Fetcher
+        self,
+        settings: FacebookSettings,
+        key_sets: KeySets,
+        fetcher: Fetcher,
+        asking: Asking,
     ) -> None:
         self._settings = settings
         self._key_sets = key_sets
         self._fetcher = fetcher
+        self._asking = asking
 
     def verify(
         self, credential: Mapping[str, Any], *, network: str, now: datetime
@@ -75,14 +81,18 @@ class Facebook:
             BadRequest: No `accessToken`.
             BadCredential: The reason begins with `invalid Facebook access token` or
                 `invalid ID token`.
+            BudgetSpent: Too many that Facebook refused.
             ProviderUnavailable: Facebook could not be asked, or refused us.
             SettingsUnavailable: The app secret has not been loaded.
         """
-        del network
         token = credential_field(credential, "accessToken")
         if _is_jwt(token):
             return self._by_id_token(token, now)
-        return self._by_graph(token, now)
+        secret = self._settings.app_secret
+        if not isinstance(secret, str):
+            raise SettingsUnavailable
+        with self._asking(network, now):
+            return self._by_graph(token, secret, now)
 
     def _by_id_token(self, token: str, now: datetime) -> VerifiedIdentity:
         claims = verify_id_token(
@@ -99,11 +109,9 @@ class Facebook:
         data = shown_claims(claims.values, _SHOWN_OF_ID_TOKEN)
         return VerifiedIdentity(PROVIDER, identity_key(user_id), user_id, data)
 
-    def _by_graph(self, token: str, now: datetime) -> VerifiedIdentity:
-        if not isinstance(self._settings.app_secret, str):
-            raise SettingsUnavailable
-        user_id = self._inspect(token, self._settings.app_secret, now)
-        profile = self._profile(token, self._settings.app_secret)
+    def _by_graph(self, token: str, secret: str, now: datetime) -> VerifiedIdentity:
+        user_id = self._inspect(token, secret, now)
+        profile = self._profile(token, secret)
         if _digits(profile.get("id")) != user_id:
             raise _refusal("another user")
         data = dict(shown_claims(profile, _SHOWN))
@@ -169,7 +177,7 @@ def _body(reply: Reply, code_of_bad_token: int) -> Mapping[str, Any]:
         return reply.body
     if _nested(reply.body, "error", "code") == code_of_bad_token:
         raise _refusal("not valid")
-    raise ProviderUnavailable from AnswerRefused("error of the Graph API")
+    raise ProviderUnavailable from UnclearRefusal("error of the Graph API")
 
 
 def _nested(value: object, *path: str) -> object:

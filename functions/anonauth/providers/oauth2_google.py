@@ -13,7 +13,8 @@ from anonauth.errors import (
     SettingsUnavailable,
 )
 from anonauth.providers.document import GoogleSettings
-from anonauth.providers.fetch import AnswerRefused, Fetcher
+from anonauth.providers.failures import Asking
+from anonauth.providers.fetch import AnswerRefused, Fetcher, UnclearRefusal
 from anonauth.providers.fields import credential_field, shown_claims
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oidc import verify_id_token
@@ -39,11 +40,16 @@ class Google:
     """`Provider` of one app. The subject is `sub`; an e-mail address proves nothing."""
 
     def __init__(
-        self, settings: GoogleSettings, key_sets: KeySets, fetcher: Fetcher
+        self,
+        settings: GoogleSettings,
+        key_sets: KeySets,
+        fetcher: Fetcher,
+        asking: Asking,
     ) -> None:
         self._settings = settings
         self._key_sets = key_sets
         self._fetcher = fetcher
+        self._asking = asking
 
     def verify(
         self, credential: Mapping[str, Any], *, network: str, now: datetime
@@ -54,16 +60,24 @@ class Google:
             BadRequest: Neither of them, or an auth code although none can be exchanged.
             BadCredential: The reason begins with `invalid ID token` or is `invalid auth
                 code`.
+            BudgetSpent: Too many auth codes that Google refused.
             ProviderUnavailable: Google could not be asked, or refused us, not the code.
             SettingsUnavailable: The client secret has not been loaded.
         """
-        del network
         if "id_token" in credential:
-            id_token = credential_field(credential, "id_token")
-        elif "authCode" in credential:
-            id_token = self._exchange(credential_field(credential, "authCode"))
-        else:
+            return self._identity(credential_field(credential, "id_token"), now)
+        if "authCode" not in credential:
             raise BadRequest("expected 'id_token' or 'authCode'")
+        code = credential_field(credential, "authCode")
+        secret = self._settings.client_secret
+        if secret is None:
+            raise BadRequest("'authCode' is not accepted by this app; send 'id_token'")
+        if not isinstance(secret, str):
+            raise SettingsUnavailable
+        with self._asking(network, now):
+            return self._identity(self._exchange(code, secret), now)
+
+    def _identity(self, id_token: str, now: datetime) -> VerifiedIdentity:
         claims = verify_id_token(
             id_token,
             issuers=_ISSUERS,
@@ -80,14 +94,9 @@ class Google:
             shown_claims(claims.values, _SHOWN),
         )
 
-    def _exchange(self, code: str) -> str:
+    def _exchange(self, code: str, secret: str) -> str:
         # RFC 6749 §4.1.3. A code is spent by the first attempt, so it is tried with one
         # client only: the first, which the secret belongs to.
-        secret = self._settings.client_secret
-        if secret is None:
-            raise BadRequest("'authCode' is not accepted by this app; send 'id_token'")
-        if not isinstance(secret, str):
-            raise SettingsUnavailable
         reply = self._fetcher.post(
             self._settings.token_url,
             {
@@ -102,7 +111,9 @@ class Google:
         # are about our client id, secret or redirect URI.
         if reply.body.get("error") == "invalid_grant":
             raise BadCredential("invalid auth code")
+        if reply.status != HTTPStatus.OK:
+            raise ProviderUnavailable from UnclearRefusal("error of the token endpoint")
         id_token = reply.body.get("id_token")
-        if reply.status != HTTPStatus.OK or not isinstance(id_token, str):
+        if not isinstance(id_token, str):
             raise ProviderUnavailable from AnswerRefused("no ID token")
         return id_token

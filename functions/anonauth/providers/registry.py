@@ -26,6 +26,7 @@ from anonauth.providers.document import (
 from anonauth.providers.source import SettingsSource
 
 if TYPE_CHECKING:
+    from anonauth.providers.failures import Asking
     from anonauth.providers.fetch import Fetcher
     from anonauth.providers.key_sets import KeySets
 
@@ -41,6 +42,8 @@ class Registry:
     """`Providers`, by the settings document that is in effect.
 
     Args:
+        failures_per_network: Logins of a network within an hour that ask a provider and
+            fail; 0 for any number.
         passwords: Makes the hashing of passwords, which not every function imports.
         allow_private: Key servers may be on private addresses and without TLS.
     """
@@ -54,6 +57,7 @@ class Registry:
         passwords: Callable[[], Passwords],
         clock: Callable[[], datetime],
         allow_private: bool = False,
+        failures_per_network: int = 0,
     ) -> None:
         self._source = source
         self._store = store
@@ -61,6 +65,7 @@ class Registry:
         self._passwords = passwords
         self._clock = clock
         self._allow_private = allow_private
+        self._failures_per_network = failures_per_network
         self._document: Document | None = None
         self._made: dict[tuple[str, str], Provider] = {}
 
@@ -112,7 +117,7 @@ class Registry:
             case GoogleSettings():
                 from anonauth.providers.oauth2_google import Google
 
-                return Google(settings, self._key_sets, self._fetcher)
+                return Google(settings, self._key_sets, self._fetcher, self._asking)
             case AppleSettings():
                 from anonauth.providers.oauth2_apple import Apple
 
@@ -120,13 +125,20 @@ class Registry:
             case FacebookSettings():
                 from anonauth.providers.oauth2_facebook import Facebook
 
-                return Facebook(settings, self._key_sets, self._fetcher)
+                return Facebook(settings, self._key_sets, self._fetcher, self._asking)
 
     @functools.cached_property
     def _fetcher(self) -> "Fetcher":
         from anonauth.providers.fetch import Fetcher
 
         return Fetcher(allow_private=self._allow_private)
+
+    @functools.cached_property
+    def _asking(self) -> "Asking":
+        from anonauth.providers.failures import FailureLimit
+
+        limit = FailureLimit(self._failures_per_network, self._store, self._networks)
+        return limit.asking
 
     @functools.cached_property
     def _key_sets(self) -> "KeySets":

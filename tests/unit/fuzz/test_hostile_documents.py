@@ -19,7 +19,7 @@ from anonauth.providers.key_sets import Key, KeySets
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
 from fuzzing import HOSTILE, Body, Mutator, new_seed, timely
-from key_server import Answer, KeyServer, Signer
+from key_server import Answer, KeyServer, Signer, unlimited
 
 Record = Callable[[str, object], None]
 
@@ -201,7 +201,7 @@ GOOGLE = GoogleSettings(client_ids=("web",), client_secret="s")
 
 
 def of_facebook(fetcher: Fetcher) -> Facebook:
-    return Facebook(FACEBOOK, KeySets(fetcher), fetcher)
+    return Facebook(FACEBOOK, KeySets(fetcher), fetcher, unlimited)
 
 
 @pytest.mark.parametrize("status", [200, 400])
@@ -249,7 +249,7 @@ def test_given_googles_answers_when_changed_then_no_other_error_than_a_refusal(
         if reply is None:
             continue
         says = Says(Reply(status, reply.body))
-        provider = Google(GOOGLE, KeySets(says), says)
+        provider = Google(GOOGLE, KeySets(says), says, unlimited)
         with pytest.raises((BadCredential, ProviderUnavailable)):
             provider.verify({"authCode": "a"}, network="", now=NOW)
 

@@ -26,7 +26,7 @@ from bad_tokens import (
     unsigned,
     with_payload,
 )
-from key_server import KeyServer, Signer, changed
+from key_server import KeyServer, Signer, changed, unlimited
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -60,7 +60,7 @@ class World:
         self.provider: Provider
         if name == "oauth2-google":
             google = GoogleSettings(client_ids=CLIENTS, jwks_url=url)
-            self.provider = Google(google, key_sets, fetcher)
+            self.provider = Google(google, key_sets, fetcher, unlimited)
         else:
             apple = AppleSettings(client_ids=CLIENTS, jwks_url=url)
             self.provider = Apple(apple, key_sets)

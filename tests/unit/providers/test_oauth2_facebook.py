@@ -21,7 +21,7 @@ from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_facebook import PROVIDER, Facebook
 from bad_tokens import edited, hmac_signed, unsigned, with_payload
-from key_server import Answer, KeyServer, Signer, changed
+from key_server import Answer, KeyServer, Signer, changed, unlimited
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -59,7 +59,7 @@ class World:
             jwks_url=self.server.url + "/jwks/",
         )
         fetcher = Fetcher(allow_private=True)
-        return Facebook(settings, KeySets(fetcher), fetcher)
+        return Facebook(settings, KeySets(fetcher), fetcher, unlimited)
 
     def verified(self, token: object = TOKEN) -> VerifiedIdentity:
         return self.facebook().verify({"accessToken": token}, network="", now=NOW)

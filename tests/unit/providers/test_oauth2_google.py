@@ -16,7 +16,7 @@ from anonauth.providers.document import GoogleSettings, Secret, SecretReference
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_google import PROVIDER, Google
-from key_server import Answer, KeyServer, Signer
+from key_server import Answer, KeyServer, Signer, unlimited
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -45,7 +45,7 @@ class World:
             token_url=self.token_url,
         )
         fetcher = Fetcher(allow_private=True)
-        return Google(settings, KeySets(fetcher), fetcher)
+        return Google(settings, KeySets(fetcher), fetcher, unlimited)
 
 
 @pytest.fixture
