@@ -110,7 +110,7 @@ GRANTS = {
         ("dynamodb:GetItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:PutItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:UpdateItem", "IDENT#*#local-userpass#*"),
-        ("dynamodb:GetItem", USER),
+        ("dynamodb:UpdateItem", USER),
         ("dynamodb:UpdateItem", "RATE#register#*"),
         ("dynamodb:UpdateItem", "RATE#mail-*"),
         *in_transactions("UpdateItem", USER, IDENT),
