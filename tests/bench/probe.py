@@ -30,6 +30,7 @@ _PARTS = {
         "botocore.httpsession:URLLib3Session.send",
         "anonauth.providers.fetch:Fetcher.get",
     ],
+    "checked answers": ["anonauth.answers:is_damaged"],
     "PyJWT": ["jwt:encode", "jwt:decode", "jwt:decode_complete"],
     "RSA, HMAC": [
         "jwt.algorithms:RSAAlgorithm.sign",

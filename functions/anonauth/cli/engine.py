@@ -17,6 +17,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from anonauth.answers import check_answers
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import REGION
 
@@ -250,9 +251,13 @@ def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -
 
 
 def session() -> botocore.session.Session:
-    """Return a session that need not read what others have read of AWS."""
+    """Return a session that need not read what others have read of AWS.
+
+    It checks answers as the functions do.
+    """
     made = botocore.session.get_session()
     made.register_component("data_loader", _loader())
+    check_answers(made)
     return made
 
 

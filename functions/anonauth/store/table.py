@@ -4,13 +4,15 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TypeVar
 
 from botocore.config import Config
-from botocore.session import Session
+from botocore.session import Session, get_session
 from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
+from anonauth.answers import check_answers
 from anonauth.errors import StoreUnavailable
 from anonauth.store.items import (
     AccountItem,
@@ -87,8 +89,13 @@ class Table:
             "TableItem", (TableItem,), {"Meta": type("Meta", (), meta)}
         )
         self._connection = base._get_connection().connection  # noqa: SLF001
+        # PynamoDB would make a session for each thread, and all but this one would
+        # take damaged answers for good ones.
+        self._session = get_session()
+        self._connection._local = SimpleNamespace(session=self._session)  # type: ignore[assignment]  # noqa: SLF001
+        check_answers(self._session)
         # The SDK would put its own name together anew for each call, in 0.1 ms.
-        self.session.set_default_client_config(Config(user_agent="anonauth"))
+        self._session.set_default_client_config(Config(user_agent="anonauth"))
 
         def bound(item: type[_Item]) -> type[_Item]:
             return type(item.__name__, (item, base), {})
@@ -103,12 +110,15 @@ class Table:
 
     @property
     def session(self) -> Session:
-        """The SDK's session of this thread, for clients of other services as well.
+        """The SDK's session, for clients of other services as well.
+
+        The answers to all of them are checked (`check_answers`). Threads may share a
+        client of it, but must not make one at the same time.
 
         A second one would cost 6 ms of a cold start: it registers 250 hooks, and reads
         AWS's endpoints anew.
         """
-        return self._connection.session
+        return self._session
 
     def connect(self) -> None:
         """Make the client now: threads may share one, but making it is not safe."""
