@@ -1,45 +1,33 @@
-"""All functions on an engine's table, every call of theirs on one wire.
+"""All functions on an engine's table, every call of theirs through one socket.
 
-KMS, SSM, SES and EventBridge are moto's: nothing runs in parallel here. Clients are
-made as the service makes them, so that their time-outs and repetitions are its own.
+Behind it, KMS, SSM, SES and EventBridge are moto's: nothing runs in parallel here.
 """
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from moto.core.models import botocore_stubber
 
 import sam_template
-from anonauth import wiring
 from anonauth.cli.live_table import LiveTable
 from anonauth.domain import USERPASS
-from anonauth.settings import Settings
-from anonauth.store import Store
-from engine.engines import Engine
 from harness import (
     APP,
-    ENVIRONMENT,
     LINK,
     OTHER_APP,
     SENDER,
     SETTINGS,
     START,
-    Clients,
     Deployment,
     Reply,
 )
 from key_server import Answer, KeyServer, Signer
-from tools import ROOT
-from wire import Send, Wire
+from socket_wire import SocketClients
 
 PASSWORD, NEW_PASSWORD = "correct horse", "battery staple"
 PARTNER = "partner-secret-of-at-least-32-bytes"
@@ -55,77 +43,6 @@ _VERIFIED, _DOWN = Answer({"success": True}), Answer({}, 500)
 Items = dict[str, dict[str, Any]]
 Json = dict[str, Any]
 
-_PACKAGE = str(ROOT / "functions" / "anonauth")
-_PLUMBING = {"_send", "_transact", "commit", "<lambda>", "_client", "_connect"}
-
-
-class SiteWire(Wire):
-    """A wire that knows which of our functions has made each call: `sites`."""
-
-    def reset(self) -> None:
-        super().reset()
-        self.sites: list[str] = []
-
-    def _send(
-        self, send: Send, request: AWSPreparedRequest, event_name: str, **more: Any
-    ) -> AWSResponse | None:
-        self.sites.append(_caller())
-        return super()._send(send, request, event_name, **more)
-
-
-def _caller() -> str:
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        code = frame.f_code
-        if code.co_filename.startswith(_PACKAGE) and code.co_name not in _PLUMBING:
-            module = code.co_filename.removeprefix(_PACKAGE + "/").removesuffix(".py")
-            return f"{module}:{code.co_name}"
-        frame = frame.f_back
-    return "?"
-
-
-class EngineClients(Clients):
-    """The service's own clients, with an engine's in place of DynamoDB's."""
-
-    def __init__(self, engine: Engine, key_id: str) -> None:
-        super().__init__()
-        self.wire: SiteWire = SiteWire()
-        self.waited = 0.0  # seconds, between attempts
-        self._engine = engine
-        environment = {**ENVIRONMENT, "AWS_REGION": engine.region, "APP_IDS": APP}
-        named = {"TABLE_NAME": "unused", "KMS_KEY_ID": key_id}
-        self._real = wiring.Services(Settings.from_environment(environment | named))
-
-    def connect(self, service: str) -> Any:
-        if service not in self._made:
-            self._made[service] = self._real._connect(service)
-            self.wire.attach(self._made[service])
-        return self._made[service]
-
-    def store(self, table: str) -> Store:
-        if table not in self._stores:
-            store = Store(
-                table,
-                region=self._engine.region,
-                endpoint_url=self._engine.endpoint_url,
-                pause=self._pause,
-            )
-            client: Any = store._connection.client
-            http = client._endpoint.http_session
-            self.wire.attach(client, lambda _, request: http.send(request))
-            without_moto(client)
-            self._stores[table] = store
-        return self._stores[table]
-
-    def close(self) -> None:
-        """Close the connections to the engine."""
-        for store in self._stores.values():
-            client: Any = store._connection.client
-            client.close()
-
-    def _pause(self, seconds: float) -> None:
-        self.waited += seconds
-
 
 class World:
     """The service with all that there is to set, and what it can be put back to.
@@ -136,7 +53,7 @@ class World:
     def __init__(
         self,
         service: Deployment,
-        clients: EngineClients,
+        clients: SocketClients,
         server: KeyServer,
         signer: Signer,
         mails: list[Any],
@@ -321,11 +238,6 @@ class World:
             )
             user |= done(reply)
         return user
-
-
-def without_moto(client: Any) -> None:
-    """Keep moto out of calls to an engine: it looks long for what is not its own."""
-    client.meta.events.unregister("before-send", botocore_stubber)
 
 
 def done(reply: Reply) -> Json:

@@ -9,10 +9,10 @@ from typing import Any
 import sam_template
 from engine.fault_operations import Operation, Wish
 from engine.fault_world import Items, World
-from engine.faults import KINDS, Trouble
+from engine.faults import KINDS, Trouble, cuts, kind_of
 from engine.racing import assert_items_whole
 from harness import Reply
-from wire import Fault
+from socket_wire import Break
 
 LONGEST = min(
     function["Timeout"]
@@ -65,23 +65,36 @@ class Faults:
         self._is_warm = False
         self._run_clean()
         self._is_warm = is_warm
-        self.calls, self.sites = self._run_clean()
+        self.calls, self.sites, self._lengths = self._run_clean()
 
-    def _run_clean(self) -> tuple[list[str], list[str]]:
+    def _run_clean(self) -> tuple[list[str], list[str], list[int]]:
         wish = self._start()
         reply = wish.ask()
         wire = self._world.wire
-        made = list(wire.calls), list(wire.sites)
+        made = list(wire.calls), list(wire.sites), list(wire.lengths)
         self._check(wish, reply, self._world.service.items())
         return made
 
-    def try_all(self, tally: Tally) -> None:
+    def try_all(self, tally: Tally, *, variants: bool = True) -> None:
         """Let each call fail in each way, once and from then on."""
         for strike in _strikes(self.calls):
+            is_variant = kind_of(strike.kind).is_variant
+            if is_variant and not variants:
+                continue
             with self._named(strike):
                 self._fail_once(strike, tally)
-            if not KINDS[strike.kind].is_variant:
+            if not is_variant:
                 with self._named(strike, "from then on"):
+                    self._fail_from_then_on(strike, tally)
+
+    def try_cuts(self, tally: Tally, *, once: int, always: int) -> None:
+        """Let each answer end early: at so many places once, and from then on."""
+        for place, length in enumerate(self._lengths):
+            for kind in cuts(length, once):
+                with self._named(strike := Strike(place, kind)):
+                    self._fail_once(strike, tally)
+            for kind in cuts(length, always):
+                with self._named(strike := Strike(place, kind), "from then on"):
                     self._fail_from_then_on(strike, tally)
 
     def try_pairs(self, tally: Tally) -> None:
@@ -117,12 +130,11 @@ class Faults:
     def _fail_from_then_on(self, strike: Strike, tally: Tally) -> None:
         # Until the client asks again.
         wish, trouble = self._start(), Trouble()
-        wire = self._world.wire
-        wire.always = trouble.always(strike.kind, lambda: wire.calls[-1])
+        self._world.wire.breaks_always = trouble.always(strike.kind)
         reply = self._ask(wish, _passing(strike.place), trouble)
         assert trouble.struck
         assert reply.status in {wish.answer, 503}, reply
-        if KINDS[strike.kind].is_harmless:
+        if kind_of(strike.kind).is_harmless:
             assert reply.status == wish.answer, reply
         self._settle(wish, reply, trouble, tally, strike)
 
@@ -144,13 +156,14 @@ class Faults:
             self._world.start(**self._operation.environment)
         return self._begin()
 
-    def _ask(self, wish: Wish, faults: list[Fault | None], trouble: Trouble) -> Reply:
+    def _ask(self, wish: Wish, faults: list[Break | None], trouble: Trouble) -> Reply:
         wire = self._world.wire
-        wire.faults = faults
+        wire.breaks = faults
         reply = wish.ask()
         trouble.seconds += self._world.clients.waited
+        wire.front.settle()
         trouble.arrive()
-        wire.faults, wire.always = [], None
+        wire.mend()
         return reply
 
     def _settle(
@@ -187,7 +200,7 @@ class Faults:
         wish.holds(None if is_spent else reply, items)
 
 
-def _passing(number: int) -> list[Fault | None]:
+def _passing(number: int) -> list[Break | None]:
     return [None] * number
 
 

@@ -1,29 +1,15 @@
 """What can go wrong with a call to AWS: the kinds, and how long each takes.
 
-Nothing here sleeps: a time-out is the exception that the transport raises, and what a
-call would have taken is added up (`Trouble.seconds`).
+All but time passes on a socket. Of a time-out only a moment is waited, and what it
+would have taken is added up (`Trouble.seconds`).
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-
-from wire import (
-    Fault,
-    Forward,
-    error,
-    lost_reply,
-    no_connection,
-    reply,
-    server_error,
-    server_error_after_effect,
-    throttled,
-    transaction_conflict,
-)
+from socket_wire import Act, Answer, Asked, Break, Said, Upstream, answer, pass_on
 
 CONNECT_TIMEOUT = 0.5
 READ_TIMEOUT = 2.0
@@ -34,108 +20,159 @@ SINGLE_WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 WRITES = TRANSACTIONS | SINGLE_WRITES
 TABLE = WRITES | {"GetItem", "BatchGetItem", "Scan"}
 
+PAGE = b"<!DOCTYPE html><html><body><h1>Welcome to our network</h1></body></html>"
 
-def closed_after_effect(request: AWSPreparedRequest, forward: Forward) -> AWSResponse:
-    """Let the call take effect, then hang up."""
-    forward()
-    raise ConnectionClosedError(endpoint_url=request.url)
-
-
-def proxy_error(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer 503 as what stands in front of a service does: not in JSON."""
-    return reply(request, 503, b"<html><b>Http/1.1 Service Unavailable</b></html>")
+_SILENCE = Said(b"", "silence")
+_CUT_AT = "cut at "
 
 
-def lost_on_the_way(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Time out before anything has happened; what is sent may still arrive."""
-    raise ReadTimeoutError(endpoint_url=request.url)
+def never_sent(asked: Asked, upstream: Upstream) -> Said:
+    """Stand for a call that nobody hears: a connection that is refused."""
+    raise AssertionError(asked, upstream)
 
 
-def no_throughput(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer that the table, or a partition of it, has no room now."""
-    return error(request, 400, "ProvisionedThroughputExceededException")
+def lost_reply(asked: Asked, upstream: Upstream) -> Said:
+    """Let the call take effect, and say nothing."""
+    upstream(asked)
+    return _SILENCE
 
 
-def cancelled_by_conflict(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer that another transaction has one of the items."""
-    return _cancelled(request, "TransactionConflict")
+def lost_on_the_way(_: Asked, __: Upstream) -> Said:
+    """Say nothing before anything has happened; what is sent may still arrive."""
+    return _SILENCE
 
 
-def cancelled_by_throttling(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer that there is no room for one of the items."""
-    return _cancelled(request, "ThrottlingError")
-
-
-def in_progress(request: AWSPreparedRequest, forward: Forward) -> AWSResponse:
-    """Answer that the same request is under way, which then takes effect."""
-    forward()
-    return error(request, 400, "TransactionInProgressException")
-
-
-def forgotten_after_effect(
-    request: AWSPreparedRequest, forward: Forward
-) -> AWSResponse:
+def forgotten_after_effect(asked: Asked, upstream: Upstream) -> Said:
     """Lose the reply of a transaction that cannot be told from its repetition.
 
     As after ten minutes, when DynamoDB forgets the token, or with moto.
     """
-    body = _body(request)
+    body = asked.json
     del body["ClientRequestToken"]
-    return lost_reply(_with_body(request, body), forward)
+    return lost_reply(_with_body(asked, body), upstream)
 
 
-def only_first_key(request: AWSPreparedRequest, forward: Forward) -> AWSResponse:
-    """Read one of the keys of a batch, and have the others asked for again."""
-    body = _body(request)
-    ((table, wanted),) = body["RequestItems"].items()
-    first, *others = wanted["Keys"]
-    only_first = {table: {**wanted, "Keys": [first]}}
-    _with_body(request, {**body, "RequestItems": only_first})
-    answer = forward()
-    assert answer is not None
-    left = {table: {**wanted, "Keys": others}} if others else {}
-    read = json.loads(answer.content)
-    return reply(request, 200, {**read, "UnprocessedKeys": left})
+def reset_before_effect(_: Asked, __: Upstream) -> Said:
+    """Reset the connection (RST) without a word."""
+    return Said(b"", "reset")
 
 
-def no_entry_taken(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer 200 to events, and that none was taken."""
-    entries = _body(request)["Entries"]
-    failed = [{"ErrorCode": "ThrottlingException", "ErrorMessage": "injected"}]
-    return reply(
-        request,
-        200,
-        {"FailedEntryCount": len(entries), "Entries": failed * len(entries)},
-    )
+def reset_after_effect(asked: Asked, upstream: Upstream) -> Said:
+    """Reset the connection (RST) in the middle of the answer."""
+    whole = bytes(upstream(asked))
+    return Said(whole[: len(whole) // 2], "reset")
 
 
-def pass_on(_: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
-    """Answer as AWS does."""
-    return forward()
+def closed_after_effect(asked: Asked, upstream: Upstream) -> Said:
+    """Let the call take effect, then hang up (FIN)."""
+    upstream(asked)
+    return Said(b"", "close")
 
 
-def _body(request: AWSPreparedRequest) -> Any:
-    return json.loads(cast("bytes", request.body))
+def cut(place: Callable[[Answer], int]) -> Act:
+    """Return what hangs up (FIN) after so many bytes of the answer."""
+
+    def act(asked: Asked, upstream: Upstream) -> Said:
+        whole = upstream(asked)
+        return Said(bytes(whole)[: place(whole)], "close")
+
+    return act
 
 
-def _with_body(request: AWSPreparedRequest, body: Any) -> AWSPreparedRequest:
-    request.body = json.dumps(body).encode()
-    request.headers["Content-Length"] = str(len(request.body))
-    return request
+def other_body(change: Callable[[bytes], bytes]) -> Act:
+    """Return what answers with another body, whose length its header has."""
+
+    def act(asked: Asked, upstream: Upstream) -> Said:
+        whole = upstream(asked)
+        return Said(bytes(whole.with_body(change(whole.body))))
+
+    return act
 
 
-def _cancelled(request: AWSPreparedRequest, code: str) -> AWSResponse:
-    items = _body(request)["TransactItems"]
-    reasons: list[Any] = [{"Code": "None"}] * (len(items) - 1)
-    return reply(
-        request,
-        400,
-        {
+def page_of_html(_: Asked, __: Upstream) -> Said:
+    """Answer 200 with a page, as what asks visitors of a network to log in."""
+    return Said(bytes(answer(200, PAGE, "text/html")))
+
+
+def server_error(_: Asked, __: Upstream) -> Said:
+    """Answer 500."""
+    return _error(500, "InternalServerError")
+
+
+def server_error_after_effect(asked: Asked, upstream: Upstream) -> Said:
+    """Let the call take effect, then answer 500."""
+    upstream(asked)
+    return _error(500, "InternalServerError")
+
+
+def proxy_error(_: Asked, __: Upstream) -> Said:
+    """Answer 503 as what stands in front of a service does: not in JSON."""
+    page = b"<html><b>Http/1.1 Service Unavailable</b></html>"
+    return Said(bytes(answer(503, page, "text/html")))
+
+
+def refused(code: str) -> Act:
+    """Return what answers 400 before anything has happened."""
+    return lambda _, __: _error(400, code)
+
+
+def unreadable_refusal(_: Asked, __: Upstream) -> Said:
+    """Answer 400 with half of what would say why."""
+    whole = answer(400, {"__type": "ConditionalCheckFailedException"})
+    return Said(bytes(whole.with_body(whole.body[:-9])))
+
+
+def cancelled_by(code: str) -> Act:
+    """Return what answers that one item of a transaction was in its way."""
+
+    def act(asked: Asked, _: Upstream) -> Said:
+        items = asked.json["TransactItems"]
+        reasons: list[Any] = [{"Code": "None"}] * (len(items) - 1)
+        body = {
             "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
             "message": "Transaction cancelled",
             "CancellationReasons": [{"Code": code, "Message": "injected"}, *reasons],
-        },
-    )
+        }
+        return Said(bytes(answer(400, body)))
+
+    return act
+
+
+def in_progress(asked: Asked, upstream: Upstream) -> Said:
+    """Answer that the same request is under way, which then takes effect."""
+    upstream(asked)
+    return _error(400, "TransactionInProgressException")
+
+
+def only_first_key(asked: Asked, upstream: Upstream) -> Said:
+    """Read one of the keys of a batch, and have the others asked for again."""
+    body = asked.json
+    ((table, wanted),) = body["RequestItems"].items()
+    first, *others = wanted["Keys"]
+    only_first = {table: {**wanted, "Keys": [first]}}
+    whole = upstream(_with_body(asked, {**body, "RequestItems": only_first}))
+    left = {table: {**wanted, "Keys": others}} if others else {}
+    read = {**json.loads(whole.body), "UnprocessedKeys": left}
+    return Said(bytes(whole.with_body(json.dumps(read).encode())))
+
+
+def no_entry_taken(asked: Asked, _: Upstream) -> Said:
+    """Answer 200 to events, and that none was taken."""
+    entries = asked.json["Entries"]
+    failed = [{"ErrorCode": "ThrottlingException", "ErrorMessage": "injected"}]
+    body = {"FailedEntryCount": len(entries), "Entries": failed * len(entries)}
+    return Said(bytes(answer(200, body)))
+
+
+def _error(status: int, code: str) -> Said:
+    body = {"__type": f"com.amazonaws#{code}", "message": "injected"}
+    return Said(bytes(answer(status, body)))
+
+
+def _with_body(asked: Asked, body: Any) -> Asked:
+    raw = json.dumps(body).encode()
+    headers = {**asked.headers, "Content-Length": str(len(raw))}
+    return replace(asked, body=raw, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -145,6 +182,8 @@ class Kind:
     Args:
         calls: Operations of AWS that can fail like that; None: all.
         seconds: That it takes, beside what a call takes anyway.
+        is_refused: Nothing listens.
+        is_silent: Nothing is answered, and the connection stays.
         arrives: When a call takes effect that its caller has given up on: after the
             "next" call, or "last", after all that the client has done.
         is_harmless: The caller gets what it wants, only late or in parts.
@@ -152,9 +191,11 @@ class Kind:
             that it is understood.
     """
 
-    fault: Fault
+    act: Act
     calls: frozenset[str] | None = None
     seconds: float = 0.0
+    is_refused: bool = False
+    is_silent: bool = False
     arrives: Literal["next", "last"] | None = None
     is_harmless: bool = False
     is_variant: bool = False
@@ -163,32 +204,45 @@ class Kind:
         return self.calls is None or call in self.calls
 
 
-def _kind(fault: Fault, calls: set[str] | None = None, **more: Any) -> Kind:
-    return Kind(fault, None if calls is None else frozenset(calls), **more)
+def _kind(act: Act, calls: set[str] | None = None, **more: Any) -> Kind:
+    return Kind(act, None if calls is None else frozenset(calls), **more)
+
+
+def _lost(act: Act, calls: set[str] | None = None, **more: Any) -> Kind:
+    return _kind(act, calls, seconds=READ_TIMEOUT, is_silent=True, **more)
 
 
 KINDS = {
-    "no connection": _kind(no_connection, seconds=CONNECT_TIMEOUT),
-    "time-out after effect": _kind(lost_reply, seconds=READ_TIMEOUT),
-    "time-out, then effect": _kind(
-        lost_on_the_way, TABLE, seconds=READ_TIMEOUT, arrives="next"
-    ),
-    "time-out, effect at last": _kind(
-        lost_on_the_way, WRITES, seconds=READ_TIMEOUT, arrives="last"
-    ),
-    "time-out, token forgotten": _kind(
-        forgotten_after_effect, TRANSACTIONS, seconds=READ_TIMEOUT
-    ),
+    "no connection": _kind(never_sent, seconds=CONNECT_TIMEOUT, is_refused=True),
+    "time-out after effect": _lost(lost_reply),
+    "time-out, then effect": _lost(lost_on_the_way, TABLE, arrives="next"),
+    "time-out, effect at last": _lost(lost_on_the_way, WRITES, arrives="last"),
+    "time-out, token forgotten": _lost(forgotten_after_effect, TRANSACTIONS),
+    "reset": _kind(reset_before_effect, is_variant=True),
+    "reset after effect": _kind(reset_after_effect, is_variant=True),
     "hung up after effect": _kind(closed_after_effect, is_variant=True),
+    "half a status line": _kind(cut(lambda _: 11), is_variant=True),
+    "half a head": _kind(cut(lambda whole: len(whole.head) // 2)),
+    "no body": _kind(cut(lambda whole: len(whole.head)), is_variant=True),
+    "half a body": _kind(cut(lambda whole: len(whole.head) + len(whole.body) // 2)),
+    "a byte too few": _kind(cut(lambda whole: len(bytes(whole)) - 1), is_variant=True),
+    "half a body, length right": _kind(
+        other_body(lambda body: body[: len(body) // 2]), is_variant=True
+    ),
+    "empty body, length right": _kind(other_body(lambda _: b"")),
+    "page of HTML": _kind(page_of_html),
+    "unreadable refusal": _kind(unreadable_refusal, is_variant=True),
     "500": _kind(server_error),
     "500 after effect": _kind(server_error_after_effect),
     "503 of a proxy": _kind(proxy_error, is_variant=True),
-    "throttled": _kind(throttled),
-    "no throughput": _kind(no_throughput, TABLE, is_variant=True),
-    "conflict": _kind(transaction_conflict, SINGLE_WRITES),
-    "cancelled by conflict": _kind(cancelled_by_conflict, TRANSACTIONS),
+    "throttled": _kind(refused("ThrottlingException")),
+    "no throughput": _kind(
+        refused("ProvisionedThroughputExceededException"), TABLE, is_variant=True
+    ),
+    "conflict": _kind(refused("TransactionConflictException"), SINGLE_WRITES),
+    "cancelled by conflict": _kind(cancelled_by("TransactionConflict"), TRANSACTIONS),
     "cancelled by throttling": _kind(
-        cancelled_by_throttling, TRANSACTIONS, is_variant=True
+        cancelled_by("ThrottlingError"), TRANSACTIONS, is_variant=True
     ),
     "in progress": _kind(in_progress, TRANSACTIONS),
     "slow": _kind(pass_on, seconds=READ_TIMEOUT, is_harmless=True),
@@ -197,31 +251,59 @@ KINDS = {
 }
 
 
+def kind_of(name: str) -> Kind:
+    """Return the kind of that name; "cut at 7" sends seven bytes and hangs up."""
+    if name.startswith(_CUT_AT):
+        length = int(name.removeprefix(_CUT_AT))
+        return _kind(cut(lambda _: length))
+    return KINDS[name]
+
+
+def cuts(length: int, number: int) -> list[str]:
+    """Return names of so many cuts of an answer, from none of its bytes to all but one.
+
+    Args:
+        length: About that many bytes the answer has.
+    """
+    places = {length * place // number for place in range(number)} | {length - 1}
+    return [f"{_CUT_AT}{place}" for place in sorted(places)]
+
+
 @dataclass
 class Trouble:
     """Faults of one case; `struck` are those that were met, by the kind's name."""
 
     seconds: float = 0.0
     struck: list[str] = field(default_factory=list)
-    _next: list[Forward] = field(default_factory=list)
-    _last: list[Forward] = field(default_factory=list)
+    _next: list[Callable[[], object]] = field(default_factory=list)
+    _last: list[Callable[[], object]] = field(default_factory=list)
 
-    def once(self, name: str) -> list[Fault | None]:
-        """Return the fault of a call, and of the next one what is left of it."""
-        rest: list[Fault | None] = (
-            [self._arrive_after] if KINDS[name].arrives == "next" else []
+    def once(self, name: str) -> list[Break | None]:
+        """Return what befalls a call, and of the next one what is left of it."""
+        rest: list[Break | None] = (
+            [Break(self._arrive_after)] if kind_of(name).arrives == "next" else []
         )
         return [self._strike(name), *rest]
 
-    def always(self, name: str, call_of: Callable[[], str]) -> Fault:
-        """Return the fault of all calls from now on that can fail like that."""
-        strike = self._strike(name)
+    def always(self, name: str) -> Callable[[str], Break | None]:
+        """Return what befalls all calls from now on that can fail like that."""
+        kind = kind_of(name)
+        return lambda call: self._strike(name) if kind.fits(call) else None
 
-        def fault(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
-            fits = KINDS[name].fits(call_of())
-            return (strike if fits else pass_on)(request, forward)
+    def _strike(self, name: str) -> Break:
+        kind = kind_of(name)
 
-        return fault
+        def note() -> None:
+            self.struck.append(name)
+            self.seconds += kind.seconds
+
+        def act(asked: Asked, upstream: Upstream) -> Said:
+            if kind.arrives:
+                late = self._next if kind.arrives == "next" else self._last
+                late.append(lambda: upstream(asked))
+            return kind.act(asked, upstream)
+
+        return Break(act, kind.is_refused, kind.is_silent, note)
 
     def arrive(self) -> None:
         """Let what is late take effect, before the client asks again."""
@@ -231,27 +313,13 @@ class Trouble:
         """Let what is very late take effect; tell whether anything was."""
         return _deliver(self._last)
 
-    def _strike(self, name: str) -> Fault:
-        kind = KINDS[name]
-
-        def fault(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
-            self.struck.append(name)
-            self.seconds += kind.seconds
-            if kind.arrives:
-                (self._next if kind.arrives == "next" else self._last).append(forward)
-            return kind.fault(request, forward)
-
-        return fault
-
-    def _arrive_after(
-        self, _: AWSPreparedRequest, forward: Forward
-    ) -> AWSResponse | None:
-        answer = forward()
+    def _arrive_after(self, asked: Asked, upstream: Upstream) -> Said:
+        said = pass_on(asked, upstream)
         self.arrive()
-        return answer
+        return said
 
 
-def _deliver(late: list[Forward]) -> bool:
+def _deliver(late: list[Callable[[], object]]) -> bool:
     for forward in late:
         forward()
     was_late = bool(late)

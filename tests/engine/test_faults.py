@@ -21,12 +21,22 @@ from moto.ses.models import ses_backends
 from anonauth import keys
 from engine.engines import Engine
 from engine.fault_operations import GROUPS, HOT, OPERATIONS
-from engine.fault_world import EngineClients, World, without_moto
+from engine.fault_world import World
 from engine.faulting import Faults, Tally
 from engine.faults import CONNECT_TIMEOUT, READ_TIMEOUT
 from harness import SENDER, Deployment
 from key_server import KeyServer, Signer
 from rings import RsaKeys
+from socket_wire import (
+    Answer,
+    Asked,
+    Front,
+    SocketClients,
+    Upstream,
+    by_engine,
+    by_moto,
+    without_moto,
+)
 from tools import ROOT
 
 PACKAGE = ROOT / "functions" / "anonauth"
@@ -55,12 +65,21 @@ def world(engine: Engine) -> Iterator[World]:
         key_id = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
         backend: Any = ses_backends[DEFAULT_ACCOUNT_ID][engine.region]
         backend.verify_email_identity(SENDER)
-        clients = EngineClients(engine, key_id)
-        with engine.table() as table:
+        with engine.table() as table, Front(_behind(engine)) as front:
+            clients = SocketClients(front, engine.region, key_id)
             without_moto(engine.db)
             service = Deployment(table, engine.db, key_id, clients)
             yield World(service, clients, server, Signer(), backend.sent_messages)
-        clients.close()
+            clients.close()
+
+
+def _behind(engine: Engine) -> Upstream:
+    moto, table = by_moto(engine.region), by_engine(engine.endpoint_url)
+
+    def upstream(asked: Asked) -> Answer:
+        return (table if asked.service == "dynamodb" else moto)(asked)
+
+    return upstream
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +107,37 @@ def test_given_a_warm_function_when_a_call_fails_then_its_client_gets_what_it_as
 ) -> None:
     tally = Tally()
 
-    Faults(name, OPERATIONS[name], world, is_warm=True).try_all(tally)
+    Faults(name, OPERATIONS[name], world, is_warm=True).try_all(tally, variants=False)
 
+    assert tally.hidden
+    assert tally.refused
+
+
+@pytest.mark.parametrize(
+    ("name", "once", "always"),
+    [
+        ("refresh", 12, 12),
+        pytest.param("refresh", 10_000, 10_000, marks=pytest.mark.long),
+        pytest.param("link local-userpass", 60, 20, marks=pytest.mark.long),
+        pytest.param("log in api-key", 60, 20, marks=pytest.mark.long),
+        pytest.param("reset", 60, 20, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_given_a_warm_function_when_an_answer_ends_early_then_no_user_is_lost(
+    world: World,
+    name: str,
+    once: int,
+    always: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """At every byte of the answer that a refresh asks for, when it is long."""
+    tally = Tally()
+
+    faults = Faults(name, OPERATIONS[name], world, is_warm=True)
+    faults.try_cuts(tally, once=once, always=always)
+
+    record_property(f"cuts, {name}:", str(tally))
     assert tally.hidden
     assert tally.refused
 
@@ -106,6 +154,7 @@ def test_given_any_call_that_fails_in_any_way_then_its_client_gets_what_it_asked
 
     for name in GROUPS[group]:
         prepared(name).try_all(tally)
+        prepared(name).try_cuts(tally, once=6, always=2)
 
     record_property(f"faults, {group}:", str(tally))
     assert tally.hidden
