@@ -777,6 +777,38 @@ class IdentityContract:
         assert record_of(store, account) == account
         assert reset(store, account, None, "t", expiry - SECOND)
 
+    def test_given_a_pending_account_when_contested_then_only_that_is_noted(
+        self, store: AnyStore
+    ) -> None:
+        account = a_pending_account()
+        store.register(account, NOW)
+        assert account.expires_at is not None
+        last = account.expires_at - SECOND
+
+        assert store.contest(APP, account.key, NOW)
+        assert store.contest(APP, account.key, last)
+
+        assert record_of(store, account) == replace(account, contested=True)
+
+    @pytest.mark.parametrize("state", ["confirmed", "expired", "nobody's"])
+    def test_given_no_pending_account_when_contested_then_nothing_is_written(
+        self, store: AnyStore, state: str
+    ) -> None:
+        account = a_pending_account()
+        now = NOW
+        if state == "confirmed":
+            account = an_account()
+        if state == "expired":
+            assert account.expires_at is not None
+            now = account.expires_at
+        if state != "nobody's":
+            store.register(account, NOW)
+        before = record_of(store, account)
+
+        assert not store.contest(APP, account.key, now)
+
+        assert record_of(store, account) == before
+
     def test_given_a_pending_account_when_mailed_again_then_the_first_token_is_dead(
         self, store: AnyStore
     ) -> None:

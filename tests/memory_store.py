@@ -322,6 +322,13 @@ class MemoryStore:
         self._put_record(record)
         return True
 
+    def contest(self, app: str, key: str, now: datetime) -> bool:
+        stored = self.get_identity(app, USERPASS, key)
+        if stored is None or stored.is_expired(now) or stored.state != "pending":
+            return False
+        self._put_record(replace(stored, contested=True))
+        return True
+
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:

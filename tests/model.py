@@ -186,14 +186,20 @@ class Model:
 
     # -- E-mail and password ----------------------------------------------------------
 
-    def register(self, app: App, email: str, password: str) -> Account:
+    def register(self, app: App, email: str, password: str) -> Account | None:
+        """Return the account if it is sent a mail; the answer does not tell."""
         self._require_userpass(app)
         if len(password) < 6:
             raise Refused((400, "BadRequest"))
         old = self._account(app, email)
         if old is not None and old.state != "pending":
             raise Refused((409, "AccountNameInUse"))
-        self._spend_mail("confirm", app, email)
+        is_contested = old is not None and (old.contested or old.password != password)
+        is_sent = self._can_mail("confirm", app, email)
+        if old is not None:
+            old.contested = is_contested
+            if not is_sent:
+                return None
         self.accounts = [
             a for a in self.accounts if (a.app, a.email.lower()) != (app, email.lower())
         ]
@@ -203,12 +209,12 @@ class Model:
             password,
             "pending" if app.mail else "confirmed",
             self.now + (_PENDING_LIFE if app.mail else _UNBOUND_LIFE),
-            contested=old is not None and (old.contested or old.password != password),
+            contested=is_contested,
         )
-        if app.mail:
+        if app.mail and is_sent:
             account.confirmation = self._mail_token(account)
         self.accounts.append(account)
-        return account
+        return account if is_sent else None
 
     def resend(self, app: App, email: str) -> Account:
         self._require_userpass(app)
@@ -474,6 +480,13 @@ class Model:
 
     def _mail_token(self, account: Account) -> MailToken:
         return MailToken(account, self.now + _MAIL_TOKEN_LIFE)
+
+    def _can_mail(self, kind: str, app: App, email: str) -> bool:
+        try:
+            self._spend_mail(kind, app, email)
+        except Refused:
+            return False
+        return True
 
     def _spend_mail(self, kind: str, app: App, email: str) -> None:
         if not app.mail:

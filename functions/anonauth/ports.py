@@ -179,6 +179,13 @@ class AccountStore(BudgetStore, Protocol):
         """Write a new record, over a pending or an expired one if need be."""
         ...
 
+    def contest(self, app: str, key: str, now: datetime) -> bool:
+        """Note that one more password was chosen for a pending record, if there is one.
+
+        Its version stays, and with it the token of the mail that went there.
+        """
+        ...
+
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:

@@ -350,6 +350,20 @@ def _registration(world: World, password: str) -> Prepared:
     return lambda: Wish(lambda: world.userpass("register", **fields), holds)
 
 
+def register_without_a_mail_left(world: World) -> Prepared:
+    """Somebody had registered it, and had all its mails sent."""
+    for _ in range(5):
+        world.registered(confirmed=False)
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert_account(world, items, "pending", PASSWORD)
+        (account,) = of("IDENT#", items)
+        assert account["contested"] == {"BOOL": True}
+
+    fields = {"email": "ada@example.com", "password": NEW_PASSWORD}
+    return lambda: Wish(lambda: world.userpass("register", **fields), holds)
+
+
 def register_without_mail(world: World) -> Prepared:
     fields = {"email": "ada@example.com", "password": PASSWORD}
 
@@ -740,6 +754,7 @@ _LOGINS = {
 _ACCOUNTS = {
     "register": Operation(register),
     "register again": Operation(register_again),
+    "register, mails spent": Operation(register_without_a_mail_left),
     "register, no mail": Operation(register_without_mail),
     "confirm": Operation(confirm),
     "confirm/send": Operation(confirm_send),

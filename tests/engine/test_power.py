@@ -234,6 +234,10 @@ EXCUSED = {
     ("ApiKeys.delete_api_key", "asked_by.mine"): _LOGOUT,
     ("ApiKeys.set_api_key_disabled", "asked_by.alive"): _GONE,
     ("ApiKeys.set_api_key_disabled", "asked_by.mine"): _LOGOUT,
+    ("Accounts.contest", "pending"): (
+        "to note it a moment too late makes a reset detach more, and tells nobody"
+    ),
+    ("Accounts.contest", "record_in_time(now)"): _EITHER,
     ("Accounts.set_confirmation", "same_version(record)"): (
         "a mail that is sent anew confirms whatever was registered last, as one does "
         "that was asked for after it"

@@ -538,6 +538,30 @@ def test_given_a_trojan_in_a_contested_account_when_reset_then_it_is_gone(
     assert world.log_in(CUSTOM, TROJAN)["user_id"] != ada["user_id"]
 
 
+def test_given_mails_that_mallory_has_spent_when_ada_registers_then_a_reset_evicts(
+    world: World,
+) -> None:
+    """Ada's own registration sends no mail, and leaves its trace all the same."""
+    for _ in range(5):
+        world.register(OF_MALLORY)
+    world.register(OF_ADA)
+    assert len(world.sent) == 5
+    world.confirm_newest()
+    mallory = world.log_in(USERPASS, by_password(OF_MALLORY))
+    world.link(mallory, CUSTOM, TROJAN)
+    by_trojan = world.log_in(CUSTOM, TROJAN)
+    assert_password_is_dead(world, OF_ADA)
+
+    world.reset()
+
+    assert_shut_out(world, mallory)
+    assert_shut_out(world, by_trojan)
+    assert_password_is_dead(world, OF_MALLORY)
+    ada = world.log_in(USERPASS, by_password(NEW))
+    assert world.providers(ada) == [USERPASS]
+    assert world.log_in(CUSTOM, TROJAN)["user_id"] != ada["user_id"]
+
+
 @pytest.fixture(scope="module")
 def signer() -> Signer:
     """Google's key; making one is slow."""

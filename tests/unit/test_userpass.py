@@ -944,7 +944,7 @@ def test_given_registrations_meanwhile_when_asking_for_a_reset_then_of_the_lates
     assert len(world.sent) == (2 if status == 200 else 1)
 
 
-@pytest.mark.parametrize("call", ["register", "confirm/send", "reset/send"])
+@pytest.mark.parametrize("call", ["confirm/send", "reset/send"])
 def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_changes(
     world: World, call: str
 ) -> None:
@@ -1000,8 +1000,114 @@ def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
     world.configure(mail=MAIL, budgets={"mails": 1})
     world.registered()
 
-    assert world.register().status == 429
+    assert world.register().status == 200
     assert world.register("bob@example.com").status == 200
+    sent = [mail.destinations["ToAddresses"] for mail in world.sent]
+    assert sent == [[EMAIL], ["bob@example.com"]]
+
+
+@pytest.mark.parametrize(
+    ("password", "contested"),
+    [
+        pytest.param(PASSWORD, False, id="the same password"),
+        pytest.param(OTHER, True, id="another password"),
+    ],
+)
+def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_noted(
+    world: World, password: str, contested: bool
+) -> None:
+    """What is sent has a limit, and what is known of an address has none.
+
+    The password stays that of the mail which can be opened; the answer is the same.
+    """
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    data = world.registered()
+    before = world.stored()
+
+    reply = world.register(password=password)
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert world.stored() == replace(before, contested=contested)
+    assert len(world.sent) == 1
+    assert world.post("confirm", **data).status == 200
+    assert world.log_in(PASSWORD) == "ok"
+    assert world.stored().contested == contested
+
+
+def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_registered(
+    world: World,
+) -> None:
+    """A mail can be asked for when the hour is over."""
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    world.registered()
+    world.service.db.delete_item(
+        TableName=world.service.table,
+        Key={"pk": {"S": f"IDENT#{APP}#{USERPASS}#{KEY}"}},
+    )
+
+    assert world.register(password=OTHER).status == 200
+
+    record = world.stored()
+    assert (record.state, record.version, record.confirmation) == ("pending", 1, None)
+    assert len(world.sent) == 1
+    assert world.log_in(OTHER) == "NotConfirmed"
+    assert world.post("confirm/send", email=EMAIL).status == 429
+    world.wait(timedelta(hours=1))
+    assert world.post("confirm/send", email=EMAIL).status == 200
+    assert world.post("confirm", **world.token_data()).status == 200
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
+    world: World,
+) -> None:
+    """Between our read and our note: who registers hears that it is too late."""
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    data = world.registered()
+    store = world.service.services.store
+
+    class Racing(Counting):
+        def verify(self, password: str, password_hash: str | None) -> bool:
+            assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
+            return super().verify(password, password_hash)
+
+    world.service.services.passwords = Racing()
+
+    assert refusal(world.register(password=OTHER)) == NAME_IN_USE
+    assert not world.stored().contested
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_given_trouble_with_a_limit_when_registering_then_the_contest_is_noted(
+    world: World, fault: Fault
+) -> None:
+    """It is noted first: a client that gives up has left its trace."""
+    world.registered()
+    wire = world.service.wire
+    calls = world.service.counted(world.register)
+    assert calls == ["UpdateItem", "GetItem", "UpdateItem", "PutItem", "SendEmail"]
+    wire.faults, wire.always = [None] * 3, fault
+
+    assert world.register(password=OTHER).status == 503
+
+    wire.faults, wire.always = [], None
+    assert world.stored().contested
+
+
+def test_given_a_spent_network_when_it_registers_then_the_contest_is_noted(
+    world: World,
+) -> None:
+    """Without a look at the password, which would take hashing."""
+    world.configure(mail=MAIL, budgets={"registrations": 1})
+    data = world.registered()
+    before, hashed = world.stored(), len(world.passwords.asked)
+
+    assert_spent(world.register(password=OTHER), 3600)
+
+    assert world.stored() == replace(before, contested=True)
+    assert len(world.passwords.asked) == hashed
+    assert world.post("confirm", **data).status == 200
+    assert world.log_in() == "ok"
 
 
 # The budget of a network.
@@ -1038,8 +1144,13 @@ def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
     )
 
     assert_spent(replies[0], 40 * 60)
-    assert made == ["UpdateItem"]
-    assert world.service.items() == before
+    # A registration is noted where somebody else's is pending, and is tried elsewhere.
+    assert made == ["UpdateItem"] * (2 if call == "register" else 1)
+    items = world.service.items()
+    if call == "register" and email == EMAIL:
+        (pk,) = {key for key, item in items.items() if item != before[key]}
+        assert items[pk].pop("contested") == {"BOOL": True}
+    assert items == before
     assert len(world.passwords.asked) == hashed
     assert len(world.sent) == 3
 
@@ -1203,7 +1314,8 @@ def test_given_no_mail_when_asking_for_a_reset_then_it_does_not_count(
         pytest.param(
             "register",
             MAIL,
-            ["GetItem", "UpdateItem", "PutItem", "SendEmail"],
+            # Another password than the one before: that is noted first.
+            ["GetItem", "UpdateItem", "UpdateItem", "PutItem", "SendEmail"],
             id="register",
         ),
         pytest.param(

@@ -102,6 +102,18 @@ class Accounts(Identities):
             return written is not None and written.id == record.id
         return True
 
+    def contest(self, app: str, key: str, now: datetime) -> bool:
+        """Mark a pending record, in one UpdateItem; see `AccountStore`."""
+        pending = IdentityItem.state == "pending"
+        item = self._identity_item(identity_pk(app, USERPASS, key))
+        mark = IdentityItem.contested.set(True)
+        try:
+            self._send(lambda: item.update([mark], pending & record_in_time(now)))
+        except Refused as refused:
+            # After a lost reply it may have been ours, and confirmed since.
+            return refused.perhaps_ours
+        return True
+
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:

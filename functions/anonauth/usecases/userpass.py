@@ -101,6 +101,12 @@ def register_account(
     that nobody squats an address and no older confirm token works for the newer
     password.
 
+    That several people have set a password is noted whatever their limits, which only
+    decide what is sent. If the address has had its mails, whoever registered before
+    stays: the mail that is there to be opened must not confirm the newer password.
+    Its owner is told the same, and comes in by a reset, which detaches all that
+    somebody else has linked meanwhile.
+
     Args:
         accounts: Of a configured app.
         email: As typed; kept so for display and for mail.
@@ -110,8 +116,8 @@ def register_account(
     Raises:
         BadRequest: Not an e-mail address, or a password of another length.
         AccountNameInUse: It is registered and confirmed; nothing was changed.
-        BudgetSpent: Too many registrations from this network, or mails to this
-            address; the account was not changed.
+        BudgetSpent: Too many registrations from this network; the password was not
+            set, and no mail was sent.
         KeysUnavailable: The network cannot be hashed; nothing was changed.
         MailUnavailable: Registered, but the confirm mail may not have been sent.
             Registering again sends another.
@@ -121,11 +127,16 @@ def register_account(
     address = accounts.addresses.check(email)
     _check_length(accounts, password)
     key = identity_key(address)
-    _spend_registration(accounts, now)
-    old = _free_record(accounts, key, now)
-    _spend_mail(accounts, "mail-confirm", key, now)
-    token, confirmation = _new_token(now)
     by_mail = accounts.mail is not None
+    try:
+        _spend_registration(accounts, now)
+    except BudgetSpent:
+        if by_mail:  # without a look at the password, which would take hashing
+            accounts.store.contest(accounts.app, key, now)
+        raise
+    old, contested = _contested_record(accounts, key, password, now)
+    is_sent = by_mail and _can_mail(accounts, "mail-confirm", key, now)
+    token, confirmation = _new_token(now)
     record = IdentityRecord(
         app=accounts.app,
         provider=USERPASS,
@@ -133,22 +144,26 @@ def register_account(
         id=secrets.token_hex(12),
         state="pending" if by_mail else "confirmed",
         data={"email": email},
-        password_hash=accounts.passwords.hash(password),
-        confirmation=confirmation if by_mail else None,
+        confirmation=confirmation if is_sent else None,
         expires_at=now + (PENDING_LIFETIME if by_mail else UNBOUND_LIFETIME),
     )
     for _ in range(_DECISIONS):
+        if by_mail and not is_sent and _is_live(old, now):
+            return
         record = replace(
             record,
             version=1 if old is None else old.version + 1,
-            contested=by_mail and _is_contested(accounts, old, password, now),
+            contested=contested,
+            # Slow on purpose: once.
+            password_hash=record.password_hash or accounts.passwords.hash(password),
         )
         if accounts.store.register(record, now):
             break
-        old = _free_record(accounts, key, now)
+        old, contested = _contested_record(accounts, key, password, now)
     else:
         raise StoreUnavailable
-    _send_confirmation(accounts, record, token)
+    if is_sent:
+        _send_confirmation(accounts, record, token)
 
 
 def confirm_account(
@@ -327,14 +342,29 @@ def _free_record(accounts: Accounts, key: str, now: datetime) -> IdentityRecord 
     return old
 
 
-def _is_contested(
-    accounts: Accounts, old: IdentityRecord | None, password: str, now: datetime
-) -> bool:
+def _is_live(record: IdentityRecord | None, now: datetime) -> bool:
+    return record is not None and not record.is_expired(now)
+
+
+def _contested_record(
+    accounts: Accounts, key: str, password: str, now: datetime
+) -> tuple[IdentityRecord | None, bool]:
+    """Return the record that can be replaced, and whether its address is contested.
+
+    By then the record says so itself: whatever refuses us afterwards, it is known.
+    """
     # Two people chose passwords and one opens the mails: whose the confirmed one is
     # shows only at a reset, which then keeps no other identity.
-    if old is None or old.is_expired(now):
-        return False
-    return old.contested or not accounts.passwords.verify(password, old.password_hash)
+    for _ in range(_DECISIONS):
+        old = _free_record(accounts, key, now)
+        if accounts.mail is None or old is None or old.is_expired(now):
+            return old, False
+        if old.contested or accounts.passwords.verify(password, old.password_hash):
+            return old, old.contested
+        # Not as read: whoever has registered meanwhile chose another password, too.
+        if accounts.store.contest(accounts.app, key, now):
+            return old, True
+    raise StoreUnavailable
 
 
 def _require_pending(accounts: Accounts, key: str, now: datetime) -> IdentityRecord:
@@ -352,6 +382,14 @@ def _spend_registration(accounts: Accounts, now: datetime) -> None:
     # without a budget must not spend those of a stranger.
     if accounts.registrations is not None:
         accounts.registrations.spend(now)
+
+
+def _can_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> bool:
+    try:
+        _spend_mail(accounts, kind, key, now)
+    except BudgetSpent:
+        return False
+    return True
 
 
 def _spend_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> None:
