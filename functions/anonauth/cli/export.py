@@ -6,9 +6,11 @@ checkpoint says so; what the file has beyond it is of a page that will be read a
 and is cut off. So no line is torn, none is doubled, and no page is left out.
 """
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,12 +144,15 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
 
     Raises:
         Problem: The file is there and not an unfinished export, or one of something
-            else; or another process writes it; or the disk refuses.
+            else, or of another user; or another process writes it; or the disk refuses.
     """
     checkpoint = _checkpoint(path)
     with _disk(path):
-        # Not truncated by that: it may be something else.
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            file = _made(path, os.O_RDWR)
+        except FileExistsError:
+            # Not truncated by that: it may be something else.
+            file = _opened_ours(path, os.O_RDWR)
     try:
         with _disk(path):
             _lock(file, path)
@@ -187,12 +192,53 @@ def _append(file: int, text: bytes) -> None:
         text = text[os.write(file, text) :]
 
 
+def _made(path: Path, flags: int) -> int:
+    """Make a file that nobody else can read; never what a link names, even a dead one.
+
+    Raises:
+        FileExistsError: Something is there.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _opened_ours(path: Path, flags: int) -> int:
+    """Open a file that is there, if it is this user's own.
+
+    In a directory like /tmp others may have put it there: a link to a file of this
+    user's, or a file of theirs, which they go on reading and changing.
+
+    Raises:
+        Problem: It is a link or no plain file, or another user's.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        # Not to wait until somebody writes into a pipe.
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise Problem(
+                f"{path} is a symbolic link; remove it, or name the file itself"
+            ) from exc
+        raise
+    status = os.fstat(file)
+    is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if is_plain and status.st_uid == os.geteuid():
+        return file
+    os.close(file)
+    if not is_plain:
+        raise Problem(f"{path} is no plain file with one name; name another file")
+    raise Problem(f"{path} is another user's; name another file")
+
+
 def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
     body = {"form": _FORM, "plan": asdict(plan), "progress": asdict(progress)}
     new = checkpoint.with_name(checkpoint.name + ".new")
-    # Not through a link that somebody has put there, in a directory like /tmp.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    file = os.open(new, flags, 0o600)
+    try:
+        file = _made(new, os.O_WRONLY)
+    except FileExistsError:
+        os.close(_opened_ours(new, os.O_WRONLY))  # of a run that was killed
+        os.unlink(new)
+        file = _made(new, os.O_WRONLY)
     try:
         _append(file, json.dumps(body).encode())
         os.fsync(file)
@@ -203,9 +249,11 @@ def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
 
 def _load(checkpoint: Path, plan: Plan) -> Progress | None:
     try:
-        text = checkpoint.read_bytes()
+        file = _opened_ours(checkpoint, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    with os.fdopen(file, "rb") as opened_file:
+        text = opened_file.read()
     try:
         body = json.loads(text)
         form, before = body["form"], Plan(**body["plan"])

@@ -211,7 +211,7 @@ def test_given_a_kill_at_any_point_when_run_again_then_the_file_is_whole(
     assert resumed > calls / 2  # or each would have begun anew
 
 
-@pytest.mark.parametrize("lives", [12, 17, 30])
+@pytest.mark.parametrize("lives", [15, 17, 30])
 def test_given_kills_over_and_over_when_run_again_then_it_comes_to_its_end(
     store: MemoryStore, file: Path, lives: int
 ) -> None:
@@ -394,6 +394,120 @@ def test_given_an_empty_file_when_named_then_it_is_taken_and_closed_to_others(
 
     assert_complete(file, store)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("of", ["users.jsonl", "users.jsonl.resume"])
+@pytest.mark.parametrize("is_there", [True, False], ids=["a file", "nothing"])
+def test_given_a_symbolic_link_when_exported_then_what_it_names_is_left_alone(
+    store: MemoryStore, file: Path, tmp_path: Path, of: str, *, is_there: bool
+) -> None:
+    """Anybody can put one into /tmp, under a name that README has."""
+    mine = tmp_path / "mine"
+    if is_there:
+        mine.touch(0o644)
+    (tmp_path / of).symlink_to(mine)
+
+    with pytest.raises(Problem, match=f"{of} is a symbolic link; remove it"):
+        run(store, file)
+
+    assert (tmp_path / of).is_symlink()
+    assert mine.exists() == is_there
+    if is_there:
+        assert (mine.read_bytes(), stat.S_IMODE(mine.stat().st_mode)) == (b"", 0o644)
+
+
+def test_given_a_link_where_the_next_checkpoint_goes_when_exported_then_it_is_refused(
+    store: MemoryStore, file: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "users.jsonl.resume.new").symlink_to(mine)
+
+    with pytest.raises(Problem, match=r"resume\.new is a symbolic link; remove it"):
+        run(store, file)
+
+    assert mine.read_text() == "mine"
+
+
+class AnotherUser(DyingDisk):
+    """`os` of a user that has none of the files that were there before."""
+
+    def geteuid(self) -> int:
+        return os.geteuid() + 1
+
+
+@pytest.mark.parametrize(
+    "of", ["users.jsonl", "users.jsonl.resume", "users.jsonl.resume.new"]
+)
+def test_given_another_users_file_when_exported_then_it_is_refused_and_left_alone(
+    store: MemoryStore, file: Path, tmp_path: Path, of: str
+) -> None:
+    theirs = tmp_path / of
+    theirs.touch(0o666)
+    before = theirs.stat()
+
+    with pytest.raises(Problem, match=f"{of} is another user's; name another file"):
+        run(store, file, disk=AnotherUser())
+
+    after = theirs.stat()
+    assert (after.st_ino, after.st_mode, after.st_size, after.st_mtime_ns) == (
+        before.st_ino,
+        before.st_mode,
+        before.st_size,
+        before.st_mtime_ns,
+    )
+
+
+def test_given_another_users_unfinished_export_when_gone_on_then_it_is_refused(
+    store: MemoryStore, file: Path
+) -> None:
+    """Its checkpoint would say where to go on, and so what is left out."""
+    an_unfinished_export(store, file)
+    before = file.read_bytes(), resume(file).read_bytes()
+
+    with pytest.raises(Problem, match="is another user's"):
+        run(store, file, disk=AnotherUser())
+
+    assert (file.read_bytes(), resume(file).read_bytes()) == before
+
+
+@pytest.mark.parametrize("of", ["users.jsonl", "users.jsonl.resume"])
+@pytest.mark.parametrize("kind", ["a pipe", "a second name"])
+def test_given_no_plain_file_when_exported_then_it_is_refused(
+    store: MemoryStore, file: Path, tmp_path: Path, of: str, kind: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.touch()
+    if kind == "a pipe":
+        os.mkfifo(tmp_path / of)
+    else:
+        (tmp_path / of).hardlink_to(mine)
+
+    with pytest.raises(Problem, match=f"{of} is no plain file with one name"):
+        run(store, file)
+
+    assert mine.read_bytes() == b""
+
+
+def test_given_what_a_killed_run_left_when_gone_on_then_it_is_replaced(
+    store: MemoryStore, file: Path
+) -> None:
+    an_unfinished_export(store, file)
+    resume(file).with_name("users.jsonl.resume.new").write_text("{")
+
+    run(store, file)
+
+    assert_complete(file, store)
+
+
+def test_given_a_new_file_when_exported_then_it_is_closed_to_others_from_the_start(
+    store: MemoryStore, file: Path
+) -> None:
+    an_unfinished_export(store, file)
+
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (file, resume(file))}
+
+    assert modes == {0o600}
 
 
 def test_given_a_file_that_was_cut_when_gone_on_then_it_is_refused(
