@@ -92,7 +92,11 @@ class Model:
         return user
 
     def delete_user(self, token: Token) -> User:
-        user = self.session_of(token).user
+        session = self._changing_session(token)
+        user = session.user
+        if token.anonymous and not user.anonymous:
+            raise Refused(_BAD_SESSION)
+        self._require_young(token)
         self.users.remove(user)
         self.accounts = [a for a in self.accounts if a.user is not user]
         self.forgotten_at[user.app.id, user.id] = self.now + _REMEMBERED
@@ -133,19 +137,26 @@ class Model:
         return self._open(user, credential.provider, identity)
 
     def link(self, token: Token, app: App, credential: Credential) -> Session:
-        session = self.session_of(token)
+        session = self._changing_session(token)
         user = session.user
+        is_from_before = token.anonymous and not user.anonymous
+        if not user.anonymous and not is_from_before:
+            self._require_young(token)
         if user.app is not app:
             raise Refused((400, "UserAppDomainMismatch"))
         if credential.provider not in app.providers:
             raise Refused((404, "AuthProviderNotFound"))
-        if API_KEY in (credential.provider, session.provider):
+        if credential.provider == API_KEY:
             raise Refused((400, "InvalidParameter"))
+        if is_from_before and user.identity_of(credential.provider) is None:
+            raise Refused(_BAD_SESSION)
         self._prove(app, credential, refused=403)
         assert not isinstance(credential, ApiKey)
         owner = self._owner(app, credential)
         if owner is user:
             return session
+        if is_from_before:
+            raise Refused(_BAD_SESSION)
         refusals = []
         if owner is not None:
             refusals.append((409, "AccountNameInUse"))
@@ -166,12 +177,8 @@ class Model:
     def unlink(self, token: Token, provider: str, identity_id: str) -> User:
         if provider == API_KEY:
             raise Refused((400, "BadRequest"), (401, "InvalidSession"))
-        session = self.session_of(token)
+        session = self._changing_session(token)
         user = session.user
-        if token.anonymous and not user.anonymous:
-            raise Refused(_BAD_SESSION)
-        if session.provider == API_KEY:
-            raise Refused((403, "AuthError"))
         wanted = (provider, identity_id)
         found = [i for i in user.identities if (i.provider, i.id) == wanted]
         if not found:
@@ -276,10 +283,8 @@ class Model:
     # -- API keys ---------------------------------------------------------------------
 
     def make_key(self, token: Token, name: str) -> ApiKey:
-        session = self._key_session(token)
-        user = session.user
-        if session.provider == API_KEY:
-            raise Refused((403, "AuthError"))
+        self._changing_session(token)
+        user = self._key_session(token).user
         if " " in name:
             raise Refused((400, "InvalidParameter"))
         if name in {key.name for key in user.keys}:
@@ -295,21 +300,19 @@ class Model:
         return self._key(self._key_session(token).user, key_id)
 
     def switch_key(self, token: Token, key_id: str, *, disabled: bool) -> ApiKey:
+        self._changing_session(token)
         session = self._key_session(token)
         key = self._key(session.user, key_id)
         if key.disabled == disabled:
             return key
-        if session.opener is key:
-            raise Refused((403, "AuthError"))
         key.disabled = disabled
         self._end_opened_by(session.user, [key])
         return key
 
     def delete_key(self, token: Token, key_id: str) -> ApiKey:
+        self._changing_session(token)
         session = self._key_session(token)
         key = self._key(session.user, key_id)
-        if session.opener is key:
-            raise Refused((403, "AuthError"))
         session.user.keys.remove(key)
         self._end_opened_by(session.user, [key])
         return key
@@ -343,6 +346,7 @@ class Model:
         """Tell when something will change by itself."""
         yield self._midnight()
         ends: list[datetime | None] = [token.ends_at for token in tokens]
+        ends += [token.young_until for token in tokens if token.kind == "access"]
         for user in self.users:
             ends += [user.ends_at, *(s.ends_at for s in user.sessions)]
         for account in self.accounts:
@@ -499,6 +503,16 @@ class Model:
     def _require_userpass(self, app: App) -> None:
         if USERPASS not in app.providers:
             raise Refused((404, "AuthProviderNotFound"))
+
+    def _changing_session(self, token: Token) -> Session:
+        session = self.session_of(token)
+        if session.provider == API_KEY:
+            raise Refused((403, "AuthError"))
+        return session
+
+    def _require_young(self, token: Token) -> None:
+        if token.young_until <= self.now:
+            raise Refused(_BAD_SESSION)
 
     def _key_session(self, token: Token) -> Session:
         session = self.session_of(token)

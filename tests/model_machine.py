@@ -124,8 +124,7 @@ class Machine(Player):
 
     @rule(nth=NTH, fresh=st.booleans())
     def delete_user(self, nth: int, *, fresh: bool) -> None:
-        token = self.access_token(nth, fresh=fresh)
-        self.ask(DELETE, lambda: self.model.delete_user(token), token=token.text)
+        self.delete_with(self.access_token(nth, fresh=fresh))
 
     @rule(
         nth=NTH,
@@ -135,7 +134,7 @@ class Machine(Player):
         forged=st.sampled_from(["other kind", "edited", "other signature", "null"]),
     )
     def forge(self, nth: int, route: str, forged: str) -> None:
-        by_refresh = route in {SESSION, LOGOUT, LIST_KEYS}
+        by_refresh = route in {SESSION, LOGOUT, LIST_KEYS, UNLINK}
         right, wrong = self.refreshing, self.access
         if not by_refresh:
             right, wrong = wrong, right
@@ -224,12 +223,31 @@ class Machine(Player):
             body=self.body_of(Jwt(app, subject, "Ada")),
         )
 
-    @rule(nth=NTH, subject=SUBJECTS)
-    def link_and_unlink_by_the_token_before(self, nth: int, subject: str) -> None:
+    @rule(nth=NTH, subject=SUBJECTS, then=SUBJECTS, deletes=st.booleans())
+    def link_and_go_on_by_the_token_before(
+        self, nth: int, subject: str, then: str, *, deletes: bool
+    ) -> None:
         token = self.access_token(nth, fresh=True)
         app = token.session.user.app
         self.link_to(token, app, Jwt(app, subject, "Ada"))
-        self.unlink_by(token, CUSTOM, subject)
+        if deletes:
+            self.delete_with(token)
+        else:
+            self.link_to(token, app, Jwt(app, then, "Ada"))
+
+    @rule(nth=NTH, seconds=AROUND, deletes=st.booleans())
+    def change_a_user_when_a_token_grows_old(
+        self, nth: int, seconds: int, *, deletes: bool
+    ) -> None:
+        token = self.access_token(nth, fresh=True)
+        young_until = token.young_until + seconds * SECOND
+        if self.service.now < young_until:
+            self.service.advance(young_until - self.service.now)
+        app = token.session.user.app
+        if deletes:
+            self.delete_with(token)
+        else:
+            self.link_to(token, app, Jwt(app, "late", "Late"))
 
     @rule(nth=NTH, whose=NTH, which=NTH)
     def link_what_somebody_has(self, nth: int, whose: int, which: int) -> None:
@@ -255,9 +273,9 @@ class Machine(Player):
         for number in range(10):
             self.link_to(token, app, Jwt(app, f"{number}", "Many"))
 
-    @rule(nth=NTH, fresh=MOSTLY, whose=NTH, which=NTH)
-    def unlink(self, nth: int, whose: int, which: int, *, fresh: bool) -> None:
-        token = self.access_token(nth, fresh=fresh)
+    @rule(nth=NTH, whose=NTH, which=NTH)
+    def unlink(self, nth: int, whose: int, which: int) -> None:
+        token = self.one_of(self.refreshing, nth)
         guessed = self.one_of(self.access, whose) if whose % 4 == 0 else token
         identity = nth_of(guessed.session.user.identities, which // 3)
         self.unlink_by(token, identity.provider, identity.id)

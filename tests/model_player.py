@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from harness import (
+    DELETE,
     LINK,
     LOGOUT,
     NO_DEVICE,
@@ -141,6 +142,9 @@ class Player(RuleBasedStateMachine):
             assert reply.json["user_id"] == session.user.id
             assert "refresh_token" not in reply.json
             self.issued(session, reply)
+
+    def delete_with(self, token: Token) -> None:
+        self.ask(DELETE, lambda: self.model.delete_user(token), token=token.text)
 
     def unlink_by(self, token: Token, provider: str, identity_id: str) -> None:
         self.ask(

@@ -10,6 +10,7 @@ ANONYMOUS, USERPASS = "anon-user", "local-userpass"
 CUSTOM, API_KEY = "custom-token", "api-key"
 
 _ACCESS_LIFE = timedelta(minutes=30 + 1)  # a minute for clocks that differ
+_YOUNG = timedelta(minutes=6)
 _REFRESH_LIFE = timedelta(days=5 * 365, minutes=1)
 
 
@@ -143,3 +144,8 @@ class Token:
         return self.issued_at + (
             _ACCESS_LIFE if self.kind == "access" else _REFRESH_LIFE
         )
+
+    @property
+    def young_until(self) -> datetime:
+        """When an access token stops being one that deletes or links to a user."""
+        return self.issued_at + _YOUNG

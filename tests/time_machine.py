@@ -78,7 +78,13 @@ class PlainTokens:
         age = now.timestamp() - float(issued_at)
         if not 0 <= age < HALF_HOUR.total_seconds():
             raise InvalidSession
-        return AccessClaims(app, user_id, session_id, anonymous=kind == "guest")
+        return AccessClaims(
+            app,
+            user_id,
+            session_id,
+            anonymous=kind == "guest",
+            issued_at=datetime.fromtimestamp(float(issued_at), UTC),
+        )
 
     def read_refresh_token(self, token: str, now: datetime) -> RefreshClaims:
         return RefreshClaims(*token.split(" "))

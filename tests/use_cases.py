@@ -1,9 +1,9 @@
 """The use cases on one store, called as the handlers call them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from anonauth.domain import (
     API_KEY,
@@ -16,7 +16,7 @@ from anonauth.domain import (
     VerifiedIdentity,
     identity_key,
 )
-from anonauth.errors import WrongPassword
+from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
 from anonauth.providers.api_key import ApiKeys
 from anonauth.usecases.apikeys import create_api_key
@@ -32,6 +32,8 @@ from anonauth.usecases.logout import log_out
 from anonauth.usecases.profile import delete_user, read_profile, unlink_identity
 from anonauth.usecases.session import refresh
 from store_contract import APP, NOW, AnyStore
+
+T = TypeVar("T")
 
 HOST = "https://anonauth.example"
 LIMITS = SessionLimits(idle=timedelta(days=60), total=timedelta(days=1825))
@@ -115,9 +117,12 @@ class UseCases:
         credential: Mapping[str, str],
         now: datetime = NOW,
     ) -> LinkedSession:
-        token = self.access_token(opened, now)
         attempt = _attempt(provider, credential)
-        return link_identity(token, attempt, parts=self.parts, now=now)
+        return self._repeating(
+            lambda token: link_identity(token, attempt, parts=self.parts, now=now),
+            opened,
+            now,
+        )
 
     def unlink(
         self,
@@ -126,9 +131,8 @@ class UseCases:
         identity_id: str,
         now: datetime = NOW,
     ) -> None:
-        linked = replace(opened, user=replace(opened.user, anonymous=False))
         unlink_identity(
-            self.access_token(linked, now),
+            opened.refresh_token,
             provider,
             identity_id,
             users=self.store,
@@ -176,8 +180,13 @@ class UseCases:
         ).user
 
     def delete(self, opened: OpenedSession, now: datetime) -> None:
-        token = self.access_token(opened, now)
-        delete_user(token, users=self.store, tokens=self.tokens, now=now)
+        self._repeating(
+            lambda token: delete_user(
+                token, users=self.store, tokens=self.tokens, now=now
+            ),
+            opened,
+            now,
+        )
 
     def record(self, provider: str, subject: str) -> IdentityRecord | None:
         return self.store.get_identity(APP, provider, identity_key(subject))
@@ -187,6 +196,19 @@ class UseCases:
         return self.tokens.access_token(
             opened.user, opened.session, base_url=HOST, now=now
         )
+
+    def _repeating(
+        self, call: Callable[[str], T], opened: OpenedSession, now: datetime
+    ) -> T:
+        """Make a call as SDKs do: refused with a 401 it is repeated by a better token.
+
+        That says what a refresh would: that a link has made the user permanent.
+        """
+        try:
+            return call(self.access_token(opened, now))
+        except InvalidSession:
+            linked = replace(opened, user=replace(opened.user, anonymous=False))
+            return call(self.access_token(linked, now))
 
 
 def _attempt(provider: str, credential: Mapping[str, str]) -> Attempt:

@@ -430,13 +430,14 @@ class UserPage:
 class AccessClaims:
     """What a verified access token says: whose it is and of which session.
 
-    `anonymous` is what the user was when it was signed.
+    `anonymous` is what the user was when it was signed, at `issued_at`.
     """
 
     app: str
     user_id: str
     session_id: str
     anonymous: bool
+    issued_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

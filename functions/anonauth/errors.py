@@ -202,10 +202,7 @@ class SecondUserpassRefused(AuthError):
 
 
 class ApiKeyLinkRefused(AuthError):
-    """An API key is of its user; it cannot be linked to one (contract §7).
-
-    Nor can its sessions link: who has only copied a key must not be able to stay.
-    """
+    """An API key is of its user; it cannot be linked to one (contract §7)."""
 
     code = "InvalidParameter"
     description = "invalid user link request"
@@ -294,15 +291,18 @@ class PermanentUsersOnly(AuthError):
     description = "API keys are for users with a linked identity"
 
 
-class ApiKeyInUse(AuthError):
-    """The session was opened with an API key, and asks for what a key must not do.
+class ApiKeySessionRefused(AuthError):
+    """The session was opened with an API key, and asks to change credentials or user.
 
-    To delete or disable itself; or to make keys and to remove identities: who has only
-    copied a key must not be able to stay, or to lock its owner out.
+    Somebody who has only copied a key must not be able to stay, to lock the owner out,
+    or to delete the user. App Services refused the removal of its own key alike, with
+    403 (contract §2.7).
     """
 
     code = "AuthError"
-    description = "this session was opened with that API key; use another to remove it"
+    description = (
+        "this session was opened with an API key, which cannot change its user"
+    )
 
 
 class BudgetSpent(AuthError):

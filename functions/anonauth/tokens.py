@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -156,6 +156,7 @@ class Tokens:
             _text(claims, "sub"),
             _text(claims, "sid"),
             anonymous=claims.get("anonymous") is True,
+            issued_at=datetime.fromtimestamp(_seconds(claims, "iat"), UTC),
         )
 
     def read_refresh_token(self, token: str, now: datetime) -> RefreshClaims:

@@ -321,7 +321,7 @@ def unlink(world: World) -> Prepared:
         assert_sessions(world, [user], items)
 
     return lambda: Wish(
-        lambda: world.service.send(UNLINK, token=user["access_token"], query=query),
+        lambda: world.service.send(UNLINK, token=user["refresh_token"], query=query),
         holds,
         spent=(404, "IdentityNotFound"),
     )
@@ -517,7 +517,7 @@ def lifecycle(world: World) -> Prepared:
         guest = service.log_in()
         done(service.send(DELETE, token=guest["access_token"]))
         query = {"provider": "custom-token", "id": "ada"}
-        done(service.send(UNLINK, token=user["access_token"], query=query))
+        done(service.send(UNLINK, token=user["refresh_token"], query=query))
         records = stream.changes()
     told: list[list[str]] = []
 

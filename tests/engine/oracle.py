@@ -37,7 +37,7 @@ from store_contract import APP, DAY, NOW
 FEWEST_READS = 4
 """Of a user that others keep changing, before a deletion or an unlink gives up."""
 
-BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out")
+BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out", "unlink")
 """Acts that name a session by the other token, and have another text for its end."""
 
 

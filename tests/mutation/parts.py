@@ -56,7 +56,11 @@ PARTS: Mapping[str, Part] = {
     **dict(
         [
             _use_case(
-                "_authenticate", "test_session.py", "test_profile.py", "test_link.py"
+                "_authenticate",
+                "test_session.py",
+                "test_profile.py",
+                "test_link.py",
+                "test_takeover.py",
             ),
             _use_case("_events", "test_lifecycle.py", "test_expiring.py"),
             _use_case("admission", "test_admission.py"),
@@ -65,7 +69,7 @@ PARTS: Mapping[str, Part] = {
             _use_case("expiring", "test_expiring.py"),
             _use_case("keys", "test_keys.py", "test_giving_up.py"),
             _use_case("lifecycle", "test_lifecycle.py"),
-            _use_case("link", "test_link.py", "test_giving_up.py"),
+            _use_case("link", "test_link.py", "test_takeover.py", "test_giving_up.py"),
             _use_case("login", "test_login.py", "test_admission.py"),
             _use_case("logout", "test_logout.py"),
             _use_case("mails", "test_userpass.py"),

@@ -73,7 +73,7 @@ class Client:
         return call(
             self._functions["ProfileFunction"],
             "profile-unlink",
-            user["access_token"],
+            user["refresh_token"],
             queryStringParameters={"provider": provider, "id": identity_id},
         )
 

@@ -90,6 +90,7 @@ GRANTS = {
         *in_transactions("DeleteItem", USER, IDENT, GONE),
         *in_transactions("PutItem", USER, IDENT, GONE),
         *in_transactions("UpdateItem", USER, IDENT, GONE),
+        ("kms:Decrypt", "refresh"),
     },
     "LinkFunction": {
         ("dynamodb:GetItem", RING),

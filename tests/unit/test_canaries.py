@@ -210,8 +210,8 @@ def live_a_life(visitor: Visitor, world: World) -> None:
         visitor.send(route, token=refresh, parameters={"id": key["_id"]})
 
     unlinked = {"provider": "custom-token", "id": SUBJECT}
-    visitor.send(UNLINK, token=linked["access_token"], query=unlinked)
-    visitor.send(UNLINK, token=linked["access_token"], query=unlinked)
+    visitor.send(UNLINK, token=refresh, query=unlinked)
+    visitor.send(UNLINK, token=refresh, query=unlinked)
     visitor.call("reset/send", email=EMAIL)
     visitor.secrets += list(world.token_data().values())
     visitor.call("reset", **world.token_data(), password=NEW_PASSWORD)

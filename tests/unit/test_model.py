@@ -18,7 +18,12 @@ from anonauth.domain import Session, User, expiry_after
 from anonauth.providers.custom_token import CustomToken
 from anonauth.store import Store
 from anonauth.tokens import _check_expiry
-from anonauth.usecases._authenticate import authenticate_access
+from anonauth.usecases._authenticate import (
+    _is_before_link,
+    _read_access,
+    _refuse_api_key,
+    _require_fresh,
+)
 from anonauth.usecases.link import _check_owner, _check_room, link_identity
 from anonauth.usecases.profile import unlink_identity
 from faults import replace_line
@@ -32,7 +37,7 @@ MOST_RUNS_TO_SEE_A_FAULT = 300  # most are seen in ten
 FAULTS = [
     pytest.param(User.is_expired, "self.expires_at <= now", "False", id="dead let in"),
     pytest.param(
-        authenticate_access, "user.live_session(claims.session_id, now)",
+        _read_access, "user.live_session(claims.session_id, now)",
         "next(iter(user.sessions.values()), None)", id="any session will do",
     ),
     pytest.param(
@@ -66,8 +71,19 @@ MORE_FAULTS = [
     pytest.param(expiry_after, " + _GRACE", "", id="dead an hour early"),
     pytest.param(Session.is_expired, "<= now", "< now", id="session a second late"),
     pytest.param(
-        authenticate_access, "claims.anonymous and not user.anonymous", "False",
-        id="unlink by a token from before the link",
+        _is_before_link, "claims.anonymous and not user.anonymous", "False",
+        id="a guest's token as good as a permanent user's",
+    ),
+    pytest.param(
+        _require_fresh, "claims.issued_at + FRESH_FOR <= now", "False",
+        id="an old token deletes and links",
+    ),
+    pytest.param(
+        _require_fresh, "<= now", "< now", id="a token young for a second more"
+    ),
+    pytest.param(
+        _refuse_api_key, "session.provider == API_KEY", "False",
+        id="a key changes its user",
     ),
     pytest.param(
         _check_expiry, '_seconds(claims, "exp") + skew <= at', "False",

@@ -278,7 +278,7 @@ def test_given_each_route_when_called_then_what_it_answers_is_documented(
     send(DELETE_KEY, token=refresh, parameters={"id": key["_id"]})
     link(service, session, "custom-token", "ada")
     unlinked = {"provider": "custom-token", "id": "ada"}
-    send(UNLINK, token=session["access_token"], query=unlinked)
+    send(UNLINK, token=refresh, query=unlinked)
     send(LOGOUT, token=refresh)
     send(DELETE, token=send(LOGIN).json["access_token"])
 
@@ -509,7 +509,7 @@ def test_given_a_query_when_unlinking_then_document_and_service_agree(
 ) -> None:
     (parameter,) = (p for p in OPERATIONS[UNLINK]["parameters"] if p["name"] == name)
     query = {"provider": "custom-token", "id": "nobody", name: value}
-    token = log_in_linked(service)["access_token"]
+    token = log_in_linked(service)["refresh_token"]
 
     reply = service.send(
         UNLINK, token=token, query={k: v for k, v in query.items() if v is not None}

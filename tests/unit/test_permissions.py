@@ -268,7 +268,7 @@ class Client:
     def unlink_first(self, user: Json) -> None:
         first = self.ok(PROFILE, token=user["access_token"])["identities"][0]
         query = {"provider": first["provider_type"], "id": first["id"]}
-        self.ok(UNLINK, token=user["access_token"], query=query)
+        self.ok(UNLINK, token=user["refresh_token"], query=query)
 
     def make_key(self, user: Json, name: str) -> Any:
         return self.ok(

@@ -162,7 +162,7 @@ class World:
     def unlink(self, opened: Opened, provider: str, identity_id: str) -> Reply:
         return self.service.send(
             UNLINK,
-            token=opened["access_token"],
+            token=opened["refresh_token"],
             query={"provider": provider, "id": identity_id},
         )
 
@@ -215,7 +215,7 @@ def by_token(sub: str, issuer: str = IDP, **claims: Any) -> dict[str, str]:
 
 TROJAN = by_token("mallory")
 
-BY_ACCESS_TOKEN = (PROFILE, LINK, UNLINK, DELETE)
+BY_ACCESS_TOKEN = (PROFILE, LINK, DELETE)
 BY_REFRESH_TOKEN = (
     SESSION,
     CREATE_KEY,
@@ -224,6 +224,7 @@ BY_REFRESH_TOKEN = (
     ENABLE_KEY,
     DISABLE_KEY,
     DELETE_KEY,
+    UNLINK,
     LOGOUT,
 )
 SOME_ID = "0123456789abcdef01234567"

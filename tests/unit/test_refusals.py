@@ -48,8 +48,8 @@ from harness import (
 from wire import FAULTS
 
 KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
-REFRESH_ROUTES = [SESSION, LOGOUT, *KEY_ROUTES]
-ACCESS_ROUTES = [PROFILE, DELETE, UNLINK, LINK]
+REFRESH_ROUTES = [SESSION, LOGOUT, UNLINK, *KEY_ROUTES]
+ACCESS_ROUTES = [PROFILE, DELETE, LINK]
 TOKEN_ROUTES = REFRESH_ROUTES + ACCESS_ROUTES
 TABLE_ROUTES = [*TOKEN_ROUTES, LOGIN, JWKS]
 
@@ -98,7 +98,7 @@ def test_given_trouble_on_our_side_when_mapped_then_never_401_or_403() -> None:
             errors.CredentialRefused,
             errors.PasswordRefused,
             errors.PermanentUsersOnly,
-            errors.ApiKeyInUse,
+            errors.ApiKeySessionRefused,
         }
         assert (status == HTTPStatus.FORBIDDEN) == (error in forbids)
         if issubclass(error, errors.Unavailable):

@@ -184,7 +184,7 @@ WITH_TOKEN: dict[str, dict[str, Any]] = {
     ENABLE_KEY: {"parameters": {"id": "0" * 24}},
     DISABLE_KEY: {"parameters": {"id": "0" * 24}},
 }
-TAKES_ACCESS_TOKEN = {PROFILE, DELETE, UNLINK, LINK}
+TAKES_ACCESS_TOKEN = {PROFILE, DELETE, LINK}
 
 
 def test_given_the_routes_when_listed_then_all_that_take_a_token_are_tried() -> None:

@@ -220,7 +220,7 @@ def test_given_a_token_without_kid_when_read_then_the_ring_is_not_asked(
 
 def test_given_good_tokens_when_read_then_they_say_whose_they_are(world: World) -> None:
     assert world.tokens.read_access_token(world.access(), NOW) == AccessClaims(
-        APP, USER.id, SESSION.id, anonymous=True
+        APP, USER.id, SESSION.id, anonymous=True, issued_at=NOW.replace(microsecond=0)
     )
     assert world.tokens.read_refresh_token(world.refresh(), NOW) == RefreshClaims(
         APP, USER.id, SESSION.id, SESSION.token_hash
@@ -341,6 +341,7 @@ BAD_CLAIMS: list[Any] = [
     pytest.param({"iat": None}, MALFORMED, id="iat is null"),
     pytest.param({"iat": True}, MALFORMED, id="iat is true"),
     pytest.param({"iat": ISSUED * 1000}, MALFORMED, id="iat in milliseconds"),
+    pytest.param({"iat": -(10**18)}, MALFORMED, id="iat is before all dates"),
 ]
 
 

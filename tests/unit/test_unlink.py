@@ -42,7 +42,7 @@ def test_given_two_identities_when_one_is_unlinked_then_user_and_record_say_so(
 ) -> None:
     before = stored_user(service, body["user_id"])
 
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     after = stored_user(service, body["user_id"])
     assert (reply.status, reply.text) == (200, "{}")
@@ -61,7 +61,7 @@ def test_given_an_unlinked_identity_when_another_user_links_it_then_it_is_free(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     other = service.log_in()
-    unlink(service, body["access_token"], "custom-token", "ada")
+    unlink(service, body["refresh_token"], "custom-token", "ada")
 
     link(service, other, "custom-token", "ada")
 
@@ -73,7 +73,7 @@ def test_given_an_unlinked_identity_when_another_user_links_it_then_it_is_free(
 def test_given_an_unlinked_identity_when_linked_again_then_it_comes_last(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    unlink(service, body["access_token"], "custom-token", "ada")
+    unlink(service, body["refresh_token"], "custom-token", "ada")
 
     link(service, body, "custom-token", "ada")
 
@@ -87,7 +87,7 @@ def test_given_sessions_when_unlinked_then_those_of_the_identity_end(
     of_jwt = open_session(service, body["user_id"], "custom-token", "ada")
     of_google = open_session(service, body["user_id"], "oauth2-google", "108")
 
-    reply = unlink(service, of_google["access_token"], "custom-token", "ada")
+    reply = unlink(service, of_google["refresh_token"], "custom-token", "ada")
 
     assert reply.status == 200
     for opened, status in ((of_jwt, 401), (of_google, 200), (body, 200)):
@@ -103,7 +103,7 @@ def test_given_a_session_when_it_unlinks_what_opened_it_then_it_stays_and_can_lo
     asking = open_session(service, body["user_id"], "custom-token", "ada")
     other = open_session(service, body["user_id"], "custom-token", "ada")
 
-    reply = unlink(service, asking["access_token"], "custom-token", "ada")
+    reply = unlink(service, asking["refresh_token"], "custom-token", "ada")
 
     assert reply.status == 200
     assert service.send(PROFILE, token=asking["access_token"]).status == 200
@@ -117,10 +117,10 @@ def test_given_one_identity_left_when_unlinking_it_then_it_has_to_stay(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     """The anonymous one does not count: nobody can log in with it."""
-    first = unlink(service, body["access_token"], "custom-token", "ada")
+    first = unlink(service, body["refresh_token"], "custom-token", "ada")
     before = service.items()
 
-    last = unlink(service, body["access_token"], "oauth2-google", "108")
+    last = unlink(service, body["refresh_token"], "oauth2-google", "108")
 
     assert first.status == 200
     assert (last.status, last.json["error_code"]) == (400, "InvalidParameter")
@@ -177,7 +177,7 @@ def test_given_a_bad_query_when_unlinking_then_nothing_changes(
 ) -> None:
     before = service.items()
 
-    reply = service.send(UNLINK, token=body["access_token"], query=query)
+    reply = service.send(UNLINK, token=body["refresh_token"], query=query)
 
     assert (reply.status, reply.json["error_code"]) == (status, code)
     assert service.items() == before
@@ -188,7 +188,7 @@ def test_given_an_identity_of_another_user_when_unlinking_then_404_and_it_stays(
 ) -> None:
     other = log_in_linked(service, "eve")
 
-    reply = unlink(service, body["access_token"], "custom-token", "eve")
+    reply = unlink(service, body["refresh_token"], "custom-token", "eve")
 
     assert (reply.status, reply.json["error_code"]) == (404, "IdentityNotFound")
     assert listed(service, other) == [("custom-token", "eve")]
@@ -203,7 +203,7 @@ def test_given_the_anonymous_identity_when_unlinking_then_it_has_to_stay(
     anonymous = stored_user(service, body["user_id"]).identities[0]
     before = service.items()
 
-    reply = unlink(service, body["access_token"], "anon-user", anonymous.id)
+    reply = unlink(service, body["refresh_token"], "anon-user", anonymous.id)
 
     assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
     assert reply.json["error"] == "the anonymous identity cannot be removed"
@@ -219,7 +219,7 @@ def test_given_two_issuers_with_one_subject_when_unlinking_then_the_first_goes(
     _, first, second = stored_user(service, body["user_id"]).identities
 
     replies = [
-        unlink(service, body["access_token"], "custom-token", "1") for _ in range(2)
+        unlink(service, body["refresh_token"], "custom-token", "1") for _ in range(2)
     ]
 
     assert [reply.status for reply in replies] == [200, 400]
@@ -229,10 +229,11 @@ def test_given_two_issuers_with_one_subject_when_unlinking_then_the_first_goes(
     assert first.key != second.key
 
 
-def test_given_a_refresh_token_when_unlinking_then_401(
+def test_given_an_access_token_when_unlinking_then_401(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
+    """Every API of the app has it, and it must not be enough to lock an owner out."""
+    reply = unlink(service, body["access_token"], "custom-token", "ada")
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert len(listed(service, body)) == 2
@@ -243,7 +244,7 @@ def test_given_a_session_that_is_gone_when_unlinking_then_401(
 ) -> None:
     service.send(LOGOUT, token=body["refresh_token"])
 
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert len(listed(service, body)) == 2
@@ -255,7 +256,7 @@ def test_given_a_warm_function_when_unlinking_then_one_read_and_one_transaction(
     service.send(PROFILE, token=body["access_token"])
 
     calls = service.counted(
-        lambda: unlink(service, body["access_token"], "custom-token", "ada")
+        lambda: unlink(service, body["refresh_token"], "custom-token", "ada")
     )
 
     assert calls == ["GetItem", "TransactWriteItems"]
@@ -269,11 +270,11 @@ def test_given_the_other_one_unlinked_in_between_then_the_last_one_stays(
 
     def unlink_other() -> None:
         assert (
-            unlink(service, body["access_token"], "oauth2-google", "108").status == 200
+            unlink(service, body["refresh_token"], "oauth2-google", "108").status == 200
         )
 
     service.wire.faults = [None, preceded_by(unlink_other)]
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
     assert listed(service, body) == [("custom-token", "ada")]
@@ -289,7 +290,7 @@ def test_given_a_link_in_between_when_unlinking_then_it_is_read_again(
         None,
         preceded_by(lambda: link(service, body, "oauth2-apple", "001")),
     ]
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert reply.status == 200
     assert listed(service, body) == [("oauth2-google", "108"), ("oauth2-apple", "001")]
@@ -309,7 +310,7 @@ def test_given_a_user_that_never_rests_when_unlinking_then_503(
         )
 
     service.wire.faults = [None, preceded_by(change)] * 4
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert reply.status == 503
     assert len(listed(service, body)) == 2
@@ -324,7 +325,7 @@ def test_given_a_lost_reply_when_unlinking_then_the_store_repeats_and_it_succeed
     service.send(PROFILE, token=body["access_token"])
     service.wire.faults = [None, fault]
 
-    reply = unlink(service, body["access_token"], "custom-token", "ada")
+    reply = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert (reply.status, reply.text) == (200, "{}")
     assert listed(service, body) == [("oauth2-google", "108")]
@@ -337,8 +338,8 @@ def test_given_aws_is_failing_when_unlinking_then_503_or_done_and_a_retry_settle
     service.send(PROFILE, token=body["access_token"])
     service.wire.faults = [None, fault, fault, fault]
 
-    failed = unlink(service, body["access_token"], "custom-token", "ada")
-    again = unlink(service, body["access_token"], "custom-token", "ada")
+    failed = unlink(service, body["refresh_token"], "custom-token", "ada")
+    again = unlink(service, body["refresh_token"], "custom-token", "ada")
 
     assert failed.status in {200, 503}
     assert again.status in {200, 404}

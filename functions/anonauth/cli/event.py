@@ -37,8 +37,8 @@ ENVIRONMENT_FILE = "env.local.json"
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"
 
-# Their calls carry the refresh token (client API contract §2).
-_TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS)
+# Their calls carry the refresh token (client API contract §2; unlinking is our own).
+_TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
 
 Event = dict[str, Any]
 

@@ -68,7 +68,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.ApiKeyNotFound: HTTPStatus.NOT_FOUND,
     errors.ApiKeyNameTaken: HTTPStatus.CONFLICT,
     errors.PermanentUsersOnly: HTTPStatus.FORBIDDEN,
-    errors.ApiKeyInUse: HTTPStatus.FORBIDDEN,
+    errors.ApiKeySessionRefused: HTTPStatus.FORBIDDEN,
     errors.BudgetSpent: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ChallengeFailed: HTTPStatus.BAD_REQUEST,
 }

@@ -23,7 +23,10 @@ def profile(request: Request) -> Answer:
 
 
 def unlink(request: Request) -> Answer:
-    """Answer `{}`; the identity is free for others. Not in the contract: our own."""
+    """Answer `{}`; the identity is free for others. By refresh token.
+
+    Not in the contract: our own.
+    """
     services = wiring.services()
     unlink_identity(
         request.bearer_token(),

@@ -1,39 +1,87 @@
-"""Whose token this is: the live user and session, read from the user's own item."""
+"""Whose token this is, and what it may do: read from the user's own item.
+
+Each use case that takes a token begins here. The rules of who may change a user are
+in this module alone: a session of an API key may not (`_refuse_api_key`), and an
+access token may do it only while it is young (`FRESH_FOR`).
+"""
 
 import hmac
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from anonauth.domain import Session, User
-from anonauth.errors import InvalidSession, SessionNotFound
+from anonauth.domain import API_KEY, AccessClaims, Session, User
+from anonauth.errors import ApiKeySessionRefused, InvalidSession, SessionNotFound
 from anonauth.ports import TokenIssuer, UserStore
+
+FRESH_FOR = timedelta(minutes=6)
+"""How old an access token may be to delete a user, or to link a further identity.
+
+Every API of the app receives access tokens, and an old copy of one must not be enough
+to take a user over. SDKs refresh after the 401 and repeat the call. The time covers a
+credential that a person has to get from a provider first, and clocks that differ.
+"""
+
+_BEFORE_LINK = "invalid session: the token is from before the link"
 
 
 def authenticate_access(
-    access_token: str,
-    *,
-    users: UserStore,
-    tokens: TokenIssuer,
-    now: datetime,
-    since_link: bool = False,
+    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
 ) -> tuple[User, Session]:
     """Return the user and session of an access token, as they are in the table now.
-
-    Args:
-        since_link: Refuse the token of a guest that is permanent by now. Its session
-            gets a better one by a refresh, and who has only copied the token does not.
 
     Raises:
         InvalidSession: Bad token, or its session or user is gone or expired.
         AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
     """
-    claims = tokens.read_access_token(access_token, now)
-    user = users.get_user(claims.app, claims.user_id)
-    session = user.live_session(claims.session_id, now) if user else None
-    if user is None or session is None:
-        raise InvalidSession("invalid session: user or session not found")
-    if since_link and claims.anonymous and not user.anonymous:
-        raise InvalidSession("invalid session: the token is from before the link")
+    _, user, session = _read_access(access_token, users, tokens, now)
     return user, session
+
+
+def authenticate_to_delete(
+    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
+) -> tuple[User, Session]:
+    """Return the user and session of an access token that may delete the user.
+
+    Raises:
+        InvalidSession: As `authenticate_access`; or the token is too old, or from
+            before the link that made the user permanent. A refresh gets a better one.
+        ApiKeySessionRefused: An API key has opened the session.
+        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+    """
+    claims, user, session = _read_access(access_token, users, tokens, now)
+    _refuse_api_key(session)
+    if _is_before_link(claims, user):
+        raise InvalidSession(_BEFORE_LINK)
+    _require_fresh(claims, now)
+    return user, session
+
+
+def authenticate_to_link(
+    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
+) -> tuple[User, Session, bool]:
+    """Return the user and session of an access token that may link an identity.
+
+    The third is true if the token may only repeat a link: a guest's token whose user
+    is permanent by now. Its client may not have heard that the link succeeded, however
+    old the token is, and so the credential has to be looked at. Every other token of a
+    permanent user has to be young, and is refused here, before that.
+
+    Raises:
+        InvalidSession: As `authenticate_access`; or the user is permanent and the
+            token too old. A refresh gets a better one.
+        ApiKeySessionRefused: An API key has opened the session.
+        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+    """
+    claims, user, session = _read_access(access_token, users, tokens, now)
+    _refuse_api_key(session)
+    only_repeats = _is_before_link(claims, user)
+    if not user.anonymous and not only_repeats:
+        _require_fresh(claims, now)
+    return user, session, only_repeats
+
+
+def refuse_before_link() -> InvalidSession:
+    """Return the refusal of a guest's token that would do more than repeat a link."""
+    return InvalidSession(_BEFORE_LINK)
 
 
 def authenticate_refresh(
@@ -54,3 +102,45 @@ def authenticate_refresh(
     if not hmac.compare_digest(session.token_hash, claims.token_hash):
         raise InvalidSession
     return user, session
+
+
+def authenticate_to_change(
+    refresh_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
+) -> tuple[User, Session]:
+    """Return the user and session of a refresh token that may change credentials.
+
+    Raises:
+        ApiKeySessionRefused: An API key has opened the session.
+        AuthError: As `authenticate_refresh`.
+    """
+    user, session = authenticate_refresh(
+        refresh_token, users=users, tokens=tokens, now=now
+    )
+    _refuse_api_key(session)
+    return user, session
+
+
+def _read_access(
+    access_token: str, users: UserStore, tokens: TokenIssuer, now: datetime
+) -> tuple[AccessClaims, User, Session]:
+    claims = tokens.read_access_token(access_token, now)
+    user = users.get_user(claims.app, claims.user_id)
+    session = user.live_session(claims.session_id, now) if user else None
+    if user is None or session is None:
+        raise InvalidSession("invalid session: user or session not found")
+    return claims, user, session
+
+
+def _refuse_api_key(session: Session) -> None:
+    # Before the token's age: a refresh could not help, and a 401 promises that it does.
+    if session.provider == API_KEY:
+        raise ApiKeySessionRefused
+
+
+def _is_before_link(claims: AccessClaims, user: User) -> bool:
+    return claims.anonymous and not user.anonymous
+
+
+def _require_fresh(claims: AccessClaims, now: datetime) -> None:
+    if claims.issued_at + FRESH_FOR <= now:
+        raise InvalidSession("invalid session: this takes a fresh access token")

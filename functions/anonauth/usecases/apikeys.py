@@ -7,9 +7,8 @@ import re
 import secrets
 from datetime import datetime
 
-from anonauth.domain import API_KEY, MOST_API_KEYS, ApiKey, Session, User, hash_secret
+from anonauth.domain import API_KEY, MOST_API_KEYS, ApiKey, User, hash_secret
 from anonauth.errors import (
-    ApiKeyInUse,
     ApiKeyNameTaken,
     ApiKeyNotFound,
     InvalidParameter,
@@ -18,7 +17,10 @@ from anonauth.errors import (
     StoreUnavailable,
 )
 from anonauth.ports import ApiKeyStore, Providers, TokenIssuer, UserStore
-from anonauth.usecases._authenticate import authenticate_refresh
+from anonauth.usecases._authenticate import (
+    authenticate_refresh,
+    authenticate_to_change,
+)
 
 LONGEST_NAME = 64
 """Of an API key, in characters."""
@@ -42,7 +44,7 @@ def create_api_key(
         InvalidSession: Bad token, or its session or user is gone or expired.
         ProviderNotFound: API keys are off for the app.
         PermanentUsersOnly: The user is anonymous.
-        ApiKeyInUse: A key has opened the session that asks.
+        ApiKeySessionRefused: A key has opened the session that asks.
         InvalidParameter: The name is ill-formed, or there are 20 keys already.
         ApiKeyNameTaken: Names are unique within a user.
         StoreUnavailable: There may be a key of that name now that nobody knows.
@@ -55,11 +57,10 @@ def create_api_key(
         created_at=now,
     )
     for _ in range(_DECISIONS):
-        user, session = _authenticate(
-            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        user, session = authenticate_to_change(
+            refresh_token, users=users, tokens=tokens, now=now
         )
-        if session.provider == API_KEY:
-            raise ApiKeyInUse("an API key cannot make another")
+        _require_api_keys(user, providers)
         _check_name(name)
         if any(other.name == name for other in user.api_keys.values()):
             raise ApiKeyNameTaken
@@ -88,9 +89,8 @@ def list_api_keys(
         PermanentUsersOnly: The user is anonymous.
         StoreUnavailable: Nothing is wrong with the token; retry.
     """
-    user, _ = _authenticate(
-        refresh_token, users=users, providers=providers, tokens=tokens, now=now
-    )
+    user, _ = authenticate_refresh(refresh_token, users=users, tokens=tokens, now=now)
+    _require_api_keys(user, providers)
     return sorted(user.api_keys.values(), key=lambda key: key.id)
 
 
@@ -109,9 +109,8 @@ def get_api_key(
         ApiKeyNotFound: The user has none of that id.
         AuthError: As `list_api_keys`.
     """
-    user, _ = _authenticate(
-        refresh_token, users=users, providers=providers, tokens=tokens, now=now
-    )
+    user, _ = authenticate_refresh(refresh_token, users=users, tokens=tokens, now=now)
+    _require_api_keys(user, providers)
     return _find_key(user, key_id)
 
 
@@ -128,17 +127,17 @@ def delete_api_key(
     """Delete a key, and with it the sessions that it opened.
 
     Raises:
-        ApiKeyInUse: This session is one of them.
+        ApiKeySessionRefused: A key has opened the session that asks.
         ApiKeyNotFound: Also for a client that repeats itself after it succeeded.
         StoreUnavailable: The key may still be good, so retry.
         AuthError: As `list_api_keys`.
     """
     for _ in range(_DECISIONS):
-        user, session = _authenticate(
-            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        user, session = authenticate_to_change(
+            refresh_token, users=users, tokens=tokens, now=now
         )
+        _require_api_keys(user, providers)
         key = _find_key(user, key_id)
-        _check_not_in_use(key, session)
         if api_keys.delete_api_key(user, session, key, now):
             return
     raise StoreUnavailable
@@ -160,41 +159,29 @@ def switch_api_key(
     A key that is so already is left alone (contract §2.7).
 
     Raises:
-        ApiKeyInUse: This session is one of those that would end.
+        ApiKeySessionRefused: A key has opened the session that asks.
         ApiKeyNotFound: The user has none of that id.
         StoreUnavailable: The key may be either, so retry.
         AuthError: As `list_api_keys`.
     """
     for _ in range(_DECISIONS):
-        user, session = _authenticate(
-            refresh_token, users=users, providers=providers, tokens=tokens, now=now
+        user, session = authenticate_to_change(
+            refresh_token, users=users, tokens=tokens, now=now
         )
+        _require_api_keys(user, providers)
         key = _find_key(user, key_id)
         if key.disabled == disabled:
             return
-        if disabled:
-            _check_not_in_use(key, session)
         if api_keys.set_api_key_disabled(user, session, key, now, disabled=disabled):
             return
     raise StoreUnavailable
 
 
-def _authenticate(
-    refresh_token: str,
-    *,
-    users: UserStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> tuple[User, Session]:
-    user, session = authenticate_refresh(
-        refresh_token, users=users, tokens=tokens, now=now
-    )
+def _require_api_keys(user: User, providers: Providers) -> None:
     if providers.find(user.app, API_KEY) is None:
         raise ProviderNotFound(API_KEY)
     if user.anonymous:
         raise PermanentUsersOnly
-    return user, session
 
 
 def _key_id(now: datetime) -> str:
@@ -217,8 +204,3 @@ def _find_key(user: User, key_id: str) -> ApiKey:
     if key is None:
         raise ApiKeyNotFound
     return key
-
-
-def _check_not_in_use(key: ApiKey, session: Session) -> None:
-    if session.provider == API_KEY and session.identity_id == key.id:
-        raise ApiKeyInUse

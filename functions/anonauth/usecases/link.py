@@ -44,7 +44,10 @@ from anonauth.ports import (
     TokenIssuer,
     UserStore,
 )
-from anonauth.usecases._authenticate import authenticate_access
+from anonauth.usecases._authenticate import (
+    authenticate_to_link,
+    refuse_before_link,
+)
 from anonauth.usecases.login import OpenedSession, new_id, new_session, sign
 
 # Reads of a user that others keep changing, before we give up. Each round of a race
@@ -99,11 +102,21 @@ def link_identity(
     An anonymous user becomes permanent, with its id and its session. Two users never
     become one. An identity that the user has already is no error and no write.
 
+    A guest links with any good token. A further identity of a permanent user takes a
+    young one, which is decided before the credential is looked at: an authorization
+    code works once, and a refused token must not spend a limit. A guest's token whose
+    user is permanent by now only repeats a link. Whether it does, the credential has to
+    tell, but only if the user has an identity of that provider at all. To such a token
+    a bad credential is refused as to any other, and spends the same limits: it is worth
+    no more than a login, which asks for no token.
+
     Args:
         now: Aware UTC time of the request.
 
     Raises:
-        InvalidSession: Bad access token, or its session or user is gone.
+        InvalidSession: Bad access token, or its session or user is gone; or it may not
+            do this, see above. A refresh gets a better one.
+        ApiKeySessionRefused: An API key has opened the session.
         WrongApp, ProviderNotFound, ApiKeyLinkRefused, BadRequest: Makes no sense.
         CredentialRefused: It proves nothing. Never a 401 (contract §7).
         IdentityTaken: It is another user's.
@@ -111,16 +124,19 @@ def link_identity(
         BudgetSpent: Too many wrong passwords.
         Unavailable: The identity may have been linked; to repeat the call is safe.
     """
-    user, session = _authenticate(access_token, parts, now)
+    user, session, only_repeats = _authenticate(access_token, parts, now)
     if user.app != attempt.app:
         raise WrongApp
     provider = parts.providers.find(attempt.app, attempt.provider)
     if provider is None:
         raise ProviderNotFound(attempt.provider)
-    if API_KEY in (attempt.provider, session.provider):
+    if attempt.provider == API_KEY:
         raise ApiKeyLinkRefused
+    providers = {identity.provider for identity in user.identities}
+    if only_repeats and attempt.provider not in providers:
+        raise refuse_before_link()
     verified = _verify_to_link(provider, attempt, now)
-    _check_owner(user, verified.record)
+    is_listed = _check_owner(user, verified, verified.record, only_repeats=only_repeats)
     for _ in range(_DECISIONS):
         permanent = replace(user, anonymous=False, expires_at=None)
         # Signed first: a client that hears of trouble must not have been linked, since
@@ -132,7 +148,7 @@ def link_identity(
                 permanent, session, base_url=attempt.base_url, now=now
             ),
         )
-        if user.find_identity(verified.provider, verified.key) is not None:
+        if is_listed:
             return linked
         _check_room(user, verified)
         # A guest's session had no limits: they begin now, with the permanent user.
@@ -142,9 +158,9 @@ def link_identity(
             user, session, verified, now, expires_at=expires_at
         ):
             return linked
-        user, session = _authenticate(access_token, parts, now)
+        user, session, only_repeats = _authenticate(access_token, parts, now)
         record = _read_record(attempt, verified, parts)
-        _check_owner(user, record)
+        is_listed = _check_owner(user, verified, record, only_repeats=only_repeats)
         verified = _unchanged(verified, record, now)
     raise StoreUnavailable
 
@@ -199,8 +215,8 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
 
 def _authenticate(
     access_token: str, parts: Parts, now: datetime
-) -> tuple[User, Session]:
-    return authenticate_access(
+) -> tuple[User, Session, bool]:
+    return authenticate_to_link(
         access_token, users=parts.users, tokens=parts.tokens, now=now
     )
 
@@ -226,9 +242,20 @@ def _read_record(
     return parts.identities.get_identity(attempt.app, verified.provider, verified.key)
 
 
-def _check_owner(user: User, record: IdentityRecord | None) -> None:
+def _check_owner(
+    user: User,
+    verified: VerifiedIdentity,
+    record: IdentityRecord | None,
+    *,
+    only_repeats: bool,
+) -> bool:
+    """Tell whether the user has the identity already; refuse one that it cannot get."""
+    is_listed = user.find_identity(verified.provider, verified.key) is not None
+    if only_repeats and not is_listed:
+        raise refuse_before_link()
     if record is not None and record.user_id not in {None, user.id}:
         raise IdentityTaken
+    return is_listed
 
 
 def _check_room(user: User, verified: VerifiedIdentity) -> None:

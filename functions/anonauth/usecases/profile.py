@@ -1,6 +1,6 @@
 """Who am I; unlink one identity; delete me.
 
-All by access token, and all read the user's own item.
+Unlinking is by refresh token, the others by access token. All read the user's own item.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,17 @@ from datetime import datetime
 from anonauth.domain import ANONYMOUS, API_KEY, User
 from anonauth.errors import (
     AnonymousUnlinkRefused,
-    ApiKeyInUse,
     BadRequest,
     IdentityNotFound,
     LastIdentity,
     StoreUnavailable,
 )
 from anonauth.ports import IdentityStore, TokenIssuer, UserStore
-from anonauth.usecases._authenticate import authenticate_access
+from anonauth.usecases._authenticate import (
+    authenticate_access,
+    authenticate_to_change,
+    authenticate_to_delete,
+)
 
 _DECISIONS = 4  # reads of a user that others keep changing, before we give up
 
@@ -80,7 +83,7 @@ def read_profile(
 
 
 def unlink_identity(
-    access_token: str,
+    refresh_token: str,
     provider: str,
     identity_id: str,
     *,
@@ -91,7 +94,8 @@ def unlink_identity(
 ) -> None:
     """Remove an identity from its user, and with it the sessions that it opened.
 
-    The session that asks stays.
+    The session that asks stays. By refresh token, which this service alone receives:
+    a stolen access token must not lock the user's owner out.
 
     Args:
         provider: As the profile lists it.
@@ -99,10 +103,9 @@ def unlink_identity(
             was linked first is removed.
 
     Raises:
-        InvalidSession: Bad token, or one from before the link; or its session or user
-            is gone or expired.
+        InvalidSession: Bad token, or its session or user is gone or expired.
         BadRequest: It is an API key.
-        ApiKeyInUse: An API key has opened the session that asks.
+        ApiKeySessionRefused: An API key has opened the session that asks.
         IdentityNotFound: Also for a client that repeats itself after it succeeded.
         AnonymousUnlinkRefused, LastIdentity: It has to stay.
         StoreUnavailable: It may have been removed, so retry.
@@ -110,11 +113,9 @@ def unlink_identity(
     if provider == API_KEY:
         raise BadRequest("API keys are removed by DELETE …/auth/api_keys/{id}")
     for _ in range(_DECISIONS):
-        user, session = authenticate_access(
-            access_token, users=users, tokens=tokens, now=now, since_link=True
+        user, session = authenticate_to_change(
+            refresh_token, users=users, tokens=tokens, now=now
         )
-        if session.provider == API_KEY:
-            raise ApiKeyInUse("an API key cannot remove identities")
         identity = next(
             (
                 i
@@ -140,11 +141,13 @@ def delete_user(
     """Delete the user of an access token; every token of it is refused from then on.
 
     Raises:
-        InvalidSession: Bad token, or its session or user is gone or expired.
+        InvalidSession: Bad token, or its session or user is gone or expired; or the
+            token is too old, or from before the link. A refresh gets a better one.
+        ApiKeySessionRefused: An API key has opened the session that asks.
         StoreUnavailable: The user may still exist, so retry.
     """
     for _ in range(_DECISIONS):
-        user, session = authenticate_access(
+        user, session = authenticate_to_delete(
             access_token, users=users, tokens=tokens, now=now
         )
         if users.delete_user(user, session, now):

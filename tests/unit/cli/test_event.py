@@ -113,7 +113,7 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
         pytest.param("logout", "refresh", id="logout"),
         pytest.param("profile", "access", id="profile"),
         pytest.param("profile-delete", "access", id="delete"),
-        pytest.param("profile-unlink", "access", id="unlink"),
+        pytest.param("profile-unlink", "refresh", id="unlink"),
         pytest.param("link", "access", id="link"),
         pytest.param("apikeys", "refresh", id="API keys"),
     ],
