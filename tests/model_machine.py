@@ -102,13 +102,15 @@ class Machine(Player):
         self.link_new_address(1, "ada@example.org", "correct horse")
         self.log_in_anonymously(WITH_MAIL, None)
 
-    @rule(app=APPS, device=st.sampled_from([None, DEVICE]))
+    @rule(app=APPS, device=st.sampled_from([None, NO_DEVICE, DEVICE]))
     def log_in_anonymously(self, app: App, device: str | None) -> None:
+        """Said nothing of a device, one without an id, or one with its own."""
         body = {"options": {"device": {"deviceId": device}}} if device else {}
         session, reply = self.ask(
             LOGIN, lambda: self.model.log_in_anonymously(app), app=app.id, body=body
         )
-        self.opened(session, reply, device or NO_DEVICE)
+        is_new = device == NO_DEVICE
+        self.opened(session, reply, None if is_new else device or NO_DEVICE)
 
     @rule(nth=NTH)
     def refresh(self, nth: int) -> None:

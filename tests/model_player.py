@@ -68,7 +68,7 @@ class Player(RuleBasedStateMachine):
         self.refreshing: list[Token] = []
         self.keys: list[ApiKey] = []
         self.mails: list[MailToken] = []
-        self.known: set[str] = set()  # ids of users and sessions, which must be new
+        self.known: set[str] = set()  # ids of users, sessions, devices: must be new
         self.rotations = 0
         self.crowded: set[str] = set()  # what takes many calls is done once in a run
 
@@ -140,6 +140,7 @@ class Player(RuleBasedStateMachine):
         )
         if session is not None:
             assert reply.json["user_id"] == session.user.id
+            assert reply.json["device_id"] == session.device
             assert "refresh_token" not in reply.json
             self.issued(session, reply)
 
@@ -220,15 +221,21 @@ class Player(RuleBasedStateMachine):
         )
         return None if session is None else self.issued(session, reply)
 
-    def opened(self, session: Session | None, reply: Reply, device: str) -> None:
-        """Note what a login has answered, if it was one."""
+    def opened(self, session: Session | None, reply: Reply, device: str | None) -> None:
+        """Note what a login has answered, if it was one.
+
+        Args:
+            device: The id of the client's device; None if it had to be made.
+        """
         if session is None:
             return
         user, body = session.user, reply.json
         if not user.id:
             user.id = self._new(body["user_id"])
         assert body["user_id"] == user.id
-        assert body["device_id"] == device
+        session.device = device or self._new(body["device_id"])
+        assert body["device_id"] == session.device
+        assert _claims(body["refresh_token"])["baas_device_id"] == session.device
         assert body.get("expires_at") == _expires_at(user)
         token = self.issued(session, reply)
         self.refreshing.append(
@@ -243,6 +250,7 @@ class Player(RuleBasedStateMachine):
         if not session.id:
             session.id = self._new(claims["sid"])
         said = {name: claims[name] for name in ("sub", "aud", "sid", "anonymous")}
+        assert claims["baas_device_id"] == claims["stitch_devId"] == session.device
         assert said == {
             "sub": user.id,
             "aud": user.app.id,

@@ -71,7 +71,10 @@ class Identity:
 
 @dataclass(eq=False)
 class Session:
-    """One login; `opener` is what it dies with, `used_on` its last day of activity."""
+    """One login; `opener` is what it dies with, `used_on` its last day of activity.
+
+    `id` and `device` are what the service has answered.
+    """
 
     user: "User"
     provider: str
@@ -80,6 +83,7 @@ class Session:
     opener: Identity | ApiKey | None = None
     ends_at: datetime | None = None
     id: str = ""
+    device: str = ""
 
 
 @dataclass(eq=False)

@@ -9,7 +9,6 @@ from anonauth.domain import (
     API_KEY,
     USERPASS,
     ApiKey,
-    Device,
     IdentityRecord,
     SessionLimits,
     User,
@@ -92,7 +91,7 @@ class UseCases:
         return log_in_anonymously(
             APP,
             link=False,
-            device=Device(),
+            device=None,
             base_url=HOST,
             users=self.store,
             tokens=self.tokens,
@@ -212,4 +211,4 @@ class UseCases:
 
 
 def _attempt(provider: str, credential: Mapping[str, str]) -> Attempt:
-    return Attempt(APP, provider, credential, Device(), "203.0.113.9", HOST)
+    return Attempt(APP, provider, credential, None, "203.0.113.9", HOST)

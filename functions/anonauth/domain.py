@@ -108,10 +108,11 @@ def is_timestamp(seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a client said of its device at login.
+    """What a client says of its device at login.
 
-    `id` is 24 hex digits, `NO_DEVICE` where none was sent; `info` holds short
-    strings such as platform and sdkVersion.
+    `id` is 24 hex digits, or `NO_DEVICE`; `info` holds short strings such as platform
+    and sdkVersion. A session of a client that said anything has an id: the client's
+    own, or one that was made for it.
     """
 
     id: str = NO_DEVICE

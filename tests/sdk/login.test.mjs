@@ -157,14 +157,22 @@ test("given a device id when it is sent then it comes back", async () => {
   assert.deepEqual(sent, [{ $oid: deviceId }, { $oid: deviceId }]);
 });
 
-test("given no device id when logging in twice then none is made up", async () => {
-  const { app } = openApp();
+test("given no device id when logging in twice then the first one is kept", async () => {
+  const { app, calls, storage } = openApp();
 
   const first = await app.logIn(Credentials.anonymous());
+  await first.refreshAccessToken();
   const second = await app.logIn(Credentials.anonymous(false));
 
-  assert.equal(first.deviceId, null);
-  assert.equal(second.deviceId, null);
+  assert.match(first.deviceId, /^[0-9a-f]{24}$/);
+  assert.notEqual(first.deviceId, "0".repeat(24));
+  assert.equal(claimsOf(first.refreshToken).baas_device_id, first.deviceId);
+  assert.equal(second.deviceId, first.deviceId);
+  assert.equal(storage.get(`app(${APP}):deviceId`), first.deviceId);
+  const sent = calls
+    .filter((call) => call.line === LOGIN)
+    .map((call) => call.body.options.device.deviceId);
+  assert.deepEqual(sent, [undefined, { $oid: first.deviceId }]);
 });
 
 // As the old service signed them: HS256 with a key that nobody here has.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import NO_DEVICE
+from anonauth.domain import NO_DEVICE, Device
 from anonauth.errors import BadRequest
 from anonauth.handlers._body import (
     DEEPEST_BODY,
@@ -200,6 +200,40 @@ def test_given_broken_base64_when_parsed_then_it_is_refused(body: str) -> None:
             {"platform": "a" + "é" * 15},
             id="cut between characters",
         ),
+        pytest.param({"deviceId": 5}, NO_DEVICE, {}, id="id a number"),
+        pytest.param({"deviceId": [DEVICE_ID]}, NO_DEVICE, {}, id="id in a list"),
+        pytest.param({"deviceId": {"$oid": 5}}, NO_DEVICE, {}, id="$oid a number"),
+        pytest.param(
+            {"platformVersion": 18, "sdkVersion": 10.5, "appVersion": 0},
+            NO_DEVICE,
+            {"platformVersion": "18", "sdkVersion": "10.5", "appVersion": "0"},
+            id="numbers",
+        ),
+        pytest.param(
+            {"platformVersion": {"$numberInt": "18"}, "sdkVersion": {"$numberInt": 2}},
+            NO_DEVICE,
+            {"platformVersion": "18", "sdkVersion": "2"},
+            id="numbers in extended JSON",
+        ),
+        pytest.param(
+            {"platformVersion": 10**40},
+            NO_DEVICE,
+            {"platformVersion": "1" + "0" * 31},
+            id="huge",
+        ),
+        pytest.param(
+            {
+                "platform": True,
+                "platformVersion": [18],
+                "sdk": {},
+                "sdkVersion": {"$date": "x"},
+                "appVersion": {"$numberInt": []},
+                "frameworkName": {"$numberInt": "1", "x": 1},
+            },
+            NO_DEVICE,
+            {},
+            id="neither text nor number",
+        ),
     ],
 )
 def test_given_a_device_when_parsed_then_id_and_known_fields_remain(
@@ -207,7 +241,7 @@ def test_given_a_device_when_parsed_then_id_and_known_fields_remain(
 ) -> None:
     parsed = parse_device({"options": {"device": device}, "provider": "anon-user"})
 
-    assert (parsed.id, parsed.info) == (device_id, info)
+    assert parsed == Device(device_id, info)
 
 
 WRONG_TYPES = [
@@ -215,17 +249,9 @@ WRONG_TYPES = [
     pytest.param({"options": []}, "options", id="options array"),
     pytest.param({"options": {"device": "x"}}, "device", id="device"),
     pytest.param({"options": {"device": [{}]}}, "device", id="device array"),
-    pytest.param({"options": {"device": {"deviceId": 5}}}, "deviceId", id="number"),
-    pytest.param({"options": {"device": {"deviceId": []}}}, "deviceId", id="array"),
-    pytest.param(
-        {"options": {"device": {"deviceId": {"$oid": 5}}}}, "deviceId", id="$oid"
-    ),
-    pytest.param({"options": {"device": {"platform": 5}}}, "platform", id="platform"),
-    pytest.param(
-        {"options": {"device": {"sdkVersion": {"$numberInt": "1"}}}},
-        "sdkVersion",
-        id="version",
-    ),
+    pytest.param({"options": {"device": 5}}, "device", id="device number"),
+    pytest.param({"options": {"device": False}}, "device", id="device false"),
+    pytest.param({"options": {"device": ""}}, "device", id="device empty"),
 ]
 
 
@@ -239,4 +265,4 @@ def test_given_a_wrong_type_when_parsed_then_the_error_names_the_field(
 
 @pytest.mark.parametrize("body", [{}, {"options": None}, {"options": {"device": None}}])
 def test_given_no_device_when_parsed_then_it_is_none(body: dict[str, Any]) -> None:
-    assert parse_device(body).id == NO_DEVICE
+    assert parse_device(body) is None

@@ -67,6 +67,12 @@ def by_token(sub: str = "ada", **claims: Any) -> dict[str, Any]:
     return {"token": a_jwt(sub, **claims)}
 
 
+def on_device(device_id: str | None) -> dict[str, Any]:
+    """Return what is added to a credential; None is a device without an id."""
+    device = {} if device_id is None else {"deviceId": {"$oid": device_id}}
+    return {"options": {"device": device}}
+
+
 def by_password(password: str = PASSWORD, username: str = EMAIL) -> dict[str, Any]:
     return {"username": username, "password": password}
 
@@ -584,19 +590,56 @@ def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     assert service.send(SESSION, token=guest["refresh_token"]).status == 401
 
 
-def test_given_a_device_id_when_linking_or_logging_in_then_it_comes_back(
+def test_given_a_device_id_when_logging_in_by_an_identity_then_it_comes_back(
     service: Deployment,
 ) -> None:
-    guest = service.log_in()
-    body = by_token() | {"options": {"device": {"deviceId": {"$oid": DEVICE_ID}}}}
+    opened = log_in(service, "custom-token", by_token() | on_device(DEVICE_ID)).json
 
-    linked = link(service, guest, "custom-token", body)
-    opened = log_in(service, "custom-token", body)
-    without = link(service, guest, "custom-token", by_token())
+    assert opened["device_id"] == DEVICE_ID
+    for token in (opened["access_token"], opened["refresh_token"]):
+        assert claims_of(token)["baas_device_id"] == DEVICE_ID
 
-    assert linked.json["device_id"] == DEVICE_ID
-    assert opened.json["device_id"] == DEVICE_ID
-    assert without.json["device_id"] == NO_DEVICE
+
+def test_given_a_device_without_an_id_when_logging_in_again_then_each_session_has_one(
+    service: Deployment,
+) -> None:
+    ids = set()
+    for _ in range(2):
+        opened = log_in(service, "custom-token", by_token() | on_device(None)).json
+        ids.add(opened["device_id"])
+        for token in (opened["access_token"], opened["refresh_token"]):
+            assert claims_of(token)["baas_device_id"] == opened["device_id"]
+
+    assert len(ids - {NO_DEVICE}) == 2
+    (user,) = service.items("USER#").values()
+    sessions = user["sessions"]["M"].values()
+    assert {session["M"]["device_id"]["S"] for session in sessions} == ids
+
+
+@pytest.mark.parametrize("before", [NO_DEVICE, DEVICE_ID], ids=["none", "an id"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"options": {"device": {"platform": "ios"}}}, id="no id"),
+        pytest.param({"options": {"device": {"deviceId": "a" * 24}}}, id="another"),
+    ],
+)
+def test_given_a_session_when_it_links_then_its_own_device_id_is_answered(
+    service: Deployment, before: str, sent: dict[str, Any]
+) -> None:
+    """The one that its tokens have: a link goes on with its session."""
+    has_id = before != NO_DEVICE
+    guest = service.log_in(body=json.dumps(on_device(before) if has_id else {}))
+
+    linked = link(service, guest, "custom-token", by_token() | sent).json
+    repeated = link(service, guest, "custom-token", by_token() | sent).json
+
+    refreshed = service.send(SESSION, token=guest["refresh_token"]).json
+    for answer in (guest, linked, repeated):
+        assert answer["device_id"] == before
+    for answer in (guest, linked, repeated, refreshed):
+        assert claims_of(answer["access_token"])["baas_device_id"] == before
 
 
 def test_given_a_get_when_it_starts_a_browser_login_then_a_clear_answer(

@@ -19,6 +19,7 @@ from harness import (
     NO_DEVICE,
     OTHER_APP,
     PROFILE,
+    SESSION,
     START,
     Deployment,
 )
@@ -197,6 +198,56 @@ def test_given_a_device_id_when_logging_in_then_it_comes_back_and_is_claimed(
     assert item is not None
     ((_, session),) = item["sessions"]["M"].items()
     assert session["M"]["device"] == {"M": {"platform": {"S": "node"}}}
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param({"platform": "Linux", "sdk": "Dart"}, id="as Core sends it"),
+        pytest.param({}, id="empty"),
+        pytest.param({"deviceId": None}, id="null"),
+        pytest.param({"deviceId": NO_DEVICE}, id="zeros"),
+        pytest.param({"deviceId": {"$oid": NO_DEVICE}}, id="zeros of realm-web"),
+        pytest.param({"deviceId": "phone"}, id="no id of ours"),
+        pytest.param({"deviceId": 7}, id="number"),
+        pytest.param({"platformVersion": 18.1}, id="version a number"),
+    ],
+)
+def test_given_a_device_without_an_id_when_logging_in_then_it_gets_one(
+    service: Deployment, device: dict[str, Any]
+) -> None:
+    """The old service did so (contract §2.2); the native SDKs never send one."""
+    sent = json.dumps({"options": {"device": device}})
+
+    body, other = service.log_in(body=sent), service.log_in(body=sent)
+
+    device_id = body["device_id"]
+    assert re.fullmatch("[0-9a-f]{24}", device_id)
+    assert device_id not in {NO_DEVICE, other["device_id"], body["user_id"]}
+    refreshed = service.send(SESSION, token=body["refresh_token"]).json
+    for token in (
+        body["access_token"],
+        body["refresh_token"],
+        refreshed["access_token"],
+    ):
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert claims["baas_device_id"] == claims["stitch_devId"] == device_id
+    item = service.user_item(body["user_id"])
+    assert item is not None
+    ((_, session),) = item["sessions"]["M"].items()
+    assert session["M"]["device_id"] == {"S": device_id}
+
+
+def test_given_a_device_that_got_an_id_when_it_logs_in_again_then_it_keeps_it(
+    service: Deployment,
+) -> None:
+    first = service.log_in(body='{"options": {"device": {}}}')
+    device = {"deviceId": {"$oid": first["device_id"]}}
+
+    second = service.log_in(body=json.dumps({"options": {"device": device}}))
+
+    assert second["user_id"] != first["user_id"]
+    assert second["device_id"] == first["device_id"]
 
 
 def test_given_an_id_that_is_taken_when_logging_in_then_503_and_no_token(

@@ -14,7 +14,7 @@ from anonauth import wiring
 from anonauth.cli import engine
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import REGION
-from anonauth.domain import USERPASS, Device, VerifiedIdentity, identity_key
+from anonauth.domain import USERPASS, VerifiedIdentity, identity_key
 from anonauth.errors import Unavailable
 from anonauth.settings import Settings, SettingsError
 from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
@@ -161,7 +161,7 @@ class _People:
         return log_in_anonymously(
             self._app,
             link=False,
-            device=Device(),
+            device=None,
             base_url=services.settings.base_url,
             users=services.store,
             tokens=services.tokens,
@@ -194,9 +194,7 @@ class _People:
 
     def _attempt(self, identity: VerifiedIdentity) -> Attempt:
         base_url = self._services.settings.base_url
-        return Attempt(
-            self._app, identity.provider, {}, Device(), "127.0.0.1", base_url
-        )
+        return Attempt(self._app, identity.provider, {}, None, "127.0.0.1", base_url)
 
     def _parts(self, identity: VerifiedIdentity) -> Parts:
         services = self._services

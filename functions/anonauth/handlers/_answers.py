@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from anonauth.domain import NO_DEVICE, ApiKey, Device, User, rfc3339
+from anonauth.domain import ApiKey, User, rfc3339
 from anonauth.usecases.login import OpenedSession
 
 if TYPE_CHECKING:  # Login, the hot path, does not need it
@@ -21,17 +21,16 @@ def opened_session(opened: OpenedSession) -> dict[str, Any]:
     }
 
 
-def linked_session(linked: "LinkedSession", device: Device) -> dict[str, Any]:
-    """Return the answer to a link (contract §2.3); a device id sent comes back.
+def linked_session(linked: "LinkedSession") -> dict[str, Any]:
+    """Return the answer to a link (contract §2.3).
 
-    No `refresh_token`: clients go on with theirs.
+    The device id is the session's, which its tokens have too. No `refresh_token`:
+    clients go on with theirs.
     """
     return {
         "access_token": linked.access_token,
         "user_id": linked.user.id,
-        "device_id": (
-            linked.session.device.id if device.id == NO_DEVICE else device.id
-        ),
+        "device_id": linked.session.device.id,
     }
 
 

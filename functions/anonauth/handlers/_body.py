@@ -27,6 +27,9 @@ _DEVICE_FIELDS = (
 )
 _LONGEST_DEVICE_FIELD = 32
 
+# Of extended JSON in its canonical form, as realm-web and Core send it (contract §1.6).
+_NUMBERS = {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}
+
 # Characters. Turnstile's have 2048 at most, those of reCAPTCHA and hCaptcha twice that.
 _LONGEST_ANSWER = 8192
 
@@ -81,29 +84,26 @@ def text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def parse_device(body: dict[str, Any]) -> Device:
-    """Return the device in `options.device`, as realm-web, Core and Stitch send it.
+def parse_device(body: dict[str, Any]) -> Device | None:
+    """Return the device in `options.device`; None if the client says nothing of one.
 
-    Their ids are `{"$oid": …}`, none, and a plain string (contract §2.2). An id that
-    is not 24 hex digits counts as none.
+    The ids of realm-web, Core and Stitch are `{"$oid": …}`, none, and a plain string
+    (contract §2.2). An id that is not 24 hex digits counts as none. What a device is
+    like is only for display, so that no form of it costs a login.
 
     Raises:
-        BadRequest: A known field has the wrong type.
+        BadRequest: `options` or the device is not an object.
     """
-    options = _object(body, "options")
-    device = _object(options, "device")
+    device = _object(body, "options").get("device")
+    if device is None:
+        return None
+    if not isinstance(device, dict):
+        raise BadRequest("device is not an object")
     device_id = device.get("deviceId")
     if isinstance(device_id, dict):
         device_id = device_id.get("$oid")
-    if not isinstance(device_id, str | None):
-        raise BadRequest("options.device.deviceId is not a string or an ObjectId")
-    info = {}
-    for name in _DEVICE_FIELDS:
-        value = device.get(name)
-        if not isinstance(value, str | None):
-            raise BadRequest(f"options.device.{name} is not a string")
-        if value:
-            info[name] = _cut(value)
+    texts = {name: _device_text(device.get(name)) for name in _DEVICE_FIELDS}
+    info = {name: text for name, text in texts.items() if text}
     return Device(_object_id(device_id) or NO_DEVICE, info)
 
 
@@ -128,12 +128,18 @@ def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
     return value or {}
 
 
-def _object_id(text: str | None) -> str | None:
-    return text if text and re.fullmatch("[0-9A-Fa-f]{24}", text) else None
+def _object_id(value: object) -> str | None:
+    if isinstance(value, str) and re.fullmatch("[0-9A-Fa-f]{24}", value):
+        return value
+    return None
 
 
-def _cut(text: str) -> str:
-    return text.encode()[:_LONGEST_DEVICE_FIELD].decode(errors="ignore")
+def _device_text(value: object) -> str:
+    if isinstance(value, dict) and len(value) == 1 and _NUMBERS & value.keys():
+        (value,) = value.values()
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).encode()[:_LONGEST_DEVICE_FIELD].decode(errors="ignore")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def login(request: Request) -> Answer:
         attempt = _attempt(request)
         linked = link_identity(token, attempt, parts=parts, now=now)
         services.metrics.count("Links", provider=attempt.provider)
-        return Answer(linked_session(linked, attempt.device))
+        return Answer(linked_session(linked))
     attempt = _attempt(request)
     opened = log_in(attempt, parts=parts, now=now)
     services.metrics.count("Logins", provider=attempt.provider)

@@ -62,6 +62,7 @@ class Attempt:
     Args:
         app: The client app id of the route, which is configured.
         credential: Body of the request, JSON of a stranger.
+        device: What the client says of its device, if anything.
         network: IP address of the client, for the budgets of wrong passwords.
         base_url: Public address of this service, without a trailing slash.
     """
@@ -69,7 +70,7 @@ class Attempt:
     app: str
     provider: str
     credential: Mapping[str, Any]
-    device: Device
+    device: Device | None
     network: str
     base_url: str
 

@@ -2,11 +2,12 @@
 
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from anonauth.domain import (
     ANONYMOUS,
+    NO_DEVICE,
     Device,
     Identity,
     Session,
@@ -34,7 +35,7 @@ def log_in_anonymously(
     app: str,
     *,
     link: bool,
-    device: Device,
+    device: Device | None,
     base_url: str,
     users: UserStore,
     tokens: TokenIssuer,
@@ -49,6 +50,7 @@ def log_in_anonymously(
     Args:
         app: A client app id that is configured.
         link: The request asked to link, which an anonymous identity cannot be.
+        device: What the client says of its device, if anything.
         base_url: Public address of this service, without a trailing slash.
         admission: What the client has to pass first; None for an operator's tool.
         now: Aware UTC time of the request.
@@ -90,7 +92,7 @@ def new_id() -> str:
 
 def new_session(
     provider: str,
-    device: Device,
+    device: Device | None,
     now: datetime,
     *,
     identity_id: str | None = None,
@@ -104,11 +106,19 @@ def new_session(
         provider=provider,
         created_at=now,
         used_day=utc_day(now),
-        device=device,
+        device=_with_id(device),
         expires_at=expires_at,
         identity_id=identity_id,
     )
     return session, jti
+
+
+def _with_id(device: Device | None) -> Device:
+    if device is None:
+        return Device()
+    # The native SDKs never send an id, the others the one that they got (contract
+    # §2.2).
+    return device if device.id != NO_DEVICE else replace(device, id=new_id())
 
 
 def sign(
