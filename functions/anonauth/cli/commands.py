@@ -123,6 +123,15 @@ def serve(  # noqa: PLR0913 - an option each
             show_default=False,
         ),
     ] = None,
+    aws_host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where to expose it, by default on 127.0.0.1 whatever --host is: who "
+            "reaches it reads the settings' secrets.",
+            show_default=False,
+        ),
+    ] = None,
     template: Annotated[
         Path | None,
         typer.Option(help="By default the template.yaml here or above."),
@@ -172,6 +181,7 @@ def serve(  # noqa: PLR0913 - an option each
             parameters=dict(map(_key_and_value, parameter or ())),
             endpoint_url=endpoint_url,
             aws_port=aws_port,
+            aws_host=aws_host,
             template=template,
             settings=settings,
         ) as server:

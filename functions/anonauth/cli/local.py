@@ -1,8 +1,6 @@
 """`/` and `/_local/*`: what only a local service can do, for this machine alone."""
 
-import ipaddress
 import json
-import urllib.parse
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
@@ -15,6 +13,7 @@ from anonauth.bus import SOURCE
 from anonauth.cli import page
 from anonauth.cli.document import providers_on
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
+from anonauth.cli.guard import host_name, is_forwarded, is_loopback
 from anonauth.cli.recent import Recent, SentMail
 from anonauth.cli.stack import LocalStack
 from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
@@ -169,31 +168,14 @@ def _read_duration(request: HttpRequest) -> Any:
 def _is_from_here(request: HttpRequest) -> bool:
     host = request.header("host")
     origin = request.header("origin")
-    if any(request.header(name) for name in ("forwarded", "x-forwarded-for")):
-        return False  # somebody else, through a proxy on this machine
+    if is_forwarded(name for name, _ in request.headers):
+        return False
     return (
         is_loopback(request.peer)
         and host is not None
-        and is_loopback(_host_name(host))
+        and is_loopback(host_name(host))
         and origin in {None, f"http://{host}"}
     )
-
-
-def _host_name(host: str) -> str | None:
-    try:
-        return urllib.parse.urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
-
-
-def is_loopback(host: str | None) -> bool:
-    """Say whether a host name or address can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse(status: HTTPStatus, error: str) -> HttpResponse:

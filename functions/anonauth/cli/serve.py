@@ -12,15 +12,13 @@ from urllib.parse import urlsplit
 from anonauth.cli import engine
 from anonauth.cli.document import providers_on, read_file, senders
 from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
+from anonauth.cli.guard import EVERY_ADDRESS, for_programs, is_loopback
 from anonauth.cli.listener import Listener, application
-from anonauth.cli.local import LocalApi, is_loopback
+from anonauth.cli.local import LocalApi
 from anonauth.cli.page import PAGE
 from anonauth.cli.problem import Problem
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
-
-# Where a server may listen, but no client go.
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them  # nosec B104
 
 LOCAL_PARAMETERS = {
     # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
@@ -42,6 +40,8 @@ class Options:
         template: Path of the template; None to look for it.
         endpoint_url: Of another AWS than the built-in one.
         aws_port: Where to expose the built-in one; 0 for any free port.
+        aws_host: Address to expose it on; None for this machine alone, whatever `host`
+            is: who reaches it reads the secrets of the settings document.
         base_url: Public address, if it is not that of host and port.
         settings: File with the settings document; None for e-mail/password and API
             keys, or, with another AWS, for the document that is there already.
@@ -54,6 +54,7 @@ class Options:
     template: Path | None = None
     endpoint_url: str | None = None
     aws_port: int | None = None
+    aws_host: str | None = None
     base_url: str | None = None
     settings: Path | None = None
 
@@ -105,14 +106,14 @@ class LocalServer:
         machine.
         """
         host = self.options.host
-        if host not in _EVERY_ADDRESS and not is_loopback(host):
+        if host not in EVERY_ADDRESS and not is_loopback(host):
             return ""
         return _url(host, self.port) + PAGE
 
     @property
     def is_unnamed(self) -> bool:
         """Whether it listens for other machines, but `base_url` is for this one."""
-        return self.options.host in _EVERY_ADDRESS and self.options.base_url is None
+        return self.options.host in EVERY_ADDRESS and self.options.base_url is None
 
     def __enter__(self) -> Self:
         """Serve, in threads of its own.
@@ -125,6 +126,10 @@ class LocalServer:
             raise Problem("--host is empty; 0.0.0.0 is every address of this machine")
         if options.endpoint_url and options.aws_port is not None:
             raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
+        if options.aws_host is not None and options.aws_port is None:
+            raise Problem("--aws-host is for --aws-port, which is not given")
+        if options.aws_host == "":
+            raise Problem("--aws-host is empty; leave it for this machine alone")
         parameters = {**LOCAL_PARAMETERS, **options.parameters}
         if options.app_ids:
             parameters["AppIds"] = ",".join(options.app_ids)
@@ -159,10 +164,11 @@ class LocalServer:
             )
             listener.serve(application(self._answer))
             if options.aws_port is not None:
-                aws = Listener(options.host, options.aws_port, option="--aws-port")
+                host = options.aws_host or "127.0.0.1"
+                aws = Listener(host, options.aws_port, option="--aws-port")
                 opening.callback(aws.close)
-                aws.serve(engine.over_http(self.stack.lock))
-                self.aws_url = _url(options.host, aws.port)
+                aws.serve(for_programs(engine.over_http(self.stack.lock), host))
+                self.aws_url = _url(host, aws.port)
             self._closing = opening.pop_all()
         return self
 
@@ -185,6 +191,6 @@ class LocalServer:
 
 
 def _url(host: str, port: int) -> str:
-    if host in _EVERY_ADDRESS:
+    if host in EVERY_ADDRESS:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -315,6 +315,12 @@ def test_given_a_host_when_served_then_the_base_url_can_be_called(
             "--aws-port exposes the built-in",
             id="both engines",
         ),
+        pytest.param(
+            {"aws_host": "127.0.0.1"}, "--aws-host is for --aws-port", id="no AWS port"
+        ),
+        pytest.param(
+            {"aws_host": "", "aws_port": 0}, "--aws-host is empty", id="no AWS host"
+        ),
     ],
 )
 def test_given_options_that_cannot_work_when_served_then_one_line_says_why(

@@ -1,0 +1,159 @@
+"""The AWS of `anonauth serve` is for programs: no page or proxy reads its secrets."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from werkzeug.test import Client
+from werkzeug.wrappers import Request, Response
+
+from anonauth.cli.guard import for_programs
+from anonauth.cli.serve import LocalServer
+from calls import Answer, call
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+SECRET = "s3cret" * 6
+ISSUERS = {"custom-token": {"issuers": [{"algorithm": "HS256", "secret": SECRET}]}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A service for the whole network, whose AWS is not."""
+    path = tmp_path_factory.mktemp("settings") / "settings.json"
+    path.write_text(json.dumps({"apps": {"*": ISSUERS}}))
+    with LocalServer(host="0.0.0.0", aws_port=0, settings=path) as running:  # noqa: S104
+        yield running
+
+
+def read_settings(server: LocalServer, headers: dict[str, str]) -> Answer:
+    """Ask for the settings document, as whoever reaches the port could."""
+    return call(
+        server.aws_url,
+        "POST",
+        "/",
+        headers={
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": "AmazonSSM.GetParameter",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260310/b/ssm/"
+            "aws4_request, SignedHeaders=host, Signature=c",
+            **headers,
+        },
+        body=b'{"Name":"/anonauth/settings","WithDecryption":true}',
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="the address"),
+        pytest.param({"Host": "localhost:{port}"}, id="localhost"),
+        pytest.param({"Host": "[::1]:{port}"}, id="IPv6"),
+        pytest.param({"Host": "host.docker.internal:{port}"}, id="from a container"),
+    ],
+)
+def test_given_a_program_when_it_asks_then_it_is_answered(
+    server: LocalServer, headers: dict[str, str]
+) -> None:
+    port = urlsplit(server.aws_url).port
+
+    answer = read_settings(server, {k: v.format(port=port) for k, v in headers.items()})
+
+    assert answer.status == 200
+    assert SECRET.encode() in answer.body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Host": "evil.example"}, id="a name that was rebound"),
+        pytest.param({"Host": "evil.example:4566"}, id="and its port"),
+        pytest.param({"Host": "localhost.evil.example"}, id="a longer name"),
+        pytest.param({"Host": "127.0.0.1.evil.example"}, id="a longer address"),
+        pytest.param({"Host": "192.168.1.7"}, id="an address of the network"),
+        pytest.param({"Host": ""}, id="no host"),
+        pytest.param({"Host": "127.0.0.1, evil.example"}, id="two hosts"),
+        pytest.param({"Origin": "https://evil.example"}, id="a page"),
+        pytest.param({"Origin": "http://127.0.0.1:8080"}, id="a page of here"),
+        pytest.param({"Origin": "null"}, id="a page without an origin"),
+        pytest.param({"Origin": ""}, id="an empty origin"),
+        pytest.param({"Forwarded": "for=192.0.2.1"}, id="Forwarded"),
+        pytest.param({"X-Forwarded-For": "192.0.2.1"}, id="X-Forwarded-For"),
+        pytest.param({"X-Forwarded-Host": "a.example"}, id="X-Forwarded-Host"),
+        pytest.param({"X-Real-IP": "192.0.2.1"}, id="X-Real-IP"),
+        pytest.param({"Via": "1.1 proxy"}, id="Via"),
+    ],
+)
+def test_given_a_page_or_a_proxy_when_it_asks_then_it_learns_nothing(
+    server: LocalServer, headers: dict[str, str]
+) -> None:
+    answer = read_settings(server, headers)
+
+    assert answer.status == 403
+    assert SECRET.encode() not in answer.body
+    assert answer.json()["__type"] == "AccessDeniedException"
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_given_a_service_for_all_when_its_aws_is_sought_then_it_is_here_alone(
+    server: LocalServer,
+) -> None:
+    """Whoever listens at 0.0.0.0 answers at each address, 127.0.0.2 included."""
+    port = urlsplit(server.aws_url).port
+    with socket.create_connection(("127.0.0.2", server.port), timeout=2):
+        pass
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=2)
+
+    assert server.aws_url == f"http://127.0.0.1:{port}"
+
+
+def test_given_an_address_for_aws_when_served_then_it_listens_there_only() -> None:
+    with LocalServer(aws_port=0, aws_host="127.0.0.2") as server:
+        port = urlsplit(server.aws_url).port
+        answer = read_settings(server, {})
+        with ExitStack() as connections, pytest.raises(ConnectionRefusedError):
+            connections.enter_context(
+                socket.create_connection(("127.0.0.1", port), timeout=2)
+            )
+
+    assert server.aws_url == f"http://127.0.0.2:{port}"
+    assert answer.status == 200
+
+
+@Request.application
+def anything(request: Request) -> Response:
+    return Response("here")
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "is_answered"),
+    [
+        pytest.param("192.0.2.7", "192.0.2.7:4566", True, id="the address"),
+        pytest.param("192.0.2.7", "192.0.2.8:4566", False, id="another"),
+        pytest.param("192.0.2.7", "localhost", True, id="localhost"),
+        pytest.param("my-machine", "MY-MACHINE:4566", True, id="a name"),
+        pytest.param("my-machine", "other-machine", False, id="another name"),
+        pytest.param("2001:db8::7", "[2001:DB8:0::7]:4566", True, id="IPv6"),
+        pytest.param("0.0.0.0", "192.0.2.7:4566", True, id="any address"),  # noqa: S104
+        pytest.param("0.0.0.0", "evil.example", False, id="any, and a name"),  # noqa: S104
+        pytest.param("::", "[2001:db8::7]", True, id="any of IPv6"),
+    ],
+)
+def test_given_where_it_listens_when_asked_by_a_host_then_only_its_own_is_taken(
+    address: str, host: str, *, is_answered: bool
+) -> None:
+    guarded: WSGIApplication = for_programs(anything, address)
+    headers: Any = {"Host": host}
+
+    answer = Client(guarded).get("/", headers=headers)
+
+    assert (answer.status_code, answer.text == "here") == (
+        (200, True) if is_answered else (403, False)
+    )
