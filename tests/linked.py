@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from anonauth.domain import (
+    API_KEY,
     IdentityRecord,
     Session,
     User,
@@ -77,9 +78,29 @@ def link(
 
 
 def open_session(
-    service: Deployment, user_id: str, provider: str, identity_id: str, app: str = APP
+    service: Deployment,
+    user_id: str,
+    provider: str,
+    opener_id: str,
+    *,
+    key: str = "",
+    app: str = APP,
 ) -> dict[str, str]:
-    """Open a session with an identity or API key; return what a login answers."""
+    """Open a session with an identity or API key; return what a login answers.
+
+    Args:
+        key: That of the identity, where several have the id.
+    """
+    user = stored_user(service, user_id, app)
+    if not key:
+        keys = [
+            i.key
+            for i in user.identities
+            if (i.provider, i.id) == (provider, opener_id)
+        ]
+        if provider == API_KEY:
+            keys = [user.api_keys[opener_id].hash]
+        (key,) = keys
     jti = secrets.token_urlsafe(32)
     session = Session(
         id=secrets.token_hex(12),
@@ -88,9 +109,8 @@ def open_session(
         created_at=service.now,
         used_day=utc_day(service.now),
         expires_at=service.now + _LIFETIME,
-        identity_id=identity_id,
+        identity_key=key,
     )
-    user = stored_user(service, user_id, app)
     assert service.services.store.open_session(user, session, [], service.now)
     tokens, now = service.services.tokens, service.now
     return {

@@ -272,18 +272,14 @@ class MemoryStore:
         opened_by_it = [
             s.id
             for s in user.sessions.values()
-            if (s.provider, s.identity_id) == (identity.provider, identity.id)
+            if (s.provider, s.identity_key) == (identity.provider, identity.key)
         ]
-        sessions = _without(stored.sessions, opened_by_it)
-        asking = stored.sessions[session.id]
-        if asking.id in opened_by_it:
-            asking = replace(asking, identity_id=None)
         place = user.identities.index(identity)
         self.users[user.app, user.id] = replace(
             stored,
             version=stored.version + 1,
             identities=stored.identities[:place] + stored.identities[place + 1 :],
-            sessions={**sessions, asking.id: asking},
+            sessions=_without(stored.sessions, opened_by_it),
         )
         self._drop([record])
         return True
@@ -617,7 +613,7 @@ def _opened_by_key(user: User, key: ApiKey) -> list[str]:
     return [
         session.id
         for session in user.sessions.values()
-        if (session.provider, session.identity_id) == (API_KEY, key.id)
+        if (session.provider, session.identity_key) == (API_KEY, key.hash)
     ]
 
 

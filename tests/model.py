@@ -174,20 +174,22 @@ class Model:
         self._bind(user, credential)
         return session
 
-    def unlink(self, token: Token, provider: str, identity_id: str) -> User:
+    def unlink(
+        self, token: Token, provider: str, identity_id: str, key: str | None
+    ) -> User:
         if provider == API_KEY:
             raise Refused((400, "BadRequest"), (401, "InvalidSession"))
         session = self._changing_session(token)
         user = session.user
         wanted = (provider, identity_id)
         found = [i for i in user.identities if (i.provider, i.id) == wanted]
+        if key is not None:
+            found = [i for i in found if i.key == key]
         if not found:
             raise Refused((404, "IdentityNotFound"))
         usable = [i for i in user.identities if i.provider != ANONYMOUS]
-        if provider == ANONYMOUS or usable == found:
+        if provider == ANONYMOUS or usable == found or len(found) > 1:
             raise Refused((400, "InvalidParameter"))
-        if session.opener is found[0]:
-            session.opener = None
         self._detach(user, found)
         return user
 
@@ -442,14 +444,15 @@ class Model:
     def _identity(self, user: User, credential: Password | Jwt) -> Identity | None:
         if isinstance(credential, Password):
             return user.identity_of(USERPASS)
-        of_issuer = (i for i in user.identities if i.provider == CUSTOM)
-        return next((i for i in of_issuer if i.subject == credential.subject), None)
+        said = (CUSTOM, credential.issuer, credential.subject)
+        named = ((i, (i.provider, i.issuer, i.subject)) for i in user.identities)
+        return next((i for i, name in named if name == said), None)
 
     def _bind(self, user: User, credential: Password | Jwt) -> None:
         if isinstance(credential, Jwt):
             data = {"name": credential.name}
-            subject = credential.subject
-            user.identities.append(Identity(CUSTOM, subject, data, id=subject))
+            subject, issuer = credential.subject, credential.issuer
+            user.identities.append(Identity(CUSTOM, subject, data, subject, issuer))
             return
         account = self._account(user.app, credential.email)
         assert account is not None

@@ -71,7 +71,7 @@ EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org
 PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
 NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7"])
 NAMES = st.sampled_from(["Ada", "Countess"])
-SUBJECTS = st.sampled_from(["ada", "bob", "cyd"])
+SUBJECTS = st.sampled_from(["ada", "bob", "cyd", "ada of the second"])
 KEY_NAMES = st.sampled_from(["laptop", "ci", "phone", "not a name"])
 TIMES = st.sampled_from(
     [
@@ -231,11 +231,11 @@ class Machine(Player):
     ) -> None:
         token = self.access_token(nth, fresh=True)
         app = token.session.user.app
-        self.link_to(token, app, Jwt(app, subject, "Ada"))
+        self.link_to(token, app, a_jwt(app, subject, "Ada", ""))
         if deletes:
             self.delete_with(token)
         else:
-            self.link_to(token, app, Jwt(app, then, "Ada"))
+            self.link_to(token, app, a_jwt(app, then, "Ada", ""))
 
     @rule(nth=NTH, seconds=AROUND, deletes=st.booleans())
     def change_a_user_when_a_token_grows_old(
@@ -280,7 +280,9 @@ class Machine(Player):
         token = self.one_of(self.refreshing, nth)
         guessed = self.one_of(self.access, whose) if whose % 4 == 0 else token
         identity = nth_of(guessed.session.user.identities, which // 3)
-        self.unlink_by(token, identity.provider, identity.id)
+        # Mostly by id alone, which two issuers may have given.
+        key = identity.key if identity.key and which % 3 == 0 else None
+        self.unlink_by(token, identity.provider, identity.id, key)
 
     # -- E-mail and password ----------------------------------------------------------
 

@@ -29,7 +29,8 @@ from harness import (
 from model import SECOND, Model, Refused
 from model_stage import (
     NOBODYS_SECRET,
-    SECRET,
+    SECOND_ISSUER,
+    SECRETS,
     WITH_MAIL,
     WITHOUT_MAIL,
     Stage,
@@ -147,12 +148,15 @@ class Player(RuleBasedStateMachine):
     def delete_with(self, token: Token) -> None:
         self.ask(DELETE, lambda: self.model.delete_user(token), token=token.text)
 
-    def unlink_by(self, token: Token, provider: str, identity_id: str) -> None:
+    def unlink_by(
+        self, token: Token, provider: str, identity_id: str, key: str | None = None
+    ) -> None:
+        query = {"provider": provider, "id": identity_id}
         self.ask(
             UNLINK,
-            lambda: self.model.unlink(token, provider, identity_id),
+            lambda: self.model.unlink(token, provider, identity_id, key),
             token=token.text,
-            query={"provider": provider, "id": identity_id},
+            query=query if key is None else {**query, "key": key},
         )
 
     def credential_of(self, user: User, which: int) -> Password | Jwt | None:
@@ -162,7 +166,7 @@ class Player(RuleBasedStateMachine):
         """
         identity = nth_of(user.identities, which // 3)
         if identity.provider == CUSTOM:
-            return Jwt(user.app, identity.subject, "Again")
+            return Jwt(user.app, identity.subject, "Again", issuer=identity.issuer)
         for account in self.model.accounts:
             if identity.provider == USERPASS and account.user is user:
                 return Password(account.email, account.password, "203.0.113.9")
@@ -179,7 +183,9 @@ class Player(RuleBasedStateMachine):
             "aud": credential.app.id,
             "exp": int(self.service.now.timestamp()) + 600,
         }
-        secret = SECRET if credential.genuine else NOBODYS_SECRET
+        if credential.issuer:
+            claims["iss"] = credential.issuer
+        secret = SECRETS[credential.issuer] if credential.genuine else NOBODYS_SECRET
         return {"token": jwt.encode(claims, secret, "HS256")}
 
     def log_out_with(self, token: Token) -> None:
@@ -297,8 +303,11 @@ def or_other(app: App, at_home: bool) -> App:
 
 
 def a_jwt(app: App, subject: str, name: str, flaw: str) -> Jwt:
+    """Return a token; `subject` is `ada`, or `ada of the second` issuer."""
     meant_for = or_other(app, flaw != "other app")
-    return Jwt(meant_for, subject, name, genuine=flaw != "forged")
+    subject, _, other = subject.partition(" of ")
+    issuer = SECOND_ISSUER if other else ""
+    return Jwt(meant_for, subject, name, genuine=flaw != "forged", issuer=issuer)
 
 
 def refuse() -> None:
@@ -333,6 +342,7 @@ def _profile(session: Session) -> dict[str, Any]:
     user = session.user
     identities = [
         {"id": i.id, "provider_type": i.provider, "data": i.data}
+        | ({"key": i.key} if i.key else {})
         for i in user.identities
     ]
     key = session.opener if isinstance(session.opener, ApiKey) else None

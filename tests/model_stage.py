@@ -30,14 +30,20 @@ WITH_MAIL = App(APP, (USERPASS, CUSTOM, API_KEY), mail=True)
 WITHOUT_MAIL = App(OTHER_APP, (USERPASS, CUSTOM, API_KEY))
 BARE = App(BARE_APP)  # that offers guests only
 NOTICE_DAYS = "14,3"
-SECRET, NOBODYS_SECRET = "0" * 32, "1" * 32
+SECOND_ISSUER = "https://second.example"  # the first has no name
+SECRETS = {"": "0" * 32, SECOND_ISSUER: "2" * 32}
+NOBODYS_SECRET = "1" * 32
 
-_ISSUERS = {
-    "algorithm": "HS256",
-    "secret": SECRET,
-    "metadata_fields": [{"name": "name"}],
-}
-_PROVIDERS: dict[str, Any] = {API_KEY: {}, CUSTOM: {"issuers": [_ISSUERS]}}
+_ISSUERS = [
+    {
+        "algorithm": "HS256",
+        "secret": secret,
+        "metadata_fields": [{"name": "name"}],
+        **({"issuer": issuer} if issuer else {}),
+    }
+    for issuer, secret in SECRETS.items()
+]
+_PROVIDERS: dict[str, Any] = {API_KEY: {}, CUSTOM: {"issuers": _ISSUERS}}
 _BUDGETS = {"account_and_network": MOST_WRONG_PASSWORDS, "mails": MOST_MAILS}
 _MAIL = {
     "sender": SENDER,

@@ -44,11 +44,16 @@ def require_untouched(
 
 
 def _learn_ids(items: Items, model: Model) -> None:
-    # The service's choice, of those identities whose provider gives no subject.
+    # The service's choice: keys, and ids where the provider gives no subject.
+    nothing = {"identities": {"L": []}, "api_keys": {"M": {}}}
     for user in model.users:
-        stored = items.get(f"USER#{user.app.id}#{user.id}", {"identities": {"L": []}})
+        stored = items.get(f"USER#{user.app.id}#{user.id}", nothing)
         for identity, entry in zip(user.identities, stored["identities"]["L"]):  # noqa: B905 - compared later
             identity.id = identity.id or entry["M"]["id"]["S"]
+            identity.key = identity.key or _text(entry["M"], "key") or ""
+        for key in user.keys:
+            if key.id in stored["api_keys"]["M"]:
+                key.key = stored["api_keys"]["M"][key.id]["M"]["hash"]["S"]
 
 
 def _told(model: Model) -> Facts:
@@ -72,10 +77,10 @@ def _told_user(user: User, model: Model) -> Facts:
     return {
         "anonymous": user.anonymous,
         "ends": _ends(user.ends_at),
-        "identities": [(i.provider, i.id) for i in user.identities],
+        "identities": [(i.provider, i.id, i.key) for i in user.identities],
         "keys": {key.id: (key.name, key.disabled) for key in user.keys},
         "sessions": {
-            s.id: (s.provider, s.opener and s.opener.id, _seconds(s.ends_at))
+            s.id: (s.provider, s.opener.key if s.opener else "", _seconds(s.ends_at))
             for s in user.sessions
             if s.ends_at is None or s.ends_at > model.now
         },
@@ -143,7 +148,11 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
         "anonymous": item["anonymous"]["BOOL"],
         "ends": _stored_ends(item),
         "identities": [
-            (entry["M"]["provider"]["S"], entry["M"]["id"]["S"])
+            (
+                entry["M"]["provider"]["S"],
+                entry["M"]["id"]["S"],
+                _text(entry["M"], "key") or "",
+            )
             for entry in item["identities"]["L"]
         ],
         "keys": {
@@ -152,7 +161,7 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
         },
         # Those that are over may go or stay: nothing depends on them.
         "sessions": {
-            sid: (entry["provider"]["S"], _text(entry, "identity_id"), ends)
+            sid: (entry["provider"]["S"], _text(entry, "identity_key") or "", ends)
             for sid, entry in sessions.items()
             if (ends := _number(entry, "expires_at")) is None or ends > now.timestamp()
         },

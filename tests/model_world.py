@@ -41,6 +41,7 @@ class Jwt:
     subject: str
     name: str
     genuine: bool = True
+    issuer: str = ""
     provider = CUSTOM
 
 
@@ -52,6 +53,7 @@ class ApiKey:
     name: str
     disabled: bool = False
     id: str = ""
+    key: str = ""
     secret: str = ""
     provider = API_KEY
 
@@ -61,12 +63,17 @@ Credential = Password | Jwt | ApiKey
 
 @dataclass(eq=False)
 class Identity:
-    """An entry of a user's list; `subject` is what the provider vouches for."""
+    """An entry of a user's list; `subject` is what the provider vouches for.
+
+    `id` is the subject where there is an `issuer`; two issuers may give one subject.
+    """
 
     provider: str
     subject: str = ""
     data: dict[str, str] = field(default_factory=dict)
     id: str = ""
+    issuer: str = ""
+    key: str = ""
 
 
 @dataclass(eq=False)

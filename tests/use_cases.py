@@ -129,11 +129,14 @@ class UseCases:
         provider: str,
         identity_id: str,
         now: datetime = NOW,
+        *,
+        key: str | None = None,
     ) -> None:
         unlink_identity(
             opened.refresh_token,
             provider,
             identity_id,
+            key,
             users=self.store,
             identities=self.store,
             tokens=self.tokens,

@@ -133,6 +133,11 @@ class Identity:
     key: str = ""
     version: int = 1
 
+    @property
+    def has_issuer(self) -> bool:
+        """Whether an issuer gave the `id`, which is unique only within that issuer."""
+        return self.provider not in {ANONYMOUS, USERPASS}
+
 
 @dataclass(frozen=True, slots=True)
 class MailToken:
@@ -210,8 +215,10 @@ class Session:
 
     `token_hash` is the hash of the refresh token's `jti` (see `tokens`), the only
     trace of the token that is stored. `expires_at` is None in the session of an
-    anonymous user, which lives as long as its user. `identity_id` is the identity or
-    API key that the session was opened with and dies with; None for an anonymous one.
+    anonymous user, which lives as long as its user. The session dies with the identity
+    or API key that opened it: `identity_key` is the identity's `key` or the API key's
+    `hash`, and with `provider` it names that one and no other. It is empty for the
+    anonymous identity, as that identity's own `key` is.
     """
 
     id: str
@@ -221,11 +228,18 @@ class Session:
     used_day: date
     device: Device = field(default_factory=Device)
     expires_at: datetime | None = None
-    identity_id: str | None = None
+    identity_key: str = ""
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether the session's own time has passed."""
         return self.expires_at is not None and self.expires_at <= now
+
+    def was_opened_by(self, opener: "Identity | ApiKey") -> bool:
+        """Tell whether this identity or API key opened the session."""
+        named = (self.provider, self.identity_key)
+        if isinstance(opener, ApiKey):
+            return named == (API_KEY, opener.hash)
+        return named == (opener.provider, opener.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +271,20 @@ class User:
         session = self.sessions.get(session_id)
         if session is None or session.is_expired(now) or self.is_expired(now):
             return None
-        return session if self._vouches_for(session) else None
+        # The user's own list is the authority: what opened a session must still be
+        # there, whatever raced with its removal.
+        opener = self.opener_of(session)
+        if opener is None or (isinstance(opener, ApiKey) and opener.disabled):
+            return None
+        return session
+
+    def opener_of(self, session: Session) -> Identity | ApiKey | None:
+        """Return what opened a session, if the user still has it."""
+        openers: tuple[Identity | ApiKey, ...] = (
+            *self.identities,
+            *self.api_keys.values(),
+        )
+        return next((each for each in openers if session.was_opened_by(each)), None)
 
     def find_identity(self, provider: str, key: str) -> Identity | None:
         """Return the user's entry for an identity."""
@@ -292,19 +319,6 @@ class User:
         candidates = of_keys + of_people if by_key else of_people + of_keys
         excess = len(self.sessions) - len(ended) - MOST_SESSIONS + 1
         return ended + candidates[: max(excess, 0)]
-
-    def _vouches_for(self, session: Session) -> bool:
-        # The user's own list is the authority: what opened a session must still be
-        # there, whatever raced with its removal.
-        if session.identity_id is None:
-            return True
-        if session.provider == API_KEY:
-            key = self.api_keys.get(session.identity_id)
-            return key is not None and not key.disabled
-        return any(
-            i.id == session.identity_id and i.provider == session.provider
-            for i in self.identities
-        )
 
 
 @dataclass(frozen=True, slots=True)

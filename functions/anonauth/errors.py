@@ -222,6 +222,13 @@ class IdentityNotFound(AuthError):
     description = "this user has no such identity"
 
 
+class AmbiguousIdentity(AuthError):
+    """Several identities have that id, of different issuers; none was removed."""
+
+    code = "InvalidParameter"
+    description = "several identities have that id: name the one that is meant by 'key'"
+
+
 class AnonymousUnlinkRefused(AuthError):
     """The anonymous identity stays: it says where the user came from."""
 

@@ -153,7 +153,7 @@ class IdentityStore(Protocol):
     ) -> bool:
         """Remove an identity and the sessions opened with it, in one transaction.
 
-        The session that asks stays.
+        That may be the session that asks.
         """
         ...
 

@@ -107,7 +107,7 @@ class Tokens:
         issued = int(now.timestamp())
         urn = _session_urn(user.app)
         identity = {
-            "id": session.identity_id or user.identities[0].id,
+            "id": _opener_id(user, session),
             "provider_type": session.provider,
             "provider_id": _object_id(f"{user.app}/{session.provider}"),
         }
@@ -281,6 +281,12 @@ def _sdk_claims(user: User, session: Session) -> dict[str, str]:
         "baas_domain_id": domain,
         "stitch_domainId": domain,
     }
+
+
+def _opener_id(user: User, session: Session) -> str:
+    opener = user.opener_of(session)
+    assert opener is not None  # noqa: S101 - for the type  # nosec B101
+    return opener.id
 
 
 def _object_id(name: str) -> str:

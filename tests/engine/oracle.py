@@ -150,8 +150,8 @@ class _Oracle:
         return ends + [
             act
             for act in self._done("unlink", by=user_id)
-            if (act.subject.provider, act.subject.id)
-            == (session.provider, session.identity_id)
+            if (act.subject.provider, act.subject.key)
+            == (session.provider, session.identity_key)
         ]
 
     # What may be refused.
@@ -255,8 +255,8 @@ class _Oracle:
             for act in enders
             if act not in self._refused
             if act.name in {"log out", "delete", "sweep"}
-            or (act.name == "reset" and had_before)
-            or (act.name == "reset" and act.subject.id == session.identity_id)
+            or (act.name in {"reset", "unlink"} and had_before)
+            or (act.name == "reset" and act.subject.key == session.identity_key)
         ]
         assert not (sure and kept), f"{sure} should have ended {session}"
 

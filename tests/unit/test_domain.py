@@ -90,7 +90,7 @@ def test_given_a_session_when_sought_then_it_and_its_user_have_to_live(
         last_active_day=NOON.date(),
         expires_at=after(user_ends),
         sessions={"s": session},
-        identities=(),
+        identities=(Identity("i", "p"),),
     )
 
     assert user.live_session("s", NOON) == (session if alive else None)
@@ -304,11 +304,11 @@ def test_given_a_session_when_used_then_it_lives_for_60_full_days_up_to_its_cap(
 
 
 def a_session(
-    session_id: str, provider: str = "custom-token", day: int = 0, opener: str = "i"
+    session_id: str, provider: str = "custom-token", day: int = 0, opener: str = "k"
 ) -> Session:
     created_at = NOON + day * DAY
     return Session(
-        session_id, "h", provider, created_at, created_at.date(), identity_id=opener
+        session_id, "h", provider, created_at, created_at.date(), identity_key=opener
     )
 
 
@@ -332,20 +332,43 @@ def ended(user: User, opening: Session) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("opener", "alive"),
+    ("provider", "opener", "opened_by"),
     [
-        pytest.param(None, True, id="none: it was a guest's"),
-        pytest.param("i", True, id="an identity of the user"),
-        pytest.param("g", False, id="of another provider"),
-        pytest.param("x", False, id="unlinked"),
+        pytest.param(ANONYMOUS, "", "g", id="the anonymous one"),
+        pytest.param("custom-token", "k", "i", id="an identity of the user"),
+        pytest.param("custom-token", "", None, id="none of that provider"),
+        pytest.param("oauth2-google", "k", None, id="of another provider"),
+        pytest.param("custom-token", "i", None, id="its id, which is no key"),
+        pytest.param("custom-token", "x", None, id="unlinked"),
+        pytest.param(API_KEY, "hash", "key", id="an API key"),
+        pytest.param(API_KEY, "k", None, id="an identity's key"),
+        pytest.param("custom-token", "hash", None, id="the hash of an API key"),
     ],
 )
-def test_given_a_session_when_its_identity_is_gone_then_it_is_dead(
-    opener: str | None, alive: bool
+def test_given_a_session_when_what_opened_it_is_gone_then_it_is_dead(
+    provider: str, opener: str, opened_by: str | None
 ) -> None:
-    session = replace(a_session("s"), identity_id=opener)
+    session = a_session("s", provider, opener=opener)
+    user = a_user(session)
 
-    assert (a_user(session).live_session("s", NOON) is not None) == alive
+    found = user.opener_of(session)
+
+    assert (found and found.id) == opened_by
+    assert (user.live_session("s", NOON) is not None) == (opened_by is not None)
+
+
+def test_given_one_id_of_two_issuers_when_a_session_is_looked_up_then_keys_decide() -> (
+    None
+):
+    """An id is unique only within its issuer."""
+    session = a_session("s", opener="second")
+    twin = Identity("i", "custom-token", "second")
+    user = a_user(session)
+    both = replace(user, identities=(*user.identities, twin))
+
+    assert both.opener_of(session) is twin
+    assert both.live_session("s", NOON) is session
+    assert user.live_session("s", NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -355,14 +378,14 @@ def test_given_a_session_when_its_identity_is_gone_then_it_is_dead(
         pytest.param(
             {"key": ApiKey("key", "ci", "h", NOON, disabled=True)}, False, id="disabled"
         ),
-        pytest.param({"i": ApiKey("i", "ci", "h", NOON)}, False, id="another"),
+        pytest.param({"key": ApiKey("key", "ci", "h2", NOON)}, False, id="another"),
         pytest.param({}, False, id="deleted"),
     ],
 )
 def test_given_a_session_of_an_api_key_when_that_is_off_then_it_is_dead(
     keys: dict[str, ApiKey], alive: bool
 ) -> None:
-    user = replace(a_user(a_session("s", API_KEY, opener="key")), api_keys=keys)
+    user = replace(a_user(a_session("s", API_KEY, opener="h")), api_keys=keys)
 
     assert (user.live_session("s", NOON) is not None) == alive
 
@@ -393,10 +416,10 @@ def test_given_dead_sessions_when_one_opens_then_all_of_them_go() -> None:
 def test_given_sessions_of_keys_when_one_more_opens_then_they_end_each_other() -> None:
     people = [a_session(f"p{n}") for n in range(3)]
     keys = [
-        a_session(f"k{n}", API_KEY, day=n + 1, opener="key")
+        a_session(f"k{n}", API_KEY, day=n + 1, opener="hash")
         for n in range(MOST_API_KEY_SESSIONS)
     ]
-    new = a_session("new", API_KEY, opener="key")
+    new = a_session("new", API_KEY, opener="hash")
 
     assert ended(a_user(*people, *keys[1:]), new) == []
     assert ended(a_user(*people, *keys), new) == ["k0"]
@@ -408,7 +431,7 @@ def test_given_more_sessions_of_keys_than_can_be_when_a_person_comes_then_they_g
     """Logins at the same moment do not count each other; a person must not pay."""
     person = a_session("p")
     keys = [
-        a_session(f"k{n}", API_KEY, day=n, opener="key")
+        a_session(f"k{n}", API_KEY, day=n, opener="hash")
         for n in range(MOST_SESSIONS - 1)
     ]
 
@@ -439,13 +462,13 @@ def test_given_a_full_house_when_a_key_or_a_person_comes_then_its_own_kind_ends(
     None
 ):
     people = [a_session(f"p{n}", day=n) for n in range(MOST_SESSIONS - 1)]
-    old_key = a_session("k", API_KEY, day=-1, opener="key")
+    old_key = a_session("k", API_KEY, day=-1, opener="hash")
     user = a_user(*people, old_key)
 
     assert ended(user, a_session("new")) == ["p0"]
-    assert ended(user, a_session("new", API_KEY, opener="key")) == ["k"]
+    assert ended(user, a_session("new", API_KEY, opener="hash")) == ["k"]
     only_people = a_user(*people, a_session("p99", day=99))
-    assert ended(only_people, a_session("new", API_KEY, opener="key")) == ["p0"]
+    assert ended(only_people, a_session("new", API_KEY, opener="hash")) == ["p0"]
 
 
 def test_given_a_window_when_it_is_over_then_the_counter_is_another_one() -> None:

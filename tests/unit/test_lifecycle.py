@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 import sam_template
 import wire
 from anonauth.cli.live_table import Record
-from anonauth.domain import Change, expiry_after
+from anonauth.domain import Change, expiry_after, identity_key
 from anonauth.usecases.lifecycle import events_of
 from harness import (
     APP,
@@ -28,7 +28,7 @@ from harness import (
     UNLINK,
     Deployment,
 )
-from linked import link, log_in_linked, open_session
+from linked import link, log_in_linked, open_session, stored_user
 from story import SCHEMA, VALIDATOR, Story, as_event, types
 from wire import FAULTS, Fault, Forward
 
@@ -44,6 +44,10 @@ def story(service: Deployment) -> Story:
 def uid_of(record: Record) -> str:
     pk: str = record["dynamodb"]["Keys"]["pk"]["S"]
     return pk.rpartition("#")[2]
+
+
+def identity_told(provider: str, subject: str) -> dict[str, str]:
+    return {"provider": provider, "id": subject, "key": identity_key(subject)}
 
 
 # -- Which change is which event -----------------------------------------------------
@@ -194,8 +198,8 @@ def test_given_a_user_when_it_links_logs_in_and_unlinks_then_each_is_told(
         "user.logged_in",
         "user.unlinked",
     ]
-    google = [{"provider": "oauth2-google", "id": "ada-at-google"}]
-    assert events[1]["detail"]["linked"] == [{"provider": "custom-token", "id": "ada"}]
+    google = [identity_told("oauth2-google", "ada-at-google")]
+    assert events[1]["detail"]["linked"] == [identity_told("custom-token", "ada")]
     assert events[2]["detail"]["linked"] == google
     assert events[2]["detail"]["was_anonymous"] is False
     assert events[3]["detail"]["provider"] == "custom-token"
@@ -204,6 +208,35 @@ def test_given_a_user_when_it_links_logs_in_and_unlinks_then_each_is_told(
     sequences = [event["detail"]["sequence"] for event in events]
     assert sequences == sorted(sequences)
     assert len({event["detail"]["id"] for event in events}) == len(events)
+
+
+def test_given_one_id_of_two_issuers_when_unlinked_then_the_key_tells_which(
+    story: Story,
+) -> None:
+    body = story.service.log_in()
+    for issuer in ("https://a.example.org", "https://b.example.org"):
+        link(story.service, body, "custom-token", "1001", issuer=issuer)
+    _, first, second = stored_user(story.service, body["user_id"]).identities
+    query = {"provider": "custom-token", "id": "1001", "key": second.key}
+
+    story.service.send(UNLINK, token=body["access_token"], query=query)
+
+    unlinked = story.told()[-1]["detail"]
+    told = {"provider": "custom-token", "id": "1001"}
+    assert unlinked["unlinked"] == [{**told, "key": second.key}]
+    assert unlinked["identities"][1:] == [{**told, "key": first.key}]
+
+
+def test_given_an_address_when_linked_then_its_hash_is_not_told(story: Story) -> None:
+    """Whoever has an address could look for it. Its id is unique, and enough."""
+    body = story.service.log_in()
+    link(story.service, body, "local-userpass", "ada")
+
+    events = story.told()
+
+    key = stored_user(story.service, body["user_id"]).identities[1].key
+    assert set(events[1]["detail"]["linked"][0]) == {"provider", "id"}
+    assert key not in json.dumps(events)
 
 
 def test_given_a_permanent_user_when_it_makes_api_keys_then_nothing_is_told(
@@ -237,7 +270,8 @@ def test_given_an_id_that_is_an_email_address_when_linked_then_it_is_not_told(
 
     assert item is not None
     key = item["identities"]["L"][1]["M"]["key"]["S"]
-    assert events[1]["detail"]["linked"] == [{"provider": "custom-token", "id": key}]
+    told = {"provider": "custom-token", "id": key, "key": key}
+    assert events[1]["detail"]["linked"] == [told]
     assert events[3]["detail"]["unlinked"] == events[1]["detail"]["linked"]
     assert "@" not in json.dumps(events)
 

@@ -25,7 +25,7 @@ from anonauth.usecases._authenticate import (
     _require_fresh,
 )
 from anonauth.usecases.link import _check_owner, _check_room, link_identity
-from anonauth.usecases.profile import unlink_identity
+from anonauth.usecases.profile import _find_identity, unlink_identity
 from faults import replace_line
 from harness import Deployment
 from model_machine import Machine
@@ -111,6 +111,9 @@ MORE_FAULTS = [
     pytest.param(
         unlink_identity, "user.usable_identities() == [identity]", "False",
         id="last identity unlinked",
+    ),
+    pytest.param(
+        _find_identity, "len(found) > 1", "False", id="one issuer's for another's"
     ),
 ]
 # fmt: on

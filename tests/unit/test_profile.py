@@ -68,8 +68,18 @@ def test_given_linked_identities_when_asking_then_they_come_in_order_with_their_
         "type": "normal",
         "identities": [
             {"id": anonymous_id, "provider_type": "anon-user", "data": {}},
-            {"id": "108", "provider_type": "oauth2-google", "data": google},
-            {"id": "ada", "provider_type": "custom-token", "data": jwt},
+            {
+                "id": "108",
+                "provider_type": "oauth2-google",
+                "data": google,
+                "key": identity_key("108"),
+            },
+            {
+                "id": "ada",
+                "provider_type": "custom-token",
+                "data": jwt,
+                "key": identity_key("ada"),
+            },
         ],
         "data": {**google, "email": "ada@example.org"},
     }
@@ -149,6 +159,7 @@ def test_given_an_identity_without_its_record_when_asking_then_it_has_no_data(
         "id": "ada",
         "provider_type": "custom-token",
         "data": {},
+        "key": identity_key("ada"),
     }
 
 

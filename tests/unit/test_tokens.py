@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from anonauth.domain import (
     ANONYMOUS,
     AccessClaims,
+    ApiKey,
     Device,
     Identity,
     RefreshClaims,
@@ -198,11 +199,36 @@ def test_given_a_session_when_signed_then_the_refresh_token_names_no_host(
 def test_given_a_session_of_an_identity_when_signed_then_the_refresh_token_names_it(
     world: World,
 ) -> None:
-    session = replace(SESSION, identity_id="l" * 24)
+    """By its id, also where two issuers have given one: what differs is the key."""
+    first, second = (Identity("1001", "custom-token", key) for key in ("k1", "k2"))
+    email = Identity("l" * 24, "local-userpass", "k3")
+    user = replace(USER, identities=(*USER.identities, first, second, email))
+    by_second = replace(SESSION, provider="custom-token", identity_key="k2")
+    by_email = replace(SESSION, provider="local-userpass", identity_key="k3")
 
-    token = world.tokens.refresh_token(USER, session, jti="jti", now=NOW)
+    ids = [
+        decode(world.tokens.refresh_token(user, session, jti="jti", now=NOW))[
+            "baas_identity"
+        ]["id"]
+        for session in (SESSION, by_second, by_email)
+    ]
 
-    assert decode(token)["baas_identity"]["id"] == "l" * 24
+    assert ids == [USER.identities[0].id, "1001", "l" * 24]
+
+
+def test_given_a_session_of_an_api_key_when_signed_then_the_refresh_token_names_it(
+    world: World,
+) -> None:
+    """By its id: the hash, which the session has, is nobody's business."""
+    key = ApiKey("f" * 24, "ci", "hash", NOW)
+    user = replace(USER, api_keys={key.id: key})
+    session = replace(SESSION, provider="api-key", identity_key="hash")
+
+    token = world.tokens.refresh_token(user, session, jti="jti", now=NOW)
+
+    identity = decode(token)["baas_identity"]
+    assert (identity["id"], identity["provider_type"]) == ("f" * 24, "api-key")
+    assert "hash" not in str(decode(token))
 
 
 def test_given_a_token_without_kid_when_read_then_the_ring_is_not_asked(

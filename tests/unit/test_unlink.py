@@ -18,10 +18,11 @@ from linked import link, log_in_linked, open_session, stored_record, stored_user
 from wire import FAULTS, Fault, lost_reply, preceded_by, server_error_after_effect
 
 
-def unlink(service: Deployment, token: str, provider: str, identity_id: str) -> Reply:
-    return service.send(
-        UNLINK, token=token, query={"provider": provider, "id": identity_id}
-    )
+def unlink(
+    service: Deployment, token: str, provider: str, identity_id: str, **more: str
+) -> Reply:
+    query = {"provider": provider, "id": identity_id, **more}
+    return service.send(UNLINK, token=token, query=query)
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_given_sessions_when_unlinked_then_those_of_the_identity_end(
     assert len(stored_user(service, body["user_id"]).sessions) == 2
 
 
-def test_given_a_session_when_it_unlinks_what_opened_it_then_it_stays_and_can_log_out(
+def test_given_a_session_when_it_unlinks_what_opened_it_then_it_ends_with_it(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     asking = open_session(service, body["user_id"], "custom-token", "ada")
@@ -105,12 +106,13 @@ def test_given_a_session_when_it_unlinks_what_opened_it_then_it_stays_and_can_lo
 
     reply = unlink(service, asking["refresh_token"], "custom-token", "ada")
 
-    assert reply.status == 200
-    assert service.send(PROFILE, token=asking["access_token"]).status == 200
-    assert service.send(SESSION, token=asking["refresh_token"]).status == 200
-    assert service.send(SESSION, token=other["refresh_token"]).status == 401
-    assert service.send(LOGOUT, token=asking["refresh_token"]).status == 200
-    assert service.send(SESSION, token=asking["refresh_token"]).status == 401
+    assert (reply.status, reply.text) == (200, "{}")
+    for opened in (asking, other):
+        profile = service.send(PROFILE, token=opened["access_token"])
+        refresh = service.send(SESSION, token=opened["refresh_token"])
+        assert (profile.status, refresh.status) == (401, 401)
+    assert service.send(SESSION, token=body["refresh_token"]).status == 200
+    assert len(stored_user(service, body["user_id"]).sessions) == 1
 
 
 def test_given_one_identity_left_when_unlinking_it_then_it_has_to_stay(
@@ -142,6 +144,36 @@ REFUSALS = [
         404,
         "IdentityNotFound",
         id="as long as can be",
+    ),
+    pytest.param(
+        {"provider": "custom-token", "id": "ada", "key": ""},
+        400,
+        "BadRequest",
+        id="key empty",
+    ),
+    pytest.param(
+        {"provider": "custom-token", "id": "ada", "key": "a" * 2049},
+        400,
+        "BadRequest",
+        id="key overlong",
+    ),
+    pytest.param(
+        {"provider": "custom-token", "id": "ada", "key": "a" * 2048},
+        404,
+        "IdentityNotFound",
+        id="key of nobody",
+    ),
+    pytest.param(
+        {"provider": "custom-token", "id": "ada", "key": identity_key("108")},
+        404,
+        "IdentityNotFound",
+        id="key of another identity",
+    ),
+    pytest.param(
+        {"provider": "custom-token", "key": identity_key("ada")},
+        400,
+        "BadRequest",
+        id="a key and no id",
     ),
     pytest.param(
         {"provider": "api-key", "id": "ada"}, 400, "BadRequest", id="an API key"
@@ -210,23 +242,59 @@ def test_given_the_anonymous_identity_when_unlinking_then_it_has_to_stay(
     assert service.items() == before
 
 
-def test_given_two_issuers_with_one_subject_when_unlinking_then_the_first_goes(
-    service: Deployment,
+@pytest.fixture
+def twins(service: Deployment) -> dict[str, Any]:
+    """The login of a guest that has linked one subject of two issuers."""
+    opened = service.log_in()
+    for issuer in ("https://a.example.org", "https://b.example.org"):
+        link(service, opened, "custom-token", "1001", issuer=issuer)
+    return opened
+
+
+def test_given_two_issuers_with_one_subject_when_unlinking_by_id_then_none_goes(
+    service: Deployment, twins: dict[str, Any]
 ) -> None:
-    body = service.log_in()
-    link(service, body, "custom-token", "1", issuer="https://a.example.org")
-    link(service, body, "custom-token", "1", issuer="https://b.example.org")
-    _, first, second = stored_user(service, body["user_id"]).identities
+    before = service.items()
 
-    replies = [
-        unlink(service, body["refresh_token"], "custom-token", "1") for _ in range(2)
-    ]
+    reply = unlink(service, twins["refresh_token"], "custom-token", "1001")
 
-    assert [reply.status for reply in replies] == [200, 400]
-    assert stored_user(service, body["user_id"]).identities[1:] == (second,)
-    records = service.items("IDENT#")
-    assert set(records) == {f"IDENT#{APP}#custom-token#{second.key}"}
-    assert first.key != second.key
+    assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
+    assert reply.json["error"] == (
+        "several identities have that id: name the one that is meant by 'key'"
+    )
+    assert service.items() == before
+
+
+@pytest.mark.parametrize("removed", [1, 2], ids=["the first", "the second"])
+def test_given_two_issuers_with_one_subject_when_unlinking_by_key_then_that_one_goes(
+    service: Deployment, twins: dict[str, Any], removed: int
+) -> None:
+    """And no session but its own. The profile tells the keys."""
+    identities = stored_user(service, twins["user_id"]).identities
+    opened = {
+        identity.key: open_session(
+            service, twins["user_id"], "custom-token", "1001", key=identity.key
+        )
+        for identity in identities[1:]
+    }
+    shown = service.send(PROFILE, token=twins["access_token"]).json["identities"]
+    key, kept = shown[removed]["key"], identities[3 - removed]
+
+    reply = unlink(service, twins["refresh_token"], "custom-token", "1001", key=key)
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert stored_user(service, twins["user_id"]).identities[1:] == (kept,)
+    assert set(service.items("IDENT#")) == {f"IDENT#{APP}#custom-token#{kept.key}"}
+    ended = {
+        key: service.send(SESSION, token=each["refresh_token"]).status
+        for key, each in opened.items()
+    }
+    assert ended == {key: 401, kept.key: 200}
+    left = unlink(service, twins["refresh_token"], "custom-token", "1001")
+    assert (left.status, left.json["error"]) == (
+        400,
+        "the last identity that can log in cannot be removed",
+    )
 
 
 def test_given_an_access_token_when_unlinking_then_401(

@@ -164,7 +164,7 @@ class World:
             self.now,
             self.now.date(),
             expires_at=self.now + timedelta(days=60),
-            identity_id="sub",
+            identity_key=jwt.key,
         )
         assert store.create_linked_user(user, jwt, self.now)
         assert store.open_session(self.user(), session, [], self.now)

@@ -75,8 +75,9 @@ class ShownUser:
         )
         yield f"identities: {len(user.identities)}"
         for identity, data in zip(user.identities, self.data, strict=True):
+            named = f"  key {identity.key}" if identity.has_issuer else ""
             told = _pairs(data)
-            yield f"  {identity.provider}  {printable(identity.id)}{told}"
+            yield f"  {identity.provider}  {printable(identity.id)}{named}{told}"
         yield f"sessions: {len(user.sessions)}"
         for session in user.sessions.values():
             yield f"  {self._session_line(session)}"
@@ -180,13 +181,18 @@ class UserList:
 def summary(
     user: User, data: Sequence[Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
-    """Return a user as JSON without sessions and keys: a line of an export.
+    """Return a user as JSON without sessions and API keys: a line of an export.
+
+    An identity's `key` is there where its id is an issuer's own. That of
+    `local-userpass` would tell the e-mail address to whoever guesses it.
 
     Args:
         data: What is displayed of the identities, in their order; None leaves it out.
     """
     identities: list[dict[str, Any]] = [
-        {"provider": each.provider, "id": each.id} for each in user.identities
+        {"provider": each.provider, "id": each.id}
+        | ({"key": each.key} if each.has_issuer else {})
+        for each in user.identities
     ]
     for identity, known in zip(identities, data or (), strict=False):
         identity["data"] = dict(known)

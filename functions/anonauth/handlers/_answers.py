@@ -35,7 +35,10 @@ def linked_session(linked: "LinkedSession") -> dict[str, Any]:
 
 
 def profile_of(profile: "Profile") -> dict[str, Any]:
-    """Return the answer to a profile request; `expires_at` as in a login."""
+    """Return the answer to a profile request; `expires_at` as in a login.
+
+    `key` is ours: it names an identity where `id` is unique only within its issuer.
+    """
     return {
         "user_id": profile.user.id,
         "type": "server" if profile.by_api_key else "normal",
@@ -44,6 +47,7 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
                 "id": identity.id,
                 "provider_type": identity.provider,
                 "data": dict(identity.data),
+                **({"key": identity.key} if identity.key else {}),
             }
             for identity in profile.identities
         ],

@@ -58,6 +58,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.ApiKeyLinkRefused: HTTPStatus.BAD_REQUEST,
     errors.TooManyIdentities: HTTPStatus.BAD_REQUEST,
     errors.IdentityNotFound: HTTPStatus.NOT_FOUND,
+    errors.AmbiguousIdentity: HTTPStatus.BAD_REQUEST,
     errors.AnonymousUnlinkRefused: HTTPStatus.BAD_REQUEST,
     errors.LastIdentity: HTTPStatus.BAD_REQUEST,
     errors.AccountNameInUse: HTTPStatus.CONFLICT,
@@ -173,9 +174,20 @@ class Request:
         Raises:
             BadRequest: It is missing, empty or overlong.
         """
+        value = self.optional_query_parameter(name)
+        if value is None:
+            raise errors.BadRequest(f"expected a query parameter '{name}'")
+        return value
+
+    def optional_query_parameter(self, name: str) -> str | None:
+        """Return a parameter of the query; None if it is not there.
+
+        Raises:
+            BadRequest: It is empty or overlong.
+        """
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
-        value = query.get(name, "")
-        if not 0 < len(value) <= _LONGEST_PARAMETER:
+        value = query.get(name)
+        if value is not None and not 0 < len(value) <= _LONGEST_PARAMETER:
             raise errors.BadRequest(
                 f"expected a query parameter '{name}' of 1 to {_LONGEST_PARAMETER} "
                 "characters"

@@ -32,6 +32,7 @@ def unlink(request: Request) -> Answer:
         request.bearer_token(),
         request.query_parameter("provider"),
         request.query_parameter("id"),
+        request.optional_query_parameter("key"),
         users=services.store,
         identities=services.store,
         tokens=services.tokens,

@@ -104,5 +104,5 @@ def _end_sessions_of(user: User, key: ApiKey) -> list[RemoveAction]:
     return [
         UserItem.sessions[session.id].remove()
         for session in user.sessions.values()
-        if (session.provider, session.identity_id) == (API_KEY, key.id)
+        if session.was_opened_by(key)
     ]

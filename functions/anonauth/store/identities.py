@@ -146,14 +146,12 @@ class Identities(Users):
         actions: list[Action] = [
             UserItem.identities[place].remove(),
             UserItem.version.set(UserItem.version + 1),
+            *[
+                UserItem.sessions[other.id].remove()
+                for other in user.sessions.values()
+                if other.was_opened_by(identity)
+            ],
         ]
-        for other in user.sessions.values():
-            if (other.provider, other.identity_id) != (identity.provider, identity.id):
-                continue
-            path = UserItem.sessions[other.id]
-            # The session that asks would die with its identity, too (`live_session`).
-            stays = other.id == session.id
-            actions.append(path["identity_id"].remove() if stays else path.remove())
 
         def fill(transaction: TransactWrite) -> None:
             transaction.update(item, actions, condition=asked_by(user, session, now))

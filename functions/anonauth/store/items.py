@@ -222,8 +222,8 @@ def session_map(session: Session) -> dict[str, Any]:
     }
     if session.expires_at is not None:
         entry["expires_at"] = epoch(session.expires_at)
-    if session.identity_id is not None:
-        entry["identity_id"] = session.identity_id
+    if session.identity_key:
+        entry["identity_key"] = session.identity_key
     return entry
 
 
@@ -330,17 +330,14 @@ def _session(session_id: str, entry: dict[str, Any]) -> Session:
         used_day=date.fromisoformat(entry["used_day"]),
         device=Device(entry["device_id"], entry["device"]),
         expires_at=None if expires_at is None else _instant(expires_at),
-        identity_id=entry.get("identity_id"),
+        identity_key=entry.get("identity_key", ""),
     )
 
 
 def _identity(entry: dict[str, Any]) -> Identity:
-    return Identity(
-        entry["id"],
-        entry["provider"],
-        entry.get("key", ""),
-        int(entry.get("version", 1)),
-    )
+    if "key" not in entry:  # the anonymous one
+        return Identity(entry["id"], entry["provider"])
+    return Identity(entry["id"], entry["provider"], entry["key"], int(entry["version"]))
 
 
 def _api_key(key_id: str, entry: dict[str, Any]) -> ApiKey:

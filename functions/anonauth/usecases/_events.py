@@ -36,12 +36,18 @@ def make_event(
 
 
 def identity_list(identities: Iterable[Identity]) -> list[dict[str, str]]:
-    """Return identities as events show them: provider and id, and no e-mail address.
+    """Return identities as events show them, without an e-mail address.
 
-    The id that an issuer gives may be one. Its record's key, the SHA-256 of issuer and
-    id, then stands for it: the same at each event, and it says nothing.
+    `key` tells two identities apart whose issuers gave them one id. The id that an
+    issuer gives may be an e-mail address: the key, the SHA-256 of issuer and id, then
+    replaces it. An identity of `local-userpass` shows no key: its id is unique, and its
+    key is the plain hash of an address, which can be guessed.
     """
-    return [
-        {"provider": i.provider, "id": i.key if "@" in i.id else i.id}
-        for i in identities
-    ]
+    return [_shown(identity) for identity in identities]
+
+
+def _shown(identity: Identity) -> dict[str, str]:
+    if not identity.has_issuer:
+        return {"provider": identity.provider, "id": identity.id}
+    shown_id = identity.key if "@" in identity.id else identity.id
+    return {"provider": identity.provider, "id": shown_id, "key": identity.key}

@@ -187,7 +187,7 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
         attempt.provider,
         attempt.device,
         now,
-        identity_id=verified.id,
+        identity_key=verified.key,
         expires_at=parts.limits.expiry(now, now),
     )
     for _ in range(_DECISIONS):
@@ -208,7 +208,6 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
         if verified.record is not None:
             verified = _verify(provider, attempt, now)
             record = verified.record
-            session = replace(session, identity_id=verified.id)
         else:
             record = _read_record(attempt, verified, parts)
     raise StoreUnavailable

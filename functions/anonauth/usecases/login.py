@@ -95,7 +95,7 @@ def new_session(
     device: Device | None,
     now: datetime,
     *,
-    identity_id: str | None = None,
+    identity_key: str = "",
     expires_at: datetime | None = None,
 ) -> tuple[Session, str]:
     """Return a session that is yet to be stored, and the `jti` of its refresh token."""
@@ -108,7 +108,7 @@ def new_session(
         used_day=utc_day(now),
         device=_with_id(device),
         expires_at=expires_at,
-        identity_id=identity_id,
+        identity_key=identity_key,
     )
     return session, jti
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from anonauth.domain import ANONYMOUS, API_KEY, User
+from anonauth.domain import ANONYMOUS, API_KEY, ApiKey, Identity, User
 from anonauth.errors import (
+    AmbiguousIdentity,
     AnonymousUnlinkRefused,
     BadRequest,
     IdentityNotFound,
@@ -27,11 +28,15 @@ _DECISIONS = 4  # reads of a user that others keep changing, before we give up
 
 @dataclass(frozen=True, slots=True)
 class ShownIdentity:
-    """An identity with what its provider tells of the user."""
+    """An identity with what its provider tells of the user.
+
+    `key` is empty for the anonymous identity and for an API key, which no `key` names.
+    """
 
     id: str
     provider: str
     data: Mapping[str, str]
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,10 @@ def read_profile(
         access_token, users=users, tokens=tokens, now=now
     )
     shown = _show_identities(user, identities)
-    by_api_key = session.provider == API_KEY
-    if by_api_key and session.identity_id is not None:
-        key = user.api_keys[session.identity_id]
-        shown += (ShownIdentity(key.id, API_KEY, {"name": key.name}),)
+    opener = user.opener_of(session)
+    by_api_key = isinstance(opener, ApiKey)
+    if isinstance(opener, ApiKey):
+        shown += (ShownIdentity(opener.id, API_KEY, {"name": opener.name}),)
     return Profile(user, shown, by_api_key)
 
 
@@ -86,6 +91,7 @@ def unlink_identity(
     refresh_token: str,
     provider: str,
     identity_id: str,
+    key: str | None,
     *,
     users: UserStore,
     identities: IdentityStore,
@@ -94,19 +100,22 @@ def unlink_identity(
 ) -> None:
     """Remove an identity from its user, and with it the sessions that it opened.
 
-    The session that asks stays. By refresh token, which this service alone receives:
-    a stolen access token must not lock the user's owner out.
+    If the identity opened the session that asks, that session ends too. By refresh
+    token, which this service alone receives: a stolen access token must not lock the
+    user's owner out.
 
     Args:
         provider: As the profile lists it.
-        identity_id: The same. Two issuers may have given one `sub`: then the one that
-            was linked first is removed.
+        identity_id: The same.
+        key: The same. Needed only where two issuers have given one `sub`: an id is
+            unique within its issuer alone.
 
     Raises:
         InvalidSession: Bad token, or its session or user is gone or expired.
         BadRequest: It is an API key.
         ApiKeySessionRefused: An API key has opened the session that asks.
         IdentityNotFound: Also for a client that repeats itself after it succeeded.
+        AmbiguousIdentity: The id is that of several identities; none was removed.
         AnonymousUnlinkRefused, LastIdentity: It has to stay.
         StoreUnavailable: It may have been removed, so retry.
     """
@@ -116,16 +125,7 @@ def unlink_identity(
         user, session = authenticate_to_change(
             refresh_token, users=users, tokens=tokens, now=now
         )
-        identity = next(
-            (
-                i
-                for i in user.identities
-                if i.provider == provider and i.id == identity_id
-            ),
-            None,
-        )
-        if identity is None:
-            raise IdentityNotFound
+        identity = _find_identity(user, provider, identity_id, key)
         if provider == ANONYMOUS:
             raise AnonymousUnlinkRefused
         if user.usable_identities() == [identity]:
@@ -155,11 +155,28 @@ def delete_user(
     raise StoreUnavailable
 
 
+def _find_identity(
+    user: User, provider: str, identity_id: str, key: str | None
+) -> Identity:
+    found = [
+        identity
+        for identity in user.identities
+        if identity.provider == provider
+        and identity.id == identity_id
+        and key in {None, identity.key}
+    ]
+    if not found:
+        raise IdentityNotFound
+    if len(found) > 1:
+        raise AmbiguousIdentity
+    return found[0]
+
+
 def _show_identities(
     user: User, identities: IdentityStore
 ) -> tuple[ShownIdentity, ...]:
     data = identities.get_identity_data(user.app, user.identities)
     return tuple(
-        ShownIdentity(identity.id, identity.provider, known)
+        ShownIdentity(identity.id, identity.provider, known, identity.key)
         for identity, known in zip(user.identities, data, strict=True)
     )

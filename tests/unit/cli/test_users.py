@@ -65,7 +65,7 @@ def hashes(user: User) -> list[str]:
     return [
         "$argon2id",
         *[session.token_hash for session in user.sessions.values()],
-        *[identity.key for identity in user.identities if identity.key],
+        *[i.key for i in user.identities if i.provider == USERPASS],
         *[key.hash for key in user.api_keys.values()],
     ]
 
@@ -101,7 +101,7 @@ def ada(store: Store) -> User:
     user = stored(store, guest)
     key = ApiKey("k" * 24, "ci", hash_secret("key"), now)
     assert store.create_api_key(user, only_session(user), key, now)
-    by_key = replace(a_session(now), provider=API_KEY, identity_id=key.id)
+    by_key = replace(a_session(now), provider=API_KEY, identity_key=key.hash)
     assert store.open_session(stored(store, guest), by_key, [], now)
     return stored(store, guest)
 
