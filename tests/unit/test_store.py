@@ -538,24 +538,6 @@ def test_given_an_image_that_is_no_users_when_read_then_it_says_which() -> None:
         user_in({"pk": {"S": pk}, "anonymous": {"BOOL": True}}, pk)
 
 
-def test_given_a_ring_of_the_first_release_when_read_then_its_keys_count_as_young(
-    store: Store, db: DynamoDBClient, table: str
-) -> None:
-    """It did not note when a key was published."""
-    key = RingKey("a", "access", b"w", b"p", NOW - DAY, NOW, NOW + 97 * DAY)
-    store.save_ring(Ring(1, (key,)))
-    db.update_item(
-        TableName=table,
-        Key={"pk": {"S": "KEY#ring"}},
-        UpdateExpression="REMOVE #keys[0].published_at",
-        ExpressionAttributeNames={"#keys": "keys"},
-    )
-
-    ring = store.load_ring()
-
-    assert ring == Ring(1, (replace(key, published_at=NOW),))
-
-
 def test_given_a_state_that_nobody_has_written_when_read_then_it_is_no_record(
     store: Store, db: DynamoDBClient, table: str
 ) -> None:

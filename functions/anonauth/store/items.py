@@ -368,15 +368,12 @@ def _mail_token(
 
 def _ring_key(entry: dict[str, Any]) -> RingKey:
     stops_at = entry.get("stops_at")
-    # Entries of the first releases do not say; such a key is then taken to be younger
-    # than it is, which is the safe side.
-    published_at = entry.get("published_at", entry["signs_from"])
     return RingKey(
         kid=entry["kid"],
         use=entry["use"],
         wrapped=entry["wrapped"],
         public=entry.get("public"),
-        published_at=_instant(published_at),
+        published_at=_instant(entry["published_at"]),
         signs_from=_instant(entry["signs_from"]),
         stops_at=None if stops_at is None else _instant(stops_at),
     )
