@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from anonauth.wiring import utc_now
-from bench import cold, cost, counted, enumeration, growth, warm
+from bench import checks, cold, cost, counted, enumeration, growth, warm
 from bench.figures import say
 from bench.report import report
 from bench.stage import Stage, setting
@@ -21,7 +21,7 @@ from tools import ROOT
 
 ARTEFACTS = ROOT / ".artefacts"
 
-_PARTS = ("cold", "warm", "counted", "growth", "enumeration", "cost")
+_PARTS = ("cold", "warm", "counted", "checks", "growth", "enumeration", "cost")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +68,7 @@ def _measured(stage: Stage, asked: argparse.Namespace) -> Json:
         "counted": lambda: counted.measure(stage),
         "cold": lambda: cold.measure(stage, asked.rounds),
         "warm": lambda: warm.measure(stage, asked.rounds, profiles),
+        "checks": lambda: checks.measure(asked.rounds),
         "growth": lambda: growth.measure(stage, asked.users),
         "enumeration": lambda: enumeration.measure(stage, asked.rounds),
     }

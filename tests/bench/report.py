@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from bench.checks import MOST
 from bench.cost import SIZES
 from bench.enumeration import UNKNOWN
 from sam_template import Json
@@ -26,6 +27,7 @@ def report(figures: Json) -> str:
         "cold": _cold,
         "warm": _warm,
         "counted": _counted,
+        "checks": _checks,
         "growth": _growth,
         "enumeration": _enumeration,
         "cost": _cost,
@@ -119,6 +121,22 @@ def _counted(counted: Json) -> Iterator[str]:
     sizes = counted["sizes"]
     unzipped, zipped = sizes["bundle"] / 1e6, sizes["zipped"] / 1e6
     yield f"Bundle: {unzipped:.1f} MB, zipped {zipped:.1f} MB\n"
+
+
+def _checks(checks: Json) -> Iterator[str]:
+    yield from _table(
+        "Check of an answer with a user's item, minimum of the rounds",
+        ("sessions", "bytes", "CPU us", "at most"),
+        (
+            (
+                sessions,
+                str(found["bytes"]),
+                f"{1e6 * found['seconds']:.1f}",
+                f"{1e6 * MOST:.0f}" if sessions == "1" else "",
+            )
+            for sessions, found in checks.items()
+        ),
+    )
 
 
 def _growth(growth: Json) -> Iterator[str]:

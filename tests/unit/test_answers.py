@@ -146,13 +146,21 @@ def with_crc(whole: Answer) -> Answer:
     return Answer(whole.status, (*whole.headers, crc), whole.body)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("get_item", 1),
+        *(pytest.param(name, 1, marks=pytest.mark.long) for name in [*CALLS][1:]),
+        *((name, 11) for name in [*CALLS][1:]),
+    ],
+    ids=str,
+)
 def test_given_an_answer_when_the_connection_ends_at_any_byte_then_it_is_none(
-    spoken: Spoken, name: str
+    spoken: Spoken, name: str, step: int
 ) -> None:
     whole = bytes(with_crc(answer(200, CALLS[name][2])))
 
-    for length in range(len(whole)):
+    for length in range(0, len(whole), step):
         with pytest.raises((ClientError, BotoCoreError)):
             spoken.call(name, Said(whole[:length], "close"))
 

@@ -185,6 +185,7 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
         "cold": {"LoginFunction": start | measured},
         "warm": warm,
         "counted": counted,
+        "checks": {"1": {"bytes": 404, "seconds": 7.25e-06}},
         "growth": {"users": {"login": {"1000": grown, "100000": copy.deepcopy(grown)}}},
         "enumeration": {
             "log in": {
@@ -201,6 +202,7 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     assert "login 2.5 (3.0) 2.5 (3.0) 1.8" in lines
     assert "login 100" in lines
     assert "login 0 2 200 UpdateItem PutItem Decrypt" in lines
+    assert "1 404 7.2 20" in lines
     assert "login 2.50 2.50 +0 % +0 %" in lines
     assert "login 26 (0.09) 17 (0.11) 13 (0.17) 11 (0.25)" in lines
     assert "confirmed 44.1 1.05 (0.95 to 1.50) 44.1 1.05 (0.95 to 1.50)" in lines
