@@ -390,7 +390,14 @@ class Providers(Protocol):
 
 
 class Passwords(Protocol):
-    """Password hashing, at a cost that is the same for known and unknown users."""
+    """Password hashing, at a cost that is the same for known and unknown users.
+
+    Passwords that look the same are the same: both methods that take one normalise it.
+    """
+
+    def normalise(self, password: str) -> str:
+        """Return a password in the form that is hashed, whose length counts."""
+        ...
 
     def hash(self, password: str) -> str:
         """Return the PHC string of a password, with a salt of its own."""

@@ -3,6 +3,7 @@
 import base64
 import functools
 import secrets
+import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
@@ -17,12 +18,14 @@ TIME_COST = 2
 
 _SALT_LENGTH = 16  # bytes; RFC 9106 §3.1 recommends it
 _HASH_LENGTH = 32  # bytes
+_LONGEST = 4 * 128  # characters that 128 can be made of: no letter has more than 4
 
 
 class Argon2Passwords:
     """`Passwords` by argon2id (RFC 9106).
 
-    A password is hashed as it was sent, as UTF-8, without normalisation.
+    A password is hashed as UTF-8 in normalisation form C (Unicode Standard Annex 15):
+    keyboards differ in how they send an accented letter.
 
     Args:
         memory_cost: KiB; tests take less.
@@ -41,9 +44,19 @@ class Argon2Passwords:
             type=Type.ID,
         )
 
+    def normalise(self, password: str) -> str:
+        """Return a password in normalisation form C, which its length is counted in.
+
+        One that is too long in any form stays as it is: marks in disorder take the
+        square of their number.
+        """
+        if len(password) > _LONGEST:
+            return password
+        return unicodedata.normalize("NFC", password)
+
     def hash(self, password: str) -> str:
         """Return the PHC string of a password, with a salt of its own."""
-        return self._hasher.hash(password)
+        return self._hasher.hash(self.normalise(password))
 
     def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the hash is that of the password; None costs the same time.
@@ -54,7 +67,8 @@ class Argon2Passwords:
         """
         try:
             self._hasher.verify(
-                self._nobodys if password_hash is None else password_hash, password
+                self._nobodys if password_hash is None else password_hash,
+                self.normalise(password),
             )
         except VerifyMismatchError:
             return False

@@ -109,7 +109,7 @@ def register_account(
 
     Args:
         accounts: Of a configured app.
-        email: As typed; kept so for display and for mail.
+        email: As typed; kept so for display and for mail, without blanks around it.
         password: Unhashed.
         now: Aware UTC time of the request.
 
@@ -143,7 +143,7 @@ def register_account(
         key=key,
         id=secrets.token_hex(12),
         state="pending" if by_mail else "confirmed",
-        data={"email": email},
+        data={"email": email.strip()},
         confirmation=confirmation if is_sent else None,
         expires_at=now + (PENDING_LIFETIME if by_mail else UNBOUND_LIFETIME),
     )
@@ -306,7 +306,8 @@ def automatic_confirmation(email: str) -> str:
 
 def _check_length(accounts: Accounts, password: str) -> None:
     shortest = accounts.min_password_length
-    if not shortest <= len(password) <= LONGEST_PASSWORD:
+    length = len(accounts.passwords.normalise(password))
+    if not shortest <= length <= LONGEST_PASSWORD:
         raise BadRequest(
             f"password must be between {shortest} and {LONGEST_PASSWORD} characters"
         )

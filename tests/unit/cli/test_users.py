@@ -169,11 +169,25 @@ def test_given_a_guest_when_shown_then_it_says_when_it_expires(
     assert f"  {state}{end}" in told
 
 
-@pytest.mark.parametrize("spelling", [ADA, "ada@example.com", "ADA@EXAMPLE.COM"])
+@pytest.mark.parametrize(
+    "spelling", [ADA, "ada@example.com", "ADA@EXAMPLE.COM", " ada@example.com\n"]
+)
 def test_given_an_address_when_shown_then_whose_it_is(ada: User, spelling: str) -> None:
     body = printed(run("show", "--email", spelling, *THERE, "--json"))
 
     assert body["uid"] == ada.id
+
+
+def test_given_a_domain_in_punycode_when_shown_then_it_is_the_same(
+    store: Store,
+) -> None:
+    address = "ada@b\u00fccher.example"
+    key = EmailSyntax().normalise(address)
+    assert store.register(replace(a_record(), key=identity_key(key)), utc_now())
+
+    line = problem(run("show", "--email", "ada@xn--bcher-kva.example", *THERE))
+
+    assert "is registered and confirmed, but no user has it yet" in line
 
 
 @pytest.mark.parametrize(

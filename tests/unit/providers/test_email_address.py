@@ -25,6 +25,28 @@ ADDRESSES = EmailSyntax()
             "ada@B\u00dcCHER.example", "ada@b\u00fccher.example", id="other letters"
         ),
         pytest.param("ada@app.test", "ada@app.test", id="domain for tests"),
+        pytest.param(" ada@example.com", "ada@example.com", id="space before"),
+        pytest.param("ada@example.com ", "ada@example.com", id="space after"),
+        pytest.param("ada@example.com\r\n", "ada@example.com", id="line end"),
+        pytest.param(
+            "\u00a0ada@example.com\u3000", "ada@example.com", id="wide blanks"
+        ),
+        pytest.param(
+            "ada@xn--bcher-kva.example", "ada@b\u00fccher.example", id="Punycode"
+        ),
+        pytest.param(
+            "Ada@XN--BCHER-KVA.Example",
+            "ada@b\u00fccher.example",
+            id="Punycode in capitals",
+        ),
+        pytest.param(
+            "ada@shop.xn--bcher-kva.xn--p1ai",
+            "ada@shop.b\u00fccher.\u0440\u0444",
+            id="Punycode in several labels",
+        ),
+        pytest.param(
+            "ada@xn--strae-oqa.example", "ada@stra\u00dfe.example", id="sharp s"
+        ),
     ],
 )
 def test_given_an_address_when_checked_then_its_normal_form(
@@ -49,9 +71,6 @@ def test_given_an_address_when_checked_then_its_normal_form(
         pytest.param("ada@host.local", id="local network"),
         pytest.param("ada@192.0.2.1", id="IP address"),
         pytest.param("ada@[192.0.2.1]", id="address literal"),
-        pytest.param(" ada@example.com", id="space before"),
-        pytest.param("ada@example.com ", id="space after"),
-        pytest.param("ada@example.com\n", id="line end"),
         pytest.param("ada@example.com\r\nBcc: eve@example.com", id="header injection"),
         pytest.param("ada@example.com,eve@example.com", id="two addresses"),
         pytest.param("Ada <ada@example.com>", id="with a name"),
@@ -67,8 +86,16 @@ def test_given_an_address_when_checked_then_its_normal_form(
         pytest.param("ada@\uff45xample.com", id="full-width letter"),
         pytest.param("ada@example\uff0ecom", id="full-width dot"),
         pytest.param("ada@\ufb01nd.com", id="ligature"),
-        pytest.param("ada@xn--bcher-kva.example", id="Punycode"),
         pytest.param("ada@exam\u200dple.com", id="invisible character"),
+        pytest.param("ada@xn--.example", id="Punycode of nothing"),
+        pytest.param("ada@xn--abc-.example", id="Punycode of ASCII"),
+        pytest.param("ada@xn--99999999.example", id="no Punycode"),
+        pytest.param("ada@xn--b\u00fccher-kva.example", id="Punycode with letters"),
+        pytest.param("ada@xn--bcher-2pa.example", id="Punycode of a capital"),
+        pytest.param("ada@xn--bucher-xyd.example", id="Punycode of NFD"),
+        pytest.param("ada@xn--" + "a" * 60 + ".example", id="Punycode of 64"),
+        pytest.param("ada @example.com", id="space within"),
+        pytest.param("ada@ example.com", id="space after the at sign"),
         pytest.param("ada@\u2603.example", id="symbol"),
         pytest.param("a" * 5000 + "@example.com", id="overlong"),
         pytest.param("a" + LONGEST, id="255 characters"),
@@ -82,6 +109,21 @@ def test_given_no_address_when_checked_then_refused(address: str) -> None:
     ADDRESSES.normalise(address)  # a login looks for it all the same
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param("xn--bcher-2pa", id="of a capital"),
+        pytest.param("xn--bucher-xyd", id="of NFD"),
+        pytest.param("xn--abc-", id="of ASCII"),
+        pytest.param("xn--" + "a" * 60, id="of 64 characters"),
+        pytest.param("xn--99999999", id="of nothing"),
+    ],
+)
+def test_given_punycode_that_is_none_when_normalised_then_it_stays(label: str) -> None:
+    """Or two domains could become one."""
+    assert ADDRESSES.normalise(f"ada@{label}.example") == f"ada@{label}.example"
+
+
 def test_given_254_characters_when_checked_then_taken() -> None:
     assert len(LONGEST) == 254
     assert ADDRESSES.check(LONGEST) == LONGEST
@@ -93,6 +135,9 @@ def test_given_254_characters_when_checked_then_taken() -> None:
         pytest.param("Ada@example.com", "Ada@example.com", id="case is kept"),
         pytest.param(
             "ada@b\u00fccher.example", "ada@xn--bcher-kva.example", id="Punycode"
+        ),
+        pytest.param(
+            "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example", id="as it is"
         ),
     ],
 )

@@ -60,6 +60,9 @@ class Counting:
         )
         self.asked: list[str] = []
 
+    def normalise(self, password: str) -> str:
+        return self._passwords.normalise(password)
+
     def hash(self, password: str) -> str:
         self.asked.append("hash")
         return self._passwords.hash(password)
