@@ -33,6 +33,7 @@ from anonauth.store import Store
 from anonauth.wiring import utc_now
 from calls import call, log_in
 from harness import APP, OTHER_APP, TABLE, Deployment
+from identity_contract import a_foreign_identity
 from store_contract import DAY, a_guest, a_permanent_user, a_session, only_session
 from story import Story
 from unit.cli.test_keys_command import ask, outputs, printed, problem
@@ -468,19 +469,40 @@ def test_given_a_user_that_changes_while_it_is_shown_when_deleted_then_it_stays(
 
     class Terminal(_Terminal):
         def readline(self) -> str:
-            key = ada.api_keys["k" * 24]
             now = utc_now()
             session = next(
                 s for s in ada.sessions.values() if s.provider == "anon-user"
             )
-            assert store.delete_api_key(ada, session, key, now)
+            assert store.link_identity(
+                ada, session, a_foreign_identity(), now, expires_at=now + DAY
+            )
             return "y\n"
 
     monkeypatch.setattr(sys, "stdin", Terminal())
-    with pytest.raises(Problem, match="has changed while it was shown, and nothing"):
+    with pytest.raises(Problem, match="has changed while it was shown, and was not"):
         app(["users", "delete", ada.id, *THERE], standalone_mode=False)
 
-    assert stored(store, ada).identities == ada.identities
+    assert len(stored(store, ada).identities) == len(ada.identities) + 1
+
+
+def test_given_keys_that_go_while_it_is_shown_when_deleted_then_it_is_gone(
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds a session cannot hold off the end of the user by its keys."""
+
+    class Terminal(_Terminal):
+        def readline(self) -> str:
+            key = ada.api_keys["k" * 24]
+            session = next(
+                s for s in ada.sessions.values() if s.provider == "anon-user"
+            )
+            assert store.delete_api_key(ada, session, key, utc_now())
+            return "y\n"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    app(["users", "delete", ada.id, *THERE], standalone_mode=False)
+
+    assert store.get_user(APP, ada.id) is None
 
 
 def test_given_an_expired_guest_when_deleted_then_it_says_who_does_it(

@@ -248,7 +248,7 @@ def test_given_a_bad_credential_when_verified_then_the_field_is_named(
         pytest.param("", PASSWORD, id="empty address"),
         pytest.param("x" * 9000, PASSWORD, id="overlong address"),
         pytest.param("no address", PASSWORD, id="no address"),
-        pytest.param(f" {EMAIL}", PASSWORD, id="white space"),
+        pytest.param(EMAIL.replace("@", " @"), PASSWORD, id="white space"),
     ],
 )
 def test_given_a_wrong_one_when_verified_then_same_answer_calls_and_hashing(
