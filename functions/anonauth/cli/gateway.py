@@ -44,6 +44,10 @@ class FunctionTimedOut(Exception):
     """A function took longer than its Timeout."""
 
 
+class FunctionStopped(Exception):
+    """The service is ending: a function runs no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """A request as it came.
@@ -200,7 +204,7 @@ class Gateway:
         )
         try:
             answer = self._invoke(self._routes[route], event)
-        except FunctionTimedOut:
+        except (FunctionTimedOut, FunctionStopped):
             return _message(HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
             # Without the text of the exception, which may quote a token.

@@ -185,6 +185,11 @@ def consequences(key: RingKey, keys: KeyList) -> Iterator[str]:
         )
         yield "- No session ends: clients get a new access token by themselves."
         if state == "signing":
+            yield (
+                "- For up to 5 minutes functions that run go on signing with it, and "
+                "others refuse those tokens: until then a call can fail even with a "
+                "new one. That ends no session either."
+            )
             yield _successor(key, keys)
 
 

@@ -155,8 +155,10 @@ def revoke(
     """Take a key out of use at once: what it has signed is refused from then on.
 
     By this service within 5 minutes, by others when their cached key set is renewed.
-    Says what will happen, and asks. Revoking an access key ends no session; revoking
-    a refresh key ends those that it signed, and loses their anonymous users for good.
+    Says what will happen, and asks. Revoking an access key ends no session, but for up
+    to 5 minutes functions that run still sign with it, and others refuse what they
+    sign. Revoking a refresh key ends the sessions that it signed, and loses their
+    anonymous users for good.
 
     **Examples**
 

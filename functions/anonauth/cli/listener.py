@@ -125,6 +125,17 @@ class _Quiet(WSGIRequestHandler):
     default_request_version = "HTTP/1.0"  # 0.9 would get bodies without headers
     error_content_type = _JSON
 
+    def parse_request(self) -> bool:
+        """Read a request's head, and keep its target as it was sent.
+
+        Python folds slashes at its beginning into one, for servers that redirect.
+        API Gateway does not: `//api/…` is another path than `/api/…`.
+        """
+        is_good = super().parse_request()
+        if is_good:
+            self.path = self.requestline.split()[1]
+        return is_good
+
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:

@@ -112,8 +112,8 @@ class LocalApi:
         except (ValueError, ArithmeticError, RecursionError):
             return _refuse(
                 HTTPStatus.BAD_REQUEST,
-                'expected {"advance": "P91D"}: an ISO 8601 duration, forward, '
-                "that ends before the year 10000",
+                'expected {"advance": "P91D"}: an ISO 8601 duration, forward, of 5 '
+                "years at most, that ends before the year 10000",
             )
         except AuthError as exc:
             return _refuse(

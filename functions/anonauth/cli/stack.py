@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
 from anonauth.cli import document, engine
-from anonauth.cli.gateway import FunctionTimedOut
+from anonauth.cli.gateway import FunctionStopped, FunctionTimedOut
 from anonauth.cli.live_table import LiveTable, Record
 from anonauth.cli.problem import Problem
 from anonauth.cli.recent import Recent, RecordingBus, RecordingMailer, SentMail
@@ -37,6 +37,10 @@ _BATCH = 100
 
 # A jump of the clock stops this often at least, for what is scheduled.
 _LONGEST_STEP = timedelta(days=30)
+
+LONGEST_JUMP = timedelta(days=5 * 366)
+"""Longer than anything lives here. Its 61 stops take some 3 s; one of 20 years took 40
+while nothing else was answered."""
 
 
 class LocalClock:
@@ -206,6 +210,7 @@ class LocalStack:
         Raises:
             FunctionTimedOut: It took longer than its Timeout. It ran to its end all
                 the same: a thread cannot be stopped.
+            FunctionStopped: The stack has ended.
         """
         with self.lock:
             try:
@@ -249,13 +254,13 @@ class LocalStack:
             duration: A timedelta, or an isodate Duration with months and years.
 
         Raises:
-            ValueError: Not forward.
+            ValueError: Not forward, or longer than `LONGEST_JUMP`.
             OverflowError: Past the year 9999.
         """
         with self.lock:
             now = self.clock()
             end: datetime = now + duration
-            if end <= now:
+            if not timedelta(0) < end - now <= LONGEST_JUMP:
                 raise ValueError
             for stop in self._stops(now, end):
                 self.clock.move_to(stop)
@@ -297,7 +302,9 @@ class LocalStack:
         return [*sorted(stop for stop in stops if now < stop < end), end]
 
     def _run(self, name: str, event: Event) -> Any:
-        running = self._running[name]
+        running = self._running.get(name)
+        if running is None:
+            raise FunctionStopped(name)
         with wiring.using(running.services):
             deadline = time.monotonic() + running.function.timeout
             context = LambdaContext(name, running.function.memory, deadline)

@@ -48,6 +48,13 @@ def now(answer: HttpResponse) -> datetime:
             id="3 years",
             marks=pytest.mark.long,
         ),
+        pytest.param(
+            "P1830D",
+            timedelta(days=1830),
+            timedelta(days=1830),
+            id="5 years, the most",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_given_a_duration_when_posted_then_the_clock_has_moved_and_keys_can_sign(

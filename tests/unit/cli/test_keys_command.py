@@ -264,6 +264,8 @@ def test_given_help_when_asked_for_a_revocation_then_it_is_no_id(
 
     assert result.exit_code == 0
     assert "Take a key out of use at once" in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "for up to 5 minutes functions that run still sign with it" in told
 
 
 @pytest.mark.parametrize("arguments", [["--stak", "s"], ["--stak=s"], ["KID", "--al"]])
@@ -409,8 +411,11 @@ ACCESS, REFRESH = ("access", 99, 99), ("refresh", 99, 99)
 def test_given_a_key_when_about_to_be_revoked_then_it_says_what_that_does(
     ring: Ring, words: list[str]
 ) -> None:
-    told = "\n".join(consequences(ring.keys[0], KeyList(ring, NOW)))
+    keys = KeyList(ring, NOW)
+    told = "\n".join(consequences(ring.keys[0], keys))
 
+    signs = (ring.keys[0].use, keys.state(ring.keys[0])) == ("access", "signing")
+    assert ("functions that run go on signing with it" in told) == signs
     assert told.startswith(f"Revoking {ring.keys[0].use} key {ring.keys[0].kid}")
     assert all(part in told for part in words), told
     assert ("LOST" in told) == ("LOST FOR GOOD" in str(words))

@@ -72,6 +72,14 @@ def test_given_a_request_when_sent_then_the_target_is_raw_and_headers_are_joined
     assert (answer["peer"], answer["protocol"]) == ("127.0.0.1", "HTTP/1.1")
 
 
+@pytest.mark.parametrize("target", ["//api/client", "///", "//", "/a//b", "//a?b=//c"])
+def test_given_slashes_in_a_row_when_sent_then_none_is_folded(
+    talk: Talk, target: str
+) -> None:
+    """API Gateway folds none; Python's server did, at the beginning."""
+    assert seen(talk(head("GET", target)))["target"] == target
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "text"),
     [

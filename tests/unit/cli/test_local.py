@@ -105,6 +105,8 @@ def test_given_something_else_when_asked_then_it_is_refused_without_cors(
         pytest.param(b'{"advance": "-P1D"}', id="backward"),
         pytest.param(b'{"advance": "-P1Y"}', id="years backward"),
         pytest.param(b'{"advance": "P1.5Y"}', id="part of a year"),
+        pytest.param(b'{"advance": "P1830DT1S"}', id="5 years and a second"),
+        pytest.param(b'{"advance": "P20Y"}', id="20 years"),
         pytest.param(b'{"advance": "P9000Y"}', id="past the year 9999"),
         pytest.param(b'{"advance": "P99999999999D"}', id="too many days"),
         pytest.param(b'{"advance": "P99999999999999999999Y"}', id="too many years"),

@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response
 
 from anonauth.cli import engine
 from anonauth.cli.commands import app
+from anonauth.cli.gateway import FunctionStopped, HttpRequest
 from anonauth.cli.listener import Listener
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
@@ -141,6 +142,8 @@ def test_given_a_preflight_when_sent_then_it_names_what_the_sdk_needs(
     [
         pytest.param("HEAD", f"{API}/auth/profile", id="HEAD"),
         pytest.param("GET", f"{API}/app/{APP}/location/", id="trailing slash"),
+        pytest.param("GET", f"/{API}/app/{APP}/location", id="two slashes"),
+        pytest.param("POST", f"/{login_path()}", id="two slashes of a login"),
         pytest.param("PUT", f"{API}/auth/session", id="method"),
         pytest.param("POST", "/", id="root"),
         pytest.param("GET", "/prod" + API + "/auth/profile", id="prefix"),
@@ -476,8 +479,23 @@ def test_given_a_stack_that_has_ended_when_invoked_then_nothing_runs() -> None:
     with stack:
         pass
 
-    with pytest.raises(KeyError):
+    with pytest.raises(FunctionStopped):
         stack.invoke("LoginFunction", {})
+
+
+def test_given_a_service_that_ends_when_a_request_comes_late_then_503_and_no_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A thread that was on its way when Ctrl-C was pressed."""
+    with LocalServer() as server:
+        late = HttpRequest("POST", login_path(server.app_ids[0]))
+    with caplog.at_level(logging.INFO, "anonauth.serve"):
+        answer = server._answer(late)
+
+    assert (answer.status, answer.body) == (503, b'{"message":"Service Unavailable"}')
+    lines = [r.getMessage() for r in caplog.records if r.name == "anonauth.serve"]
+    assert len(lines) == 1
+    assert "  503  " in lines[0]
 
 
 def test_given_another_region_and_endpoint_in_the_shell_when_served_then_ignored(
