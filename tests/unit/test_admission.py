@@ -337,7 +337,7 @@ def test_given_a_long_answer_when_logging_in_then_it_is_passed_on(
     assert verifier.asked[0].form["response"] == "a" * length
 
 
-FULL: Any = {"hostnames": ["www.example.com"], "action": "login", "min_score": 0.5}
+FULL: Any = {"hostnames": ["WWW.example.com"], "action": "login", "min_score": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -346,6 +346,7 @@ FULL: Any = {"hostnames": ["www.example.com"], "action": "login", "min_score": 0
         pytest.param({}, 200, id="all as it should be"),
         pytest.param({"hostname": "evil.example"}, 400, id="another page"),
         pytest.param({"hostname": ...}, 400, id="no page"),
+        pytest.param({"hostname": "www.Example.com"}, 200, id="page in capitals"),
         pytest.param({"action": "register"}, 400, id="another action"),
         pytest.param({"action": ...}, 400, id="no action"),
         pytest.param({"score": 0.5}, 200, id="just enough"),

@@ -272,6 +272,8 @@ def _introduce(server: "LocalServer") -> None:
         print(f"open it in a browser: {server.page_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
     print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
+    if server.fault_on_aws:
+        print(f"not for AWS, which refuses the settings: {server.fault_on_aws}")
     if server.sends_mail:
         print(f"mails: {base_url}/_local/outbox")
     if server.stack.tells_events:

@@ -5,7 +5,13 @@ from email.utils import parseaddr
 from pathlib import Path
 
 from anonauth.cli.problem import Problem
-from anonauth.providers.document import Document, DocumentError, parse, references
+from anonauth.providers.document import (
+    Document,
+    DocumentError,
+    check,
+    parse,
+    references,
+)
 
 DEFAULT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
 """E-mail and password, confirmed automatically, and API keys, for every app."""
@@ -53,6 +59,18 @@ def read_text(text: str, source: str) -> Document:
         return parse(text, allow_private=True)
     except DocumentError as exc:
         raise Problem(f"{source}: {exc}") from exc
+
+
+def fault_on_aws(document: Document) -> str:
+    """Return what AWS refuses in a document that will do here, empty if nothing.
+
+    Here the URLs of keys may be of this machine.
+    """
+    try:
+        check(document)
+    except DocumentError as exc:
+        return str(exc)
+    return ""
 
 
 def senders(document: Document) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from anonauth.cli import engine
-from anonauth.cli.document import providers_on, read_file, senders
+from anonauth.cli.document import fault_on_aws, providers_on, read_file, senders
 from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
 from anonauth.cli.guard import EVERY_ADDRESS, for_programs, is_loopback
 from anonauth.cli.listener import Listener, application
@@ -92,6 +92,11 @@ class LocalServer:
     def asks_challenge(self) -> bool:
         """Whether an anonymous login to the first app needs `options.challenge`."""
         return self.stack.settings.app(self.app_ids[0]).challenge is not None
+
+    @property
+    def fault_on_aws(self) -> str:
+        """What AWS refuses in the settings document; empty if nothing."""
+        return fault_on_aws(self.stack.settings)
 
     @property
     def sends_mail(self) -> bool:

@@ -83,12 +83,18 @@ class SiteVerify:
         if reply.status != HTTPStatus.OK:
             raise ProviderUnavailable(detail="challenge: status")
         # An answer that was given on another page, or to another question.
-        if settings.hostnames and body.get("hostname") not in settings.hostnames:
+        if settings.hostnames and not _is_one_of(body.get("hostname"), settings):
             raise ChallengeFailed
         if settings.action is not None and body.get("action") != settings.action:
             raise ChallengeFailed
         if settings.min_score is not None and _score(body) < settings.min_score:
             raise ChallengeFailed
+
+
+def _is_one_of(host: object, settings: ChallengeSettings) -> bool:
+    # Names of hosts are the same in capitals (RFC 4343).
+    names = {name.lower() for name in settings.hostnames}
+    return isinstance(host, str) and host.lower() in names
 
 
 def _is_of_the_client(body: Mapping[str, Any]) -> bool:

@@ -11,6 +11,10 @@ that is absent is off:
         "oauth2-google": {"client_ids": […]},
         "oauth2-apple": {"client_ids": […]},
         "oauth2-facebook": {"app_id": …, "app_secret": …}}}}
+
+What is checked here is checked by the code that uses it later, and what could never fit
+is refused: a fault that is found here is told to the operator, with its key, and any
+other to users, at every login.
 """
 
 import json
@@ -25,8 +29,12 @@ from msgspec import Meta, Struct, structs
 
 from anonauth.domain import ANONYMOUS
 from anonauth.errors import SettingsUnavailable
+from anonauth.providers.urls import UrlRefused, is_host_name, parse_url
 
 Text = Annotated[str, Meta(min_length=1, max_length=2048)]
+
+Limit = Annotated[int, Meta(ge=1, le=10**9)]
+"""DynamoDB compares numbers of 38 digits at most."""
 
 
 class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,7 +48,7 @@ class SecretReference(Part, frozen=True):
     `/anonauth/settings/google`.
     """
 
-    ssm: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    ssm: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
 
 
 Secret = Text | SecretReference
@@ -86,11 +94,11 @@ class PasswordBudgets(Part, frozen=True):
     together: a school that registers in one lesson has to fit in.
     """
 
-    account_and_network: Annotated[int, Meta(ge=1)] = 10
-    account: Annotated[int, Meta(ge=1)] = 100
-    network: Annotated[int, Meta(ge=1)] = 100
-    mails: Annotated[int, Meta(ge=1)] = 5
-    registrations: Annotated[int, Meta(ge=1)] = 500
+    account_and_network: Limit = 10
+    account: Limit = 100
+    network: Limit = 100
+    mails: Limit = 5
+    registrations: Limit = 500
 
 
 class LocalUserpassSettings(Part, frozen=True):
@@ -169,7 +177,8 @@ class FacebookSettings(Part, frozen=True, kw_only=True):
     """User access tokens of Facebook Login, and ID tokens of its Limited Login."""
 
     enabled: bool = True
-    app_id: Text
+    # Facebook's ids are digits; see `oauth2_facebook`.
+    app_id: Annotated[str, Meta(pattern=r"^[0-9]{1,64}\Z")]
     app_secret: Secret
     graph_url: Text = "https://graph.facebook.com/v21.0"
     jwks_url: Text = "https://limited.facebook.com/.well-known/oauth/openid/jwks/"
@@ -251,7 +260,14 @@ _SHORTEST_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _PAGE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
-_ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
+# As for the parameter `MailSender` of template.yaml: no other address may send.
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
+    r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
+)
+
+# Blanks around it are part of it: an HMAC key is bytes, and its issuer has the same.
+_EXACT = ("custom-token", "issuers", "secret")
 
 _Fault = tuple[str, str]  # the path of a key below its app, and what is wrong with it
 
@@ -263,7 +279,8 @@ def parse(
 
     Args:
         text: JSON.
-        allow_private: Let the URLs of keys be http: for the local stack and tests.
+        allow_private: Let the URLs that are fetched be http, and of hosts in private
+            networks: for the local stack and tests.
         only: A provider; what the document says of others is not looked at.
 
     Raises:
@@ -285,6 +302,17 @@ def parse(
     if only is not None:
         apps = {app: _part(plain, only) for app, plain in apps.items()}
     return _document(apps, allow_private=allow_private)
+
+
+def check(document: Document, *, allow_private: bool = False) -> None:
+    """Check what the types of a document cannot say, as `parse` does.
+
+    Raises:
+        DocumentError: As for `parse`.
+    """
+    for app, settings in document.apps.items():
+        for path, problem in _faults(settings, allow_private=allow_private):
+            raise DocumentError(f"apps.{app}.{path}: {problem}")
 
 
 def references(document: Document) -> dict[str, str]:
@@ -344,13 +372,27 @@ def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:
     checked = {}
     for app, plain in apps.items():
         try:
-            settings = msgspec.convert(plain, AppSettings)
-        except msgspec.ValidationError as exc:
+            settings = msgspec.convert(_trimmed(plain), AppSettings)
+        except (msgspec.ValidationError, RecursionError) as exc:
             raise _error(f"apps.{app}", exc) from None
-        for path, problem in _faults(settings, allow_private=allow_private):
-            raise DocumentError(f"apps.{app}.{path}: {problem}")
         checked[app] = settings
-    return Document(apps=checked)
+    document = Document(apps=checked)
+    check(document, allow_private=allow_private)
+    return document
+
+
+def _trimmed(plain: Any, place: tuple[str, ...] = ()) -> Any:
+    # They come with copying, and from `--value "$(cat file)"`; nothing fits with them.
+    match plain:
+        case str():
+            return plain if place == _EXACT else plain.strip()
+        case dict():
+            return {
+                name: _trimmed(value, (*place, name)) for name, value in plain.items()
+            }
+        case list() | tuple():
+            return [_trimmed(value, place) for value in plain]
+    return plain
 
 
 def _error(place: str, exc: Exception) -> DocumentError:
@@ -387,13 +429,23 @@ def _secrets(app: AppSettings) -> Iterator[tuple[str, Secret | None]]:
 
 def _faults(app: AppSettings, *, allow_private: bool) -> Iterator[_Fault]:
     """Yield what the types of the document cannot say."""
+    if app.challenge is not None:
+        for number, host in enumerate(app.challenge.hostnames):
+            if not is_host_name(host):
+                path = f"anon-user.challenge.hostnames[{number}]"
+                yield path, "expected a host name, without scheme and port"
     if app.local_userpass is not None and app.local_userpass.mail is not None:
         yield from _mail_faults(app.local_userpass.mail)
     if app.custom_token is not None:
         yield from _issuers_faults(app.custom_token.issuers)
+    for path, text in _ids(app):
+        if not _VISIBLE_ASCII.fullmatch(text):
+            yield path, "must not have spaces, or characters beyond ASCII"
     for path, url in _key_urls(app):
         if problem := _url_problem(url, allow_private=allow_private):
             yield path, problem
+    if app.oauth2_facebook is not None and "?" in app.oauth2_facebook.graph_url:
+        yield "oauth2-facebook.graph_url", "must not have a query"
 
 
 def _mail_faults(mail: MailSettings) -> Iterator[_Fault]:
@@ -408,11 +460,19 @@ def _mail_faults(mail: MailSettings) -> Iterator[_Fault]:
         )
     for name in ("confirm_url", "reset_url"):
         url: str = getattr(mail, name)
-        if not _PAGE_URL.fullmatch(url):
+        if not _PAGE_URL.fullmatch(url) or not _has_host(url):
             yield (
                 f"local-userpass.mail.{name}",
                 "expected an absolute URL, with 'https://' or a scheme of the app's",
             )
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme not in {"http", "https"} or bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 def _issuers_faults(issuers: tuple[IssuerSettings, ...]) -> Iterator[_Fault]:
@@ -449,21 +509,31 @@ def _issuer_faults(settings: IssuerSettings) -> Iterator[_Fault]:
         shortest = _SHORTEST_SECRET[algorithm]
         if len(secret.encode()) < shortest:
             yield "secret", f"expected at least {shortest} bytes for {algorithm}"
-        elif "-----BEGIN " in secret:
-            yield "secret", "is a PEM text, not a secret"
-    elif settings.pem is not None and not _is_pem_of(settings.pem, algorithm):
+        elif not _is_key(secret, algorithm):
+            yield "secret", "is or begins like a public key (PEM, SSH), not a secret"
+    elif settings.pem is not None and not _is_key(settings.pem, algorithm):
         yield "pem", f"expected a public key for {algorithm}, PEM-encoded"
 
 
-def _is_pem_of(pem: str, algorithm: str) -> bool:
-    # cryptography and PyJWT: most documents have no PEM text.
-    from anonauth.providers.key_sets import load_pem  # noqa: PLC0415
+def _is_key(text: str, algorithm: str) -> bool:
+    # cryptography and PyJWT: most documents have no key in them.
+    from anonauth.providers.key_sets import load_pem, load_secret  # noqa: PLC0415
 
+    load = load_secret if algorithm.startswith("HS") else load_pem
     try:
-        load_pem(pem, algorithm)
+        load(text, algorithm)
     except SettingsUnavailable:
         return False
     return True
+
+
+def _ids(app: AppSettings) -> Iterator[tuple[str, str]]:
+    for name in ("oauth2_google", "oauth2_apple"):
+        settings: GoogleSettings | AppleSettings | None = getattr(app, name)
+        for number, client_id in enumerate(settings.client_ids if settings else ()):
+            yield f"{name.replace('_', '-')}.client_ids[{number}]", client_id
+    if app.oauth2_google is not None and app.oauth2_google.redirect_uri:
+        yield "oauth2-google.redirect_uri", app.oauth2_google.redirect_uri
 
 
 def _key_urls(app: AppSettings) -> Iterator[tuple[str, str]]:
@@ -487,16 +557,12 @@ def _key_urls(app: AppSettings) -> Iterator[tuple[str, str]]:
 
 
 def _url_problem(url: str, *, allow_private: bool) -> str | None:
-    schemes = {"https", "http"} if allow_private else {"https"}
     try:
-        parts = urlsplit(url)
-        port_is_good = parts.port != 0
-    except ValueError:
-        return "not a URL"
-    if parts.scheme not in schemes or not parts.hostname:
-        return "expected an absolute https URL"
-    if not _VISIBLE_ASCII.fullmatch(url) or not port_is_good:
-        return "not a URL"
-    if parts.username is not None or "#" in url:
-        return "must not have a user name or a fragment"
+        parsed = parse_url(url, allow_http=allow_private)
+    except UrlRefused as exc:
+        return str(exc)
+    if "#" in url:
+        return "must not have a fragment"
+    if parsed.is_never_public and not allow_private:
+        return "its host is not on the internet"
     return None

@@ -9,9 +9,7 @@ cannot parse, query and all, and Facebook takes tokens in the query. Neither pro
 nor the environment have a say in it.
 """
 
-import ipaddress
 import json
-import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +20,10 @@ from datetime import timedelta
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from anonauth.errors import ProviderUnavailable
+from anonauth.providers.urls import UrlRefused, is_public, parse_url
 
 TIMEOUT = timedelta(seconds=2)
 """For everything: name, connection, TLS and the last byte of the answer."""
@@ -32,22 +31,9 @@ TIMEOUT = timedelta(seconds=2)
 MAX_BYTES = 256 * 1024
 """Of an answer. The JWK Sets of Google and Apple have 2 KB, large ones 50 KB."""
 
-# What IANA has given out; the rest of the address space is not public, though
-# `is_global` says so of some of it: fec0::/10, ::127.0.0.1, multicast.
-_UNICAST = ipaddress.IPv6Network("2000::/3")
-_6TO4 = ipaddress.IPv6Network("2002::/16")
-# DNS64 makes these in networks that have only IPv6 (RFC 6052): an IPv4 address inside.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-_VISIBLE_ASCII = re.compile("[!-~]+")
-
 
 class FetchFailed(Exception):
     """Why something was not fetched; for the log, so it quotes neither URL nor data."""
-
-
-class UrlRefused(FetchFailed):
-    """Not an https URL of the form that we fetch."""
 
 
 class AddressRefused(FetchFailed):
@@ -135,7 +121,7 @@ class Fetcher:
     def _fetch(self, method: str, url: str, form: bytes | None) -> Reply:
         try:
             exchange = _Exchange(self._target(url), method, form)
-        except (FetchFailed, OSError) as exc:
+        except (UrlRefused, OSError) as exc:
             raise ProviderUnavailable from exc
         # A thread, since nothing else bounds the time of a name look-up, and of an
         # answer that comes byte by byte, each within the socket's own time-out.
@@ -149,27 +135,15 @@ class Fetcher:
             worker.shutdown(wait=False)
 
     def _target(self, url: str) -> "_Target":
-        if not _VISIBLE_ASCII.fullmatch(url):
-            raise UrlRefused("characters")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise UrlRefused("syntax") from None
-        if parts.scheme != "https" and not (
-            parts.scheme == "http" and self._allow_private
-        ):
-            raise UrlRefused("scheme")
-        if not parts.hostname or parts.username is not None:
-            raise UrlRefused("host")
-        if parts.scheme == "https" and self._tls is None:
+        parsed = parse_url(url, allow_http=self._allow_private)
+        if parsed.is_tls and self._tls is None:
             self._tls = self._make_tls()
         return _Target(
-            host=parts.hostname,
-            port=port or (443 if parts.scheme == "https" else 80),
-            authority=parts.netloc,
-            path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            tls=self._tls if parts.scheme == "https" else None,
+            host=parsed.host,
+            port=parsed.port,
+            authority=parsed.authority,
+            path=parsed.path,
+            tls=self._tls if parsed.is_tls else None,
             seconds=self._seconds,
             resolve=self._resolve if self._allow_private else self._resolve_public,
         )
@@ -179,22 +153,6 @@ class Fetcher:
         if not all(is_public(address) for address in addresses):
             raise AddressRefused("not public")
         return addresses
-
-
-def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the internet at large.
-
-    An IPv6 address that stands for an IPv4 address is judged by that one.
-    """
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip not in _UNICAST or ip in _6TO4:
-            return False
-    return ip.is_global and not ip.is_multicast
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import AllowedPublicKeys
@@ -176,7 +177,7 @@ def load_pem(pem: str, algorithm: str) -> Key:
     method = jwt.get_algorithm_by_name(algorithm)
     try:
         key: Key = method.prepare_key(load_pem_public_key(pem.encode()))
-    except (ValueError, TypeError, jwt.PyJWTError) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, jwt.PyJWTError) as exc:
         raise SettingsUnavailable from exc
     if _is_weak(key, algorithm):
         raise SettingsUnavailable
@@ -189,7 +190,8 @@ def load_secret(secret: str, algorithm: str) -> Key:
     Raises:
         SettingsUnavailable: It looks like a public key, or the algorithm is no HMAC.
     """
-    if not algorithm.startswith("HS"):
+    # More than what PyJWT takes for PEM: the half of a key is no secret either.
+    if not algorithm.startswith("HS") or "-----BEGIN " in secret:
         raise SettingsUnavailable
     try:
         key: Key = jwt.get_algorithm_by_name(algorithm).prepare_key(secret)

@@ -333,6 +333,32 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        pytest.param("https://issuer.example/jwks", "", id="as on AWS"),
+        pytest.param(
+            "http://issuer.example/jwks", "expected an absolute https URL", id="http"
+        ),
+        pytest.param(
+            "https://localhost/jwks", "its host is not on the internet", id="this host"
+        ),
+    ],
+)
+def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
+    url: str, fault: str
+) -> None:
+    """It passes the check that the README advises, and would be a 503 there."""
+    text = json.dumps(
+        {"apps": {APP: {"custom-token": {"issuers": [{"jwks_url": url}]}}}}
+    )
+
+    told = document.fault_on_aws(document.read_text(text, "file"))
+
+    where = f"apps.{APP}.custom-token.issuers[0].jwks_url: "
+    assert told == (where + fault if fault else "")
+
+
 def test_given_senders_when_read_then_each_address_is_there_once() -> None:
     named = {"mail": MAIL}
     bare = {"mail": {**MAIL, "sender": "app@example.com"}}

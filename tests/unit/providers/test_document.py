@@ -1,7 +1,9 @@
 """The settings document: what it takes, and errors that name the key."""
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,13 +15,18 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+import sam_template
+from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.providers.document import (
+    _ADDRESS,
     AppSettings,
     DocumentError,
     parse,
     references,
     resolve,
 )
+from anonauth.providers.fetch import Fetcher
+from anonauth.providers.key_sets import load_secret
 
 APP = "myapp-abcde"
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2  # of realm-web's integration tests
@@ -50,6 +57,16 @@ def issuer(**settings: Any) -> str:
 
 def mail(**changes: Any) -> str:
     return document({"local-userpass": {"mail": MAIL | changes}})
+
+
+def facebook(**changes: Any) -> str:
+    settings = {"app_id": "1", "app_secret": SECRET, **changes}
+    return document({"oauth2-facebook": settings})
+
+
+def challenge(**changes: Any) -> str:
+    settings = {"verify_url": "https://c.example", "secret": SECRET, **changes}
+    return document({"anon-user": {"challenge": settings}})
 
 
 def google(**changes: Any) -> str:
@@ -207,6 +224,21 @@ I0 = f"{P}.custom-token.issuers[0]"
             id="budget of nothing",
         ),
         pytest.param(
+            document({"local-userpass": {"budgets": {"account": 10**9 + 1}}}),
+            f"{P}.local-userpass.budgets.account: ",
+            id="budget beyond what is counted",
+        ),
+        pytest.param(
+            challenge(hostnames=["a.example", "https://b.example"]),
+            f"{P}.anon-user.challenge.hostnames[1]: ",
+            id="scheme in host name",
+        ),
+        pytest.param(
+            challenge(hostnames=["b.example:443"]),
+            f"{P}.anon-user.challenge.hostnames[0]: ",
+            id="port in host name",
+        ),
+        pytest.param(
             document({"local-userpass": {"budgets": {"registrations": 0}}}),
             f"{P}.local-userpass.budgets.registrations: ",
             id="registrations of nothing",
@@ -233,6 +265,21 @@ I0 = f"{P}.custom-token.issuers[0]"
             mail(sender="a@b.example, c@d.example"),
             f"{P}.local-userpass.mail.sender: ",
             id="two senders",
+        ),
+        pytest.param(
+            mail(sender="a@localhost"),
+            f"{P}.local-userpass.mail.sender: ",
+            id="sender that cannot be a MailSender",
+        ),
+        pytest.param(
+            mail(confirm_url="https:///confirm"),
+            f"{P}.local-userpass.mail.confirm_url: ",
+            id="no host",
+        ),
+        pytest.param(
+            mail(reset_url="https://[::1/reset"),
+            f"{P}.local-userpass.mail.reset_url: ",
+            id="brackets",
         ),
         pytest.param(
             mail(confirm_url="/confirm"),
@@ -286,6 +333,11 @@ I0 = f"{P}.custom-token.issuers[0]"
             issuer(secret=f"-----BEGIN PUBLIC KEY-----\n{SECRET}", algorithm="HS256"),
             f"{I0}.secret: ",
             id="PEM as secret",
+        ),
+        pytest.param(
+            issuer(secret=f"ssh-rsa {SECRET}", algorithm="HS256"),
+            f"{I0}.secret: ",
+            id="SSH key as secret",
         ),
         pytest.param(
             issuer(secret={"ssm": "a/b"}, algorithm="HS256"),
@@ -364,6 +416,49 @@ I0 = f"{P}.custom-token.issuers[0]"
             google(client_ids=[]), f"{P}.oauth2-google.client_ids: ", id="no client"
         ),
         pytest.param(
+            google(client_ids=["a", "b c"]),
+            f"{P}.oauth2-google.client_ids[1]: ",
+            id="space in client id",
+        ),
+        pytest.param(
+            google(client_ids=["a\u200b"]),
+            f"{P}.oauth2-google.client_ids[0]: ",
+            id="client id with a blank of no width",
+        ),
+        pytest.param(
+            google(client_ids=["a", "  "]),
+            f"{P}.oauth2-google.client_ids[1]: ",
+            id="client id of blanks",
+        ),
+        pytest.param(
+            google(redirect_uri="https://app.example/a b"),
+            f"{P}.oauth2-google.redirect_uri: ",
+            id="space in redirect URI",
+        ),
+        pytest.param(
+            document({"oauth2-apple": {"client_ids": ["com.example.\u00e4pp"]}}),
+            f"{P}.oauth2-apple.client_ids[0]: ",
+            id="client id beyond ASCII",
+        ),
+        pytest.param(
+            facebook(app_id="12a"), f"{P}.oauth2-facebook.app_id: ", id="no app id"
+        ),
+        pytest.param(
+            facebook(app_id="\u0661"),
+            f"{P}.oauth2-facebook.app_id: ",
+            id="app id in other digits",
+        ),
+        pytest.param(
+            facebook(graph_url="https://graph.example/v1?a=b"),
+            f"{P}.oauth2-facebook.graph_url: ",
+            id="query where one is added",
+        ),
+        pytest.param(
+            facebook(jwks_url="http://f.example"),
+            f"{P}.oauth2-facebook.jwks_url: ",
+            id="Facebook's keys in clear",
+        ),
+        pytest.param(
             document({"oauth2-facebook": {"app_id": "1"}}),
             f"{P}.oauth2-facebook: ",
             id="no secret",
@@ -399,6 +494,17 @@ def test_given_a_bad_document_when_parsed_then_the_error_names_the_key(
             id="two issuers",
         ),
         pytest.param(mail(sender="a@b.example"), id="sender without name"),
+        pytest.param(
+            document({"local-userpass": {"budgets": {"account": 10**9}}}),
+            id="the largest budget",
+        ),
+        pytest.param(challenge(hostnames=["localhost", "A.example"]), id="hosts"),
+        pytest.param(google(redirect_uri="postmessage"), id="no redirect"),
+        pytest.param(issuer(jwks_url="https://8.8.8.8/k"), id="public address"),
+        pytest.param(
+            issuer(jwks_url="https://[2001:4860:4860::8888]/k"), id="public IPv6"
+        ),
+        pytest.param(issuer(jwks_url="https://k_1.example/k"), id="underscore"),
         pytest.param(mail(sender='"App, Inc." <a@b.example>'), id="quoted name"),
         pytest.param(mail(confirm_url="http://localhost:3000/#/confirm"), id="http"),
         pytest.param(document(FULL, "app-of-nobody"), id="an app that is not here"),
@@ -423,6 +529,174 @@ def test_given_public_keys_when_parsed_then_those_of_the_algorithm_are_taken(
     assert refused.keys() == pems.keys() - {own}
     assert all(text.startswith(f"{I0}.pem: ") for text in refused.values())
     assert not any("BEGIN" in text for text in refused.values())
+
+
+UNREACHABLE = [
+    "127.0.0.1", "10.0.0.1", "[::1]", "[fe80::1%25eth0]", "[::ffff:10.0.0.1]",
+    "localhost", "keys.localhost", "keys", "127.1", "0x7f.1", "2130706433", "1.2.3.4.5",
+    "keys..example", ".keys.example", "keys.example.", "-keys.example", "keys!.example",
+    "k" * 64 + ".example", "k." * 123 + "example.com", "keys.example:0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", UNREACHABLE)
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        pytest.param(
+            lambda url: challenge(verify_url=url),
+            "anon-user.challenge.verify_url",
+            id="challenge",
+        ),
+        pytest.param(
+            lambda url: issuer(jwks_url=url),
+            "custom-token.issuers[0].jwks_url",
+            id="key set",
+        ),
+        pytest.param(
+            lambda url: issuer(openid_configuration=url),
+            "custom-token.issuers[0].openid_configuration",
+            id="discovery",
+        ),
+        pytest.param(
+            lambda url: google(token_url=url), "oauth2-google.token_url", id="token"
+        ),
+        pytest.param(
+            lambda url: facebook(graph_url=url), "oauth2-facebook.graph_url", id="Graph"
+        ),
+    ],
+)
+def test_given_a_host_that_is_never_reached_when_parsed_then_the_key_is_named(
+    host: str, make: Callable[[str], str], key: str
+) -> None:
+    """The fetcher refuses them too, but at every login."""
+    with pytest.raises(DocumentError) as error:
+        parse(make(f"https://{host}/x"))
+
+    assert str(error.value).startswith(f"{P}.{key}: ")
+    with pytest.raises(ProviderUnavailable):
+        # Nobody is asked for the names: they would be of this network, or fail.
+        Fetcher(resolve=lambda _: ["127.0.0.1"]).get(f"https://{host}/x")
+
+
+MARKS = "-----{} {}-----"
+SECRETS = [
+    *[
+        f"{kind} {SECRET}"
+        for kind in ("ssh-rsa", "ssh-dss", "ssh-ed25519", "ecdsa-sha2-nistp256")
+    ],
+    *[
+        "\n".join((MARKS.format("BEGIN", kind), SECRET, MARKS.format("END", kind)))
+        for kind in ("PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE", "SSH2 PUBLIC KEY")
+    ],
+    f"-----BEGIN PUBLIC KEY-----\n{SECRET}",
+    f"---- BEGIN SSH2 PUBLIC KEY ----\n{SECRET}\n---- END SSH2 PUBLIC KEY ----",
+    f"key: ssh-rsa {SECRET}",
+    SECRET,
+    f" {SECRET}\n",
+    "\u00e4" * 16,
+    "\0" * 32,
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_given_a_secret_when_parsed_then_it_passes_only_if_it_can_be_used(
+    secret: str,
+) -> None:
+    """PyJWT refuses what looks like a public key: 503 at every login."""
+    text = issuer(secret=secret, algorithm="HS256")
+    try:
+        load_secret(secret, "HS256")
+    except SettingsUnavailable:
+        expectation: AbstractContextManager[Any] = pytest.raises(
+            DocumentError, match=re.escape(f"{I0}.secret: ")
+        )
+    else:
+        expectation = nullcontext()
+
+    with expectation:
+        parse(text)
+
+
+def test_given_a_key_of_an_unknown_type_when_parsed_then_the_key_is_named() -> None:
+    """cryptography has an error of its own for that."""
+    unknown = "MBAwCQYHKoZIzj0CYwMDAAEC"
+    pem = f"-----BEGIN PUBLIC KEY-----\n{unknown}\n-----END PUBLIC KEY-----\n"
+
+    with pytest.raises(DocumentError) as error:
+        parse(issuer(pem=pem))
+
+    assert str(error.value).startswith(f"{I0}.pem: ")
+
+
+def blank(value: Any) -> Any:
+    """Put blanks around all texts."""
+    if isinstance(value, dict):
+        return {name: blank(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [blank(each) for each in value]
+    return f"\t {value}\u00a0\n" if isinstance(value, str) else value
+
+
+def test_given_blanks_around_texts_when_parsed_then_they_are_no_part_of_them(
+    pems: dict[str, str],
+) -> None:
+    more = {
+        "issuer": "second",
+        "audience": ["app"],
+        "algorithm": "ES256",
+        "pem": pems["ES256"],
+        "metadata_fields": [{"name": "role", "field_name": "r"}],
+    }
+    full = FULL | {
+        "anon-user": {
+            "challenge": {
+                "verify_url": "https://c.example",
+                "secret": {"ssm": "challenge"},
+                "hostnames": ["a.example"],
+                "action": "login",
+            }
+        },
+        "custom-token": {"issuers": [ISSUER, more]},
+    }
+
+    trimmed = parse(document(blank(full)))
+
+    assert trimmed == parse(document(full))
+    assert set(references(trimmed).values()) == {"challenge"}
+
+
+def test_given_blanks_around_secrets_by_reference_when_resolved_then_they_go() -> None:
+    parsed = parse(google(client_secret={"ssm": "google"}))
+
+    resolved = resolve(parsed, {"google": "GOCSPX-1\n"}).app(APP)
+
+    assert resolved.oauth2_google is not None
+    assert resolved.oauth2_google.client_secret == "GOCSPX-1"
+
+
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_given_blanks_around_an_hmac_secret_when_parsed_then_they_are_part_of_it(
+    by_reference: bool,
+) -> None:
+    """The issuer signs with the same bytes."""
+    secret = f" {SECRET}\n"
+    given = {"ssm": "jwt"} if by_reference else secret
+
+    parsed = parse(issuer(secret=given, algorithm=" HS256 "))
+
+    custom = resolve(parsed, {"jwt": secret}).app(APP).custom_token
+    assert custom is not None
+    assert custom.issuers[0].secret == secret
+
+
+def test_given_the_template_when_it_takes_a_mail_sender_then_so_do_the_settings() -> (
+    None
+):
+    """A mail's sender has to be that parameter, letter for letter."""
+    parameter = sam_template.load()["Parameters"]["MailSender"]
+
+    assert parameter["AllowedPattern"] == f"^({_ADDRESS.pattern})?$"
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,9 @@ from anonauth.providers.fetch import (
     AnswerRefused,
     Fetcher,
     Reply,
-    UrlRefused,
     addresses_of,
-    is_public,
 )
+from anonauth.providers.urls import UrlRefused, is_public
 from key_server import Answer, KeyServer, tls_contexts
 
 SHORT = timedelta(seconds=0.3)
@@ -299,6 +298,9 @@ def test_given_the_default_when_fetching_then_two_seconds_are_all() -> None:
         pytest.param("https://keys.example.com:99999/jwks", id="port"),
         pytest.param("https://keys.example.com:x/jwks", id="port that is no number"),
         pytest.param("https://[::1/jwks", id="brackets"),
+        pytest.param("https://keys..example.com/jwks", id="an empty label"),
+        pytest.param(f"https://{'k' * 64}.example.com/jwks", id="a long label"),
+        pytest.param("https://keys_.example.com:0/jwks", id="port 0"),
         pytest.param("https://keys.example.com/a b", id="space"),
         pytest.param("https://keys.example.com/\r\nX: y", id="line break"),
         pytest.param("https://schlüssel.example.com/jwks", id="not ASCII"),

@@ -621,6 +621,10 @@ def test_given_a_pem_that_does_not_fit_when_loaded_then_the_settings_are_wrong(
         pytest.param(lambda: "s" * 32, "RS256", id="no HMAC"),
         pytest.param(lambda: "", "HS256", id="empty"),
         pytest.param(lambda: Signer("ES256").pem, "HS256", id="a public key"),
+        pytest.param(lambda: f"ssh-rsa {'s' * 32}", "HS256", id="an SSH key"),
+        pytest.param(
+            lambda: "-----BEGIN PUBLIC KEY-----\n" + "s" * 32, "HS256", id="half a PEM"
+        ),
     ],
 )
 def test_given_a_secret_that_does_not_fit_when_loaded_then_the_settings_are_wrong(

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from anonauth.domain import USERPASS
@@ -20,7 +21,7 @@ from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
-from harness import APP, OTHER_APP, Deployment
+from harness import APP, LINK, OTHER_APP, Deployment
 
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2
 SETTINGS: dict[str, Any] = {
@@ -144,6 +145,40 @@ def test_given_a_broken_document_when_called_then_503_and_the_log_names_the_key(
     assert "ada@" not in log.getvalue()
 
 
+def test_given_blanks_around_settings_when_logging_in_then_they_do_not_matter(
+    service: Deployment,
+) -> None:
+    issuer = {"issuer": " partner\n", "algorithm": "HS256", "secret": SECRET}
+    settings = {"issuers": [issuer | {"audience": ["\taudience "]}]}
+    service.restart_with({"apps": {APP: {"custom-token": settings}}})
+    exp = int(service.now.timestamp()) + 300
+    claims = {"iss": "partner", "aud": "audience", "sub": "ada", "exp": exp}
+
+    reply = service.send(
+        LINK,
+        parameters={"provider": "custom-token"},
+        body=json.dumps({"token": jwt.encode(claims, SECRET, "HS256")}),
+    )
+
+    assert reply.status == 200
+
+
+def test_given_an_ssh_key_for_a_secret_when_called_then_the_log_names_the_key(
+    service: Deployment, log: io.StringIO
+) -> None:
+    issuers = [{"algorithm": "HS256", "secret": f"ssh-rsa {SECRET}"}]
+    service.restart_with({"apps": {APP: {"custom-token": {"issuers": issuers}}}})
+
+    reply = service.send(
+        LINK, parameters={"provider": "custom-token"}, body='{"token": "x"}'
+    )
+
+    assert reply.status == 503
+    logged = json.loads(log.getvalue().splitlines()[-1])
+    assert logged["detail"].startswith(f"apps.{APP}.custom-token.issuers[0].secret: ")
+    assert SECRET not in log.getvalue()
+
+
 HEAVY = {"argon2", "cryptography", "email_validator", "jwt", "http.client"}
 
 
@@ -169,8 +204,12 @@ HEAVY = {"argon2", "cryptography", "email_validator", "jwt", "http.client"}
 def test_given_a_provider_when_found_then_only_its_libraries_are_imported(
     name: str, loaded: set[str]
 ) -> None:
-    """Password hashing comes from outside, by a function."""
-    settings = json.dumps({"apps": {"*": SETTINGS}})
+    """Password hashing comes from outside, by a function.
+
+    A key in the document is checked by the libraries that will use it.
+    """
+    custom = {"issuers": [{"jwks_url": "https://issuer.example/keys"}]}
+    settings = json.dumps({"apps": {"*": SETTINGS | {"custom-token": custom}}})
     code = f"""
 import sys
 from anonauth.providers.document import parse
