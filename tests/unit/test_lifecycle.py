@@ -186,7 +186,7 @@ def test_given_a_user_when_it_links_logs_in_and_unlinks_then_each_is_told(
     link(service, body, "oauth2-google", "ada-at-google")
     again = open_session(service, body["user_id"], "custom-token", "ada")
     query = {"provider": "oauth2-google", "id": "ada-at-google"}
-    service.send(UNLINK, token=body["access_token"], query=query)
+    service.send(UNLINK, token=body["refresh_token"], query=query)
     service.send(LOGOUT, token=again["refresh_token"])  # the user remains
 
     events = story.told()
@@ -265,7 +265,7 @@ def test_given_an_id_that_is_an_email_address_when_linked_then_it_is_not_told(
     events = story.told()
     item = story.service.user_item(body["user_id"])
     link(story.service, body, "oauth2-google", "g")
-    story.service.send(UNLINK, token=body["access_token"], query=query)
+    story.service.send(UNLINK, token=body["refresh_token"], query=query)
     events += story.told()
 
     assert item is not None
