@@ -102,20 +102,31 @@ test("given a deleted key when used then refused", async () => {
   await user.refreshCustomData();
 });
 
-test("given a program when it makes or deletes keys or links then refused", async () => {
+test("given a program when it would change its user then refused", async () => {
   const { user } = await openLinked();
   const made = await user.apiKeys.create("ci");
-  const program = await logInElsewhere(byKey(made));
+  const other = await user.apiKeys.create("other");
+  await user.apiKeys.disable(other._id);
+  const { app } = openApp();
+  const program = await app.logIn(byKey(made));
 
-  await assert.rejects(program.apiKeys.delete(made._id), { statusCode: 403 });
-  await assert.rejects(program.apiKeys.create("another"), { statusCode: 403 });
-  await assert.rejects(program.linkCredentials(byToken(anAddress())), {
-    statusCode: 400,
-    errorCode: "InvalidParameter",
-  });
+  for (const act of [
+    () => program.apiKeys.create("another"),
+    () => program.apiKeys.enable(other._id),
+    () => program.apiKeys.disable(made._id),
+    () => program.apiKeys.delete(made._id),
+    () => program.apiKeys.delete(other._id),
+    () => program.linkCredentials(byToken(anAddress())),
+    () => app.deleteUser(program),
+  ]) {
+    await assert.rejects(act, { statusCode: 403, errorCode: "AuthError" });
+  }
 
-  assert.deepEqual(await program.apiKeys.fetchAll(), [shown(made)]);
+  const keys = await program.apiKeys.fetchAll();
+  assert.deepEqual(keys, [shown(made), { ...shown(other), disabled: true }]);
   assert.equal(program.state, UserState.Active);
+  await program.refreshProfile();
+  await program.refreshCustomData();
 });
 
 test("given somebody else's key when fetched or changed then unknown", async () => {
