@@ -1,6 +1,7 @@
 """The service on moto: its functions, its clock, and the wire to AWS."""
 
 import functools
+import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -38,6 +39,11 @@ COMMON_HEADERS = {
 }
 """Of every answer; the last over HTTPS alone, as API Gateway's are."""
 SENDER = "no-reply@app.example"  # verified in SES by the fixture `sent`
+
+
+def provider_id(provider: str, app: str = APP) -> str:
+    """Return what stands for a provider of an app, in refresh tokens and profiles."""
+    return hashlib.sha256(f"{app}/{provider}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from harness import (
     SESSION,
     UNLINK,
     Reply,
+    provider_id,
 )
 from model import SECOND, Model, Refused
 from model_stage import (
@@ -340,15 +341,26 @@ def _expires_at(user: User) -> str | None:
 
 def _profile(session: Session) -> dict[str, Any]:
     user = session.user
+    app = user.app.id
     identities = [
-        {"id": i.id, "provider_type": i.provider, "data": i.data}
+        {
+            "id": i.id,
+            "provider_type": i.provider,
+            "provider_id": provider_id(i.provider, app),
+            "data": i.data,
+        }
         | ({"key": i.key} if i.key else {})
         for i in user.identities
     ]
     key = session.opener if isinstance(session.opener, ApiKey) else None
     if key is not None:
         identities.append(
-            {"id": key.id, "provider_type": API_KEY, "data": {"name": key.name}}
+            {
+                "id": key.id,
+                "provider_type": API_KEY,
+                "provider_id": provider_id(API_KEY, app),
+                "data": {"name": key.name},
+            }
         )
     data: dict[str, str] = {}
     for identity in reversed(identities):  # the one linked first wins

@@ -474,6 +474,17 @@ def identity_key(subject: str) -> str:
     return _hash(subject)
 
 
+def internal_id(*names: str) -> str:
+    """Return an id such as the old service had for each app and each of its providers.
+
+    Tokens and profiles show them, 24 hex digits; ours need only be stable.
+
+    Args:
+        names: The app's id; for a provider its name after it.
+    """
+    return hashlib.sha256("/".join(names).encode()).hexdigest()[:24]
+
+
 def issuer_of(base_url: str, app: str) -> str:
     """Return the issuer (`iss`) of an app's access tokens, also its URL prefix."""
     return f"{base_url}/api/client/v2.0/app/{app}"

@@ -76,6 +76,20 @@ class RouteNotFound(AuthError):
     description = "no such endpoint"
 
 
+class FunctionNotFound(AuthError):
+    """A function of the app was called; the SDKs know the code (contract §4)."""
+
+    code = "FunctionNotFound"
+    description = "function not found: this service runs no functions"
+
+
+class ServiceNotFound(AuthError):
+    """A device wants push messages; the SDKs know the code (contract §4)."""
+
+    code = "ServiceNotFound"
+    description = "service not found: this service sends no push messages"
+
+
 class Unavailable(AuthError):
     """Trouble on our side; nothing is wrong with the request or its token. Retry.
 

@@ -6,7 +6,6 @@ token is for this service alone (HS256, a key that never leaves it). Design §5 
 table.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from anonauth.domain import (
     Session,
     User,
     hash_token_id,
+    internal_id,
     is_timestamp,
     issuer_of,
 )
@@ -109,7 +109,7 @@ class Tokens:
         identity = {
             "id": _opener_id(user, session),
             "provider_type": session.provider,
-            "provider_id": _object_id(f"{user.app}/{session.provider}"),
+            "provider_id": internal_id(user.app, session.provider),
         }
         claims = {
             "iss": urn,
@@ -274,7 +274,7 @@ def _session_urn(app: str) -> str:
 
 
 def _sdk_claims(user: User, session: Session) -> dict[str, str]:
-    domain = _object_id(user.app)
+    domain = internal_id(user.app)
     return {
         "baas_device_id": session.device.id,
         "stitch_devId": session.device.id,
@@ -287,8 +287,3 @@ def _opener_id(user: User, session: Session) -> str:
     opener = user.opener_of(session)
     assert opener is not None  # noqa: S101 - for the type  # nosec B101
     return opener.id
-
-
-def _object_id(name: str) -> str:
-    # The old service's internal ids of app and provider; ours need only be stable.
-    return hashlib.sha256(name.encode()).hexdigest()[:24]

@@ -193,3 +193,17 @@ test("given a conflict when the guest logs in by it then it is the owner", async
   await user.refreshCustomData();
   assert.equal(Object.keys(app.allUsers).length, 2);
 });
+
+test("given a guest when it calls a function then its code says there is none", async () => {
+  const { app, user, since } = await openGuest();
+
+  await assert.rejects(user.functions.sum(1, 2), (error) => {
+    assert.equal(error.statusCode, 404);
+    assert.equal(error.errorCode, "FunctionNotFound");
+    return true;
+  });
+
+  assert.deepEqual(since(), [`POST /app/${APP}/functions/call 404`]);
+  assert.equal(user.state, UserState.Active);
+  assert.equal(app.currentUser, user);
+});

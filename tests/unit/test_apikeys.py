@@ -25,6 +25,7 @@ from harness import (
     SESSION,
     Deployment,
     Reply,
+    provider_id,
 )
 from linked import link, log_in_linked, open_session, stored_user
 from wire import (
@@ -496,6 +497,7 @@ def test_given_a_key_when_logging_in_with_it_then_the_session_is_its_users(
     assert profile["identities"][-1] == {
         "id": made["_id"],
         "provider_type": "api-key",
+        "provider_id": provider_id("api-key"),
         "data": {"name": "laptop"},
     }
 

@@ -1,6 +1,8 @@
 """Location, OpenID configuration, key set, and everything that is not there."""
 
+import json
 import re
+from typing import Any
 
 import jwt
 import pytest
@@ -14,6 +16,7 @@ from harness import (
     OTHER_APP,
     Deployment,
 )
+from openapi_contract import require_documented
 
 
 def test_given_the_gateways_domain_when_located_then_sdks_stay_there(
@@ -118,7 +121,7 @@ def test_given_an_unknown_app_when_asked_for_then_404(
     assert (reply.status, reply.json["error_code"]) == (404, "AppNotFound")
 
 
-def default_route(service: Deployment, method: str, path: str) -> dict[str, object]:
+def default_route(service: Deployment, method: str, path: str) -> dict[str, Any]:
     event = {
         "version": "2.0",
         "routeKey": "$default",
@@ -155,6 +158,50 @@ def test_given_a_route_that_is_not_there_when_called_then_the_contracts_404(
         rf'"link":"https://{HOST}/logs\?co_id=[0-9a-f]{{32}}"}}',
         str(answer["body"]),
     )
+
+
+_IN_APP = f"/api/client/v2.0/app/{APP}"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "text"),
+    [
+        pytest.param(
+            f"{_IN_APP}/functions/call",
+            "FunctionNotFound",
+            "function not found: this service runs no functions",
+            id="function",
+        ),
+        pytest.param(
+            f"{_IN_APP}/push/providers/gcm/registration",
+            "ServiceNotFound",
+            "service not found: this service sends no push messages",
+            id="push",
+        ),
+        *[
+            pytest.param(path, "NotFound", "no such endpoint", id=name)
+            for name, path in {
+                "function of no app": "/api/client/v2.0/functions/call",
+                "below a function": f"{_IN_APP}/functions/call/x",
+                "before the API": f"/x{_IN_APP}/functions/call",
+                "with a slash": f"{_IN_APP}/functions/call/",
+                "with a line break": f"{_IN_APP}/functions/call\n",
+                "push without a service": f"{_IN_APP}/push/providers/registration",
+                "push to an empty service": f"{_IN_APP}/push/providers//registration",
+            }.items()
+        ],
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_given_what_the_old_service_had_when_called_then_a_code_that_sdks_know(
+    service: Deployment, method: str, path: str, code: str, text: str
+) -> None:
+    answer = default_route(service, method, path)
+
+    assert answer["statusCode"] == 404
+    body = json.loads(str(answer["body"]))
+    assert (body["error"], body["error_code"]) == (text, code)
+    require_documented("$default", 404, answer["headers"], str(answer["body"]))
 
 
 def test_given_a_preflight_when_it_falls_to_the_default_route_then_it_is_good(

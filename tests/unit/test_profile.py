@@ -1,8 +1,11 @@
 """GET /auth/profile and DELETE /auth/delete."""
 
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import jwt
 import pytest
 
 from anonauth.domain import identity_key
@@ -16,9 +19,22 @@ from harness import (
     PROFILE,
     SESSION,
     Deployment,
+    provider_id,
 )
 from linked import link, log_in_linked, open_session
 from wire import FAULTS, Forward, lost_reply
+
+
+def an_identity(
+    id_: str, provider: str, data: Mapping[str, str], key: str | None = None
+) -> dict[str, Any]:
+    """Return an entry of a profile; only linked identities have a key."""
+    return {
+        "id": id_,
+        "provider_type": provider,
+        "provider_id": provider_id(provider),
+        "data": data,
+    } | ({} if key is None else {"key": key})
 
 
 def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
@@ -39,6 +55,7 @@ def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
             {
                 "id": item["identities"]["L"][0]["M"]["id"]["S"],
                 "provider_type": "anon-user",
+                "provider_id": provider_id("anon-user"),
                 "data": {},
             }
         ],
@@ -53,9 +70,9 @@ def test_given_linked_identities_when_asking_then_they_come_in_order_with_their_
     """Where two tell of one field, the one that was linked first is right."""
     body = service.log_in()
     google = {"name": "Ada Lovelace", "picture": "https://example.org/ada.png"}
-    jwt = {"name": "ada", "email": "ada@example.org"}
+    ada = {"name": "ada", "email": "ada@example.org"}
     link(service, body, "oauth2-google", "108", data=google)
-    link(service, body, "custom-token", "ada", data=jwt)
+    link(service, body, "custom-token", "ada", data=ada)
 
     reply = service.send(PROFILE, token=body["access_token"])
 
@@ -67,19 +84,9 @@ def test_given_linked_identities_when_asking_then_they_come_in_order_with_their_
         "user_id": body["user_id"],
         "type": "normal",
         "identities": [
-            {"id": anonymous_id, "provider_type": "anon-user", "data": {}},
-            {
-                "id": "108",
-                "provider_type": "oauth2-google",
-                "data": google,
-                "key": identity_key("108"),
-            },
-            {
-                "id": "ada",
-                "provider_type": "custom-token",
-                "data": jwt,
-                "key": identity_key("ada"),
-            },
+            an_identity(anonymous_id, "anon-user", {}),
+            an_identity("108", "oauth2-google", google, identity_key("108")),
+            an_identity("ada", "custom-token", ada, identity_key("ada")),
         ],
         "data": {**google, "email": "ada@example.org"},
     }
@@ -96,6 +103,25 @@ def test_given_many_identities_when_asking_then_two_calls_in_all(
     calls = service.counted(lambda: service.send(PROFILE, token=body["access_token"]))
 
     assert calls == ["GetItem", "BatchGetItem"]
+
+
+def test_given_sessions_of_a_user_when_asking_then_their_tokens_have_the_provider_id(
+    service: Deployment,
+) -> None:
+    """realm-web 1.0.0 reads it in the profile."""
+    guest = service.log_in()
+    link(service, guest, "custom-token", "ada")
+    opened = open_session(service, guest["user_id"], "custom-token", "ada")
+
+    shown = service.send(PROFILE, token=guest["access_token"]).json["identities"]
+
+    for identity, session in zip(shown, (guest, opened), strict=True):
+        token = jwt.decode(
+            session["refresh_token"], options={"verify_signature": False}
+        )
+        assert token["baas_identity"]["id"] == identity["id"]
+        assert token["baas_identity"]["provider_id"] == identity["provider_id"]
+        assert re.fullmatch("[0-9a-f]{24}", identity["provider_id"])
 
 
 @pytest.fixture
@@ -119,11 +145,7 @@ def test_given_a_session_of_an_api_key_when_asking_then_type_and_key_say_so(
     profile = service.send(PROFILE, token=by_key["access_token"]).json
     other = service.send(PROFILE, token=body["access_token"]).json
 
-    key = {
-        "id": made["_id"],
-        "provider_type": "api-key",
-        "data": {"name": "laptop"},
-    }
+    key = an_identity(made["_id"], "api-key", {"name": "laptop"})
     assert profile["user_id"] == body["user_id"]
     assert profile["type"] == "server"
     assert profile["identities"] == [*other["identities"], key]
@@ -155,12 +177,9 @@ def test_given_an_identity_without_its_record_when_asking_then_it_has_no_data(
 
     profile = service.send(PROFILE, token=body["access_token"]).json
 
-    assert profile["identities"][1] == {
-        "id": "ada",
-        "provider_type": "custom-token",
-        "data": {},
-        "key": identity_key("ada"),
-    }
+    assert profile["identities"][1] == an_identity(
+        "ada", "custom-token", {}, identity_key("ada")
+    )
 
 
 def test_given_the_same_subject_in_two_apps_when_asking_then_each_has_its_own_data(

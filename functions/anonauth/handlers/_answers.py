@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from anonauth.domain import ApiKey, User, rfc3339
+from anonauth.domain import ApiKey, User, internal_id, rfc3339
 from anonauth.usecases.login import OpenedSession
 
 if TYPE_CHECKING:  # Login, the hot path, does not need it
@@ -46,6 +46,7 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
             {
                 "id": identity.id,
                 "provider_type": identity.provider,
+                "provider_id": internal_id(profile.user.app, identity.provider),
                 "data": dict(identity.data),
                 **({"key": identity.key} if identity.key else {}),
             }

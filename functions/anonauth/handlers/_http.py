@@ -32,6 +32,8 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.AnonymousLinkRefused: HTTPStatus.BAD_REQUEST,
     errors.AppNotFound: HTTPStatus.NOT_FOUND,
     errors.RouteNotFound: HTTPStatus.NOT_FOUND,
+    errors.FunctionNotFound: HTTPStatus.NOT_FOUND,
+    errors.ServiceNotFound: HTTPStatus.NOT_FOUND,
     # Never 401 or 403: those make clients throw their user away (design §7).
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -111,6 +113,12 @@ class Request:
         """The HTTP method, in capitals."""
         method: str = self.event["requestContext"]["http"]["method"]
         return method
+
+    @property
+    def path(self) -> str:
+        """The path that was asked for, without the query."""
+        path: str = self.event["rawPath"]
+        return path
 
     @property
     def base_url(self) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from anonauth import wiring
-from anonauth.errors import RouteNotFound
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.discovery import (
     location,
     openapi_document,
     openid_configuration,
+    refusal_of,
 )
 
 # Verifiers may keep the key set for some minutes: keys are published months ahead.
@@ -52,7 +52,7 @@ def unknown(request: Request) -> Answer:
     """
     if request.method == "OPTIONS":
         return Answer()
-    raise RouteNotFound
+    raise refusal_of(request.path)
 
 
 @functools.cache

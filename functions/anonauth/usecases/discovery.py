@@ -1,9 +1,36 @@
 """Where the service is, and who vouches for its tokens. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from anonauth.domain import issuer_of
+from anonauth.errors import (
+    AuthError,
+    FunctionNotFound,
+    RouteNotFound,
+    ServiceNotFound,
+)
+
+_APP = r"/api/client/v2\.0/app/[^/]+"
+
+# What the SDKs call of the old service, and is not here.
+_NOT_OFFERED = (
+    (re.compile(f"{_APP}/functions/call"), FunctionNotFound),
+    (re.compile(f"{_APP}/push/providers/[^/]+/registration"), ServiceNotFound),
+)
+
+
+def refusal_of(path: str) -> AuthError:
+    """Return the refusal of a path that no route takes.
+
+    Args:
+        path: Of the request, without its query.
+    """
+    for pattern, refusal in _NOT_OFFERED:
+        if pattern.fullmatch(path):
+            return refusal()
+    return RouteNotFound()
 
 
 def location(base_url: str, region: str) -> dict[str, str]:
