@@ -20,6 +20,7 @@ from anonauth.domain import (
     UNBOUND_LIFETIME,
     USERPASS,
     ApiKey,
+    Count,
     Counter,
     Identity,
     IdentityRecord,
@@ -89,6 +90,10 @@ def read(store: AnyStore, user: User) -> User:
     found = store.get_user(user.app, user.id)
     assert found is not None
     return found
+
+
+def count_of(store: "AnyStore", counter: Counter) -> Count:
+    return store.get_account_and_counts(APP, "nobody", [counter])[1][0]
 
 
 def record_of(
@@ -1017,7 +1022,7 @@ class IdentityContract:
         assert store.spend(counter)
         assert store.spend(counter)
         assert not store.spend(counter)
-        assert store.get_account_and_counts(APP, key, [counter]) == (None, [2])
+        assert store.get_account_and_counts(APP, key, [counter]) == (None, [Count(2)])
 
         store.give_back(counter)
         assert store.spend(counter)
@@ -1025,7 +1030,7 @@ class IdentityContract:
 
         for _ in range(3):
             store.give_back(counter)
-        assert store.get_account_and_counts(APP, key, [counter]) == (None, [0])
+        assert store.get_account_and_counts(APP, key, [counter]) == (None, [Count(0)])
         store.count(counter)
         store.count(counter)
 
@@ -1033,7 +1038,113 @@ class IdentityContract:
         other = Counter(f"{name}-other", 2, IN_30_MINUTES)
         store.give_back(other)  # nothing is there, and nothing comes of it
         counts = store.get_account_and_counts(APP, key, [other, counter])[1]
-        assert counts == [0, 3]
+        assert counts == [Count(0), Count(3)]
+
+    def test_given_a_counter_of_parts_when_one_is_spent_then_all_wait(
+        self, store: AnyStore
+    ) -> None:
+        name = secrets.token_hex()
+        wide = Counter(name, 3, IN_30_MINUTES, {"0:a": 1, "1:b": 2})
+        beside = Counter(name, 3, IN_30_MINUTES, {"0:c": 1, "1:b": 2})
+        elsewhere = Counter(name, 3, IN_30_MINUTES, {"0:d": 1, "1:e": 2})
+
+        assert store.spend(wide)
+        assert not store.spend(wide)
+        assert store.spend(beside)
+        assert not store.spend(beside)
+        assert store.spend(elsewhere)
+        assert not store.spend(Counter(name, 3, IN_30_MINUTES, {"0:f": 1, "1:g": 2}))
+        counted = {"0:a": 1, "0:c": 1, "0:d": 1, "1:b": 2, "1:e": 1}
+        assert count_of(store, wide) == Count(3, counted)
+
+        store.give_back(wide)
+        assert count_of(store, wide) == Count(2, {**counted, "0:a": 0, "1:b": 1})
+        assert store.spend(wide)
+
+    def test_given_a_counter_when_a_part_is_over_then_counting_removes_it(
+        self, store: AnyStore
+    ) -> None:
+        name = secrets.token_hex()
+        early = Counter(name, 9, IN_30_MINUTES, {"q#1": 9})
+        late = Counter(name, 9, IN_30_MINUTES, {"q#2": 9})
+
+        store.count(early)
+        store.count(early)
+        store.count(late, over={"q#1"})
+
+        assert count_of(store, late) == Count(3, {"q#2": 1})
+
+    def test_given_a_counter_when_cleared_then_it_begins_anew(
+        self, store: AnyStore
+    ) -> None:
+        counter = Counter(secrets.token_hex(), 9, IN_30_MINUTES, {"q#1": 9})
+        whole = replace(counter, parts={})
+        store.clear(counter)  # nothing is there, and nothing comes of it
+        assert count_of(store, counter) == Count()
+        store.count(counter)
+        store.count(counter)
+
+        store.clear(whole)
+        assert count_of(store, counter) == Count(0, {"q#1": 2})
+        store.count(counter)
+        assert count_of(store, counter) == Count(1, {"q#1": 3})
+
+        store.clear(counter)
+        assert count_of(store, counter) == Count()
+
+    def test_given_networks_when_remembered_then_only_with_that_password(
+        self, store: AnyStore
+    ) -> None:
+        networks = {"one": NOW.date(), "two": (NOW - DAY).date()}
+        account = an_account()
+        store.register(account, NOW)
+
+        store.remember_networks(replace(account, version=9), {"bad": NOW.date()})
+        store.remember_networks(replace(account, id="other"), {"bad": NOW.date()})
+        store.remember_networks(account, networks)
+
+        known = replace(account, networks=networks)
+        assert record_of(store, account) == known
+        store.remember_networks(known, {"three": NOW.date()})
+        assert record_of(store, account) == replace(
+            account, networks={"three": NOW.date()}
+        )
+
+    def test_given_nobody_when_networks_are_remembered_then_no_record_comes_of_it(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+
+        store.remember_networks(account, {"one": NOW.date()})
+
+        assert store.get_identity(APP, account.provider, account.key) is None
+
+    def test_given_a_network_of_a_first_login_when_bound_then_it_comes_along(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+        guest = a_stored_guest(store)
+        networks = {"one": NOW.date()}
+
+        assert link(store, guest, verified(replace(account, networks=networks)))
+
+        record = record_of(store, account)
+        assert record is not None
+        assert record.networks == networks
+
+    def test_given_networks_when_the_password_is_reset_then_they_are_forgotten(
+        self, store: AnyStore
+    ) -> None:
+        user, account = a_user_with_account(store)
+        store.remember_networks(account, {"one": NOW.date()})
+        account, token_hash = a_reset(store, account)
+
+        assert reset(store, account, user, token_hash)
+
+        record = record_of(store, account)
+        assert record is not None
+        assert record.networks == {}
 
     def test_given_a_permanent_user_when_a_key_is_made_then_it_is_listed_and_found(
         self, store: AnyStore

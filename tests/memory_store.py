@@ -4,9 +4,9 @@ For simulations of years, which DynamoDB engines are too slow for. Not for threa
 """
 
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zlib import crc32
 
 from anonauth.domain import (
@@ -17,6 +17,7 @@ from anonauth.domain import (
     UNBOUND_LIFETIME,
     USERPASS,
     ApiKey,
+    Count,
     Counter,
     Identity,
     IdentityRecord,
@@ -49,7 +50,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.users: dict[UserKey, User] = {}
         self.records: dict[RecordKey, IdentityRecord] = {}
-        self.counts: dict[str, tuple[int, datetime]] = {}
+        self.counts: dict[str, tuple[Count, datetime]] = {}
         self.gone: dict[UserKey, datetime] = {}
         self.ring: Ring | None = None
         self.ttl_writes = 0
@@ -286,28 +287,56 @@ class MemoryStore:
 
     # AccountStore
 
-    def count(self, counter: Counter) -> None:
-        number, _ = self.counts.get(counter.name, (0, None))
-        self.counts[counter.name] = (number + 1, counter.ends_at)
+    def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
+        self._add(counter, 1, counter.kept_until or counter.ends_at, over)
 
     def spend(self, counter: Counter) -> bool:
-        number, _ = self.counts.get(counter.name, (0, None))
         # The first is always let in, as the table's condition does.
-        if counter.name in self.counts and number >= counter.limit:
+        if counter.name in self.counts and counter.is_spent(self._count(counter)):
             return False
         self.count(counter)
         return True
 
     def give_back(self, counter: Counter) -> None:
-        number, *rest = self.counts.get(counter.name, (0, None))
-        if number:
-            self.counts[counter.name] = (number - 1, *rest)
+        if self._count(counter).number:
+            self._add(counter, -1, self.counts[counter.name][1])
+
+    def clear(self, counter: Counter) -> None:
+        if counter.name in self.counts:
+            count, kept_until = self.counts[counter.name]
+            parts = {n: p for n, p in count.parts.items() if n not in counter.parts}
+            self.counts[counter.name] = (Count(0, parts), kept_until)
+
+    def _count(self, counter: Counter) -> Count:
+        return self.counts[counter.name][0] if counter.name in self.counts else Count()
+
+    def _add(
+        self,
+        counter: Counter,
+        number: int,
+        kept_until: datetime,
+        over: Collection[str] = (),
+    ) -> None:
+        count = self._count(counter)
+        parts = {
+            **count.parts,
+            **{name: count.parts.get(name, 0) + number for name in counter.parts},
+        }
+        parts = {name: part for name, part in parts.items() if name not in over}
+        self.counts[counter.name] = (Count(count.number + number, parts), kept_until)
 
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]
-    ) -> tuple[IdentityRecord | None, list[int]]:
-        counts = [self.counts.get(counter.name, (0, None))[0] for counter in counters]
+    ) -> tuple[IdentityRecord | None, list[Count]]:
+        counts = [self._count(counter) for counter in counters]
         return self.get_identity(app, USERPASS, key), counts
+
+    def remember_networks(
+        self, record: IdentityRecord, networks: Mapping[str, date]
+    ) -> None:
+        stored = self._same_version(record)
+        if stored is not None:
+            self._put_record(replace(stored, networks=dict(networks)))
 
     def register(self, record: IdentityRecord, now: datetime) -> bool:
         stored = self.records.get(_key_of(record))
@@ -392,6 +421,7 @@ class MemoryStore:
             verified=True,
             contested=False,
             reset=None,
+            networks={},
         )
         if user is None:
             expires_at = now + UNBOUND_LIFETIME
@@ -517,7 +547,13 @@ class MemoryStore:
             stored = self._same_version(identity.record)
             if stored is None or stored.is_expired(now) or stored.state != "confirmed":
                 return None
-            return replace(stored, user_id=user.id, state="bound", expires_at=None)
+            return replace(
+                stored,
+                user_id=user.id,
+                state="bound",
+                expires_at=None,
+                networks=identity.record.networks or stored.networks,
+            )
         record = IdentityRecord(
             app=user.app,
             provider=identity.provider,

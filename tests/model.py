@@ -29,6 +29,7 @@ from model_world import (
 )
 
 MOST_WRONG_PASSWORDS = 3  # for an address, from one network, in a quarter of an hour
+MOST_IN_A_ROW = 5  # for an address, until a right one or a reset
 MOST_MAILS = 3  # of a kind, to one address, in an hour
 
 SECOND = timedelta(seconds=1)
@@ -41,6 +42,7 @@ _PENDING_LIFE = 24 * _HOUR
 _UNBOUND_LIFE = 30 * _DAY
 _DELETED_AFTER = 24 * _HOUR
 _REMEMBERED = 30 * _DAY
+_COUNTED = 30 * _DAY
 _NOTICES = (3, 14)
 
 
@@ -64,6 +66,9 @@ class Model:
         self.accounts: list[Account] = []
         self.forgotten_at: dict[tuple[str, str], datetime] = {}
         self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
+        self._in_a_row: Counter[tuple[App, str]] = Counter()
+        self._counted_until: dict[tuple[App, str], datetime] = {}
+        self._strangers: set[tuple[object, ...]] = set()
         self._mails: Counter[tuple[object, ...]] = Counter()
         self._warned_up_to: date | None = None
 
@@ -280,6 +285,8 @@ class Model:
         else:
             self._end_all(account.user, detach=account.contested)
         account.contested = False
+        account.networks = set()
+        del self._in_a_row[app, account.email.lower()]
         return account
 
     # -- API keys ---------------------------------------------------------------------
@@ -328,6 +335,9 @@ class Model:
         self.forgotten_at = {
             key: at for key, at in self.forgotten_at.items() if not self._is_over(at)
         }
+        for address, at in self._counted_until.items():
+            if self._is_over(at):
+                del self._in_a_row[address]
 
     def warn(self) -> dict[str, int]:
         """Return who is warned today, and how many days ahead that ought to be."""
@@ -428,11 +438,23 @@ class Model:
         if self._wrong_passwords[tried] >= MOST_WRONG_PASSWORDS:
             raise Refused((429, "RateLimitExceeded"))
         account = self._account(app, typed.email)
+        address = app, typed.email.lower()
+        is_known = account is not None and typed.network in account.networks
+        if self._in_a_row[address] >= MOST_IN_A_ROW and not is_known:
+            hour = (*address, int(self.now.timestamp()) // 3600)
+            if hour in self._strangers:
+                raise Refused((429, "RateLimitExceeded"))
+            self._strangers.add(hour)
         if account is None or account.password != typed.password:
             self._wrong_passwords[tried] += 1
+            self._in_a_row[address] += 1
+            self._counted_until[address] = self.now + _COUNTED
             raise Refused((refused, "InvalidPassword"))
         if account.state == "pending":
             raise Refused((refused, "AuthError"))
+        del self._in_a_row[address]
+        if account.state == "bound":
+            account.networks.add(typed.network)
 
     def _owner(self, app: App, credential: Password | Jwt) -> User | None:
         if isinstance(credential, Password):
@@ -457,6 +479,7 @@ class Model:
         account = self._account(user.app, credential.email)
         assert account is not None
         account.state, account.ends_at, account.user = "bound", None, user
+        account.networks.add(credential.network)
         email = account.email
         user.identities.append(Identity(USERPASS, email.lower(), {"email": email}))
 

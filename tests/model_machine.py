@@ -69,7 +69,7 @@ MOSTLY = st.sampled_from([True, True, True, False])
 FLAWS = st.sampled_from([""] * 6 + ["other app", "forged"])
 EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org"])
 PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
-NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7"])
+NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7", "192.0.2.1"])
 NAMES = st.sampled_from(["Ada", "Countess"])
 SUBJECTS = st.sampled_from(["ada", "bob", "cyd", "ada of the second"])
 KEY_NAMES = st.sampled_from(["laptop", "ci", "phone", "not a name"])
@@ -162,6 +162,11 @@ class Machine(Player):
         self, app: App, email: str, password: str, network: str
     ) -> None:
         self.log_in_with(app, Password(email, password, network))
+
+    @rule(app=APPS, email=EMAILS, network=NETWORKS)
+    def guess(self, app: App, email: str, network: str) -> None:
+        for _ in range(3):
+            self.log_in_with(app, Password(email, "a wild guess", network))
 
     @rule(app=APPS, subject=SUBJECTS, name=NAMES, flaw=FLAWS)
     def log_in_by_jwt(self, app: App, subject: str, name: str, flaw: str) -> None:

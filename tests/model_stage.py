@@ -20,7 +20,7 @@ from harness import (
     Deployment,
     make_table,
 )
-from model import MOST_MAILS, MOST_WRONG_PASSWORDS
+from model import MOST_IN_A_ROW, MOST_MAILS, MOST_WRONG_PASSWORDS
 from model_table import Items
 from model_world import API_KEY, CUSTOM, USERPASS, App
 from story import as_event
@@ -44,7 +44,11 @@ _ISSUERS = [
     for issuer, secret in SECRETS.items()
 ]
 _PROVIDERS: dict[str, Any] = {API_KEY: {}, CUSTOM: {"issuers": _ISSUERS}}
-_BUDGETS = {"account_and_network": MOST_WRONG_PASSWORDS, "mails": MOST_MAILS}
+_BUDGETS = {
+    "account_and_network": MOST_WRONG_PASSWORDS,
+    "consecutive": MOST_IN_A_ROW,
+    "mails": MOST_MAILS,
+}
 _MAIL = {
     "sender": SENDER,
     "confirm_url": "https://app.example/confirm",

@@ -30,7 +30,9 @@ def require_untouched(
 ) -> None:
     """Fail if a call has changed anything that is not of this user, or this address."""
     for pk in {*before, *after}:
-        old, new = before.get(pk, {}), after.get(pk, {})
+        # The right password of somebody else's account, in a link that is refused: the
+        # network that it came from may be noted.
+        old, new = (_without_networks(items.get(pk, {})) for items in (before, after))
         if old == new or pk.split("#")[0] in _NOBODYS:
             continue
         owners = {item["uid"]["S"] for item in (old, new) if "uid" in item}
@@ -41,6 +43,10 @@ def require_untouched(
         else:
             spelt = (new or old)["data"]["M"]["email"]["S"].lower()
             assert spelt == email, f"{pk} is not of {email}: {old} to {new}"
+
+
+def _without_networks(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name != "networks"}
 
 
 def _learn_ids(items: Items, model: Model) -> None:
@@ -106,6 +112,7 @@ def _account_record(account: Account) -> Facts:
         data={"email": account.email},
         state=account.state,
         ends_at=account.ends_at,
+        networks=len(account.networks),
     )
 
 
@@ -118,12 +125,14 @@ def _record(
     data: Mapping[str, str],
     state: str = "bound",
     ends_at: datetime | None = None,
+    networks: int = 0,
 ) -> Facts:
     return {
         "of": (app, provider, user and user.id, identity_id),
         "data": dict(data),
         "state": state,
         "ends": _ends(ends_at),
+        "networks": networks,
     }
 
 
@@ -177,6 +186,7 @@ def _stored_record(item: Mapping[str, Any], app: str, provider: str) -> Facts:
         "data": {name: value["S"] for name, value in item["data"]["M"].items()},
         "state": item["state"]["S"],
         "ends": _stored_ends(item),
+        "networks": len(item["networks"]["M"]) if "networks" in item else 0,
     }
 
 

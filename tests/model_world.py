@@ -126,7 +126,8 @@ class MailToken:
 class Account:
     """A registered address; `contested` if two chose a password before it was proved.
 
-    It ends unless it is confirmed, and then unless it becomes somebody's.
+    It ends unless it is confirmed, and then unless it becomes somebody's. `networks`
+    are those that somebody with the password came from.
     """
 
     app: App
@@ -138,6 +139,7 @@ class Account:
     user: User | None = None
     confirmation: MailToken | None = None
     reset: MailToken | None = None
+    networks: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Pure: no clock, no input or output. Instants are aware UTC datetimes and end in
 
 import base64
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
@@ -54,6 +54,35 @@ SWEEP_DELAY = timedelta(hours=24)
 DynamoDB's sweep goes by its own clock; a day between the two means that it can
 never meet a legal write.
 """
+
+
+IPV6_PREFIXES = (64, 56, 48)
+"""Bits of the networks that an IPv6 address counts for, from the narrowest on.
+
+A household has a /64 at least and often a /56; whoever rents a /48 has 65,536 /64.
+"""
+
+MOST_NETWORKS = 8
+"""Networks that an account remembers of those that it was logged in to from."""
+
+NETWORK_NOTED_FOR = timedelta(days=7)
+"""How long a login from a network that the account knows writes nothing about it."""
+
+PASSWORD_WINDOW = timedelta(minutes=15)
+"""The window in which wrong passwords are counted."""
+
+MOST_CONSECUTIVE_FAILURES = 100
+"""Wrong passwords since the last right one that NIST SP 800-63B allows at most."""
+
+FAILURES_KEPT = timedelta(days=30)
+"""How long the last wrong password is remembered.
+
+Whoever waits for the end of it has a hundred guesses a month; whoever does not has one
+an hour, which is seven times as many.
+"""
+
+NO_LIMIT = 10**9
+"""The limit of what is counted and refuses nobody."""
 
 
 def expiry_after(now: datetime) -> datetime:
@@ -158,7 +187,9 @@ class IdentityRecord:
 
     `data` is for display only (profile). What follows it is of `local-userpass`
     alone: `verified` says that a mail to the address has come back, ever; `contested`
-    that several passwords were set before that, so that it is open whose has come back.
+    that several passwords were set before that, so that it is open whose has come back;
+    `networks` are the names of networks that a right password came from, each with the
+    day on which that was noted, in no form that tells the network.
     `expires_at` is set if and only if the identity is not bound.
     """
 
@@ -175,7 +206,40 @@ class IdentityRecord:
     contested: bool = False
     confirmation: MailToken | None = None
     reset: MailToken | None = None
+    networks: Mapping[str, date] = field(default_factory=dict)
     expires_at: datetime | None = None
+
+    def knows(self, network: str) -> bool:
+        """Tell whether a right password came from that network before.
+
+        Args:
+            network: The network's keyed hash.
+        """
+        return self._network_name(network) in self.networks
+
+    def networks_with(self, network: str, now: datetime) -> Mapping[str, date] | None:
+        """Return the networks to remember after a right password from this one.
+
+        None if it was noted within the last week, so that few logins write it. The
+        network that was noted the longest time ago makes room.
+
+        Args:
+            network: The network's keyed hash.
+        """
+        name, today = self._network_name(network), utc_day(now)
+        noted = self.networks.get(name)
+        if noted is not None and today < noted + NETWORK_NOTED_FOR:
+            return None
+        newest_first = sorted(
+            (item for item in self.networks.items() if item[0] != name),
+            key=lambda item: item[1],
+            reverse=True,
+        )
+        return {name: today, **dict(newest_first[: MOST_NETWORKS - 1])}
+
+    def _network_name(self, network: str) -> str:
+        # Another one in each account: the table must not tell who shares a network.
+        return _hash(f"{self.key}#{network}")[:22]
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether nobody confirmed it or bound it in time: it is free again."""
@@ -509,12 +573,40 @@ def _hash(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """What a counter has counted: in all, and in each of its parts."""
+
+    number: int = 0
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
-    """A budget's count in one window of time; over at `ends_at`."""
+    """A budget's count in one window of time; over at `ends_at`.
+
+    `parts` are the limits of what is counted with it, in one write, by their names. The
+    table keeps the count until `kept_until`, the end of the window by default.
+    """
 
     name: str
     limit: int
     ends_at: datetime
+    parts: Mapping[str, int] = field(default_factory=dict)
+    kept_until: datetime | None = None
+
+    def is_spent(self, count: Count) -> bool:
+        """Tell whether that many are too many for one more."""
+        return count.number >= self.limit or any(
+            count.parts.get(name, 0) >= limit for name, limit in self.parts.items()
+        )
+
+    def narrowest(self) -> "Counter":
+        """Return the counter of networks with the limit of the narrowest one alone."""
+        if not self.parts:
+            return self
+        first, *wider = self.parts
+        parts = {first: self.parts[first], **dict.fromkeys(wider, NO_LIMIT)}
+        return replace(self, limit=NO_LIMIT, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,6 +626,51 @@ class Budget:
             self.limit,
             datetime.fromtimestamp((number + 1) * window, UTC),
         )
+
+    def network_counter(
+        self, *subject: str, networks: Sequence[str], now: datetime
+    ) -> Counter:
+        """Return the counter of a subject and a network, and of those it lies in.
+
+        All are in the item of the widest, so that one write counts and decides. Each
+        has a fifth of the limit more than the one within it: no household can use up
+        what its neighbours have.
+
+        Args:
+            networks: Keyed hashes, from the narrowest on; an IPv4 address has one.
+        """
+        *within, widest = networks
+        limits = [
+            self.limit - (-self.limit * step // 5) for step in range(len(networks))
+        ]
+        counter = self.counter(*subject, widest, now=now)
+        # Two of one item with the same letters, one in 16 million, count as one.
+        parts = {
+            f"{step}:{network[:4]}": limits[step] for step, network in enumerate(within)
+        }
+        return replace(counter, limit=limits[-1], parts=parts)
+
+
+def failures_counter(
+    app: str, key: str, now: datetime, *, limit: int = NO_LIMIT
+) -> Counter:
+    """Return the counter of an address's wrong passwords since the last right one.
+
+    It has no window, a right password or a reset clears it. Its part is the quarter of
+    an hour, which a right password leaves.
+
+    Args:
+        key: Of the address, registered or not.
+        limit: Wrong passwords within a quarter of an hour.
+    """
+    quarter = Budget("q", limit, PASSWORD_WINDOW).counter(now=now)
+    return Counter(
+        f"password-account#{app}#{key}",
+        NO_LIMIT,
+        quarter.ends_at,
+        parts={quarter.name: limit},
+        kept_until=now + FAILURES_KEPT,
+    )
 
 
 KeyUse = Literal["access", "refresh"]

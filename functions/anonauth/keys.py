@@ -200,18 +200,21 @@ class KeyRing:
         key = self._find("refresh", kid, now)
         return None if key is None else self._load_shared(key)
 
-    def hash_network(self, address: str, now: datetime) -> str:
+    def hash_network(self, address: str, now: datetime, *, prefix: int = 64) -> str:
         """Return the keyed hash of a client's network: IPv4 address, or IPv6 /64.
 
         Keyed, since all IPv4 addresses can be hashed within minutes. Anything else
         that names a client counts as a network of its own.
+
+        Args:
+            prefix: Bits of an IPv6 network.
 
         Raises:
             KeysUnavailable: As for signing.
         """
         _, key = self.refresh_signing_key(now)
         # Told apart from a token by what is before the colon: no JWT has one there.
-        message = b"network:" + _network(address).encode()
+        message = b"network:" + _network(address, prefix).encode()
         digest = hmac.digest(key, message, "sha256")
         return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
@@ -348,7 +351,7 @@ def _context(use: KeyUse, kid: str) -> dict[str, str]:
     return {"ring": use, "kid": kid}
 
 
-def _network(address: str) -> str:
+def _network(address: str, prefix: int) -> str:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -357,7 +360,7 @@ def _network(address: str) -> str:
         if ip.ipv4_mapped is not None:
             return str(ip.ipv4_mapped)
         # A household has a /64 at least; single addresses of it cost nothing.
-        return str(ipaddress.ip_network((ip.packed, 64), strict=False))
+        return str(ipaddress.ip_network((ip.packed, prefix), strict=False))
     return str(ip)
 
 

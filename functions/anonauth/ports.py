@@ -6,14 +6,15 @@ satisfies `EventBus`, `keys` satisfies `KeyWrapping`, `KeyMaking`, `PublishedKey
 `Passwords`, `EmailAddresses` and `Mailer`.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from anonauth.domain import (
     AccessClaims,
     ApiKey,
     Change,
+    Count,
     Counter,
     ExpiryScan,
     Identity,
@@ -80,12 +81,16 @@ class UserStore(Protocol):
 class BudgetStore(Protocol):
     """Counts of what strangers may do only so often. Can raise `StoreUnavailable`."""
 
-    def count(self, counter: Counter) -> None:
-        """Add one; a lost reply may make it two."""
+    def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
+        """Add one, to each of its parts too; a lost reply may make it two.
+
+        Args:
+            over: Names of parts that are over; they are removed.
+        """
         ...
 
     def spend(self, counter: Counter) -> bool:
-        """Add one if the limit is not reached; False if it is, nothing written then."""
+        """Add one if no limit is reached; False if one is, nothing written then."""
         ...
 
     def give_back(self, counter: Counter) -> None:
@@ -171,8 +176,18 @@ class AccountStore(BudgetStore, Protocol):
 
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]
-    ) -> tuple[IdentityRecord | None, list[int]]:
+    ) -> tuple[IdentityRecord | None, list[Count]]:
         """Read a record, strongly consistent, and counts, in one call."""
+        ...
+
+    def clear(self, counter: Counter) -> None:
+        """Set a count to none, and those of the parts that the counter names."""
+        ...
+
+    def remember_networks(
+        self, record: IdentityRecord, networks: Mapping[str, date]
+    ) -> None:
+        """Replace the networks of a record, if it still has that password."""
         ...
 
     def register(self, record: IdentityRecord, now: datetime) -> bool:
@@ -220,9 +235,9 @@ class AccountStore(BudgetStore, Protocol):
         """Replace the password by a reset token; end all that the old one opened.
 
         One transaction: the record gets the new password, the next version, is
-        confirmed and verified; its user, if it has one, loses all sessions and API
-        keys, and, if the address had never been verified by mail or was contested,
-        every other identity but the anonymous one.
+        confirmed and verified, and forgets its networks; its user, if it has one,
+        loses all sessions and API keys, and, if the address had never been verified by
+        mail or was contested, every other identity but the anonymous one.
 
         Args:
             record: As read, with the token in it.
@@ -467,10 +482,13 @@ class Challenges(Protocol):
 class NetworkHashing(Protocol):
     """Names of client networks that say nothing to whoever reads the table."""
 
-    def hash_network(self, address: str, now: datetime) -> str:
-        """Return the keyed hash of an IPv4 address, or of the /64 of an IPv6 one.
+    def hash_network(self, address: str, now: datetime, *, prefix: int = 64) -> str:
+        """Return the keyed hash of an IPv4 address, or of an IPv6 one's network.
 
         Can raise `KeysUnavailable`.
+
+        Args:
+            prefix: Bits of an IPv6 network, see `IPV6_PREFIXES`.
         """
         ...
 

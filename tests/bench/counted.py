@@ -38,11 +38,19 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
         1,
         6,
     ),
-    # The account, and three counters of wrong passwords.
-    "link local-userpass": (["GetItem", "BatchGetItem", "TransactWriteItems"], 5, 4),
+    # The account, three counters of wrong passwords, and a try that is given back.
+    "link local-userpass": (
+        ["GetItem", "BatchGetItem", "UpdateItem", "UpdateItem", "TransactWriteItems"],
+        5,
+        6,
+    ),
     "log in custom-token": _LOG_IN,
     "log in api-key": _LOG_IN,
-    "log in local-userpass": (["BatchGetItem", "GetItem", "UpdateItem"], 5, 1),
+    "log in local-userpass": (
+        ["BatchGetItem", "UpdateItem", "UpdateItem", "GetItem", "UpdateItem"],
+        5,
+        3,
+    ),
     "log in custom-token, first time": _LINK,
     "register": (["UpdateItem", "GetItem", "PutItem"], 1, 2),
     "delete": _LINK,

@@ -284,6 +284,17 @@ def login_with_outdated_hash(world: World) -> Prepared:
     return begin
 
 
+def login_after_a_wrong_password(world: World) -> Prepared:
+    """What was wrong is forgotten, and the network is noted: none of it is needed."""
+    user = world.linked(USERPASS)
+    (item,) = world.service.items("IDENT#").values()
+    del item["networks"]
+    world.service.db.put_item(TableName=world.service.table, Item=item)
+    credential = world.credential(USERPASS)
+    world.by(USERPASS, {**credential, "password": "wrong"})
+    return _login_of(world, user, USERPASS, credential)
+
+
 def login_with_api_key(world: World) -> Prepared:
     user = world.linked("custom-token")
     credential = {"key": make_key(world, user)["key"]}
@@ -747,6 +758,7 @@ _LOGINS = {
     "log in local-userpass": Operation(login_with(USERPASS)),
     "log in local-userpass, outdated hash": Operation(login_with_outdated_hash),
     "log in local-userpass, wrong password": Operation(login_with_wrong_password),
+    "log in local-userpass, after one": Operation(login_after_a_wrong_password),
     "log in custom-token": Operation(login_with("custom-token")),
     "log in oauth2-facebook, news": Operation(login_with_news, _LIMITED),
     "log in api-key": Operation(login_with_api_key),

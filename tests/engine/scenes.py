@@ -371,6 +371,19 @@ def hash_anew_while_it_is_reset(stage: Stage) -> None:
     assert after.password_hash == NEW
 
 
+def note_a_network_while_it_is_reset(stage: Stage) -> None:
+    """A login with the old password must not leave its network behind."""
+    service = stage.service
+    token, kept = a_mail_token()
+    record = an_account(service, reset=kept)
+    note = partial(service.store.remember_networks, record, {"theirs": NOW.date()})
+    calls: Calls = [coming_late(service, reads, note) for reads in (0, 1, 2, 3)]
+    race(partial(reset, service, record.key, token), *calls)
+    after = service.record(USERPASS, record.data["email"])
+    assert after is not None
+    assert after.networks == {}
+
+
 def save_one_scan(stage: Stage) -> None:
     """Two runs of a schedule: one of them has the segments that are left."""
     store = stage.service.store

@@ -114,6 +114,8 @@ GRANTS = {
         ("dynamodb:UpdateItem", USER),
         ("dynamodb:UpdateItem", "RATE#register#*"),
         ("dynamodb:UpdateItem", "RATE#mail-*"),
+        # A reset forgets the wrong passwords.
+        ("dynamodb:UpdateItem", "RATE#password-account#*"),
         *in_transactions("UpdateItem", USER, IDENT),
         *in_transactions("DeleteItem", USER, IDENT),
         ("kms:Decrypt", "refresh"),

@@ -141,6 +141,34 @@ def test_given_a_spent_budget_when_presented_then_nobody_learns_who_is_registere
     assert seen["unknown"].hashes == ()
 
 
+@pytest.mark.parametrize("network", ["192.0.2.1", "2001:db8::1"])
+def test_given_too_many_wrong_in_a_row_when_presented_then_nobody_learns_who_is_there(
+    people: People, network: str
+) -> None:
+    people.world.configure(mail=MAIL, budgets={"consecutive": 1})
+    # Not in capitals: that is one of the others, and would be the second for it.
+    cases = {name: address for name, address in CASES.items() if "capitals" not in name}
+
+    def guess(address: str) -> Reply:
+        return people.log_in(address, network=network)
+
+    guess("warm-up@example.com")
+
+    first, try_of_the_hour, refused = (
+        {case: people.seen(guess, address) for case, address in cases.items()}
+        for _ in range(3)
+    )
+
+    for seen, status, sent in (
+        (first, 401, ["BatchGetItem", *["UpdateItem"] * 3]),
+        (try_of_the_hour, 401, ["BatchGetItem", *["UpdateItem"] * 4]),
+        (refused, 429, ["BatchGetItem", "UpdateItem"]),
+    ):
+        assert unlike_the_unknown(seen) == {}
+        assert seen["unknown"].status == status
+        assert [call for call, _ in seen["unknown"].sent] == sent
+
+
 def test_given_an_unconfirmed_address_when_its_password_comes_then_only_that_is_told(
     people: People,
 ) -> None:

@@ -131,8 +131,34 @@ def test_given_an_address_when_hashed_then_it_is_the_keyed_hash_of_its_network(
 
     hashed = opened.hash_network(address, NOW)
 
+    assert hashed == keyed_hash(key, network)
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "network"),
+    [
+        pytest.param("2001:db8:1:2ff::1", 64, "2001:db8:1:2ff::/64", id="/64"),
+        pytest.param("2001:db8:1:2ff::1", 56, "2001:db8:1:200::/56", id="/56"),
+        pytest.param("2001:db8:1:2ff::1", 48, "2001:db8:1::/48", id="/48"),
+        pytest.param("203.0.113.9", 48, "203.0.113.9", id="IPv4"),
+        pytest.param("::ffff:203.0.113.9", 48, "203.0.113.9", id="IPv4 in IPv6"),
+        pytest.param("a name", 48, "a name", id="a name"),
+    ],
+)
+def test_given_a_prefix_when_hashed_then_it_is_of_the_ipv6_network_of_so_many_bits(
+    ring: RingInMemory, address: str, prefix: int, network: str
+) -> None:
+    opened = ring.open()
+    _, key = opened.refresh_signing_key(NOW)
+
+    hashed = opened.hash_network(address, NOW, prefix=prefix)
+
+    assert hashed == keyed_hash(key, network)
+
+
+def keyed_hash(key: bytes, network: str) -> str:
     digest = hmac.digest(key, b"network:" + network.encode(), "sha256")
-    assert hashed == urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+    return urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
 @dataclass

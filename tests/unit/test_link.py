@@ -759,13 +759,15 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
         return service.counted(reply)
 
     transaction = ["GetItem", "TransactWriteItems"]
-    # Link: the user; a password needs its record and its budgets as well.
+    # A password needs its record and its counts, and a try that is given back.
+    password = ["BatchGetItem", "UpdateItem", "UpdateItem"]
+    # Link: the user as well.
     assert (
         calls(lambda: link(service, guest, "custom-token", by_token())) == transaction
     )
     assert calls(lambda: link(service, guest, "local-userpass", by_password())) == [
         "GetItem",
-        "BatchGetItem",
+        *password,
         "TransactWriteItems",
     ]
     # Again: no write. Somebody else's: both are read again, to say so.
@@ -787,7 +789,7 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
         *later,
     ]
     assert calls(lambda: log_in(service, "local-userpass", by_password())) == [
-        "BatchGetItem",
+        *password,
         *later,
     ]
     # A wrong password is counted for the account, the network, and both.

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from anonauth.domain import Session, User, expiry_after
 from anonauth.providers.custom_token import CustomToken
+from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store
 from anonauth.tokens import _check_expiry
 from anonauth.usecases._authenticate import (
@@ -103,6 +104,14 @@ MORE_FAULTS = [
     pytest.param(
         CustomToken.verify, "claims.check_audience(settings.audience or (self._app,))",
         "pass", id="JWT for another app",
+    ),
+    pytest.param(
+        LocalUserpass.verify, "record.knows(networks[0])", "False",
+        id="known networks are locked out",
+    ),
+    pytest.param(
+        LocalUserpass.verify, "failed.number >= self._limits.consecutive", "False",
+        id="guesses without end",
     ),
     pytest.param(
         User.sessions_to_end, "max(len(of_keys) + by_key - MOST_API_KEY_SESSIONS, 0)",

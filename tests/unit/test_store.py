@@ -159,6 +159,31 @@ def test_given_a_counter_when_counted_then_it_goes_with_its_window(
     }
 
 
+def test_given_no_counter_when_cleared_or_given_back_then_no_item_comes_of_it(
+    store: Store, raw_item: ReadItem
+) -> None:
+    """It would have no TTL, and stay for good."""
+    store.clear(Counter("name", 1, NOW))
+    store.give_back(Counter("name", 1, NOW, {"0:a": 1}))
+
+    assert raw_item("RATE#name") is None
+
+
+def test_given_a_counter_of_parts_when_counted_then_all_are_in_one_item(
+    store: Store, raw_item: ReadItem
+) -> None:
+    counter = Counter("name", 2, NOW, {"0:a": 1}, kept_until=NOW + DAY)
+    store.count(counter)
+    store.count(counter, over={"0:b"})
+
+    assert raw_item("RATE#name") == {
+        "pk": {"S": "RATE#name"},
+        "number": {"N": "2"},
+        "0:a": {"N": "2"},
+        "ttl": {"N": str(int((NOW + DAY).timestamp()))},
+    }
+
+
 def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
     store: Store, raw_item: ReadItem
 ) -> None:

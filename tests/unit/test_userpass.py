@@ -127,13 +127,18 @@ class World:
         assert record is not None
         return record
 
-    def log_in(self, password: str = PASSWORD, email: str = EMAIL) -> str:
+    def log_in(
+        self,
+        password: str = PASSWORD,
+        email: str = EMAIL,
+        network: str = "203.0.113.9",
+    ) -> str:
         """Return the class of error that the credential meets, or `ok`."""
         provider = self.service.services.providers.find(APP, USERPASS)
         assert provider is not None
         credential = {"username": email, "password": password}
         try:
-            provider.verify(credential, network="203.0.113.9", now=self.now)
+            provider.verify(credential, network=network, now=self.now)
         except AuthError as exc:
             return type(exc).__name__
         return "ok"
@@ -711,6 +716,40 @@ def test_given_an_account_when_reset_then_the_new_password_works_and_not_the_old
         expires_at=world.now + timedelta(days=30),
     )
     assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
+
+
+@pytest.mark.parametrize("budget", ["account", "consecutive"])
+def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_gets_in(
+    world: World, budget: str
+) -> None:
+    """From a network that the account does not know; a reset is always open."""
+    world.configure(mail=MAIL, budgets={budget: 2})
+    world.confirmed()
+    attempts = [
+        world.log_in("a guess", network=f"198.51.100.{number}") for number in range(4)
+    ]
+    data = world.asked_for_reset()
+
+    reply = world.post("reset", **data, password=OTHER)
+
+    assert attempts[-1] == "BudgetSpent"
+    assert reply.status == 200
+    (counter,) = world.service.items("RATE#password-account#").values()
+    assert counter.keys() == {"pk", "ttl"}
+    assert world.log_in(OTHER, network="192.0.2.1") == "ok"
+
+
+def test_given_a_token_that_is_wrong_when_resetting_then_guesses_still_count(
+    world: World,
+) -> None:
+    world.confirmed()
+    world.log_in("a guess")
+    data = world.asked_for_reset()
+
+    world.post("reset", **(data | {"token": "x" * 43}), password=OTHER)
+
+    (counter,) = world.service.items("RATE#password-account#").values()
+    assert counter["number"] == {"N": "1"}
 
 
 def test_given_a_used_token_when_used_again_then_it_is_dead(world: World) -> None:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from anonauth.domain import ANONYMOUS
+from anonauth.domain import ANONYMOUS, MOST_CONSECUTIVE_FAILURES
 from anonauth.errors import SettingsUnavailable
 from anonauth.providers.urls import UrlRefused, is_host_name, parse_url
 
@@ -90,6 +90,11 @@ class PasswordBudgets(Part, frozen=True):
     """Wrong passwords per 15 minutes; mails per address, registrations per network
     and hour.
 
+    The limits of networks are those of an IPv4 address or an IPv6 /64; its /56 and /48
+    have a fifth and two fifths more. `consecutive` counts the wrong passwords of an
+    account since the last right one or reset: from then on networks that it was never
+    logged in to from have one try an hour between them.
+
     `registrations` counts requests to register and to have mail sent, of all apps
     together: a school that registers in one lesson has to fit in.
     """
@@ -97,6 +102,7 @@ class PasswordBudgets(Part, frozen=True):
     account_and_network: Limit = 10
     account: Limit = 100
     network: Limit = 100
+    consecutive: Annotated[int, Meta(ge=1, le=MOST_CONSECUTIVE_FAILURES)] = 100
     mails: Limit = 5
     registrations: Limit = 500
 

@@ -1,25 +1,36 @@
 """Login by e-mail address and password."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from anonauth.domain import (
+    IPV6_PREFIXES,
+    PASSWORD_WINDOW,
     USERPASS,
     Budget,
+    Count,
     Counter,
     IdentityRecord,
     VerifiedIdentity,
+    failures_counter,
     identity_key,
 )
-from anonauth.errors import BadRequest, BudgetSpent, NotConfirmed, WrongPassword
+from anonauth.errors import (
+    BadRequest,
+    BudgetSpent,
+    NotConfirmed,
+    StoreUnavailable,
+    WrongPassword,
+)
 from anonauth.ports import AccountStore, NetworkHashing, Passwords
 from anonauth.providers.document import LocalUserpassSettings
 from anonauth.providers.email_address import EmailSyntax
 
-WINDOW = timedelta(minutes=15)
-"""Of the budgets for wrong passwords."""
+TRY_WINDOW = timedelta(hours=1)
+"""After too many wrong passwords in a row strangers have one try in this time."""
 
 
 class LocalUserpass:
@@ -42,12 +53,11 @@ class LocalUserpass:
         # many machines guessing. A network at all accounts: one password tried on
         # everybody. Only the first is low, so that a stranger elsewhere can hardly
         # lock anyone out.
-        limits = settings.budgets
-        self._budgets = (
-            Budget("password-account-network", limits.account_and_network, WINDOW),
-            Budget("password-account", limits.account, WINDOW),
-            Budget("password-network", limits.network, WINDOW),
+        self._limits = limits = settings.budgets
+        self._tries = Budget(
+            "password-account-network", limits.account_and_network, PASSWORD_WINDOW
         )
+        self._sprays = Budget("password-network", limits.network, PASSWORD_WINDOW)
 
     def verify(
         self, credential: Mapping[str, Any], *, network: str, now: datetime
@@ -55,8 +65,12 @@ class LocalUserpass:
         """Return the identity of an address if the password is right.
 
         An unknown address takes the same calls to the table and the same hashing as a
-        wrong password. Attempts that are under way at once are counted when they have
-        failed: so many more can slip through.
+        wrong password. A try is counted for account and network before anything is
+        hashed, and given back if the password is right: so guesses at the same moment
+        cannot pass that limit. The other counters count wrong passwords.
+
+        A network that a right password came from before is refused by no limit of the
+        account, only by its own: nobody elsewhere can lock it out.
 
         Args:
             credential: `username`, an e-mail address, and `password`.
@@ -74,31 +88,66 @@ class LocalUserpass:
         username = _text(credential, "username")
         password = _text(credential, "password")
         key = identity_key(EmailSyntax().normalise(username))
-        counters = self._counters(key, network, now)
-        record, counts = self._accounts.get_account_and_counts(self._app, key, counters)
-        _require_budget(counters, counts, now)
+        networks = self._hash_networks(network, now)
+        tries = self._tries.network_counter(self._app, key, networks=networks, now=now)
+        sprays = self._sprays.network_counter(self._app, networks=networks, now=now)
+        failures = failures_counter(self._app, key, now, limit=self._limits.account)
+        record, (tried, sprayed, failed) = self._accounts.get_account_and_counts(
+            self._app, key, [tries, sprays, failures]
+        )
         if record is not None and record.is_expired(now):
             record = None
+        if record is not None and record.knows(networks[0]):
+            tries = tries.narrowest()
+            _require_budget([(tries, tried), (sprays, sprayed)], now)
+        else:
+            counted = [(tries, tried), (sprays, sprayed), (failures, failed)]
+            _require_budget(counted, now)
+            if failed.number >= self._limits.consecutive:
+                self._spend_strangers_try(key, now)
+        _spend(self._accounts, tries, now)
         stored = None if record is None else record.password_hash
         right = self._passwords.verify(password, stored)
         if record is None or not right:
-            for counter in counters:
-                self._accounts.count(counter)
+            self._accounts.count(sprays)
+            # Those of earlier quarters of an hour would add up.
+            over = failed.parts.keys() - failures.parts.keys()
+            self._accounts.count(failures, over=over)
             raise WrongPassword
+        with suppress(StoreUnavailable):  # then it is one try fewer
+            self._accounts.give_back(tries)
         if record.state == "pending":
             raise NotConfirmed
+        if failed.number:
+            with suppress(StoreUnavailable):  # the next login repeats it
+                self._accounts.clear(replace(failures, parts={}))
+        record = self._remember(record, networks[0], now)
         record = self._renew_hash(record, password)
         return VerifiedIdentity(
             USERPASS, key, record.id, data=record.data, record=record
         )
 
-    def _counters(self, key: str, network: str, now: datetime) -> list[Counter]:
-        hashed = self._networks.hash_network(network, now)
-        subjects = ((key, hashed), (key,), (hashed,))
-        return [
-            budget.counter(self._app, *subject, now=now)
-            for budget, subject in zip(self._budgets, subjects, strict=True)
+    def _hash_networks(self, network: str, now: datetime) -> list[str]:
+        hashed = [
+            self._networks.hash_network(network, now, prefix=prefix)
+            for prefix in IPV6_PREFIXES
         ]
+        return list(dict.fromkeys(hashed))  # one of an IPv4 address
+
+    def _spend_strangers_try(self, key: str, now: datetime) -> None:
+        budget = Budget("password-stranger", 1, TRY_WINDOW)
+        _spend(self._accounts, budget.counter(self._app, key, now=now), now)
+
+    def _remember(
+        self, record: IdentityRecord, network: str, now: datetime
+    ) -> IdentityRecord:
+        networks = record.networks_with(network, now)
+        if networks is None:
+            return record
+        if record.state == "bound":  # else it is about to be, and then is written whole
+            with suppress(StoreUnavailable):  # the next login repeats it
+                self._accounts.remember_networks(record, networks)
+        return replace(record, networks=networks)
 
     def _renew_hash(self, record: IdentityRecord, password: str) -> IdentityRecord:
         if not self._passwords.is_outdated(record.password_hash):
@@ -110,14 +159,16 @@ class LocalUserpass:
         return replace(record, password_hash=renewed)
 
 
-def _require_budget(counters: list[Counter], counts: list[int], now: datetime) -> None:
-    spent = [
-        counter.ends_at
-        for counter, count in zip(counters, counts, strict=True)
-        if count >= counter.limit
-    ]
-    if spent:
-        raise BudgetSpent.until(max(spent), now)
+def _require_budget(counted: list[tuple[Counter, Count]], now: datetime) -> None:
+    # All of them end at the same time.
+    for counter, count in counted:
+        if counter.is_spent(count):
+            raise BudgetSpent.until(counter.ends_at, now)
+
+
+def _spend(accounts: AccountStore, counter: Counter, now: datetime) -> None:
+    if not accounts.spend(counter):
+        raise BudgetSpent.until(counter.ends_at, now)
 
 
 def _text(credential: Mapping[str, Any], name: str) -> str:

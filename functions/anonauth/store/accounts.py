@@ -1,14 +1,15 @@
 """Accounts of `local-userpass`, and the budgets that guard them."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pynamodb.attributes import UnicodeAttribute
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
@@ -17,13 +18,14 @@ from anonauth.domain import (
     SWEEP_DELAY,
     UNBOUND_LIFETIME,
     USERPASS,
+    Count,
     Counter,
     IdentityRecord,
     MailToken,
     User,
     hash_token_id,
 )
-from anonauth.store.conditions import as_read, record_in_time
+from anonauth.store.conditions import all_of, as_read, record_in_time
 from anonauth.store.identities import Identities, same_version
 from anonauth.store.items import (
     CounterItem,
@@ -32,6 +34,7 @@ from anonauth.store.items import (
     counter_pk,
     identity_list,
     identity_pk,
+    network_map,
     record_fields,
     record_of,
     user_pk,
@@ -45,18 +48,22 @@ _NO_TOKEN = hash_token_id("")  # of as many bytes as that of any
 class Accounts(Identities):
     """`AccountStore`."""
 
-    def count(self, counter: Counter) -> None:
+    def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
         """Add one, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
-        self._send(lambda: item.update(_add_one(counter)))
+        actions = [*_add_one(counter), *[Path(name).remove() for name in over]]
+        self._send(lambda: item.update(actions))
 
     def spend(self, counter: Counter) -> bool:
         """Add one within the limit, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
-        first = CounterItem.number.does_not_exist()
-        below = CounterItem.number < counter.limit
+        limits = {"number": counter.limit, **counter.parts}
+        below = all_of(
+            Path(name).does_not_exist() | (Path(name) < limit)
+            for name, limit in limits.items()
+        )
         try:
-            self._send(lambda: item.update(_add_one(counter), first | below))
+            self._send(lambda: item.update(_add_one(counter), below))
         except Refused as refused:
             # Repeated after a lost reply: the last one may have been ours.
             return refused.perhaps_ours
@@ -65,13 +72,24 @@ class Accounts(Identities):
     def give_back(self, counter: Counter) -> None:
         """Take one away, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
-        taken = CounterItem.number.add(-1)
+        taken: list[Action] = [
+            Path(name).add(-1) for name in ("number", *counter.parts)
+        ]
         with suppress(Refused):  # nothing is there
-            self._send(lambda: item.update([taken], CounterItem.number > 0))
+            self._send(lambda: item.update(taken, CounterItem.number > 0))
+
+    def clear(self, counter: Counter) -> None:
+        """Set a count to none, in one UpdateItem; see `AccountStore`."""
+        item = self._counter_item(counter_pk(counter.name))
+        counted: list[Action] = [
+            Path(name).remove() for name in ("number", *counter.parts)
+        ]
+        with suppress(Refused):  # nothing is there, and no item is to come of it
+            self._send(lambda: item.update(counted, CounterItem.pk.exists()))
 
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]
-    ) -> tuple[IdentityRecord | None, list[int]]:
+    ) -> tuple[IdentityRecord | None, list[Count]]:
         """Read a record and counts in one BatchGetItem; see `AccountStore`."""
         account = identity_pk(app, USERPASS, key)
         pks = [counter_pk(counter.name) for counter in counters]
@@ -81,7 +99,12 @@ class Accounts(Identities):
             )
         )
         found = {item.pk: item for item in items}
-        counts = [int(found[pk].number or 0) if pk in found else 0 for pk in pks]
+        counts = [
+            Count(int(found[pk].number or 0), found[pk].parts)
+            if pk in found
+            else Count()
+            for pk in pks
+        ]
         item = found.get(account)
         record = None if item is None else record_of(item, app, USERPASS, key)
         return record, counts
@@ -199,6 +222,8 @@ class Accounts(Identities):
             IdentityItem.contested.remove(),
             IdentityItem.reset_hash.remove(),
             IdentityItem.reset_expires_at.remove(),
+            # Whoever had the old password may have come from one of them.
+            IdentityItem.networks.remove(),
         ]
         same_owner: Condition = IdentityItem.uid.does_not_exist()
         if user is None:
@@ -242,6 +267,15 @@ class Accounts(Identities):
         except Refused:
             return False
         return True
+
+    def remember_networks(
+        self, record: IdentityRecord, networks: Mapping[str, date]
+    ) -> None:
+        """Replace the networks, in one UpdateItem; see `AccountStore`."""
+        item = self._record_item(record)
+        action = IdentityItem.networks.set(network_map(networks))
+        with suppress(Refused):  # it was reset, and has to forget them
+            self._send(lambda: item.update([action], same_version(record)))
 
     def _end_all(
         self,
@@ -293,4 +327,6 @@ def _is(stored: MailToken | None, token: MailToken) -> bool:
 
 
 def _add_one(counter: Counter) -> list[Any]:
-    return [CounterItem.number.add(1), CounterItem.ttl.set(counter.ends_at)]
+    parts = [Path(name).add(1) for name in counter.parts]
+    kept_until = counter.kept_until or counter.ends_at
+    return [CounterItem.number.add(1), *parts, CounterItem.ttl.set(kept_until)]

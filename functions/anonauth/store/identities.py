@@ -23,6 +23,7 @@ from anonauth.store.items import (
     epoch,
     identity_list,
     identity_pk,
+    network_map,
     record_fields,
     record_of,
     user_pk,
@@ -191,14 +192,17 @@ class Identities(Users):
             return
         record = identity.record
         confirmed = IdentityItem.state == "confirmed"
+        actions: list[Action] = [
+            IdentityItem.uid.set(user.id),
+            IdentityItem.state.set("bound"),
+            IdentityItem.expires_at.remove(),
+            IdentityItem.ttl.remove(),
+        ]
+        if record.networks:  # with that of this login
+            actions.append(IdentityItem.networks.set(network_map(record.networks)))
         transaction.update(
             self._record_item(record),
-            [
-                IdentityItem.uid.set(user.id),
-                IdentityItem.state.set("bound"),
-                IdentityItem.expires_at.remove(),
-                IdentityItem.ttl.remove(),
-            ],
+            actions,
             # A password that was reset meanwhile is a later version.
             condition=confirmed & same_version(record) & record_in_time(now),
         )

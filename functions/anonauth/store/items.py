@@ -95,16 +95,37 @@ class IdentityItem(TableItem):
     confirm_expires_at = InstantAttribute(null=True)
     reset_hash = UnicodeAttribute(null=True)
     reset_expires_at = InstantAttribute(null=True)
+    networks: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 class CounterItem(TableItem):
-    """`RATE#<counter>`: what was counted in one window of time."""
+    """`RATE#<counter>`: what was counted, `number` in all.
+
+    Each part of the counter is one more attribute, whose name no class can know.
+    """
 
     number = NumberAttribute(null=True)
 
 
 class AccountItem(IdentityItem, CounterItem):
-    """An identity or a counter: what one BatchGetItem of a password login brings."""
+    """An identity or a counter: what one BatchGetItem of a password login brings.
+
+    `parts` are a counter's, by name.
+    """
+
+    parts: Mapping[str, int] = {}
+
+    @classmethod
+    def from_raw_data(cls, data: dict[str, Any]) -> "AccountItem":
+        """Return the item that DynamoDB has in this form, with its parts."""
+        item = super().from_raw_data(data)
+        known = cls.get_attributes()
+        item.parts = {
+            name: int(value[NUMBER])
+            for name, value in data.items()
+            if name not in known
+        }
+        return item
 
 
 class GoneItem(TableItem):
@@ -264,7 +285,13 @@ def record_fields(record: IdentityRecord) -> dict[str, Any]:
         "confirm_expires_at": confirmation and confirmation.expires_at,
         "reset_hash": reset and reset.hash,
         "reset_expires_at": reset and reset.expires_at,
+        "networks": network_map(record.networks) or None,
     }
+
+
+def network_map(networks: Mapping[str, date]) -> dict[str, str]:
+    """Return the entry of an account's networks in its identity's item."""
+    return {name: noted.isoformat() for name, noted in networks.items()}
 
 
 def record_of(item: IdentityItem, app: str, provider: str, key: str) -> IdentityRecord:
@@ -285,6 +312,10 @@ def record_of(item: IdentityItem, app: str, provider: str, key: str) -> Identity
         contested=bool(item.contested),
         confirmation=_mail_token(item.confirm_hash, item.confirm_expires_at),
         reset=_mail_token(item.reset_hash, item.reset_expires_at),
+        networks={
+            name: date.fromisoformat(noted)
+            for name, noted in _entries(item.networks).items()
+        },
         expires_at=item.expires_at,
     )
 
@@ -315,7 +346,7 @@ def epoch(instant: datetime) -> int:
     return int(instant.timestamp())
 
 
-def _entries(attribute: Any) -> dict[str, dict[str, Any]]:
+def _entries(attribute: Any) -> dict[str, Any]:
     # None where only some attributes were asked for.
     return {} if attribute is None else attribute.as_dict()
 

@@ -19,6 +19,7 @@ from anonauth.domain import (
     Budget,
     IdentityRecord,
     MailToken,
+    failures_counter,
     hash_secret,
     identity_key,
 )
@@ -262,7 +263,8 @@ def reset_password(
     """Set a new password by the token of the latest reset mail, which is then used up.
 
     Ends all that the old password may have opened (see `AccountStore.reset_password`),
-    and confirms the address: the mail has come back.
+    and confirms the address: the mail has come back. Wrong passwords of before do not
+    count any more, whoever they came from.
 
     The sessions end first, in a write of its own that nobody can hold off: an intruder
     who goes on changing the user would else keep the password from being changed. A
@@ -284,9 +286,13 @@ def reset_password(
         record = _find(accounts, token_id, now)
         if record is None or not _is_good(record.reset, token_hash, now):
             raise UserpassTokenInvalid
-        # Slow on purpose: once, for nobody without a token, and before the sessions
-        # end, so that nothing slow comes between the two writes.
-        password_hash = password_hash or accounts.passwords.hash(password)
+        if not password_hash:
+            # Slow on purpose: once, for nobody without a token, and before the sessions
+            # end, so that nothing slow comes between the two writes.
+            password_hash = accounts.passwords.hash(password)
+            # Before the token is used up: if this fails, the client can repeat it. Not
+            # in one transaction, which those who guess could hold up.
+            accounts.store.clear(failures_counter(accounts.app, record.key, now))
         user = None
         if record.user_id is not None:
             user = users.end_sessions(accounts.app, record.user_id, now)

@@ -112,6 +112,7 @@ def test_given_the_least_when_parsed_then_the_defaults_hold() -> None:
     budgets = app.local_userpass.budgets
     assert (budgets.account_and_network, budgets.account) == (10, 100)
     assert (budgets.network, budgets.mails) == (100, 5)
+    assert budgets.consecutive == 100
     assert budgets.registrations == 500
 
 
@@ -237,6 +238,11 @@ I0 = f"{P}.custom-token.issuers[0]"
             challenge(hostnames=["b.example:443"]),
             f"{P}.anon-user.challenge.hostnames[0]: ",
             id="port in host name",
+        ),
+        pytest.param(
+            document({"local-userpass": {"budgets": {"consecutive": 101}}}),
+            f"{P}.local-userpass.budgets.consecutive: ",
+            id="more guesses in a row than NIST allows",
         ),
         pytest.param(
             document({"local-userpass": {"budgets": {"registrations": 0}}}),

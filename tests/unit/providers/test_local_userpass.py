@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from anonauth.domain import (
+    FAILURES_KEPT,
     UNBOUND_LIFETIME,
     USERPASS,
     Identity,
@@ -27,11 +28,13 @@ from anonauth.errors import (
     StoreUnavailable,
     WrongPassword,
 )
+from anonauth.keys import _network
 from anonauth.providers.document import LocalUserpassSettings, PasswordBudgets
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.passwords import Argon2Passwords
 from anonauth.store import Store
 from harness import APP, OTHER_APP, START, Clients
+from memory_store import MemoryStore
 from wire import FAULTS, Fault
 
 EMAIL = "Ada@example.com"
@@ -42,13 +45,17 @@ ELSEWHERE = "198.51.100.7"
 SECOND = timedelta(seconds=1)
 # START is on the boundary of a quarter of an hour.
 WINDOW = timedelta(minutes=15)
+# The account and its counts; a try that is spent and given back, or kept; the others.
+RIGHT = ["BatchGetItem", "UpdateItem", "UpdateItem"]
+WRONG = ["BatchGetItem", "UpdateItem", "UpdateItem", "UpdateItem"]
 
 
 class Networks:
     """`NetworkHashing` without a ring."""
 
-    def hash_network(self, address: str, now: datetime) -> str:
-        return hmac.new(b"key", address.encode(), hashlib.sha256).hexdigest()
+    def hash_network(self, address: str, now: datetime, *, prefix: int = 64) -> str:
+        network = _network(address, prefix).encode()
+        return hmac.new(b"key", network, hashlib.sha256).hexdigest()
 
 
 class Counting:
@@ -78,7 +85,7 @@ class Counting:
 class World:
     """The provider of one app, its store and its passwords."""
 
-    def __init__(self, store: Store, clients: Clients) -> None:
+    def __init__(self, store: Store | MemoryStore, clients: Clients) -> None:
         self.store = store
         self.wire = clients.wire
         self.passwords = Counting()
@@ -100,6 +107,30 @@ class World:
         record = replace(record, **fields)
         assert self.store.register(record, START)
         return record
+
+    def user(self, email: str = EMAIL, **fields: Any) -> IdentityRecord:
+        """Register an address that has a user; return its record."""
+        record = self.account(email, **fields)
+        identity = VerifiedIdentity(USERPASS, record.key, record.id, record=record)
+        entry = Identity(record.id, USERPASS, record.key)
+        user = User(
+            app=record.app,
+            id=f"user-of-{email}",
+            anonymous=False,
+            version=1,
+            created_at=START,
+            last_active_day=START.date(),
+            expires_at=None,
+            sessions={},
+            identities=(entry,),
+        )
+        assert self.store.create_linked_user(user, identity, START)
+        return self.record(record)
+
+    def record(self, record: IdentityRecord) -> IdentityRecord:
+        stored = self.store.get_identity(record.app, USERPASS, record.key)
+        assert stored is not None
+        return stored
 
     def verify(
         self,
@@ -142,6 +173,12 @@ def world(store: Store, clients: Clients) -> World:
     return World(store, clients)
 
 
+@pytest.fixture
+def crowded(clients: Clients) -> World:
+    """Return a world of many guesses, in memory: it makes no calls."""
+    return World(MemoryStore(), clients)
+
+
 def test_given_an_account_when_verified_then_the_identity_as_registered(
     world: World,
 ) -> None:
@@ -152,7 +189,8 @@ def test_given_an_account_when_verified_then_the_identity_as_registered(
     assert (identity.provider, identity.key) == (USERPASS, KEY)
     assert identity.id == record.id
     assert identity.data == {"email": EMAIL}
-    assert identity.record == record
+    assert identity.record is not None
+    assert replace(identity.record, networks={}) == record
 
 
 @pytest.mark.parametrize(
@@ -181,24 +219,12 @@ def test_given_a_domain_in_nfd_when_verified_then_it_is_the_same_account(
 def test_given_a_bound_account_when_verified_then_its_record_names_the_user(
     world: World,
 ) -> None:
-    identity = VerifiedIdentity(USERPASS, KEY, "5f" * 12, record=world.account())
-    user = User(
-        app=APP,
-        id="u1",
-        anonymous=False,
-        version=1,
-        created_at=START,
-        last_active_day=START.date(),
-        expires_at=None,
-        sessions={},
-        identities=(Identity(identity.id, USERPASS, KEY),),
-    )
-    assert world.store.create_linked_user(user, identity, START)
+    record = world.user()
 
     later = world.verify(now=START + timedelta(days=3 * 365))
 
     assert later.record is not None
-    assert (later.record.state, later.record.user_id) == ("bound", "u1")
+    assert (later.record.state, later.record.user_id) == ("bound", record.user_id)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +284,7 @@ def test_given_a_wrong_one_when_verified_then_same_answer_calls_and_hashing(
 
     cost = world.cost(username=username, password=password)
 
-    calls = ["BatchGetItem", *["UpdateItem"] * 3]
-    assert cost == (WrongPassword, ["verify", *calls])
+    assert cost == (WrongPassword, ["verify", *WRONG])
 
 
 def test_given_an_account_of_another_app_when_verified_then_it_is_unknown(
@@ -277,7 +302,7 @@ def test_given_a_right_password_when_verified_then_one_read_and_one_hashing(
 ) -> None:
     world.account()
 
-    assert world.cost() == (None, ["verify", "BatchGetItem"])
+    assert world.cost() == (None, ["verify", *RIGHT])
 
 
 def test_given_a_pending_account_when_verified_then_only_the_right_password_shows_it(
@@ -302,8 +327,7 @@ def test_given_an_expired_account_when_verified_then_it_is_as_unknown(
     at_expiry = world.cost(now=record.expires_at)
     before = world.cost(now=record.expires_at - SECOND)
 
-    calls = ["BatchGetItem", *["UpdateItem"] * 3]
-    assert at_expiry == (WrongPassword, ["verify", *calls])
+    assert at_expiry == (WrongPassword, ["verify", *WRONG])
     assert before[0] is (NotConfirmed if state == "pending" else None)
 
 
@@ -377,25 +401,25 @@ def test_given_a_guesser_elsewhere_when_the_owner_logs_in_then_it_is_not_locked_
 
 
 def test_given_guesses_from_everywhere_when_an_account_has_100_then_it_is_closed(
-    world: World,
+    crowded: World,
 ) -> None:
-    world.account()
+    crowded.account()
     for number in range(10):
-        world.fail(10, network=f"198.51.100.{number}")
+        crowded.fail(10, network=f"198.51.100.{number}")
 
-    assert world.cost(network=HOME)[0] is BudgetSpent
-    assert world.cost(username="bob@example.com", network=HOME)[0] is WrongPassword
+    assert crowded.cost(network=HOME)[0] is BudgetSpent
+    assert crowded.cost(username="bob@example.com", network=HOME)[0] is WrongPassword
 
 
 def test_given_guesses_at_everybody_when_a_network_has_100_then_it_is_closed(
-    world: World,
+    crowded: World,
 ) -> None:
-    world.account()
+    crowded.account()
     for number in range(100):
-        world.fail(username=f"user{number}@example.com", network=ELSEWHERE)
+        crowded.fail(username=f"user{number}@example.com", network=ELSEWHERE)
 
-    assert world.cost(network=ELSEWHERE)[0] is BudgetSpent
-    assert world.cost(network=HOME)[0] is None
+    assert crowded.cost(network=ELSEWHERE)[0] is BudgetSpent
+    assert crowded.cost(network=HOME)[0] is None
 
 
 def test_given_a_spent_budget_when_another_app_is_asked_then_it_has_its_own(
@@ -416,7 +440,10 @@ def test_given_counters_when_stored_then_no_address_is_in_them(
     assert len(items) == 3
     for item in items:
         assert item["pk"]["S"].startswith("RATE#")
-        assert item["ttl"]["N"] == str(int((START + WINDOW).timestamp()))
+        kept_until = START + WINDOW
+        if item["pk"]["S"].startswith("RATE#password-account#"):
+            kept_until = START + FAILURES_KEPT
+        assert item["ttl"]["N"] == str(int(kept_until.timestamp()))
         assert "ada" not in str(item).lower()
         assert HOME not in str(item)
 
@@ -431,11 +458,12 @@ def test_given_an_old_hash_when_the_password_is_right_then_it_is_hashed_anew(
     again = world.cost()
 
     stored = world.store.get_identity(APP, USERPASS, KEY)
-    assert stored == renewed
     assert stored is not None
+    assert renewed is not None
+    assert stored == replace(renewed, networks={})
     assert "t=3" in stored.password_hash
     assert replace(stored, password_hash=old.password_hash) == old
-    assert again == (None, ["verify", "BatchGetItem"])
+    assert again == (None, ["verify", *RIGHT])
 
 
 def test_given_an_old_hash_when_the_password_is_wrong_then_it_stays(
@@ -468,7 +496,8 @@ def test_given_a_reset_meanwhile_when_hashed_anew_then_the_new_password_stays(
     identity = world.verify()
 
     # Whoever goes on with this record finds that the version has moved on.
-    assert identity.record == record
+    assert identity.record is not None
+    assert replace(identity.record, networks={}) == record
     stored = world.store.get_identity(APP, USERPASS, KEY)
     assert stored is not None
     assert (stored.password_hash, stored.version) == ("new", 2)
@@ -487,3 +516,478 @@ def test_given_the_table_is_failing_when_verified_then_nothing_is_known(
 
     world.wire.always = None
     assert world.verify().record is not None
+
+
+# Guesses at the same moment: each begins while those before it are being hashed.
+
+
+class Crowd(Counting):
+    """`Passwords` of a world where, while one is hashed, the next is presented."""
+
+    def __init__(self, world: World, attempts: list[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self._world = world
+        self._attempts = attempts
+        self.outcomes: list[type[Exception] | None] = []
+
+    def verify(self, password: str, password_hash: str | None) -> bool:
+        self.present()
+        return super().verify(password, password_hash)
+
+    def present(self) -> None:
+        while self._attempts:
+            error: type[Exception] | None = None
+            try:
+                self._world.verify(**self._attempts.pop())
+            except AuthError as exc:
+                error = type(exc)
+            self.outcomes.append(error)
+
+
+def at_once(world: World, attempts: list[Mapping[str, Any]]) -> Crowd:
+    world.passwords = crowd = Crowd(world, attempts)
+    crowd.present()
+    return crowd
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_given_30_guesses_at_once_when_10_are_allowed_then_10_are_hashed(
+    world: World, known: bool
+) -> None:
+    if known:
+        world.user()
+
+    crowd = at_once(world, [{"password": f"guess {number}"} for number in range(30)])
+
+    assert crowd.asked == ["verify"] * 10
+    assert crowd.outcomes.count(WrongPassword) == 10
+    assert crowd.outcomes.count(BudgetSpent) == 20
+
+
+def test_given_30_guesses_at_once_when_from_many_64s_of_a_48_then_14_are_hashed(
+    world: World,
+) -> None:
+    world.user()
+
+    crowd = at_once(
+        world,
+        [
+            {"password": "guess", "network": f"2001:db8:1:{number:x}00::1"}
+            for number in range(30)
+        ],
+    )
+
+    assert crowd.outcomes.count(WrongPassword) == 14
+    assert crowd.outcomes.count(BudgetSpent) == 16
+
+
+def test_given_the_right_password_30_times_at_once_then_none_is_called_wrong(
+    world: World,
+) -> None:
+    world.user()
+
+    crowd = at_once(world, [{} for _ in range(30)])
+
+    assert crowd.outcomes.count(None) == 10
+    assert crowd.outcomes.count(BudgetSpent) == 20
+    # All were given back.
+    world.fail(9)
+    assert world.cost()[0] is None
+
+
+def test_given_the_right_password_when_repeated_then_it_spends_nothing(
+    crowded: World,
+) -> None:
+    crowded.user()
+
+    assert [crowded.cost()[0] for _ in range(30)] == [None] * 30
+
+
+@pytest.mark.parametrize("state", ["pending", "confirmed"])
+def test_given_the_right_password_when_nothing_comes_back_then_it_is_one_try_fewer(
+    world: World, state: str
+) -> None:
+    world.account(state=state)
+    refused = NotConfirmed if state == "pending" else None
+    world.wire.faults = [None, None, *[FAULTS["throttled"]] * 3]
+
+    assert world.cost()[0] is refused
+
+    world.fail(9)
+    assert world.cost()[0] is BudgetSpent
+
+
+def test_given_trouble_with_all_that_follows_when_the_password_is_right_then_it_is(
+    world: World,
+) -> None:
+    """Count, networks and try: the next login repeats or does without."""
+    record = world.user()
+    world.fail()
+    world.wire.faults = [None, None, *[FAULTS["throttled"]] * 9]
+
+    assert world.verify().record is not None
+
+    assert world.record(record).networks == {}
+    assert world.cost()[0] is None
+    assert len(world.record(record).networks) == 1
+
+
+# 100 wrong passwords in a row.
+
+QUARTERS = 10
+
+
+def fail_100_times(world: World, start: datetime = START, **options: Any) -> datetime:
+    """Let many networks guess, within all windows; return when they have."""
+    for quarter in range(QUARTERS):
+        now = start + quarter * WINDOW
+        world.fail(10, network=f"198.51.100.{quarter}", now=now, **options)
+    return start + QUARTERS * WINDOW
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_given_100_wrong_in_a_row_when_strangers_come_then_one_try_an_hour(
+    crowded: World, known: bool
+) -> None:
+    if known:
+        crowded.user()
+    now = fail_100_times(crowded)
+    hour = now.replace(minute=0)
+
+    crowded.fail(now=now, network="192.0.2.1")
+    spent = [
+        crowded.cost(now=at, network=f"192.0.2.{number}", password="wrong guess")
+        for number, at in ((1, now), (2, now), (3, hour + timedelta(minutes=59)))
+    ]
+    with pytest.raises(BudgetSpent) as caught:
+        crowded.verify(now=now)
+    crowded.fail(now=hour + timedelta(hours=1), network="192.0.2.3")
+
+    assert spent == [(BudgetSpent, [])] * 3
+    assert now + timedelta(seconds=caught.value.retry_after) == hour + timedelta(
+        hours=1
+    )
+
+
+def test_given_99_wrong_in_a_row_when_strangers_come_then_each_has_its_tries(
+    crowded: World,
+) -> None:
+    crowded.user()
+    now = START
+    for number in range(9):
+        crowded.fail(10, network=f"198.51.100.{number}", now=now)
+    crowded.fail(9, network="198.51.100.9", now=now)
+
+    crowded.fail(network="192.0.2.1", now=now + WINDOW)
+
+    crowded.fail(network="192.0.2.2", now=now + WINDOW)
+    assert crowded.cost(network="192.0.2.3", now=now + WINDOW)[0] is BudgetSpent
+
+
+def test_given_fewer_in_a_row_when_an_app_says_so_then_they_are_enough(
+    world: World,
+) -> None:
+    world.settings = LocalUserpassSettings(budgets=PasswordBudgets(consecutive=2))
+    world.user()
+    world.fail(2)
+
+    first = world.cost(password="wrong guess")
+    second = world.cost()
+
+    # The try of the hour is spent before that of the network, and in one write.
+    assert first == (WrongPassword, ["verify", "BatchGetItem", *["UpdateItem"] * 4])
+    assert second == (BudgetSpent, ["BatchGetItem", "UpdateItem"])
+
+
+def test_given_100_wrong_in_a_row_when_the_owner_tries_first_then_it_gets_in(
+    crowded: World,
+) -> None:
+    """With the one try of the hour; from then on strangers begin anew."""
+    crowded.user()
+    now = fail_100_times(crowded)
+
+    assert crowded.cost(now=now, network="192.0.2.1")[0] is None
+
+    crowded.fail(10, now=now, network="192.0.2.2")
+
+
+def test_given_99_wrong_when_the_owner_logs_in_then_they_are_forgotten(
+    world: World,
+) -> None:
+    world.user()
+    world.fail(9)
+
+    cost = world.cost()
+    again = world.cost()
+
+    # Given back, forgotten, and the network is noted.
+    assert cost == (None, ["verify", *RIGHT, "UpdateItem", "UpdateItem"])
+    assert again == (None, ["verify", *RIGHT])
+
+
+def test_given_the_owner_between_when_an_account_has_100_then_the_quarter_goes_on(
+    crowded: World,
+) -> None:
+    """A login gives those who guess no further hundred within 15 minutes."""
+    crowded.user()
+    for number in range(10):
+        crowded.fail(9, network=f"198.51.100.{number}")
+        assert crowded.cost(network=HOME)[0] is None
+    crowded.fail(10, network="198.51.100.10")
+
+    assert crowded.cost(network="192.0.2.1")[0] is BudgetSpent
+    assert crowded.cost(network="192.0.2.1", now=START + WINDOW)[0] is None
+
+
+def test_given_an_account_when_guessed_at_for_long_then_its_counter_does_not_grow(
+    world: World, db: Any, table: str
+) -> None:
+    for quarter in range(3):
+        world.fail(2, now=START + quarter * WINDOW)
+
+    items = db.scan(TableName=table)["Items"]
+    (item,) = [i for i in items if i["pk"]["S"].startswith("RATE#password-account#")]
+    parts = {name: n["N"] for name, n in item.items() if name.startswith("q#")}
+    assert item["number"] == {"N": "6"}
+    assert list(parts.values()) == ["2"]
+
+
+# Networks that the account knows.
+
+
+def test_given_a_network_of_a_login_when_strangers_spend_all_then_it_goes_on(
+    crowded: World,
+) -> None:
+    crowded.user()
+    crowded.verify(network=HOME)
+    for number in range(10):
+        crowded.fail(10, network=f"198.51.100.{number}")
+    assert crowded.cost(network=ELSEWHERE)[0] is BudgetSpent
+
+    assert crowded.cost(network=HOME)[0] is None
+
+
+def test_given_100_wrong_in_a_row_when_a_known_network_comes_then_it_goes_on(
+    crowded: World,
+) -> None:
+    crowded.user()
+    crowded.verify(network=HOME)
+    now = fail_100_times(crowded)
+
+    crowded.fail(network="192.0.2.1", now=now)
+    assert crowded.cost(network="192.0.2.1", now=now)[0] is BudgetSpent
+
+    crowded.fail(9, network=HOME, now=now)
+    assert crowded.cost(network=HOME, now=now)[0] is None
+
+
+def test_given_a_known_network_when_it_guesses_itself_then_its_own_limit_holds(
+    world: World,
+) -> None:
+    world.user()
+    world.verify(network=HOME)
+    world.fail(10, network=HOME)
+
+    assert world.cost(network=HOME) == (BudgetSpent, ["BatchGetItem"])
+
+
+def test_given_a_known_network_when_it_tries_everybody_then_its_limit_holds(
+    crowded: World,
+) -> None:
+    crowded.user()
+    crowded.verify(network=HOME)
+    for number in range(100):
+        crowded.fail(username=f"user{number}@example.com", network=HOME)
+
+    assert crowded.cost(network=HOME) == (BudgetSpent, [])
+
+
+def test_given_a_wrong_password_when_presented_then_its_network_is_not_known(
+    world: World,
+) -> None:
+    record = world.user()
+
+    world.fail(network=ELSEWHERE)
+
+    assert world.record(record).networks == {}
+
+
+def test_given_a_pending_account_when_its_password_comes_then_no_network_is_known(
+    world: World,
+) -> None:
+    record = world.account(state="pending")
+
+    with pytest.raises(NotConfirmed):
+        world.verify()
+
+    assert world.record(record).networks == {}
+
+
+def test_given_a_first_login_when_it_makes_the_user_then_its_network_comes_along(
+    world: World,
+) -> None:
+    """In the transaction that binds the identity: no write of its own."""
+    record = world.account()
+    identity = world.verify(network=HOME)
+    assert world.record(record).networks == {}
+
+    user = User(
+        app=APP,
+        id="u1",
+        anonymous=False,
+        version=1,
+        created_at=START,
+        last_active_day=START.date(),
+        expires_at=None,
+        sessions={},
+        identities=(Identity(identity.id, USERPASS, KEY),),
+    )
+    assert world.store.create_linked_user(user, identity, START)
+
+    assert len(world.record(record).networks) == 1
+    assert world.cost(network=HOME) == (None, ["verify", *RIGHT])
+
+
+def test_given_a_known_network_when_a_week_passes_then_it_is_written_once(
+    world: World,
+) -> None:
+    world.user()
+    world.verify()
+
+    days = [START + timedelta(days=days) for days in range(1, 15)]
+    written = [day for day in days if len(world.cost(now=day)[1]) > 1 + len(RIGHT)]
+
+    assert written == [START + timedelta(days=7), START + timedelta(days=14)]
+
+
+def test_given_nine_networks_when_they_have_logged_in_then_eight_are_known(
+    world: World,
+) -> None:
+    record = world.user()
+    networks = [f"203.0.113.{number}" for number in range(9)]
+    for day, network in enumerate(networks):
+        world.verify(network=network, now=START + timedelta(days=day))
+
+    stored = world.record(record)
+
+    hashed = [Networks().hash_network(network, START) for network in networks]
+    assert len(stored.networks) == 8
+    assert [stored.knows(network) for network in hashed] == [False, *[True] * 8]
+
+
+def test_given_known_networks_when_stored_then_nobody_can_tell_which(
+    world: World, db: Any, table: str
+) -> None:
+    """Not even that two accounts have one in common."""
+    ada, bob = world.user(), world.user("bob@example.com")
+    world.verify(network=HOME)
+    world.verify("bob@example.com", network=HOME)
+
+    hashed = Networks().hash_network(HOME, START)
+    items = str(db.scan(TableName=table)["Items"])
+    of_ada, of_bob = (world.record(record).networks for record in (ada, bob))
+    assert HOME not in items
+    assert all(hashed not in name for name in (*of_ada, *of_bob))
+    assert not of_ada.keys() & of_bob.keys()
+
+
+def test_given_a_reset_when_it_is_done_then_no_network_is_known_any_more(
+    world: World,
+) -> None:
+    """Whoever had the old password may have come from one."""
+    token = MailToken("hash of a reset token", START + timedelta(minutes=30))
+    record = world.account(reset=token)
+    world.store.remember_networks(record, {"network": START.date()})
+
+    assert world.store.reset_password(
+        record, None, token_hash=token.hash, password_hash="new", now=START
+    )
+    world.store.remember_networks(record, {"network": START.date()})
+
+    assert world.record(record).networks == {}
+
+
+# IPv6: whoever has a wide network has many narrow ones.
+
+
+@pytest.mark.parametrize(
+    ("network", "most"),
+    [
+        pytest.param("2001:db8:1:2::{:x}", 10, id="one /64"),
+        pytest.param("2001:db8:1:2{:02x}::1", 12, id="one /56"),
+        pytest.param("2001:db8:1:{:x}00::1", 14, id="one /48"),
+        pytest.param("2001:db8:{:x}::1", 30, id="many /48"),
+        pytest.param("198.51.100.{:d}", 30, id="many IPv4 addresses"),
+    ],
+)
+def test_given_guesses_at_one_account_when_networks_are_near_then_they_count_as_one(
+    crowded: World, network: str, most: int
+) -> None:
+    crowded.user()
+
+    outcomes = [
+        crowded.cost(password="a guess", network=network.format(number))[0]
+        for number in range(30)
+    ]
+
+    assert outcomes == [WrongPassword] * most + [BudgetSpent] * (30 - most)
+
+
+@pytest.mark.parametrize(
+    ("network", "most"),
+    [
+        pytest.param("2001:db8:1:2::{:x}", 100, id="one /64"),
+        pytest.param("2001:db8:1:2{:02x}::1", 120, id="one /56"),
+        pytest.param("2001:db8:1:{:02x}00::1", 140, id="one /48"),
+    ],
+)
+def test_given_150_accounts_when_one_network_tries_them_then_it_comes_to_its_end(
+    crowded: World, network: str, most: int
+) -> None:
+    outcomes = [
+        crowded.cost(
+            username=f"user{number}@example.com", network=network.format(number)
+        )[0]
+        for number in range(150)
+    ]
+
+    assert outcomes == [WrongPassword] * most + [BudgetSpent] * (150 - most)
+
+
+def test_given_ten_64s_of_a_household_when_they_guess_then_the_owner_gets_in(
+    crowded: World,
+) -> None:
+    crowded.user()
+    for number in range(100):
+        network = f"2001:db8:1:2{number // 10:02x}::1"
+        assert crowded.cost(password="a guess", network=network)[0] is not None
+
+    assert crowded.cost(network="2001:db8:2::1")[0] is None
+
+
+def test_given_neighbours_that_guess_when_a_known_64_comes_then_it_goes_on(
+    crowded: World,
+) -> None:
+    """Of the account's limits it has its own alone; /56 and /48 are full."""
+    crowded.user()
+    crowded.verify(network="2001:db8:1:200::1")
+    for number in range(1, 20):
+        network = f"2001:db8:1:2{number:02x}::1"
+        crowded.cost(password="a guess", network=network)
+    assert crowded.cost(network="2001:db8:1:2ff::1")[0] is BudgetSpent
+
+    crowded.fail(9, network="2001:db8:1:200::1")
+    assert crowded.cost(network="2001:db8:1:200::2")[0] is None
+    crowded.fail(network="2001:db8:1:200::1")
+    assert crowded.cost(network="2001:db8:1:200::1")[0] is BudgetSpent
+
+
+@pytest.mark.parametrize("network", [HOME, "2001:db8:1:2::1"], ids=["IPv4", "IPv6"])
+def test_given_any_network_when_a_password_is_wrong_then_three_writes(
+    world: World, network: str
+) -> None:
+    world.user()
+
+    wrong = world.cost(password="a guess", network=network)
+
+    assert wrong == (WrongPassword, ["verify", *WRONG])
