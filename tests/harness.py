@@ -150,6 +150,7 @@ class Deployment:
             "APP_IDS": f"{APP},{OTHER_APP}",
             # No counters among the items that tests look at; see test_admission.py.
             "LOGINS_PER_NETWORK": "0",
+            "MAILS_PER_NETWORK": "0",
         }
         self.restart()
 

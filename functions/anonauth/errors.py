@@ -360,6 +360,10 @@ class MailUnavailable(Unavailable):
     """The mail could not be sent; retry."""
 
 
+class MailRefused(MailUnavailable):
+    """The mail was not sent, for sure: SES has said so; retry."""
+
+
 class EventsUnavailable(Unavailable):
     """Not all events were taken; those that were keep their ids when repeated."""
 

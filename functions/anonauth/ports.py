@@ -434,6 +434,13 @@ class EmailAddresses(Protocol):
         """Return the form that an account is found by; whatever is given has one."""
         ...
 
+    def mailbox(self, address: str) -> str:
+        """Return the form that mails to an address are counted by.
+
+        Addresses that reach one mailbox, perhaps, have one.
+        """
+        ...
+
     def check(self, address: str) -> str:
         """Return the normal form of an address that accounts can be registered with.
 
@@ -444,7 +451,7 @@ class EmailAddresses(Protocol):
 
 
 class Mailer(Protocol):
-    """Sends mail. Can raise `MailUnavailable`."""
+    """Sends mail. Can raise `MailUnavailable`; `MailRefused` if it was not sent."""
 
     def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
         """Send one plain text mail."""

@@ -33,7 +33,8 @@ class Settings:
     local service: key servers there are on the same machine. `event_bus` and
     `expiry_notice_days` are for the functions that publish events, `logins_per_network`
     (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login,
-    `provider_failures_per_network` (likewise) for logins that ask a provider.
+    `provider_failures_per_network` (likewise) for logins that ask a provider, and
+    `mails_per_network` (likewise) for what has mail sent.
     `client_address_header`, in lower case, is that of a CDN in front, else empty.
     `allowed_origins` are those whose pages may call, as `origin_of` writes them; None
     for all. `service_name` is what logs and metrics name the stack.
@@ -53,6 +54,7 @@ class Settings:
     expiry_notice_days: frozenset[int]
     logins_per_network: int
     provider_failures_per_network: int
+    mails_per_network: int
     anonymous_challenge: bool
     client_address_header: str
     allowed_origins: frozenset[str] | None
@@ -115,6 +117,7 @@ class Settings:
             provider_failures_per_network=_per_network(
                 env, "PROVIDER_FAILURES_PER_NETWORK"
             ),
+            mails_per_network=_per_network(env, "MAILS_PER_NETWORK"),
             anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
             client_address_header=header,
             allowed_origins=_origins(env),

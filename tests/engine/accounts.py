@@ -63,6 +63,7 @@ def accounts_of(service: Service, outbox: Outbox | None = None) -> Accounts:
         min_password_length=1,
         mail=_RULES,
         registrations=None,
+        mails=None,
     )
 
 

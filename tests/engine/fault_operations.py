@@ -771,6 +771,7 @@ _ACCOUNTS = {
     "confirm": Operation(confirm),
     "confirm/send": Operation(confirm_send),
     "reset/send": Operation(reset_send),
+    "reset/send, guarded": Operation(reset_send, {"MAILS_PER_NETWORK": "999"}),
     "reset": Operation(reset),
     "reset, nobody's": Operation(reset_unbound),
 }

@@ -273,6 +273,7 @@ def scanned_attributes(condition: Json) -> list[str]:
             {
                 "ExpiryNoticeDays": "",
                 "LoginsPerNetwork": "0",
+                "MailsPerNetwork": "0",
                 "Metrics": "false",
                 "ProviderFailuresPerNetwork": "0",
             },
@@ -498,6 +499,9 @@ def test_given_the_functions_then_only_those_with_settings_know_of_them() -> Non
         ),
         pytest.param(
             "LOGINS_PER_NETWORK", "LoginsPerNetwork", {"LoginFunction"}, id="budget"
+        ),
+        pytest.param(
+            "MAILS_PER_NETWORK", "MailsPerNetwork", {"UserpassFunction"}, id="mails"
         ),
         pytest.param(
             "PROVIDER_FAILURES_PER_NETWORK",

@@ -72,6 +72,7 @@ class World:
             min_password_length=6,
             mail=MailRules("a@app.example", "https://a/c", "https://a/r", 5),
             registrations=None,
+            mails=None,
         )
 
     def api_keys(self) -> dict[str, Any]:

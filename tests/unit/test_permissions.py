@@ -190,6 +190,7 @@ class Client:
             ALLOW_PRIVATE_ISSUERS="true",
             ANONYMOUS_CHALLENGE="true",
             LOGINS_PER_NETWORK="100",
+            MAILS_PER_NETWORK="100",
             PROVIDER_FAILURES_PER_NETWORK="100",
             EXPIRY_NOTICE_DAYS="14",
         )
@@ -345,10 +346,11 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     client.key(DISABLE_KEY, grace, key)
     client.key(DELETE_KEY, grace, key)
     client.unlink_first(grace)
-    again = client.log_in(
-        "local-userpass", password | {"username": "grace@example.com"}
-    )
+    by_password = password | {"username": "grace@example.com"}
+    again = client.log_in("local-userpass", by_password)
     client.ok(LOGOUT, token=again["refresh_token"])
+    # The session that asked for the unlink has ended with its identity.
+    grace = client.log_in("local-userpass", by_password)
     client.ok(DELETE, token=grace["access_token"])
     # What happens without a client.
     client.tell_what_happened()

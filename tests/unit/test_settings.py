@@ -26,6 +26,7 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.expiry_notice_days == frozenset()
     assert settings.logins_per_network == 0
     assert settings.provider_failures_per_network == 0
+    assert settings.mails_per_network == 0
     assert settings.anonymous_challenge is False
     assert settings.client_address_header == ""
     assert settings.allowed_origins is None
@@ -38,6 +39,7 @@ def test_given_what_the_template_sets_when_read_then_it_is_on() -> None:
             **GOOD,
             "LOGINS_PER_NETWORK": "2000",
             "PROVIDER_FAILURES_PER_NETWORK": "60",
+            "MAILS_PER_NETWORK": "100",
             "ANONYMOUS_CHALLENGE": "true",
             "CLIENT_ADDRESS_HEADER": "CloudFront-Viewer-Address",
             "METRICS": "true",
@@ -47,6 +49,7 @@ def test_given_what_the_template_sets_when_read_then_it_is_on() -> None:
 
     assert settings.logins_per_network == 2000
     assert settings.provider_failures_per_network == 60
+    assert settings.mails_per_network == 100
     assert settings.anonymous_challenge is True
     assert settings.client_address_header == "cloudfront-viewer-address"
     assert (settings.metrics, settings.service_name) == (True, "my-stack")
@@ -84,6 +87,8 @@ def test_given_notices_when_read_then_they_are_days() -> None:
         pytest.param("LOGINS_PER_NETWORK", "10000000", id="too many logins"),
         pytest.param("PROVIDER_FAILURES_PER_NETWORK", "-1", id="fewer than none"),
         pytest.param("PROVIDER_FAILURES_PER_NETWORK", "", id="no number of failures"),
+        pytest.param("MAILS_PER_NETWORK", "-1", id="fewer mails than none"),
+        pytest.param("MAILS_PER_NETWORK", "", id="no number of mails"),
         pytest.param("ANONYMOUS_CHALLENGE", "yes", id="challenge yes"),
         pytest.param("METRICS", "on", id="metrics on"),
         pytest.param("ANONYMOUS_CHALLENGE", "True", id="challenge True"),

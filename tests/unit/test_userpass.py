@@ -873,6 +873,7 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
         min_password_length=6,
         mail=None,
         registrations=None,
+        mails=None,
     )
     del world.passwords.asked[:]
     outcome = "ok"

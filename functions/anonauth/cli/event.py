@@ -147,6 +147,7 @@ class _People:
             min_password_length=1,
             mail=MailRules("", page, page, per_hour=9),
             registrations=None,
+            mails=None,
         )
         is_pending = step in {"confirm", "confirm/send"}
         accounts = by_mail if is_pending else replace(by_mail, mail=None)

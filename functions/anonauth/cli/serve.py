@@ -23,6 +23,8 @@ from anonauth.cli.template import find_template, read_template
 LOCAL_PARAMETERS = {
     # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
     "LogLevel": "ERROR",
+    # Whoever tries something out may do so again and again.
+    "MailsPerNetwork": "0",
     "SettingsParameter": "/anonauth/settings",
 }
 """Of the template, where the user of the command says nothing else."""

@@ -41,6 +41,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.ClockBehind: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ProviderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.MailUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.MailRefused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EventsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SettingsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     # Plain logins: the old service's 401 (contract §4). They carry no token, so no

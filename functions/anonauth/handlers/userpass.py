@@ -119,14 +119,16 @@ def _accounts(request: Request) -> Accounts:
         )
         if mail is not None
         else None,
-        registrations=NetworkBudget(
-            "register",
-            settings.budgets.registrations,
-            request.network,
-            services.store,
-            services.ring,
-        ),
+        registrations=_budget(request, "register", settings.budgets.registrations),
+        mails=_budget(request, "mail-network", services.settings.mails_per_network),
     )
+
+
+def _budget(request: Request, kind: str, limit: int) -> NetworkBudget | None:
+    services = wiring.services()
+    if not limit:
+        return None
+    return NetworkBudget(kind, limit, request.network, services.store, services.ring)
 
 
 _PREFIX = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"

@@ -23,6 +23,16 @@ class EmailSyntax:
         name, at, domain = _fold(address.strip()).rpartition("@")
         return name + at + ".".join(map(_to_letters, domain.split(".")))
 
+    def mailbox(self, address: str) -> str:
+        """Return the normal form of the address whose owner reads what is sent there.
+
+        Without what stands behind a `+` (RFC 5233), and without dots, of which Gmail
+        takes no notice. Only for limits: elsewhere that may be another person.
+        """
+        name, at, domain = self.normalise(address).rpartition("@")
+        plain = name.partition("+")[0].replace(".", "")
+        return (plain or name) + at + domain
+
     def check(self, address: str) -> str:
         """Return the normal form of an address that accounts can be registered with.
 

@@ -2,15 +2,18 @@
 
 import functools
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from anonauth.errors import MailUnavailable
+from anonauth.errors import MailRefused, MailUnavailable
 from anonauth.providers.email_address import to_ascii
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
+
+_SERVER_ERRORS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class SesMailer:
@@ -31,8 +34,9 @@ class SesMailer:
             recipient: A registered address.
 
         Raises:
-            MailUnavailable: SES did not answer, or refused: a sender that is not
-                verified, a sandbox, a spent quota. None is the client's fault.
+            MailRefused: SES refused: a sender that is not verified, a sandbox, a spent
+                quota, throttling. None is the client's fault.
+            MailUnavailable: SES did not answer; the mail may have been sent.
         """
         try:
             self._client.send_email(
@@ -47,7 +51,10 @@ class SesMailer:
             )
         except ClientError as exc:
             # Such as MessageRejected: the operator has to verify the sender.
-            raise MailUnavailable(detail=exc.response["Error"]["Code"]) from exc
+            code = exc.response["Error"]["Code"]
+            status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
+            refused = HTTPStatus.BAD_REQUEST <= status < _SERVER_ERRORS
+            raise (MailRefused if refused else MailUnavailable)(detail=code) from exc
         except BotoCoreError as exc:
             raise MailUnavailable from exc
 

@@ -9,6 +9,8 @@ stored.
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +19,7 @@ from anonauth.domain import (
     UNBOUND_LIFETIME,
     USERPASS,
     Budget,
+    Counter,
     IdentityRecord,
     MailToken,
     failures_counter,
@@ -28,7 +31,9 @@ from anonauth.errors import (
     AlreadyConfirmed,
     BadRequest,
     BudgetSpent,
+    MailRefused,
     StoreUnavailable,
+    Unavailable,
     UserNotFound,
     UserpassTokenInvalid,
 )
@@ -48,7 +53,7 @@ TOKEN_LIFETIME = timedelta(minutes=30)
 LONGEST_PASSWORD = 128  # characters (contract §2.8)
 
 MAIL_WINDOW = timedelta(hours=1)
-"""Of the budget of mails to one address."""
+"""Of the budget of mails to one mailbox."""
 
 _DECISIONS = 10  # reads of what others keep changing, perhaps to hold up a reset
 
@@ -61,7 +66,7 @@ _TOKEN_DATA = re.compile(r"[A-Za-z0-9_-]{24,128}")
 class MailRules:
     """How an app sends mail: from whom, to which pages of its own, how often.
 
-    `per_hour` counts the mails of a kind to one address. Both kinds have a budget of
+    `per_hour` counts the mails of a kind to one mailbox. Both kinds have a budget of
     their own: to ask for resets of an address must not keep its owner from registering.
     """
 
@@ -79,8 +84,9 @@ class Accounts:
     nothing would prove whose the address is.
 
     `registrations` is what the client's network has for registering and for having
-    mail sent: else it could go on here when its anonymous logins are spent, and send
-    mail to strangers, each within a budget of their own. None for an operator's tool.
+    mail sent: else it could go on here when its anonymous logins are spent. `mails` is
+    what it has of mails, to strangers perhaps, each within a budget of their own. None
+    for any number, as for an operator's tool.
     """
 
     app: str
@@ -91,6 +97,7 @@ class Accounts:
     min_password_length: int
     mail: MailRules | None
     registrations: NetworkBudget | None
+    mails: NetworkBudget | None
 
 
 def register_account(
@@ -117,8 +124,8 @@ def register_account(
     Raises:
         BadRequest: Not an e-mail address, or a password of another length.
         AccountNameInUse: It is registered and confirmed; nothing was changed.
-        BudgetSpent: Too many registrations from this network; the password was not
-            set, and no mail was sent.
+        BudgetSpent: Too many registrations from this network, or mails at its request;
+            the password was not set, and no mail was sent.
         KeysUnavailable: The network cannot be hashed; nothing was changed.
         MailUnavailable: Registered, but the confirm mail may not have been sent.
             Registering again sends another.
@@ -136,7 +143,8 @@ def register_account(
             accounts.store.contest(accounts.app, key, now)
         raise
     old, contested = _contested_record(accounts, key, password, now)
-    is_sent = by_mail and _can_mail(accounts, "mail-confirm", key, now)
+    postage = _spend_mail(accounts, "mail-confirm", email, now)
+    is_sent = by_mail and postage.refusal is None
     token, confirmation = _new_token(now)
     record = IdentityRecord(
         app=accounts.app,
@@ -164,7 +172,7 @@ def register_account(
     else:
         raise StoreUnavailable
     if is_sent:
-        _send_confirmation(accounts, record, token)
+        _send_confirmation(accounts, record, token, postage)
 
 
 def confirm_account(
@@ -194,8 +202,8 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
         UserNotFound: Nobody has registered that address.
         AlreadyConfirmed: It needs no confirmation, as all where there is no mail.
         BadRequest: It does, but the app has stopped sending mail: register it again.
-        BudgetSpent: Too many registrations from this network, or mails to this
-            address.
+        BudgetSpent: Too many registrations from this network, or mails at its request
+            or to this mailbox.
         MailUnavailable: The mail may not have been sent; retry.
         KeysUnavailable, StoreUnavailable: Retry.
     """
@@ -205,10 +213,10 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
     record = _require_pending(accounts, key, now)
     if accounts.mail is None:
         raise BadRequest(automatic_confirmation(email))
-    _spend_mail(accounts, "mail-confirm", key, now)
+    postage = _paid(_spend_mail(accounts, "mail-confirm", email, now))
     for _ in range(_DECISIONS):
         if accounts.store.set_confirmation(record, confirmation, now):
-            _send_confirmation(accounts, record, token)
+            _send_confirmation(accounts, record, token, postage)
             return
         record = _require_pending(accounts, key, now)
     raise StoreUnavailable
@@ -224,8 +232,8 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     Raises:
         BadRequest: The app sends no mail, so nothing would prove whose the address
             is; the text is the old service's for apps like that (contract §4).
-        BudgetSpent: Too many registrations from this network, or mails to this
-            address, registered or not.
+        BudgetSpent: Too many registrations from this network, or mails at its request
+            or to this mailbox, registered or not.
         MailUnavailable: The mail may not have been sent; retry.
         KeysUnavailable, StoreUnavailable: Retry.
     """
@@ -236,7 +244,7 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     nobody = "0" * 24
     nobodys = IdentityRecord(accounts.app, USERPASS, key, nobody, "pending", version=0)
     _spend_registration(accounts, now)
-    _spend_mail(accounts, "mail-reset", key, now)
+    postage = _paid(_spend_mail(accounts, "mail-reset", email, now))
     token, reset = _new_token(now)
     for _ in range(_DECISIONS):
         record = _find(accounts, key, now)
@@ -246,7 +254,7 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
         if written:
             url = accounts.mail.reset_url
             mail = reset_mail(url, token=token, token_id=key)
-            _send(accounts, accounts.mail, record, mail)
+            _send(accounts, accounts.mail, record, mail, postage)
             return
     raise StoreUnavailable
 
@@ -391,36 +399,65 @@ def _spend_registration(accounts: Accounts, now: datetime) -> None:
         accounts.registrations.spend(now)
 
 
-def _can_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> bool:
-    try:
-        _spend_mail(accounts, kind, key, now)
-    except BudgetSpent:
-        return False
-    return True
+@dataclass(frozen=True, slots=True)
+class _Postage:
+    """What a mail was counted in; or else why it must not be sent to that mailbox."""
+
+    counters: tuple[Counter, ...] = ()
+    refusal: BudgetSpent | None = None
 
 
-def _spend_mail(accounts: Accounts, kind: str, key: str, now: datetime) -> None:
+def _spend_mail(accounts: Accounts, kind: str, email: str, now: datetime) -> _Postage:
     if accounts.mail is None:
-        return
+        return _Postage()
+    # The network first: one without a budget must not spend that of a stranger.
+    spent = () if accounts.mails is None else (accounts.mails.spend(now),)
+    mailbox = identity_key(accounts.addresses.mailbox(email))
     budget = Budget(kind, accounts.mail.per_hour, MAIL_WINDOW)
-    counter = budget.counter(accounts.app, key, now=now)
+    counter = budget.counter(accounts.app, mailbox, now=now)
     if not accounts.store.spend(counter):
-        raise BudgetSpent.until(counter.ends_at, now)
+        _give_back(accounts, spent)
+        return _Postage(refusal=BudgetSpent.until(counter.ends_at, now))
+    return _Postage((*spent, counter))
 
 
-def _send_confirmation(accounts: Accounts, record: IdentityRecord, token: str) -> None:
+def _paid(postage: _Postage) -> _Postage:
+    if postage.refusal is not None:
+        raise postage.refusal
+    return postage
+
+
+def _give_back(accounts: Accounts, counters: Iterable[Counter]) -> None:
+    for counter in counters:
+        # If that fails, somebody has one mail less.
+        with suppress(Unavailable):
+            accounts.store.give_back(counter)
+
+
+def _send_confirmation(
+    accounts: Accounts, record: IdentityRecord, token: str, postage: _Postage
+) -> None:
     if accounts.mail is not None:
         url = accounts.mail.confirm_url
         mail = confirmation_mail(url, token=token, token_id=record.key)
-        _send(accounts, accounts.mail, record, mail)
+        _send(accounts, accounts.mail, record, mail, postage)
 
 
 def _send(
-    accounts: Accounts, rules: MailRules, record: IdentityRecord, mail: Mail
+    accounts: Accounts,
+    rules: MailRules,
+    record: IdentityRecord,
+    mail: Mail,
+    postage: _Postage,
 ) -> None:
-    accounts.mailer.send(
-        sender=rules.sender,
-        recipient=record.data["email"],
-        subject=mail.subject,
-        text=mail.text,
-    )
+    try:
+        accounts.mailer.send(
+            sender=rules.sender,
+            recipient=record.data["email"],
+            subject=mail.subject,
+            text=mail.text,
+        )
+    except MailRefused:
+        # Or nobody could be sent a mail for an hour after SES is well again.
+        _give_back(accounts, postage.counters)
+        raise
