@@ -73,7 +73,7 @@ REGISTER, CONFIRM, CONFIRM_SEND, CONFIRM_CALL, RESET, RESET_SEND, RESET_CALL = (
 BROWSER = LINK.replace("POST", "GET")
 
 SENDER = "hello@example.com"
-UNREACHABLE = "https://127.0.0.1:9"  # private: nobody is asked
+UNREACHABLE = "https://127.0.0.1:9"  # where nobody listens
 SETTINGS: dict[str, Any] = {
     "apps": {
         APP: {
@@ -112,7 +112,7 @@ def service(service: Deployment) -> Iterator[Deployment]:
     backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
     backend.reset()
     backend.verify_email_identity(SENDER)
-    service.restart_with(SETTINGS)
+    service.restart_with(SETTINGS, ALLOW_PRIVATE_ISSUERS="true")
     yield service
     backend.reset()
 
