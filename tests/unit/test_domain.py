@@ -11,12 +11,17 @@ from anonauth.domain import (
     CLOCK_MARGIN,
     KEY_LIFETIME,
     MOST_API_KEY_SESSIONS,
+    MOST_NETWORKS,
     MOST_SESSIONS,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
+    USERPASS,
     ApiKey,
     Budget,
+    Count,
+    Counter,
     Identity,
+    IdentityRecord,
     Ring,
     RingKey,
     Session,
@@ -24,6 +29,7 @@ from anonauth.domain import (
     User,
     brought_forward,
     expiry_after,
+    failures_counter,
     first_signing_period,
     hash_token_id,
     identity_key,
@@ -489,3 +495,112 @@ def test_given_a_subject_when_hashed_then_it_is_sha256_in_base64url() -> None:
     empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, of nothing
 
     assert identity_key("") == empty
+
+
+@pytest.mark.parametrize(
+    ("limit", "limits"),
+    [
+        pytest.param(10, (10, 12, 14), id="10"),
+        pytest.param(100, (100, 120, 140), id="100"),
+        pytest.param(3, (3, 4, 5), id="rounded up"),
+        pytest.param(1, (1, 2, 2), id="least"),
+    ],
+)
+def test_given_networks_within_each_other_when_counted_then_limits_rise(
+    limit: int, limits: tuple[int, int, int]
+) -> None:
+    budget = Budget("kind", limit, timedelta(minutes=15))
+    networks = ["narrow", "wider", "widest"]
+
+    counter = budget.network_counter("subject", networks=networks, now=NOON)
+
+    assert counter.name.startswith("kind#subject#widest#")
+    assert (*counter.parts.values(), counter.limit) == limits
+    assert list(counter.parts) == ["0:narr", "1:wide"]
+
+
+def test_given_one_network_when_counted_then_it_is_the_counter_as_ever() -> None:
+    budget = Budget("kind", 3, timedelta(minutes=15))
+
+    counter = budget.network_counter("subject", networks=["one"], now=NOON)
+
+    assert counter == budget.counter("subject", "one", now=NOON)
+    assert counter.narrowest() == counter
+
+
+@pytest.mark.parametrize(
+    ("count", "is_spent", "narrowest_is"),
+    [
+        pytest.param(Count(), False, False, id="nothing"),
+        pytest.param(Count(13, {"0:a": 9, "1:b": 11}), False, False, id="one left"),
+        pytest.param(Count(13, {"0:a": 10, "1:b": 11}), True, True, id="narrowest"),
+        pytest.param(Count(13, {"0:a": 9, "1:b": 12}), True, False, id="wider"),
+        pytest.param(Count(14, {"0:a": 9, "1:b": 11}), True, False, id="widest"),
+        pytest.param(Count(13, {"0:other": 10}), False, False, id="another one"),
+    ],
+)
+def test_given_counts_of_networks_when_one_is_spent_then_the_counter_is(
+    count: Count, is_spent: bool, narrowest_is: bool
+) -> None:
+    counter = Counter("name", 14, NOON, {"0:a": 10, "1:b": 12})
+
+    assert counter.is_spent(count) == is_spent
+    assert counter.narrowest().is_spent(count) == narrowest_is
+
+
+def test_given_failures_when_a_quarter_is_over_then_only_a_part_is_another_one() -> (
+    None
+):
+    first = failures_counter("app", "key", NOON, limit=100)
+    last = failures_counter("app", "key", NOON + timedelta(minutes=15) - SECOND)
+    other = failures_counter("app", "key", NOON + timedelta(minutes=15))
+
+    assert first.name == other.name
+    assert first.ends_at == NOON + timedelta(minutes=15)
+    assert list(first.parts.values()) == [100]
+    assert first.parts.keys() == last.parts.keys() != other.parts.keys()
+    assert first.kept_until == NOON + 30 * DAY
+
+
+def a_record(**networks: int) -> IdentityRecord:
+    """Return one that has noted these networks so many days ago."""
+    record = IdentityRecord("app", USERPASS, "key", "id", "bound", user_id="user")
+    for network, days in networks.items():
+        noted = record.networks_with(network, NOON - days * DAY)
+        assert noted is not None
+        record = replace(record, networks={**record.networks, **noted})
+    return record
+
+
+@pytest.mark.parametrize(
+    ("days", "is_due"),
+    [
+        pytest.param(0, False, id="today"),
+        pytest.param(6, False, id="six days ago"),
+        pytest.param(7, True, id="seven days ago"),
+    ],
+)
+def test_given_a_network_that_is_known_when_noted_then_once_a_week(
+    days: int, is_due: bool
+) -> None:
+    record = a_record(home=days)
+
+    networks = record.networks_with("home", NOON)
+
+    assert record.knows("home")
+    assert not record.knows("elsewhere")
+    assert (networks is not None) == is_due
+    if networks is not None:
+        assert list(networks.values()) == [NOON.date()]
+
+
+def test_given_as_many_networks_as_can_be_when_one_comes_then_the_oldest_goes() -> None:
+    known = {f"n{days}": days for days in range(1, MOST_NETWORKS + 1)}
+    record = a_record(**dict(sorted(known.items(), key=lambda item: -item[1])))
+
+    networks = record.networks_with("new", NOON)
+
+    assert networks is not None
+    after = replace(record, networks=networks)
+    assert len(networks) == MOST_NETWORKS
+    assert [name for name in (*known, "new") if not after.knows(name)] == ["n8"]

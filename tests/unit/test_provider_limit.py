@@ -128,6 +128,29 @@ def world(service: Deployment, signer: Signer) -> Iterator[World]:
         service.wire.reset()
 
 
+@pytest.mark.parametrize(
+    ("network", "asked"),
+    [
+        pytest.param("2001:db8:1:2::{:x}", 5, id="one /64"),
+        pytest.param("2001:db8:1:2{:02x}::1", 6, id="one /56"),
+        pytest.param("2001:db8:1:{:x}00::1", 7, id="one /48"),
+        pytest.param("2001:db8:{:x}::1", 9, id="others"),
+    ],
+)
+def test_given_networks_of_one_household_when_they_fail_then_they_count_together(
+    world: World, network: str, asked: int
+) -> None:
+    world.restart("5")
+    world.knows_nobody()
+
+    statuses = [
+        world.log_in(network=network.format(number)).status for number in range(9)
+    ]
+
+    assert statuses == [401] * asked + [429] * (9 - asked)
+    assert len(world.service.items("RATE#provider#")) == (9 if asked == 9 else 1)
+
+
 def assert_spent(reply: Reply, retry_after: int) -> None:
     assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
     assert reply.headers["retry-after"] == str(retry_after)

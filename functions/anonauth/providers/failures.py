@@ -16,6 +16,7 @@ from anonauth.domain import Budget, Counter
 from anonauth.errors import BudgetSpent, Unavailable
 from anonauth.ports import BudgetStore, NetworkHashing
 from anonauth.providers.fetch import UnclearRefusal
+from anonauth.providers.networks import hash_networks
 
 WINDOW = timedelta(hours=1)
 """In which a network has its failures; it begins with each full hour, UTC."""
@@ -28,7 +29,8 @@ Asking: TypeAlias = Callable[[str, datetime], AbstractContextManager[None]]
 class FailureLimit:
     """Failed logins of a network that ask a provider.
 
-    Of all apps and providers together: whoever tries them at random knows them all.
+    Of all apps and providers together: whoever tries them at random knows them all. An
+    IPv6 address counts for its /56 and /48 as well.
 
     Args:
         limit: Failures of a network within `WINDOW`; 0 for any number, and no write.
@@ -57,8 +59,9 @@ class FailureLimit:
         if not self.limit:
             yield
             return
-        hashed = self.networks.hash_network(network, now)
-        counter = Budget("provider", self.limit, WINDOW).counter(hashed, now=now)
+        networks = hash_networks(self.networks, network, now)
+        budget = Budget("provider", self.limit, WINDOW)
+        counter = budget.network_counter(networks=networks, now=now)
         if not self.budgets.spend(counter):
             raise BudgetSpent.until(counter.ends_at, now)
         try:

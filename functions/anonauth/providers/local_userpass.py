@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from anonauth.domain import (
-    IPV6_PREFIXES,
     PASSWORD_WINDOW,
     USERPASS,
     Budget,
@@ -28,6 +27,7 @@ from anonauth.errors import (
 from anonauth.ports import AccountStore, NetworkHashing, Passwords
 from anonauth.providers.document import LocalUserpassSettings
 from anonauth.providers.email_address import EmailSyntax
+from anonauth.providers.networks import hash_networks
 
 TRY_WINDOW = timedelta(hours=1)
 """After too many wrong passwords in a row strangers have one try in this time."""
@@ -88,7 +88,7 @@ class LocalUserpass:
         username = _text(credential, "username")
         password = _text(credential, "password")
         key = identity_key(EmailSyntax().normalise(username))
-        networks = self._hash_networks(network, now)
+        networks = hash_networks(self._networks, network, now)
         tries = self._tries.network_counter(self._app, key, networks=networks, now=now)
         sprays = self._sprays.network_counter(self._app, networks=networks, now=now)
         failures = failures_counter(self._app, key, now, limit=self._limits.account)
@@ -126,13 +126,6 @@ class LocalUserpass:
         return VerifiedIdentity(
             USERPASS, key, record.id, data=record.data, record=record
         )
-
-    def _hash_networks(self, network: str, now: datetime) -> list[str]:
-        hashed = [
-            self._networks.hash_network(network, now, prefix=prefix)
-            for prefix in IPV6_PREFIXES
-        ]
-        return list(dict.fromkeys(hashed))  # one of an IPv4 address
 
     def _spend_strangers_try(self, key: str, now: datetime) -> None:
         budget = Budget("password-stranger", 1, TRY_WINDOW)
