@@ -288,6 +288,22 @@ def test_given_a_client_that_repeats_when_an_answer_is_damaged_then_it_asks_agai
     assert spoken.attempts == 2
 
 
+def test_given_an_operators_client_when_an_answer_is_damaged_then_it_asks_once() -> (
+    None
+):
+    made = get_session()
+    made.set_credentials("somebody", "secret")
+    check_answers(made, repeats=False)
+
+    with Front(lambda _: answer(200, {})) as front:
+        spoken = Spoken(made, front)
+        with pytest.raises(ClientError) as failed:
+            spoken.call("decrypt", DAMAGES["half a body"], total_attempts=2)
+
+    assert failed.value.response["Error"]["Code"] == DAMAGED
+    assert spoken.attempts == 1
+
+
 # -- Other protocols, which operators' commands meet ----------------------------------
 
 XML = b'<?xml version="1.0"?><DescribeStacksResponse/>'

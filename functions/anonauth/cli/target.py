@@ -22,9 +22,9 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
-from botocore.parsers import ResponseParserError
 
 from anonauth import wiring
+from anonauth.answers import DAMAGED
 from anonauth.cli import engine
 from anonauth.cli.options import Target
 from anonauth.cli.problem import Problem
@@ -116,7 +116,7 @@ def reached(target: Target) -> Iterator[Deployment]:
             deployment = _find(target, _find_region(target))
             place = f"table '{deployment.table}' in {deployment.region}"
             yield deployment
-        except (BotoCoreError, ClientError, ResponseParserError, Unavailable) as exc:
+        except (BotoCoreError, ClientError, Unavailable) as exc:
             raise Problem(_explain(exc, place)) from exc
 
 
@@ -184,10 +184,10 @@ def _read_outputs(
         code = exc.response.get("Error", {}).get("Code")
         if code == "ValidationError":
             raise Problem(f"no stack '{stack}' in {region}") from exc
-        if code:
+        if code and code != DAMAGED:
             raise
         raise another from exc
-    except (ResponseParserError, KeyError) as exc:  # no XML, or XML of something else
+    except KeyError as exc:  # XML of something else
         raise another from exc
     outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
     if not {"TableName", "RingKeyArn"} <= outputs.keys():
@@ -214,8 +214,6 @@ def _explain(exc: Exception, place: str) -> str:
     text = str(cause).partition("\n")[0]
     if isinstance(cause, NOT_LOGGED_IN):
         return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
-    if isinstance(cause, ResponseParserError):  # a proxy's page, for one
-        return f"what answers is not AWS: {text}"
     if isinstance(cause, ReadTimeoutError | ConnectionClosedError):
         return f"{text}; look whether it took effect before you repeat it"
     if not isinstance(cause, ClientError):
@@ -224,6 +222,11 @@ def _explain(exc: Exception, place: str) -> str:
     code = error.get("Code", "").removesuffix("Exception")
     if code == "ResourceNotFound":
         return f"no {place}"
+    if code == DAMAGED:  # a proxy's page, for one
+        return (
+            f"the answer to {cause.operation_name} is not of AWS, or was damaged; "
+            "look whether it took effect before you repeat it"
+        )
     message = (error.get("Message") or text).partition("\n")[0]
     return f"{cause.operation_name}: {code}: {message}"
 
