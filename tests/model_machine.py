@@ -43,6 +43,7 @@ from model_player import (
     or_other,
     refuse,
     refuse_as_unclear,
+    refuse_for_now,
     shown,
 )
 from model_stage import (
@@ -456,6 +457,15 @@ class Machine(Player):
         if self.service.now < end:
             self.service.advance(end - self.service.now)
         self.read_profile_with(token)
+
+    @rule(nth=NTH, route=st.sampled_from([PROFILE, DELETE]))
+    def ask_a_function_whose_clock_is_behind(self, nth: int, route: str) -> None:
+        """The one that signed the token was ahead of it by more than is granted."""
+        token, now = self.access_token(nth, fresh=True), self.service.now
+        if now < token.ends_at:
+            self.service.now = token.issued_at - 62 * SECOND  # `ask` takes a second
+            self.ask(route, refuse_for_now, token=token.text)
+            self.service.now = self.model.now = now
 
     @rule(warns=st.booleans())
     def sweep(self, *, warns: bool) -> None:

@@ -321,6 +321,11 @@ def refuse_as_unclear() -> None:
     raise Refused((400, "BadRequest"))
 
 
+def refuse_for_now() -> None:
+    """Tell that the trouble is the service's own."""
+    raise Refused((503, "InternalServerError"))
+
+
 def _user_id(told: Session | User | Account | ApiKey | None) -> str | None:
     user = told if isinstance(told, User | None) else told.user
     return None if user is None else user.id

@@ -119,6 +119,7 @@ class Stage:
         assert len(done) >= 17
         assert {
             (LINK, 409, "AccountNameInUse"),
+            (LINK, 400, "BadRequest"),
             (LINK, 400, "UserAppDomainMismatch"),
             (LINK, 400, "InternalServerError"),
             (LINK, 403, "InvalidPassword"),
