@@ -447,7 +447,6 @@ VALUES: list[Any] = [
     "grace@example",
     " grace@example.com",
     "grace@example.com\n",
-    "grace@xn--bcher-kva.example",
     "gr\u00e4ce@example.com",
     *("a" * n for n in (5, 6, 23, 24, 64, 65, 128, 129, 256, 257, 8192, 8193)),
 ]
