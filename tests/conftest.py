@@ -1,10 +1,45 @@
-"""Figures of simulations, at the end of a run: passing tests print nothing else."""
+"""What holds for every run: a time limit, who runs what, and figures at the end."""
+
+from typing import Any
 
 import pytest
 
+from balance import LIMIT, LONG_LIMIT, Balanced, slowest_first
+
+
+def _is_long(config: pytest.Config) -> bool:
+    return bool(config.getoption("markexpr") == "long")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Here and not in pyproject.toml: no setting there can depend on the markers asked
+    # for. `--timeout` goes before.
+    if config.getoption("timeout", 0) is None:
+        config.option.timeout = LONG_LIMIT if _is_long(config) else LIMIT
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Balanced | None:
+    if not _is_long(config) or config.getoption("dist") != "loadscope":
+        return None
+    # It would begin with the modules that have most tests, not the longest.
+    config.option.loadscopereorder = False
+    return Balanced(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if _is_long(config):
+        modules = [item.nodeid.partition("::")[0] for item in items]
+        items[:] = [items[at] for at in slowest_first(modules)]
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # By `record_property`, since xdist brings home what that records, and no print.
+    # Passing tests print nothing else. By `record_property`, since xdist brings home
+    # what that records, and no print.
     lines = [
         f"{report.nodeid.rpartition('::')[0]}: {name} {value}"
         for outcome in ("passed", "failed")
