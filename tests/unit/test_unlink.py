@@ -330,6 +330,21 @@ def test_given_a_warm_function_when_unlinking_then_one_read_and_one_transaction(
     assert calls == ["GetItem", "TransactWriteItems"]
 
 
+def test_given_a_cold_function_when_unlinking_then_it_unwraps_the_refresh_key_alone(
+    service: Deployment, body: dict[str, Any]
+) -> None:
+    service.restart()
+    del service.wire.bodies[:]
+
+    calls = service.counted(
+        lambda: unlink(service, body["refresh_token"], "custom-token", "ada")
+    )
+
+    assert calls == ["GetItem", "Decrypt", "GetItem", "TransactWriteItems"]
+    contexts = [sent.get("EncryptionContext") for sent in service.wire.bodies]
+    assert [context["ring"] for context in contexts if context] == ["refresh"]
+
+
 def test_given_the_other_one_unlinked_in_between_then_the_last_one_stays(
     service: Deployment, body: dict[str, Any]
 ) -> None:
