@@ -1,5 +1,6 @@
 """What mails are counted in: the mailbox, the network, and what SES has not sent."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from anonauth.cli.serve import LOCAL_PARAMETERS
 from anonauth.domain import USERPASS
 from anonauth.errors import MailRefused, MailUnavailable
 from anonauth.providers.email_address import EmailSyntax
-from harness import APP, Deployment
+from harness import APP, LINK, Deployment
 from sam_template import load
 from unit.test_userpass import EMAIL, MAIL, OTHER, PASSWORD, World, assert_spent
 
@@ -210,3 +211,65 @@ def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
     assert world.post("reset/send", email=EMAIL).status == 503
 
     assert counts(world, NETWORK, "RATE#mail-reset#") == [1, 1]
+
+
+# What strangers ask for, and what the owner does.
+
+HOME, AWAY = "203.0.113.1", "192.0.2.1"
+
+
+def logged_in_from_home(world: World) -> None:
+    world.confirmed()
+    credential = json.dumps({"username": EMAIL, "password": PASSWORD})
+    reply = world.service.send(
+        LINK, parameters={"provider": USERPASS}, body=credential, network=HOME
+    )
+    assert reply.status == 200
+
+
+def ask_for_resets(world: World, network: str, email: str = EMAIL) -> list[int]:
+    return [
+        world.post("reset/send", network=network, email=email).status for _ in range(6)
+    ]
+
+
+def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_mailed(
+    world: World,
+) -> None:
+    logged_in_from_home(world)
+
+    by_stranger = ask_for_resets(world, "198.51.100.7")
+    elsewhere = world.post("reset/send", network=AWAY, email=EMAIL)
+    del world.sent[:]
+    at_home = ask_for_resets(world, HOME)
+
+    assert by_stranger == [200] * 5 + [429]
+    assert_spent(elsewhere, HOUR)
+    assert at_home == [200] * 5 + [429]
+    assert len(world.sent) == 5
+    assert sorted(counts(world, "RATE#mail-reset#")) == [5, 5]
+
+
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
+def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share(
+    world: World, email: str
+) -> None:
+    world.confirmed()
+
+    first, second = (ask_for_resets(world, network, email) for network in (HOME, AWAY))
+
+    assert first == [200] * 5 + [429]
+    assert second == [429] * 6
+    assert counts(world, "RATE#mail-reset#") == [5]
+
+
+def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
+    world: World,
+) -> None:
+    """Whoever had the old password may have been at home there."""
+    logged_in_from_home(world)
+    data = world.asked_for_reset()
+    assert world.post("reset", **data, password=OTHER).status == 200
+    ask_for_resets(world, AWAY)
+
+    assert_spent(world.post("reset/send", network=HOME, email=EMAIL), HOUR)

@@ -40,11 +40,19 @@ class NetworkBudget:
             BudgetSpent: The network had its requests; nothing was counted.
             Unavailable: Counter or keys; it may have been counted.
         """
-        hashed = self.networks.hash_network(self.network, now)
+        hashed = self.hash_network(now)
         counter = Budget(self.kind, self.limit, WINDOW).counter(hashed, now=now)
         if not self.budgets.spend(counter):
             raise BudgetSpent.until(counter.ends_at, now)
         return counter
+
+    def hash_network(self, now: datetime) -> str:
+        """Return the keyed hash of the client's network.
+
+        Raises:
+            KeysUnavailable: It cannot be hashed.
+        """
+        return self.networks.hash_network(self.network, now)
 
 
 @dataclass(frozen=True, slots=True)

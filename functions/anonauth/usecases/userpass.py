@@ -225,6 +225,9 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
 def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     """Send a reset mail if the address is registered, and say nothing if it is not.
 
+    A network that the account knows has mails of its own: those that strangers ask for
+    keep nobody from resetting a password at home.
+
     An unknown address takes the same calls to the table. What remains different is
     the sending itself: its time, and that it can fail. The mail goes to the address
     as it was registered, not as it is spelt now.
@@ -244,10 +247,11 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
     nobody = "0" * 24
     nobodys = IdentityRecord(accounts.app, USERPASS, key, nobody, "pending", version=0)
     _spend_registration(accounts, now)
-    postage = _paid(_spend_mail(accounts, "mail-reset", email, now))
+    record = _find(accounts, key, now)
+    share = _share_of_mails(accounts, record, now)
+    postage = _paid(_spend_mail(accounts, "mail-reset", email, now, share))
     token, reset = _new_token(now)
     for _ in range(_DECISIONS):
-        record = _find(accounts, key, now)
         written = accounts.store.set_reset(record or nobodys, reset, now)
         if record is None:
             return
@@ -256,6 +260,7 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
             mail = reset_mail(url, token=token, token_id=key)
             _send(accounts, accounts.mail, record, mail, postage)
             return
+        record = _find(accounts, key, now)
     raise StoreUnavailable
 
 
@@ -407,14 +412,28 @@ class _Postage:
     refusal: BudgetSpent | None = None
 
 
-def _spend_mail(accounts: Accounts, kind: str, email: str, now: datetime) -> _Postage:
+def _share_of_mails(
+    accounts: Accounts, record: IdentityRecord | None, now: datetime
+) -> str:
+    """Return the client's network if the account knows it, else that of all others."""
+    if accounts.registrations is None:
+        return ""
+    network = accounts.registrations.hash_network(now)
+    if record is not None and record.knows(network):
+        return network
+    return "-" * len(network)  # in as many bytes: they do not tell who is registered
+
+
+def _spend_mail(
+    accounts: Accounts, kind: str, email: str, now: datetime, share: str = ""
+) -> _Postage:
     if accounts.mail is None:
         return _Postage()
     # The network first: one without a budget must not spend that of a stranger.
     spent = () if accounts.mails is None else (accounts.mails.spend(now),)
     mailbox = identity_key(accounts.addresses.mailbox(email))
     budget = Budget(kind, accounts.mail.per_hour, MAIL_WINDOW)
-    counter = budget.counter(accounts.app, mailbox, now=now)
+    counter = budget.counter(accounts.app, mailbox, share, now=now)
     if not accounts.store.spend(counter):
         _give_back(accounts, spent)
         return _Postage(refusal=BudgetSpent.until(counter.ends_at, now))
