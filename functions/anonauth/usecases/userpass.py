@@ -171,8 +171,8 @@ def register_account(
         old, contested = _contested_record(accounts, key, password, now)
     else:
         raise StoreUnavailable
-    if is_sent:
-        _send_confirmation(accounts, record, token, postage)
+    if accounts.mail is not None and is_sent:
+        _send_confirmation(accounts, accounts.mail, record, token, postage)
 
 
 def confirm_account(
@@ -216,7 +216,7 @@ def resend_confirmation(accounts: Accounts, *, email: str, now: datetime) -> Non
     postage = _paid(_spend_mail(accounts, "mail-confirm", email, now))
     for _ in range(_DECISIONS):
         if accounts.store.set_confirmation(record, confirmation, now):
-            _send_confirmation(accounts, record, token, postage)
+            _send_confirmation(accounts, accounts.mail, record, token, postage)
             return
         record = _require_pending(accounts, key, now)
     raise StoreUnavailable
@@ -454,12 +454,14 @@ def _give_back(accounts: Accounts, counters: Iterable[Counter]) -> None:
 
 
 def _send_confirmation(
-    accounts: Accounts, record: IdentityRecord, token: str, postage: _Postage
+    accounts: Accounts,
+    rules: MailRules,
+    record: IdentityRecord,
+    token: str,
+    postage: _Postage,
 ) -> None:
-    if accounts.mail is not None:
-        url = accounts.mail.confirm_url
-        mail = confirmation_mail(url, token=token, token_id=record.key)
-        _send(accounts, accounts.mail, record, mail, postage)
+    mail = confirmation_mail(rules.confirm_url, token=token, token_id=record.key)
+    _send(accounts, rules, record, mail, postage)
 
 
 def _send(
