@@ -219,7 +219,7 @@ def test_given_one_id_of_two_issuers_when_unlinked_then_the_key_tells_which(
     _, first, second = stored_user(story.service, body["user_id"]).identities
     query = {"provider": "custom-token", "id": "1001", "key": second.key}
 
-    story.service.send(UNLINK, token=body["access_token"], query=query)
+    story.service.send(UNLINK, token=body["refresh_token"], query=query)
 
     unlinked = story.told()[-1]["detail"]
     told = {"provider": "custom-token", "id": "1001"}
