@@ -29,7 +29,11 @@ from anonauth.domain import (
     VerifiedIdentity,
     hash_secret,
     identity_key,
+    user_made_again,
 )
+from anonauth.store import Store
+from anonauth.store.items import user_pk
+from memory_store import MemoryStore
 from store_contract import (
     APP,
     DAY,
@@ -158,6 +162,34 @@ def reset(
 def gone(store: AnyStore, user: User) -> User:
     assert store.delete_user(user, only_session(user), NOW)
     return user
+
+
+def entry_of(identity: VerifiedIdentity) -> Identity:
+    return Identity(identity.id, identity.provider, identity.key)
+
+
+def lose(store: AnyStore, user: User) -> None:
+    """Make a permanent user's item disappear, and nothing else."""
+    if isinstance(store, Store):
+        store._user_item(user_pk(user.app, user.id)).delete()
+    else:
+        assert isinstance(store, MemoryStore)
+        del store.users[user.app, user.id]
+
+
+def a_lost_user(
+    store: AnyStore, *identities: VerifiedIdentity
+) -> tuple[User, IdentityRecord]:
+    """Return a user as its first identity makes it again, and that one's record."""
+    lose(store, a_linked_user(store, *identities))
+    record = record_of(store, identities[0])
+    assert record is not None
+    session = replace(
+        a_session(expires_at=IN_60_DAYS),
+        provider=record.provider,
+        identity_key=record.key,
+    )
+    return user_made_again(record, session, NOW), record
 
 
 def changed(store: AnyStore, user: User) -> User:
@@ -443,6 +475,265 @@ class IdentityContract:
 
         assert data == [{}, {"name": "Ada"}, {"email": "x@example.org"}]
         assert store.get_identity_data(APP, user.identities[:1]) == [{}]
+
+    def test_given_a_lost_user_when_made_again_then_it_is_there_under_its_id(
+        self, store: AnyStore
+    ) -> None:
+        identity = a_foreign_identity()
+        again, record = a_lost_user(store, identity)
+
+        assert store.make_user_again(again, record)
+
+        assert read(store, again) == again
+        assert again.id == record.user_id
+        assert record_of(store, identity) == record
+        assert not store.make_user_again(again, record)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"version": 2}, id="another version"),
+            pytest.param({"id": "another"}, id="registered anew"),
+            pytest.param({"key": identity_key("nobody")}, id="no record"),
+        ],
+    )
+    def test_given_another_record_when_its_user_is_made_again_then_it_is_not(
+        self, store: AnyStore, changes: dict[str, Any]
+    ) -> None:
+        again, record = a_lost_user(store, a_foreign_identity())
+
+        assert not store.make_user_again(again, replace(record, **changes))
+        assert not store.make_user_again(replace(again, id="f" * 24), record)
+
+        assert store.get_user(APP, again.id) is None
+        assert store.get_user(APP, "f" * 24) is None
+
+    def test_given_a_mark_of_deletion_when_a_user_is_made_again_then_it_is_not(
+        self, store: AnyStore
+    ) -> None:
+        """As after a restore in parts, which has brought the record back."""
+        user = gone(store, a_linked_user(store))
+        assert store.was_deleted(APP, user.id)
+        identity, account = a_foreign_identity(), an_account(verified=True)
+        assert store.register(account, NOW)
+        back = replace(user, identities=(*user.identities, entry_of(identity)))
+        assert store.create_linked_user(back, identity, NOW)
+        assert link(store, read(store, back), verified(account))
+        lose(store, back)
+        record, of_account = record_of(store, identity), record_of(store, account)
+        assert record is not None
+        assert of_account is not None
+        of_account, token_hash = a_reset(store, of_account)
+
+        again = user_made_again(record, a_session(), NOW)
+        assert again.id == user.id
+        assert not store.make_user_again(again, record)
+        assert not store.reset_password(
+            of_account,
+            user_made_again(of_account, None, NOW),
+            token_hash=token_hash,
+            password_hash="$argon2id$new",
+            now=NOW,
+            is_lost=True,
+        )
+
+        assert store.get_user(APP, user.id) is None
+        assert record_of(store, account) == of_account
+
+    def test_given_a_user_that_was_made_again_when_deleted_then_the_mark_stays(
+        self, store: AnyStore
+    ) -> None:
+        """An identity that has not come back may name it for ever."""
+        again, record = a_lost_user(store, a_foreign_identity())
+        assert store.make_user_again(again, record)
+
+        assert store.delete_user(again, only_session(again), NOW)
+
+        assert store.was_deleted(APP, again.id)
+        assert record_of(store, record) is None
+
+    def test_given_a_user_that_was_made_again_when_another_comes_back_then_it_is_listed(
+        self, store: AnyStore
+    ) -> None:
+        first, other = a_foreign_identity(), a_foreign_identity()
+        again, record = a_lost_user(store, first, other)
+        assert store.make_user_again(again, record)
+        of_other = record_of(store, other)
+        assert of_other is not None
+        session = replace(
+            a_session(NOW + DAY, IN_60_DAYS),
+            provider=other.provider,
+            identity_key=other.key,
+        )
+
+        assert store.add_back_identity(again, of_other, session, [], NOW + DAY)
+        assert not store.add_back_identity(again, of_other, session, [], NOW + DAY)
+
+        entry = Identity(other.id, other.provider, other.key)
+        assert read(store, again) == replace(
+            again,
+            version=2,
+            last_active_day=(NOW + DAY).date(),
+            identities=(*again.identities, entry),
+            sessions={**again.sessions, session.id: session},
+        )
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"version": 2}, id="another version"),
+            pytest.param({"key": identity_key("nobody")}, id="no record"),
+        ],
+    )
+    def test_given_another_record_when_it_comes_back_then_nothing_is_written(
+        self, store: AnyStore, changes: dict[str, Any]
+    ) -> None:
+        first, other = a_foreign_identity(), a_foreign_identity()
+        again, record = a_lost_user(store, first, other)
+        assert store.make_user_again(again, record)
+        of_other = record_of(store, other)
+        assert of_other is not None
+        wrong = replace(of_other, **changes)
+
+        assert not store.add_back_identity(again, wrong, a_session(), [], NOW)
+        stranger = a_linked_user(store)
+        assert not store.add_back_identity(stranger, of_other, a_session(), [], NOW)
+
+        assert read(store, again) == again
+        assert read(store, stranger) == stranger
+
+    def test_given_as_many_sessions_as_can_be_when_one_comes_back_then_one_must_end(
+        self, store: AnyStore
+    ) -> None:
+        first, other = a_foreign_identity(), a_foreign_identity()
+        again, record = a_lost_user(store, first, other)
+        most = {s.id: s for s in (a_session() for _ in range(MOST_SESSIONS))}
+        again = replace(again, sessions=most)
+        assert store.make_user_again(again, record)
+        of_other = record_of(store, other)
+        assert of_other is not None
+        session, ended = a_session(), next(iter(most.values()))
+
+        assert not store.add_back_identity(again, of_other, session, [], NOW)
+        assert store.add_back_identity(again, of_other, session, [ended], NOW)
+
+        after = read(store, again)
+        assert set(after.sessions) == {*most, session.id} - {ended.id}
+
+    def test_given_its_own_record_when_a_user_links_it_then_it_is_listed_again(
+        self, store: AnyStore
+    ) -> None:
+        first, other = a_foreign_identity(), a_foreign_identity()
+        again, record = a_lost_user(store, first, other)
+        assert store.make_user_again(again, record)
+        of_other = record_of(store, other)
+        known = replace(other, record=of_other)
+
+        assert not link(store, a_stored_guest(store), replace(other, record=None))
+        assert link(store, again, known)
+
+        entry = Identity(other.id, other.provider, other.key)
+        assert read(store, again).identities == (*again.identities, entry)
+        assert record_of(store, other) == of_other
+
+    def test_given_a_user_that_is_gone_when_its_identity_logs_in_then_it_is_taken_over(
+        self, store: AnyStore
+    ) -> None:
+        identity = a_foreign_identity()
+        again, record = a_lost_user(store, identity)
+        other = replace(again, id=secrets.token_hex(12), made_again=None)
+        known = replace(identity, record=record)
+
+        assert store.create_linked_user(other, known, NOW)
+        assert not store.create_linked_user(
+            replace(other, id=secrets.token_hex(12)), known, NOW
+        )
+
+        assert read(store, other) == other
+        assert record_of(store, identity) == replace(record, user_id=other.id)
+
+    @pytest.mark.parametrize(
+        ("fields", "made_again"),
+        [
+            pytest.param({"verified": True}, "open", id="verified"),
+            pytest.param({}, "closed", id="never verified"),
+        ],
+    )
+    def test_given_a_lost_user_when_reset_then_it_is_made_again(
+        self, store: AnyStore, fields: dict[str, Any], made_again: Any
+    ) -> None:
+        user, record = a_user_with_account(store, **fields)
+        lose(store, user)
+        record, token_hash = a_reset(store, record)
+        newer = replace(record, version=record.version + 1)
+        again = user_made_again(newer, None, NOW, made_again=made_again)
+
+        def reset_lost(token_hash: str) -> bool:
+            return store.reset_password(
+                record,
+                again,
+                token_hash=token_hash,
+                password_hash="$argon2id$new",
+                now=NOW,
+                is_lost=True,
+            )
+
+        assert not reset_lost("another")
+        assert store.get_user(APP, user.id) is None
+        assert reset_lost(token_hash)
+        assert not reset_lost(token_hash)
+
+        assert read(store, again) == again
+        after = record_of(store, record)
+        assert after is not None
+        assert (after.state, after.user_id, after.version) == (
+            "bound",
+            user.id,
+            newer.version,
+        )
+        assert after.password_hash == "$argon2id$new"
+
+    def test_given_a_user_that_is_there_when_reset_as_lost_then_nothing_changes(
+        self, store: AnyStore
+    ) -> None:
+        user, record = a_user_with_account(store)
+        record, token_hash = a_reset(store, record)
+        again = user_made_again(record, None, NOW)
+
+        assert not store.reset_password(
+            record,
+            again,
+            token_hash=token_hash,
+            password_hash="$argon2id$new",
+            now=NOW,
+            is_lost=True,
+        )
+
+        assert read(store, user) == user
+        assert record_of(store, record) == record
+
+    @pytest.mark.parametrize("is_verified", [True, False], ids=["verified", "not"])
+    def test_given_an_address_that_is_not_back_when_reset_then_it_is_listed_again(
+        self, store: AnyStore, is_verified: bool
+    ) -> None:
+        """And whoever else was in the user stays only if the address was verified."""
+        jwt = a_foreign_identity()
+        user, account = a_user_with_account(store, jwt, verified=is_verified)
+        of_jwt = record_of(store, jwt)
+        assert of_jwt is not None
+        lose(store, user)
+        again = user_made_again(of_jwt, a_session(), NOW)
+        assert store.make_user_again(again, of_jwt)
+        record, token_hash = a_reset(store, account)
+
+        assert reset(store, record, again, token_hash)
+
+        after = read(store, again)
+        renewed = Identity(record.id, USERPASS, record.key, record.version + 1)
+        kept = again.identities if is_verified else ()
+        assert after.identities == (*kept, renewed)
+        assert after.made_again == ("open" if is_verified else "closed")
+        assert (record_of(store, jwt) is not None) == is_verified
 
     def test_given_a_linked_identity_when_unlinked_then_it_and_its_sessions_are_gone(
         self, store: AnyStore

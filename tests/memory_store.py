@@ -6,11 +6,10 @@ For simulations of years, which DynamoDB engines are too slow for. Not for threa
 import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zlib import crc32
 
 from anonauth.domain import (
-    ANONYMOUS,
     API_KEY,
     MOST_SESSIONS,
     SWEEP_DELAY,
@@ -30,9 +29,11 @@ from anonauth.domain import (
     UserFilter,
     UserPage,
     VerifiedIdentity,
+    user_after_reset,
     utc_day,
 )
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _GONE_FOR = timedelta(days=30)
 
 UserKey = tuple[str, str]
@@ -143,8 +144,13 @@ class MemoryStore:
             return False
         self._drop(records)
         del self.users[user.app, user.id]
-        self.gone[user.app, user.id] = _whole(now + _GONE_FOR)
+        self.gone[user.app, user.id] = (
+            _NEVER if user.made_again else _whole(now + _GONE_FOR)
+        )
         return True
+
+    def was_deleted(self, app: str, user_id: str) -> bool:
+        return (app, user_id) in self.gone
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         stored = self.users.get((app, user_id))
@@ -227,6 +233,33 @@ class MemoryStore:
             return False
         self._put_user(user)
         self._put_record(bound)
+        return True
+
+    def make_user_again(self, user: User, record: IdentityRecord) -> bool:
+        if not self._can_put_again(user) or not self._is_bound(user, record):
+            return False
+        self._put_user(user)
+        return True
+
+    def add_back_identity(
+        self,
+        user: User,
+        record: IdentityRecord,
+        session: Session,
+        ended: Sequence[Session],
+        now: datetime,
+    ) -> bool:
+        if not self._is_bound(user, record):
+            return False
+        if not self.open_session(user, session, ended, now):
+            return False
+        stored = self.users[user.app, user.id]
+        entry = Identity(record.id, record.provider, record.key, record.version)
+        self.users[user.app, user.id] = replace(
+            stored,
+            version=stored.version + 1,
+            identities=(*stored.identities, entry),
+        )
         return True
 
     def open_session(
@@ -402,6 +435,7 @@ class MemoryStore:
         token_hash: str,
         password_hash: str,
         now: datetime,
+        is_lost: bool = False,
     ) -> bool:
         stored = self._same_version(record)
         if (
@@ -412,7 +446,11 @@ class MemoryStore:
             or not _in_time(stored.reset, now)
         ):
             return False
-        if user is not None and not self._end_all(user, record, now):
+        if user is not None and is_lost:
+            if not self._can_put_again(user):
+                return False
+            self._put_user(user)
+        elif user is not None and not self._end_all(user, record, now):
             return False
         renewed = replace(
             stored,
@@ -545,6 +583,11 @@ class MemoryStore:
         """Return the record as it is once the user has it, if it can be had."""
         if identity.record is not None:
             stored = self._same_version(identity.record)
+            owner = identity.record.user_id
+            if owner is not None:
+                if stored is None or stored.user_id != owner:
+                    return None
+                return replace(stored, user_id=user.id)
             if stored is None or stored.is_expired(now) or stored.state != "confirmed":
                 return None
             return replace(
@@ -564,6 +607,14 @@ class MemoryStore:
             data=identity.data,
         )
         return None if _key_of(record) in self.records else record
+
+    def _can_put_again(self, user: User) -> bool:
+        name = (user.app, user.id)
+        return name not in self.users and name not in self.gone
+
+    def _is_bound(self, user: User, record: IdentityRecord) -> bool:
+        stored = self._same_version(record)
+        return stored is not None and stored.user_id == user.id
 
     # Writes
 
@@ -590,28 +641,19 @@ class MemoryStore:
             self.records.pop(key, None)
 
     def _end_all(self, user: User, record: IdentityRecord, now: datetime) -> bool:
-        kept, detached = [], []
-        for identity in user.identities:
-            if identity.provider == USERPASS:
-                kept.append(replace(identity, version=record.version + 1))
-            elif identity.provider == ANONYMOUS or (
-                record.verified and not record.contested
-            ):
-                kept.append(identity)
-            else:
-                detached.append((user.app, identity.provider, identity.key))
+        after = user_after_reset(user, record)
+        kept = {(i.provider, i.key) for i in after.identities}
+        detached = [
+            (user.app, i.provider, i.key)
+            for i in user.identities
+            if (i.provider, i.key) not in kept
+        ]
         detached += [(user.app, API_KEY, key.hash) for key in user.api_keys.values()]
         stored = self._as_read(user, now)
         if stored is None or not self._are_of(user, detached):
             return False
         self._drop(detached)
-        self.users[user.app, user.id] = replace(
-            stored,
-            sessions={},
-            api_keys={},
-            identities=tuple(kept),
-            version=user.version + 1,
-        )
+        self.users[user.app, user.id] = after
         return True
 
 

@@ -306,13 +306,24 @@ class Session:
         return named == (opener.provider, opener.key)
 
 
+MadeAgain = Literal["open", "closed"]
+"""A user whose item was lost and made again, under the id that its identity names.
+
+The other identities still name it in their records. `open`: each is added back at its
+next login. `closed`: a reset has taken the user from whoever else was in it, so that
+each makes a user of its own.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A user of one app; anonymous until an identity of another provider is linked.
 
     `identities` are in the order in which they were added, the anonymous one
     first. `version` rises on every change but a login or a refresh. `expires_at`
-    is set if and only if the user is anonymous.
+    is set if and only if the user is anonymous. `made_again` is None unless the user's
+    item was lost; `created_at` is then when it was made again, and there is no
+    anonymous identity.
     """
 
     app: str
@@ -325,6 +336,7 @@ class User:
     sessions: Mapping[str, Session]
     identities: tuple[Identity, ...]
     api_keys: Mapping[str, ApiKey] = field(default_factory=dict)
+    made_again: MadeAgain | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether 90 days of silence have passed; expired is final."""
@@ -383,6 +395,67 @@ class User:
         candidates = of_keys + of_people if by_key else of_people + of_keys
         excess = len(self.sessions) - len(ended) - MOST_SESSIONS + 1
         return ended + candidates[: max(excess, 0)]
+
+
+def user_after_reset(user: User, record: IdentityRecord) -> User:
+    """Return the user once the password of one of its identities was reset by mail.
+
+    All that the old password may have opened has ended. The other identities stay only
+    if the address was verified before, and nobody else had set a password for it: else
+    they may be of somebody who only squatted the address.
+
+    Args:
+        record: Of that identity, as it was before.
+    """
+    renewed = Identity(record.id, USERPASS, record.key, record.version + 1)
+    keeps_others = record.verified and not record.contested
+    own = (USERPASS, record.key)
+    identities = [
+        renewed if (i.provider, i.key) == own else i
+        for i in user.identities
+        if keeps_others or i.provider == ANONYMOUS or (i.provider, i.key) == own
+    ]
+    has_address = any(i.provider == USERPASS for i in identities)
+    has_room = not has_address and len(identities) < MOST_IDENTITIES
+    if user.made_again == "open" and has_room:
+        identities.append(renewed)
+    return replace(
+        user,
+        version=user.version + 1,
+        sessions={},
+        identities=tuple(identities),
+        api_keys={},
+        made_again=user.made_again if keeps_others else user.made_again and "closed",
+    )
+
+
+def user_made_again(
+    record: IdentityRecord,
+    session: Session | None,
+    now: datetime,
+    *,
+    made_again: MadeAgain = "open",
+) -> User:
+    """Return the user whose item was lost, with the one identity that is proven.
+
+    Args:
+        record: Of that identity; it names the user. Its version is the one that the
+            identity has once this user is written.
+        session: The one that the identity opens now, if any.
+    """
+    assert record.user_id is not None  # noqa: S101 - for the type  # nosec B101
+    return User(
+        app=record.app,
+        id=record.user_id,
+        anonymous=False,
+        version=1,
+        created_at=now,
+        last_active_day=utc_day(now),
+        expires_at=None,
+        sessions={} if session is None else {session.id: session},
+        identities=(Identity(record.id, record.provider, record.key, record.version),),
+        made_again=made_again,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ class UserStore(Protocol):
         """
         ...
 
+    def was_deleted(self, app: str, user_id: str) -> bool:
+        """Tell whether a mark says that this user was deleted on request."""
+        ...
+
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         """End all sessions of a permanent user, whatever else changes it meanwhile.
 
@@ -122,14 +126,42 @@ class IdentityStore(Protocol):
 
         Args:
             session: The one that asks; from now on it expires at `expires_at`.
-            identity: With its record if it has one: confirmed, and of nobody yet.
+            identity: With its record if it has one: confirmed, and of nobody yet; or
+                bound to this very user, which was made again.
         """
         ...
 
     def create_linked_user(
         self, user: User, identity: VerifiedIdentity, now: datetime
     ) -> bool:
-        """Write a new permanent user and its first identity, in one transaction."""
+        """Write a new permanent user and its first identity, in one transaction.
+
+        Args:
+            identity: With its record if it has one: confirmed, and of nobody yet; or
+                bound to a user that is gone for good, from whom it is taken.
+        """
+        ...
+
+    def make_user_again(self, user: User, record: IdentityRecord) -> bool:
+        """Write a user whose item was lost, in one transaction.
+
+        If it is absent, no mark says that it was deleted, and the record that names it
+        is as it was read.
+        """
+        ...
+
+    def add_back_identity(
+        self,
+        user: User,
+        record: IdentityRecord,
+        session: Session,
+        ended: Sequence[Session],
+        now: datetime,
+    ) -> bool:
+        """List an identity again whose record names a user that was made again.
+
+        Opens the session with it, in the same transaction, and drops the `ended` ones.
+        """
         ...
 
     def open_session(
@@ -231,6 +263,7 @@ class AccountStore(BudgetStore, Protocol):
         token_hash: str,
         password_hash: str,
         now: datetime,
+        is_lost: bool = False,
     ) -> bool:
         """Replace the password by a reset token; end all that the old one opened.
 
@@ -239,10 +272,15 @@ class AccountStore(BudgetStore, Protocol):
         loses all sessions and API keys, and, if the address had never been verified by
         mail or was contested, every other identity but the anonymous one.
 
+        A user whose item was lost is written again with it (see `make_user_again`).
+        One that was made again gets the identity back if it does not list it and has
+        room; if it loses the others, then none that is not listed comes back either.
+
         Args:
             record: As read, with the token in it.
             user: As `end_sessions` has left it, if the record has one: then nobody has
-                a session to change it with.
+                a session to change it with. Or the one to write again.
+            is_lost: Write the user again.
         """
         ...
 

@@ -21,6 +21,7 @@ from anonauth.domain import (
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
 from anonauth.store import Store
 from anonauth.usecases.apikeys import delete_api_key, switch_api_key
+from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.userpass import (
     confirm_account,
     register_account,
@@ -91,6 +92,28 @@ def log_out_by_a_clock_ahead(stage: Stage) -> None:
     assert end is not None
     calls: Calls = [partial(service.log_out, guest, end)] * (CALLERS - 1)
     race(*calls, partial(service.refresh, guest, end - SECOND))
+    assert_items_whole(service.items())
+
+
+def come_back_to_a_lost_user(stage: Stage) -> None:
+    """All its identities log in at once: one makes it again, and none is left out."""
+    service = stage.service
+    subjects = [a_subject() for _ in range(3)]
+    guest = service.log_in()
+    for subject in subjects:
+        service.link(guest, CUSTOM, {"token": subject})
+    item = service.item(guest)
+    assert item is not None
+    service.drop([item])
+    log_ins = [partial(service.log_in_by, CUSTOM, {"token": each}) for each in subjects]
+    calls: Calls = [*log_ins, *log_ins, *log_ins[:2]]
+    outcomes = race(*calls)
+    assert refusals(outcomes) == []
+    after = service.store.get_user(APP, guest.user.id)
+    assert after is not None
+    assert sorted(i.id for i in after.identities) == sorted(subjects)
+    opened = {cast("OpenedSession", each).session.id for each in outcomes}
+    assert set(after.sessions) == opened
     assert_items_whole(service.items())
 
 

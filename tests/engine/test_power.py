@@ -67,12 +67,12 @@ GUARDS = (
     ),
     guard(
         Users.open_session,
-        "size(UserItem.sessions) < MOST_SESSIONS",
+        "room(ended)",
         by=partial(scenes.log_in_at_the_limit, sessions=31),
     ),
     guard(
         Users.open_session,
-        "all_of((UserItem.sessions[old.id].exists() for old in ended))",
+        "room(ended)",
         by=partial(scenes.log_in_at_the_limit, sessions=32),
     ),
     guard(
@@ -122,6 +122,16 @@ GUARDS = (
         Identities.unlink_identity,
         "asked_by.version",
         by=Plan(("unlink",) * 8, (Member(holds=(0, 1)),), "cc"),
+    ),
+    guard(
+        Identities.add_back_identity,
+        "as_read.version",
+        by=scenes.come_back_to_a_lost_user,
+    ),
+    guard(
+        Users._put_again,
+        "UserItem.pk.does_not_exist()",
+        by=scenes.come_back_to_a_lost_user,
     ),
     guard(
         ApiKeys.create_api_key, "asked_by.version", by=scenes.make_api_keys_of_one_name
@@ -228,6 +238,22 @@ EXCUSED = {
     ),
     ("Users._delete_record", "missing | (IdentityItem.uid == user.id)"): (
         "a user as read has what it lists; for what a restore in parts leaves"
+    ),
+    ("Users._put_again", "GoneItem.pk.does_not_exist()"): (
+        "a deletion takes the record along; for what a restore in parts leaves"
+    ),
+    ("Identities._check_bound", "_bound_to(user.id)"): _EITHER,
+    ("Identities._check_bound", "same_version(record)"): (
+        "a reset in between has made the user again, or raised its version"
+    ),
+    ("Identities.add_back_identity", "as_read.alive"): _GONE,
+    ("Identities.add_back_identity", "room(ended)"): (
+        "the version as read, which every identity that comes back raises, and the "
+        "same as in open_session, which is raced"
+    ),
+    ("Identities._bind", "_bound_to(record.user_id)"): (
+        "two at once for an identity whose user is gone for good; the store's contract "
+        "has a row"
     ),
     ("Identities.link_identity", "asked_by.alive"): _GONE,
     ("Identities._bind", "record_in_time(now)"): _TIME,

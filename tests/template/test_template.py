@@ -101,7 +101,9 @@ GRANTS = {
         ("dynamodb:UpdateItem", PASSWORDS),
         ("dynamodb:BatchGetItem", IDENT),
         ("dynamodb:BatchGetItem", PASSWORDS),
-        *in_transactions("PutItem", USER, IDENT),
+        ("dynamodb:GetItem", GONE),
+        *in_transactions("PutItem", USER, IDENT, GONE),
+        *in_transactions("ConditionCheckItem", USER, IDENT, GONE),
         ("kms:Decrypt", "access"),
         ("kms:Decrypt", "refresh"),
     },
@@ -118,6 +120,12 @@ GRANTS = {
         ("dynamodb:UpdateItem", "RATE#password-account#*"),
         *in_transactions("UpdateItem", USER, IDENT),
         *in_transactions("DeleteItem", USER, IDENT),
+        ("dynamodb:GetItem", GONE),
+        *(
+            grant
+            for action in ("UpdateItem", "PutItem", "ConditionCheckItem")
+            for grant in in_transactions(action, USER, "IDENT#*#local-userpass#*", GONE)
+        ),
         ("kms:Decrypt", "refresh"),
     },
     "ApiKeysFunction": {
@@ -355,8 +363,9 @@ def test_given_the_roles_then_the_sdk_in_the_bundle_knows_what_they_grant() -> N
         for action in as_list(statement["Action"])
     }
 
-    # A transaction asks for the actions that it is made of.
+    # A transaction asks for the actions that it is made of, and one of them is no call.
     assert known - granted == {"dynamodb:TransactWriteItems"}
+    granted -= {"dynamodb:ConditionCheckItem"}
     # Lambda itself reads the stream, and writes what failed.
     by_lambda = {
         *(f"dynamodb:{name}" for name in STREAM_ACTIONS),

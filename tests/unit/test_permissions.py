@@ -271,6 +271,11 @@ class Client:
         query = {"provider": first["provider_type"], "id": first["id"]}
         self.ok(UNLINK, token=user["refresh_token"], query=query)
 
+    def lose(self, user: Json) -> None:
+        """Delete the user's item and nothing else, as an operator may by accident."""
+        pk = f"USER#{APP}#{user['user_id']}"
+        self.service.db.delete_item(TableName=TABLE, Key={"pk": {"S": pk}})
+
     def make_key(self, user: Json, name: str) -> Any:
         return self.ok(
             CREATE_KEY, token=user["refresh_token"], body=json.dumps({"name": name})
@@ -352,6 +357,14 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     # The session that asked for the unlink has ended with its identity.
     grace = client.log_in("local-userpass", by_password)
     client.ok(DELETE, token=grace["access_token"])
+    # A user whose item is lost: made again by one identity, and by a reset.
+    tom = client.log_in("custom-token", partner_token("tom"))
+    client.link(tom, "local-userpass", client.account("tom@example.com"))
+    client.lose(tom)
+    client.log_in("custom-token", partner_token("tom"))
+    client.log_in("local-userpass", password | {"username": "tom@example.com"})
+    client.lose(tom)
+    client.reset("tom@example.com")
     # What happens without a client.
     client.tell_what_happened()
     client.guest()

@@ -825,14 +825,16 @@ def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
     assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
 
 
-def test_given_the_user_is_gone_when_resetting_then_the_token_is_invalid(
+def test_given_the_user_was_deleted_when_resetting_then_the_token_is_invalid(
     world: World,
 ) -> None:
     world.confirmed()
     world.bind()
     data = world.asked_for_reset()
     pk = {"S": f"USER#{APP}#{world.user().id}"}
+    mark = {"pk": {"S": f"GONE#{APP}#{world.user().id}"}, "reason": {"S": "requested"}}
     world.service.db.delete_item(TableName=world.service.table, Key={"pk": pk})
+    world.service.db.put_item(TableName=world.service.table, Item=mark)
     before = world.service.items()
 
     assert refusal(world.post("reset", **data, password=OTHER)) == TOKEN_INVALID

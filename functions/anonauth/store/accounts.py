@@ -3,7 +3,6 @@
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -14,7 +13,6 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from anonauth.domain import (
-    ANONYMOUS,
     SWEEP_DELAY,
     UNBOUND_LIFETIME,
     USERPASS,
@@ -24,6 +22,7 @@ from anonauth.domain import (
     MailToken,
     User,
     hash_token_id,
+    user_after_reset,
 )
 from anonauth.store.conditions import all_of, as_read, record_in_time
 from anonauth.store.identities import Identities, same_version
@@ -212,6 +211,7 @@ class Accounts(Identities):
         token_hash: str,
         password_hash: str,
         now: datetime,
+        is_lost: bool = False,
     ) -> bool:
         """Replace the password, in one transaction always; see `AccountStore`."""
         item = self._record_item(record)
@@ -247,7 +247,9 @@ class Accounts(Identities):
 
         def fill(transaction: TransactWrite) -> None:
             transaction.update(item, actions, condition=condition)
-            if user is not None:
+            if user is not None and is_lost:
+                self._put_again(transaction, user)
+            elif user is not None:
                 self._end_all(transaction, user, record, now)
 
         try:
@@ -284,26 +286,22 @@ class Accounts(Identities):
         record: IdentityRecord,
         now: datetime,
     ) -> None:
-        renewed = []
-        for identity in user.identities:
-            if identity.provider == USERPASS:
-                renewed.append(replace(identity, version=record.version + 1))
-            elif identity.provider == ANONYMOUS or (
-                record.verified and not record.contested
-            ):
-                renewed.append(identity)
-            else:
-                # It may be of somebody who only squatted the address.
-                self._delete_records(transaction, user, [identity])
+        after = user_after_reset(user, record)
+        left = {(i.provider, i.key) for i in after.identities}
+        detached = [i for i in user.identities if (i.provider, i.key) not in left]
+        self._delete_records(transaction, user, detached)
         self._delete_keys(transaction, user, user.api_keys.values())
+        actions: list[Action] = [
+            UserItem.sessions.set({}),
+            UserItem.api_keys.set({}),
+            UserItem.identities.set(identity_list(after.identities)),
+            UserItem.version.set(user.version + 1),
+        ]
+        if after.made_again is not None:
+            actions.append(UserItem.made_again.set(after.made_again))
         transaction.update(
             self._user_item(user_pk(user.app, user.id)),
-            [
-                UserItem.sessions.set({}),
-                UserItem.api_keys.set({}),
-                UserItem.identities.set(identity_list(renewed)),
-                UserItem.version.set(user.version + 1),
-            ],
+            actions,
             condition=as_read(user, now),
         )
 

@@ -1,13 +1,13 @@
 """The parts that conditions on writes are made of (design §4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import reduce
 from operator import and_
 
-from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.condition import Condition, size
 
-from anonauth.domain import Session, User
+from anonauth.domain import MOST_SESSIONS, Session, User
 from anonauth.store.items import IdentityItem, UserItem, epoch
 
 
@@ -50,6 +50,17 @@ def record_in_time(now: datetime) -> Condition:
     bound: Condition = IdentityItem.expires_at.does_not_exist()
     not_expired: Condition = IdentityItem.expires_at > now
     condition: Condition = IdentityItem.pk.exists() & (bound | not_expired)
+    return condition
+
+
+def room(ended: Sequence[Session]) -> Condition:
+    """Say that one more session is not too many, once the `ended` ones are dropped."""
+    # Never more than the limit: there is room, or as many go as were counted on.
+    condition: Condition = (
+        all_of(UserItem.sessions[old.id].exists() for old in ended)
+        if ended
+        else size(UserItem.sessions) < MOST_SESSIONS  # type: ignore[no-untyped-call]
+    )
     return condition
 
 

@@ -16,7 +16,7 @@ from anonauth.domain import (
     User,
     VerifiedIdentity,
 )
-from anonauth.store.conditions import asked_by, record_in_time
+from anonauth.store.conditions import as_read, asked_by, record_in_time, room
 from anonauth.store.items import (
     IdentityItem,
     UserItem,
@@ -29,7 +29,7 @@ from anonauth.store.items import (
     user_pk,
 )
 from anonauth.store.table import Refused
-from anonauth.store.users import Users
+from anonauth.store.users import Users, opening
 
 
 class Identities(Users):
@@ -103,6 +103,49 @@ class Identities(Users):
             self._transact(fill)
         except Refused as refused:
             return refused.perhaps_ours and self._is_written(user)
+        return True
+
+    def make_user_again(self, user: User, record: IdentityRecord) -> bool:
+        """Write a lost user, in one transaction; see `IdentityStore`."""
+
+        def fill(transaction: TransactWrite) -> None:
+            self._put_again(transaction, user)
+            self._check_bound(transaction, user, record)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            return refused.perhaps_ours and self._is_written(user)
+        return True
+
+    def add_back_identity(
+        self,
+        user: User,
+        record: IdentityRecord,
+        session: Session,
+        ended: Sequence[Session],
+        now: datetime,
+    ) -> bool:
+        """List an identity again, in one transaction; see `IdentityStore`."""
+        entry = Identity(record.id, record.provider, record.key, record.version)
+        actions = opening(session, ended, now)
+        actions += [
+            UserItem.identities.set(UserItem.identities.append(identity_list([entry]))),
+            UserItem.version.set(UserItem.version + 1),
+        ]
+        item = self._user_item(user_pk(user.app, user.id))
+
+        def fill(transaction: TransactWrite) -> None:
+            transaction.update(
+                item, actions, condition=as_read(user, now) & room(ended)
+            )
+            self._check_bound(transaction, user, record)
+
+        try:
+            self._transact(fill)
+        except Refused as refused:
+            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
+            return written is not None and session.id in written.sessions
         return True
 
     def update_identity_data(
@@ -191,6 +234,16 @@ class Identities(Users):
             transaction.save(item, condition=unclaimed)
             return
         record = identity.record
+        if record.user_id == user.id:
+            self._check_bound(transaction, user, record)
+            return
+        if record.user_id is not None:
+            transaction.update(
+                self._record_item(record),
+                [IdentityItem.uid.set(user.id)],
+                condition=_bound_to(record.user_id) & same_version(record),
+            )
+            return
         confirmed = IdentityItem.state == "confirmed"
         actions: list[Action] = [
             IdentityItem.uid.set(user.id),
@@ -207,6 +260,15 @@ class Identities(Users):
             condition=confirmed & same_version(record) & record_in_time(now),
         )
 
+    def _check_bound(
+        self, transaction: TransactWrite, user: User, record: IdentityRecord
+    ) -> None:
+        transaction.condition_check(
+            self._identity_item,
+            identity_pk(record.app, record.provider, record.key),
+            condition=_bound_to(user.id) & same_version(record),
+        )
+
     def _record_item(self, record: IdentityRecord, **fields: Any) -> IdentityItem:
         pk = identity_pk(record.app, record.provider, record.key)
         return self._identity_item(pk, **fields)
@@ -216,6 +278,11 @@ def linked(identity: VerifiedIdentity) -> Identity:
     """Return the entry that a user gets for an identity."""
     version = 1 if identity.record is None else identity.record.version
     return Identity(identity.id, identity.provider, identity.key, version)
+
+
+def _bound_to(user_id: str) -> Condition:
+    condition: Condition = IdentityItem.uid == user_id
+    return condition
 
 
 def same_version(record: IdentityRecord) -> Condition:

@@ -74,6 +74,7 @@ class UserItem(TableItem):
     sessions: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
     identities: ListAttribute[Any] = ListAttribute()
     api_keys: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    made_again = UnicodeAttribute(null=True)
 
 
 class IdentityItem(TableItem):
@@ -183,6 +184,7 @@ def user_fields(user: User) -> dict[str, Any]:
         "sessions": {s.id: session_map(s) for s in user.sessions.values()},
         "identities": identity_list(user.identities),
         "api_keys": {key.id: api_key_map(key) for key in user.api_keys.values()},
+        "made_again": user.made_again,
     }
 
 
@@ -200,6 +202,7 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
         sessions={sid: _session(sid, entry) for sid, entry in sessions.items()},
         identities=tuple(_identity(entry) for entry in item.identities),
         api_keys={kid: _api_key(kid, entry) for kid, entry in api_keys.items()},
+        made_again=item.made_again,  # type: ignore[arg-type]
     )
 
 

@@ -5,13 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pynamodb.exceptions import DoesNotExist
-from pynamodb.expressions.condition import size
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from anonauth.domain import (
     API_KEY,
-    MOST_SESSIONS,
     SWEEP_DELAY,
     ApiKey,
     Identity,
@@ -20,8 +18,9 @@ from anonauth.domain import (
     User,
     utc_day,
 )
-from anonauth.store.conditions import alive, all_of, as_read, asked_by, mine
+from anonauth.store.conditions import alive, as_read, asked_by, mine, room
 from anonauth.store.items import (
+    GoneItem,
     IdentityItem,
     UserItem,
     epoch,
@@ -106,20 +105,11 @@ class Users(Table):
         The version as read: a reset in between must win, whatever the old password
         was still good for a moment ago.
         """
-        actions: list[Action] = [
-            UserItem.sessions[session.id].set(session_map(session)),
-            UserItem.last_active_day.set(utc_day(now).isoformat()),
-            *[UserItem.sessions[old.id].remove() for old in ended],
-        ]
-        # Never more than the limit: there is room, or as many go as were counted on.
-        room = (
-            all_of(UserItem.sessions[old.id].exists() for old in ended)
-            if ended
-            else size(UserItem.sessions) < MOST_SESSIONS  # type: ignore[no-untyped-call]
-        )
+        actions = opening(session, ended, now)
+        condition = as_read(user, now) & room(ended)
         item = self._user_item(user_pk(user.app, user.id))
         try:
-            self._send(lambda: item.update(actions, as_read(user, now) & room))
+            self._send(lambda: item.update(actions, condition))
         except Refused as refused:
             written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
             return written is not None and session.id in written.sessions
@@ -157,7 +147,10 @@ class Users(Table):
         asked = as_read(user, now) if session is None else asked_by(user, session, now)
         item = self._user_item(user_pk(user.app, user.id))
         gone = self._gone_item(
-            gone_pk(user.app, user.id), reason="requested", ttl=now + _GONE_FOR
+            gone_pk(user.app, user.id),
+            reason="requested",
+            # Identities that have not come back may name the user for ever.
+            ttl=None if user.made_again else now + _GONE_FOR,
         )
 
         def fill(transaction: TransactWrite) -> None:
@@ -170,6 +163,15 @@ class Users(Table):
             self._transact(fill)
         except Refused as refused:
             return refused.perhaps_ours and self.get_user(user.app, user.id) is None
+        return True
+
+    def was_deleted(self, app: str, user_id: str) -> bool:
+        """Look for the mark of a deletion in one consistent GetItem."""
+        pk = gone_pk(app, user_id)
+        try:
+            self._send(lambda: self._gone_item.get(pk, consistent_read=True))
+        except DoesNotExist:
+            return False
         return True
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
@@ -197,6 +199,17 @@ class Users(Table):
     def _new_user_item(self, user: User) -> UserItem:
         return self._user_item(user_pk(user.app, user.id), **user_fields(user))
 
+    def _put_again(self, transaction: TransactWrite, user: User) -> None:
+        # Nobody comes back who wanted to go.
+        transaction.condition_check(
+            self._gone_item,
+            gone_pk(user.app, user.id),
+            condition=GoneItem.pk.does_not_exist(),
+        )
+        transaction.save(
+            self._new_user_item(user), condition=UserItem.pk.does_not_exist()
+        )
+
     def _is_written(self, user: User) -> bool:
         written = self.get_user(user.app, user.id)
         return written is not None and _hashes(written) == _hashes(user)
@@ -222,6 +235,15 @@ class Users(Table):
             self._identity_item(identity_pk(user.app, provider, key)),
             condition=missing | (IdentityItem.uid == user.id),
         )
+
+
+def opening(session: Session, ended: Sequence[Session], now: datetime) -> list[Action]:
+    """Return what adds a session and drops others; on the condition `room`."""
+    return [
+        UserItem.sessions[session.id].set(session_map(session)),
+        UserItem.last_active_day.set(utc_day(now).isoformat()),
+        *[UserItem.sessions[old.id].remove() for old in ended],
+    ]
 
 
 def _hashes(user: User) -> set[str]:

@@ -130,7 +130,8 @@ def events_of(
     elif before is None:
         # By the session of its login; an operator's copy from a backup may have none.
         made_by = next(iter(after.sessions.values()), after.identities[0])
-        yield _event(change, "user.created", after, provider=made_by.provider)
+        more = {"made_again": True} if after.made_again else {}
+        yield _event(change, "user.created", after, provider=made_by.provider, **more)
     else:
         yield from _differences(change, before, after)
 

@@ -4,7 +4,7 @@ One route does both, told apart by `?link=true` (client API contract §2.2, §2.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,7 @@ from anonauth.domain import (
     SessionLimits,
     User,
     VerifiedIdentity,
+    user_made_again,
     utc_day,
 )
 from anonauth.errors import (
@@ -95,6 +96,17 @@ class LinkedSession:
     access_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """The user that a session is opened of, and the write that opens it.
+
+    `user` is as it is once `write` has returned True. False: somebody was faster.
+    """
+
+    user: User
+    write: Callable[[], bool]
+
+
 def link_identity(
     access_token: str, attempt: Attempt, *, parts: Parts, now: datetime
 ) -> LinkedSession:
@@ -136,7 +148,7 @@ def link_identity(
     providers = {identity.provider for identity in user.identities}
     if only_repeats and attempt.provider not in providers:
         raise refuse_before_link()
-    verified = _verify_to_link(provider, attempt, now)
+    proven = verified = _verify_to_link(provider, attempt, now)
     is_listed = _check_owner(user, verified, verified.record, only_repeats=only_repeats)
     for _ in range(_DECISIONS):
         permanent = replace(user, anonymous=False, expires_at=None)
@@ -160,14 +172,16 @@ def link_identity(
         ):
             return linked
         user, session, only_repeats = _authenticate(access_token, parts, now)
-        record = _read_record(attempt, verified, parts)
-        is_listed = _check_owner(user, verified, record, only_repeats=only_repeats)
-        verified = _unchanged(verified, record, now)
+        record = _read_record(attempt, proven, parts)
+        is_listed = _check_owner(user, proven, record, only_repeats=only_repeats)
+        verified = _unchanged(proven, record, now)
     raise StoreUnavailable
 
 
 def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
     """Open a session of the user that owns the identity; the first time, make it.
+
+    If the item of that user was lost, make it again (see `_opening`).
 
     Args:
         now: Aware UTC time of the request.
@@ -175,6 +189,8 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
     Raises:
         ProviderUnsupported, BadRequest: Makes no sense.
         BadCredential: It proves nothing. 401, as in the old service (contract §4).
+        SecondUserpassRefused, TooManyIdentities: The user was made again after its item
+            was lost, and has no room for this identity any more.
         BudgetSpent: Too many wrong passwords.
         Unavailable: A session may have been opened; nobody has a token of it.
     """
@@ -191,17 +207,17 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
         expires_at=parts.limits.expiry(now, now),
     )
     for _ in range(_DECISIONS):
-        user = _user_for(attempt, verified, record, session, parts, now)
-        if user is not None:
+        opening = _opening(attempt.app, verified, record, session, parts, now)
+        if opening is not None:
             opened = sign(
-                user,
+                opening.user,
                 session,
                 jti,
                 tokens=parts.tokens,
                 base_url=attempt.base_url,
                 now=now,
             )
-            if _open(user, session, verified, record, parts, now):
+            if opening.write():
                 return opened
         # Somebody was faster: another login, or a reset of this very password. What
         # the provider has read of ours is out of date, what others sign is not.
@@ -272,7 +288,9 @@ def _unchanged(
 ) -> VerifiedIdentity:
     """Return it as it can be linked now, if what was verified still holds."""
     if verified.record is None:
-        return verified
+        # Such a record is always somebody's. If it is this user's, which does not list
+        # it, then the user was made again.
+        return replace(verified, record=record)
     if (
         record is None
         or record.is_expired(now)
@@ -284,47 +302,83 @@ def _unchanged(
     return replace(verified, record=record)
 
 
-def _user_for(
-    attempt: Attempt,
+def _opening(
+    app: str,
     verified: VerifiedIdentity,
     record: IdentityRecord | None,
     session: Session,
     parts: Parts,
     now: datetime,
-) -> User | None:
-    """Return the identity's user, or a new one; None if it was just taken away."""
+) -> _Opening | None:
+    """Return how the session can be opened; None if things are being changed.
+
+    An identity whose user's item was lost makes the user again, under the id that the
+    record names: what an app keeps for the user stays reachable.
+    """
+    store = parts.identities
     if record is None or record.user_id is None:
-        version = 1 if verified.record is None else verified.record.version
-        entry = Identity(verified.id, verified.provider, verified.key, version)
-        return User(
-            app=attempt.app,
-            id=new_id(),
-            anonymous=False,
-            version=1,
-            created_at=now,
-            last_active_day=utc_day(now),
-            expires_at=None,
-            sessions={session.id: session},
-            identities=(entry,),
-        )
-    user = parts.users.get_user(attempt.app, record.user_id)
+        return _new_user(app, verified, session, parts, now)
+    user = parts.users.get_user(app, record.user_id)
     if user is not None and _lists(user, record):
-        return user
-    if attempt.provider == API_KEY:
+        listing = user
+        return _Opening(
+            user,
+            lambda: _open_session(listing, session, verified, record, parts, now),
+        )
+    if record.provider == API_KEY:
+        # Keys are in the user's item, and are lost with it.
         raise BadCredential("invalid API key")
+    if user is None and not parts.users.was_deleted(app, record.user_id):
+        again = user_made_again(record, session, now)
+        return _Opening(again, lambda: store.make_user_again(again, record))
+    if user is None or user.made_again == "closed":
+        # The identity is free: its user is gone for good, or has shut it out.
+        return _new_user(app, replace(verified, record=record), session, parts, now)
+    if user.made_again == "open":
+        before = user
+        _check_room(before, verified)
+        entry = Identity(record.id, record.provider, record.key, record.version)
+        ended = before.sessions_to_end(session, now)
+        return _Opening(
+            replace(before, identities=(*before.identities, entry)),
+            lambda: store.add_back_identity(before, record, session, ended, now),
+        )
     return None
 
 
-def _open(
+def _new_user(
+    app: str,
+    verified: VerifiedIdentity,
+    session: Session,
+    parts: Parts,
+    now: datetime,
+) -> _Opening:
+    version = 1 if verified.record is None else verified.record.version
+    entry = Identity(verified.id, verified.provider, verified.key, version)
+    user = User(
+        app=app,
+        id=new_id(),
+        anonymous=False,
+        version=1,
+        created_at=now,
+        last_active_day=utc_day(now),
+        expires_at=None,
+        sessions={session.id: session},
+        identities=(entry,),
+    )
+    return _Opening(
+        user, lambda: parts.identities.create_linked_user(user, verified, now)
+    )
+
+
+def _open_session(
     user: User,
     session: Session,
     verified: VerifiedIdentity,
-    record: IdentityRecord | None,
+    record: IdentityRecord,
     parts: Parts,
     now: datetime,
 ) -> bool:
-    if record is None or record.user_id is None:
-        return parts.identities.create_linked_user(user, verified, now)
     ended = user.sessions_to_end(session, now)
     if not parts.identities.open_session(user, session, ended, now):
         return False

@@ -22,9 +22,11 @@ from anonauth.domain import (
     Counter,
     IdentityRecord,
     MailToken,
+    User,
     failures_counter,
     hash_secret,
     identity_key,
+    user_made_again,
 )
 from anonauth.errors import (
     AccountNameInUse,
@@ -284,10 +286,12 @@ def reset_password(
     new session in between is of a user that was read after that write, and to change
     the user takes four calls from there; the reset takes one.
 
+    If the item of the account's user was lost, the user is made again under its id.
+
     Raises:
         BadRequest: That is not what was in the mail, or a password of another length.
         UserpassTokenInvalid: Unknown, older than 30 minutes, replaced or used; or the
-            account has been deleted with its user.
+            account's user was deleted on request.
         StoreUnavailable: The sessions may have ended, and the password may have been
             set. Repeated, the token is then refused, and the new password works.
     """
@@ -306,16 +310,35 @@ def reset_password(
             # Before the token is used up: if this fails, the client can repeat it. Not
             # in one transaction, which those who guess could hold up.
             accounts.store.clear(failures_counter(accounts.app, record.key, now))
-        user = None
+        user, is_lost = None, False
         if record.user_id is not None:
             user = users.end_sessions(accounts.app, record.user_id, now)
-            if user is None:
+            is_lost = user is None
+            if is_lost and users.was_deleted(accounts.app, record.user_id):
                 raise UserpassTokenInvalid
+        if is_lost:
+            user = _lost_user(record, now)
         if accounts.store.reset_password(
-            record, user, token_hash=token_hash, password_hash=password_hash, now=now
+            record,
+            user,
+            token_hash=token_hash,
+            password_hash=password_hash,
+            now=now,
+            is_lost=is_lost,
         ):
             return
     raise StoreUnavailable
+
+
+def _lost_user(record: IdentityRecord, now: datetime) -> User:
+    # See `user_after_reset`, which says who else may come back.
+    keeps_others = record.verified and not record.contested
+    return user_made_again(
+        replace(record, version=record.version + 1),
+        None,
+        now,
+        made_again="open" if keeps_others else "closed",
+    )
 
 
 def automatic_confirmation(email: str) -> str:
