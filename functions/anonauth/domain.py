@@ -853,6 +853,11 @@ class Ring:
         able = [key for key in reversed(self.of(use)) if key.signs(now)]
         return max(able, key=lambda key: key.signs_from, default=None)
 
+    def oldest_signing_key(self, use: KeyUse, now: datetime) -> RingKey | None:
+        """Return the oldest key that may sign at `now`, though a younger one does."""
+        able = [key for key in self.of(use) if key.signs(now)]
+        return min(able, key=lambda key: key.signs_from, default=None)
+
     def standby(self, use: KeyUse, now: datetime) -> RingKey | None:
         """Return the next key that is yet to sign."""
         waiting = [key for key in self.of(use) if key.signs_from > now]

@@ -212,7 +212,14 @@ class KeyRing:
         Raises:
             KeysUnavailable: As for signing.
         """
-        _, key = self.refresh_signing_key(now)
+        # The oldest one, so that a rotation forgets neither what was counted nor the
+        # networks that accounts know.
+        oldest = self._look_up(
+            lambda ring: ring.oldest_signing_key("refresh", now), now
+        )
+        if oldest is None:
+            raise KeysUnavailable
+        key = self._load_shared(oldest)
         # Told apart from a token by what is before the colon: no JWT has one there.
         message = b"network:" + _network(address, prefix).encode()
         digest = hmac.digest(key, message, "sha256")

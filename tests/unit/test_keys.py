@@ -156,6 +156,32 @@ def test_given_a_prefix_when_hashed_then_it_is_of_the_ipv6_network_of_so_many_bi
     assert hashed == keyed_hash(key, network)
 
 
+def test_given_a_new_refresh_key_when_a_network_is_hashed_then_it_keeps_its_name(
+    ring: RingInMemory,
+) -> None:
+    """Or a rotation would forget what was counted, and the networks of logins."""
+    before = ring.open().hash_network("203.0.113.9", NOW)
+    first, *_ = ring.ring.of("refresh")
+
+    ring.rotate_now("refresh", NOW)
+    later = NOW + DAY
+    copy = ring.open()
+
+    assert copy.refresh_signing_key(later)[0] != first.kid
+    assert copy.hash_network("203.0.113.9", later) == before
+    ring.revoke(first.kid, later)
+    assert ring.open().hash_network("203.0.113.9", later) != before
+
+
+def test_given_no_refresh_key_when_a_network_is_hashed_then_it_cannot_be(
+    ring: RingInMemory,
+) -> None:
+    opened = ring.open()
+
+    with pytest.raises(KeysUnavailable):
+        opened.hash_network("203.0.113.9", NOW - DAY)
+
+
 def keyed_hash(key: bytes, network: str) -> str:
     digest = hmac.digest(key, b"network:" + network.encode(), "sha256")
     return urlsafe_b64encode(digest[:16]).decode().rstrip("=")
