@@ -9,8 +9,9 @@ import pytest
 
 from anonauth.cli.serve import LOCAL_PARAMETERS
 from anonauth.domain import USERPASS
-from anonauth.errors import MailRefused, MailUnavailable
+from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.providers.email_address import EmailSyntax
+from anonauth.usecases.userpass import Accounts, MailRules, send_reset
 from harness import APP, LINK, Deployment
 from sam_template import load
 from unit.test_userpass import EMAIL, MAIL, OTHER, PASSWORD, World, assert_spent
@@ -273,3 +274,28 @@ def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
     ask_for_resets(world, AWAY)
 
     assert_spent(world.post("reset/send", network=HOME, email=EMAIL), HOUR)
+
+
+def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anybody(
+    world: World,
+) -> None:
+    logged_in_from_home(world)
+    services = world.service.services
+    accounts = Accounts(
+        app=APP,
+        store=services.store,
+        passwords=world.passwords,
+        addresses=EmailSyntax(),
+        mailer=services.mailer,
+        min_password_length=6,
+        mail=MailRules(**MAIL, per_hour=1),
+        registrations=None,
+        mails=None,
+    )
+    del world.sent[:]
+
+    send_reset(accounts, email=EMAIL, now=world.now)
+    with pytest.raises(BudgetSpent):
+        send_reset(accounts, email=EMAIL, now=world.now)
+
+    assert len(world.sent) == 1
