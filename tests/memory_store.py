@@ -185,6 +185,15 @@ class MemoryStore:
             ),
             position=page[-1] if len(ahead) > len(page) else None,
             read=len(page),
+            owners=self._owners() if wanted.with_owners and not after else (),
+        )
+
+    def _owners(self) -> tuple[UserKey, ...]:
+        # All in the first page: tests scan one segment when they ask for it.
+        return tuple(
+            (record.app, record.user_id)
+            for record in self.records.values()
+            if record.user_id is not None and record.provider != API_KEY
         )
 
     def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:

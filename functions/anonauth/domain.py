@@ -554,12 +554,14 @@ class ExpiryScan:
 class UserFilter:
     """Which users are meant; None: whatever it is.
 
-    `created_from` is the earliest moment at which they were made.
+    `created_from` is the earliest moment at which they were made. `with_owners` asks
+    also for whom the records of identities name, whatever the others say.
     """
 
     app: str | None = None
     anonymous: bool | None = None
     created_from: datetime | None = None
+    with_owners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,7 +570,8 @@ class UserPage:
 
     `users` are without their sessions and API keys. `position` is where to go on, None
     at the end of the segment. So many items of any kind were `read`, for so many read
-    `units`; so many were `unreadable`, and are left out.
+    `units`; so many were `unreadable`, and are left out. `owners` are app and user id
+    of each record of an identity that is bound, API keys left out.
     """
 
     users: tuple[User, ...]
@@ -576,6 +579,7 @@ class UserPage:
     read: int
     units: float = 0
     unreadable: int = 0
+    owners: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 import sam_template
-from anonauth.domain import USERPASS, Counter, Identity, MailToken, Ring, RingKey
+from anonauth.domain import (
+    USERPASS,
+    Counter,
+    Identity,
+    MailToken,
+    Ring,
+    RingKey,
+    UserFilter,
+)
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.conditions import record_in_time
@@ -863,3 +871,19 @@ def test_given_the_client_when_made_then_its_own_retries_are_off(table: str) -> 
 
     assert config.retries["total_max_attempts"] == 1
     assert (config.connect_timeout, config.read_timeout) == (0.5, 2.0)
+
+
+def test_given_identities_when_owners_are_asked_for_then_a_scan_tells_them(
+    store: Store,
+) -> None:
+    """Those that are bound, and no API key."""
+    user, _ = a_user_with_account(store, a_foreign_identity())
+    assert store.register(an_account(), NOW)
+    assert store.create_api_key(user, only_session(user), an_api_key(), NOW)
+
+    told = store.scan_users(0, 1, "", UserFilter(with_owners=True))
+    plain = store.scan_users(0, 1, "", UserFilter())
+
+    assert sorted(told.owners) == [(APP, user.id)] * 2
+    assert (told.users, told.unreadable) == (plain.users, 0)
+    assert plain.owners == ()

@@ -20,6 +20,7 @@ from anonauth.domain import (
     utc_day,
 )
 from anonauth.metrics import NAMESPACE
+from anonauth.ports import UserStore
 
 LINKABLE = (
     USERPASS,
@@ -72,13 +73,31 @@ class Stock:
         self.providers: Counter[str] = Counter()
         self.created: Counter[date] = Counter()
         self.unreadable = 0
+        self._owners: Counter[tuple[str, str]] = Counter()
+        self._there: set[tuple[str, str]] = set()
 
     def add(self, page: UserPage) -> None:
         """Count the users of a page."""
         with self._lock:
             self.unreadable += page.unreadable
+            self._owners.update(page.owners)
+            self._there |= {(u.app, u.id) for u in page.users if not u.anonymous}
             for user in page.users:
                 self._count(user)
+
+    @property
+    def orphans(self) -> int:
+        """Identities whose user is not there, API keys left out."""
+        return sum(n for owner, n in self._owners.items() if owner not in self._there)
+
+    def look_again(self, store: UserStore) -> None:
+        """Look for the users that identities name and the scan has not seen.
+
+        One that was made meanwhile may be in a page that had been read before.
+        """
+        for app, user_id in self._owners.keys() - self._there:
+            if store.get_user(app, user_id) is not None:
+                self._there.add((app, user_id))
 
     def total(self, kind: str) -> int:
         """Return the `anonymous`, `permanent` or `expired` users of all apps."""
@@ -94,6 +113,7 @@ class Stock:
             },
             "by_provider": {name: self.providers[name] for name in LINKABLE},
             "created": {day.isoformat(): self.created[day] for day in self._days.all()},
+            "orphans": self.orphans,
             "unreadable": self.unreadable,
         }
 
@@ -115,6 +135,11 @@ class Stock:
         """Yield how many users have an identity of each provider."""
         told = [f"{name} {self.providers[name]:,}" for name in LINKABLE]
         yield f"permanent, by provider (one may have several): {', '.join(told)}"
+        if self.orphans:
+            yield (
+                f"identities whose user's item is lost: {self.orphans} (a login by one "
+                "makes the user again)"
+            )
         if self.unreadable:
             yield f"items that could not be read, and were left out: {self.unreadable}"
 

@@ -109,7 +109,10 @@ def _count(
     stock = Stock(days, services.clock())
     _, items = count_items(found)
     scan = ParallelScan(
-        services.store, segments=segments, wanted=UserFilter(), rate=rate
+        services.store,
+        segments=segments,
+        wanted=UserFilter(with_owners=True),
+        rate=rate,
     )
     with progress(items) as advance:
 
@@ -118,4 +121,5 @@ def _count(
             advance(page.read)
 
         scan.run(dict.fromkeys(range(segments), ""), take)
+    stock.look_again(services.store)
     return stock

@@ -5,8 +5,8 @@ from typing import Any
 
 from pynamodb.expressions.condition import Condition
 
-from anonauth.domain import User, UserFilter, UserPage
-from anonauth.store.items import UserItem, identity_pk
+from anonauth.domain import API_KEY, User, UserFilter, UserPage
+from anonauth.store.items import IdentityItem, UserItem, identity_pk
 from anonauth.store.scans import Scans, active_users
 
 _DISPLAYED = ["pk", "data"]
@@ -21,7 +21,12 @@ class Overview(Scans):
         self, segment: int, segments: int, after: str, wanted: UserFilter
     ) -> UserPage:
         """Read one page, in one Scan; see `OverviewStore`."""
-        return self._scan_page(segment, segments, after, _condition(wanted))
+        condition = _condition(wanted)
+        if wanted.with_owners:
+            is_key = UserItem.pk.contains(f"#{API_KEY}#")
+            bound = IdentityItem.uid.exists() & ~is_key
+            return self._scan_page(segment, segments, after, condition | bound, "uid")
+        return self._scan_page(segment, segments, after, condition)
 
     def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
         """Read display data, in a BatchGetItem for a hundred; see `OverviewStore`."""

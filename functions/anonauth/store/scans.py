@@ -25,7 +25,12 @@ class Scans(Table):
     """What the scans of others are made of."""
 
     def _scan_page(
-        self, segment: int, segments: int, after: str, wanted: Condition
+        self,
+        segment: int,
+        segments: int,
+        after: str,
+        wanted: Condition,
+        *more: str,
     ) -> UserPage:
         """Read one page, in one Scan.
 
@@ -34,12 +39,13 @@ class Scans(Table):
         Args:
             after: `position` of the page before; empty to begin.
             wanted: Which items; see `active_users`.
+            more: Attributes to see beside `SCANNED`.
         """
         page = self._send(
             lambda: self._connection.scan(
                 self._user_item.Meta.table_name,
                 filter_condition=wanted,
-                attributes_to_get=list(SCANNED),
+                attributes_to_get=[*SCANNED, *more],
                 segment=segment,
                 total_segments=segments,
                 exclusive_start_key=after or None,
@@ -48,7 +54,11 @@ class Scans(Table):
         )
         last = page.get("LastEvaluatedKey")
         users: list[User] = []
+        owners: list[tuple[str, str]] = []
         for raw in page["Items"]:
+            if "uid" in raw:
+                owners.append((raw["pk"]["S"].split("#")[1], raw["uid"]["S"]))
+                continue
             # One item that cannot be read must not hide all others.
             with suppress(Exception):
                 users.append(user_in(raw, raw["pk"]["S"]))
@@ -57,7 +67,8 @@ class Scans(Table):
             position=last["pk"]["S"] if last else None,
             read=int(page["ScannedCount"]),
             units=float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)),
-            unreadable=len(page["Items"]) - len(users),
+            unreadable=len(page["Items"]) - len(users) - len(owners),
+            owners=tuple(owners),
         )
 
 

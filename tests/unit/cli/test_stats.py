@@ -17,7 +17,12 @@ from anonauth.cli.stats import LINKABLE, Days, Flow, Stock, day_table, read_flow
 from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
 from anonauth.providers.document import AppSettings
 from harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
-from identity_contract import a_linked_user, a_user_with_account
+from identity_contract import (
+    a_foreign_identity,
+    a_linked_user,
+    a_user_with_account,
+    lose,
+)
 from linked import link
 from memory_store import MemoryStore
 from store_contract import DAY, NOW, a_guest
@@ -38,7 +43,7 @@ def run(*arguments: str) -> Result:
 
 def counted(store: MemoryStore, days: Days = WEEK) -> Stock:
     stock = Stock(days, NOW)
-    stock.add(store.scan_users(0, 1, "", UserFilter()))
+    stock.add(store.scan_users(0, 1, "", UserFilter(with_owners=True)))
     return stock
 
 
@@ -76,6 +81,35 @@ def test_given_users_when_counted_then_by_kind_app_provider_and_day() -> None:
     assert body["created"] == {
         f"2026-03-{day:02}": {7: 1, 10: 3}.get(day, 0) for day in range(4, 11)
     }
+
+
+def test_given_identities_whose_user_is_lost_when_counted_then_they_are_orphans() -> (
+    None
+):
+    store = MemoryStore()
+    a_linked_user(store)
+    lost = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
+    late = a_linked_user(store)
+    for user in (lost, late):
+        lose(store, user)
+    stock = counted(store)
+    assert stock.orphans == 3
+
+    store.users[APP, late.id] = late
+    stock.look_again(store)
+
+    assert stock.as_json()["orphans"] == 2
+    assert "identities whose user's item is lost: 2" in "".join(stock.lines())
+
+
+def test_given_all_users_there_when_counted_then_no_orphan_is_told() -> None:
+    store = MemoryStore()
+    a_user_with_account(store)
+
+    stock = counted(store)
+
+    assert stock.as_json()["orphans"] == 0
+    assert "lost" not in "".join(stock.lines())
 
 
 def test_given_the_providers_that_can_be_linked_then_each_has_a_column() -> None:
