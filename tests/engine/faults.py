@@ -70,11 +70,12 @@ def closed_after_effect(asked: Asked, upstream: Upstream) -> Said:
 
 
 def cut(place: Callable[[Answer], int]) -> Act:
-    """Return what hangs up (FIN) after so many bytes of the answer."""
+    """Return what hangs up (FIN) after so many bytes of the answer, but for one."""
 
     def act(asked: Asked, upstream: Upstream) -> Said:
         whole = upstream(asked)
-        return Said(bytes(whole)[: place(whole)], "close")
+        # A client that has all of it would send its next call on this connection.
+        return Said(bytes(whole)[:-1][: place(whole)], "close")
 
     return act
 
