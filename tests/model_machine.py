@@ -208,6 +208,23 @@ class Machine(Player):
         self.register_and_confirm(app, email, password)
         self.link_to(token, app, Password(email, password, "203.0.113.9"))
 
+    @rule(nth=NTH)
+    def link_two_addresses(self, nth: int) -> None:
+        token = self.access_token(nth, fresh=True)
+        app = token.session.user.app
+        for email in ("ada@example.org", "bob@example.org"):
+            self.register_and_confirm(app, email, "correct horse")
+            newest = self.access[-1]  # that of the link, if it succeeded
+            if newest.session is token.session:
+                token = newest
+            self.link_to(token, app, Password(email, "correct horse", "203.0.113.9"))
+
+    @rule(nth=NTH, subject=SUBJECTS)
+    def link_to_a_user_of_another_app(self, nth: int, subject: str) -> None:
+        token = self.access_token(nth, fresh=True)
+        app = or_other(token.session.user.app, at_home=False)
+        self.link_to(token, app, Jwt(app, subject, "Ada"))
+
     @rule(nth=NTH, fresh=MOSTLY, subject=SUBJECTS, name=NAMES, flaw=FLAWS)
     def link_jwt(
         self, nth: int, subject: str, name: str, flaw: str, *, fresh: bool
