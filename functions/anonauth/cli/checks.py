@@ -9,14 +9,21 @@ from anonauth.cli.document import challenged, senders
 from anonauth.cli.finding import Finding, failed, ok, warning
 from anonauth.cli.keys import KeyList
 from anonauth.cli.replay import PREFIX
+from anonauth.cli.stats import Days, count_stock
 from anonauth.cli.target import Deployment
-from anonauth.domain import KEY_LIFETIME, KeyUse, Ring, rfc3339
+from anonauth.domain import KEY_LIFETIME, KeyUse, Ring, UserPage, rfc3339
 from anonauth.errors import SettingsUnavailable
 from anonauth.providers.document import DocumentError
 from anonauth.providers.source import SettingsSource
 
 JWKS_LIMIT = timedelta(seconds=1.5)
 """For the key set; an API Gateway authorizer waits no longer (design §3)."""
+
+MOST_ITEMS = 20_000
+"""A table with more items is not scanned."""
+
+MOST_UNITS = 5_000
+"""Read units after which a scan is given up: a third of a cent, at most."""
 
 RUNTIME = "python3.13"
 """Of the functions: the bundle carries bytecode of this version only."""
@@ -40,6 +47,8 @@ class Case:
         clock: By which its keys are judged; by default that of the service's parts.
         jwks_limit: For the key set to come.
         patience: For any answer over HTTP to come.
+        most_items: In a table that is scanned.
+        most_units: Read units that a scan may take.
     """
 
     def __init__(
@@ -50,11 +59,15 @@ class Case:
         clock: Callable[[], datetime] | None = None,
         jwks_limit: timedelta = JWKS_LIMIT,
         patience: timedelta = timedelta(seconds=10),
+        most_items: int = MOST_ITEMS,
+        most_units: float = MOST_UNITS,
     ) -> None:
         self.deployment = deployment
         self.stack_name = stack
         self.jwks_limit = jwks_limit
         self.patience = patience
+        self.most_items = most_items
+        self.most_units = most_units
         self._services = deployment.services()
         self.clock = clock or self._services.clock
         self._clients: dict[str, Any] = {}
@@ -114,6 +127,15 @@ class Case:
     def ring(self) -> Ring | None:
         """The key ring, None if there is none."""
         return self._services.store.load_ring()
+
+    def count_orphans(self, see: Callable[[UserPage], object]) -> int:
+        """Return how many identities have no user, by a scan of the table.
+
+        Args:
+            see: Called with each page; what it raises ends the scan.
+        """
+        today = Days.until(self._services.clock(), 1)
+        return count_stock(self._services, today, segments=1, see=see).orphans
 
     def settings(self, parameter: str) -> SettingsSource:
         """Return the settings document in SSM."""
@@ -224,6 +246,44 @@ def deletion_protection(case: Case) -> Finding:
         "off: one call deletes all users",
         f"aws dynamodb update-table --table-name {case.table_name} "
         "--deletion-protection-enabled, and deploy with DeletionProtection=true",
+    )
+
+
+class _TooMany(Exception):
+    """The table is larger than a check may read."""
+
+
+def lost_users(case: Case) -> Finding:
+    """Judge whether each identity has a user, as `anonauth stats` counts them.
+
+    The only check that scans. A scheduled job must not pay for a large table each time,
+    so such a table is left to `stats`; that is no fault of the deployment.
+    """
+    left_out = ok(
+        f"not looked: over {case.most_items:,} items, or {case.most_units:,} read "
+        "units; `anonauth stats` counts them"
+    )
+    # DynamoDB counts the items every six hours only.
+    if case.table.get("ItemCount", 0) > case.most_items:
+        return left_out
+    items, units = 0, 0.0
+
+    def see(page: UserPage) -> None:
+        nonlocal items, units
+        items, units = items + page.read, units + page.units
+        if items > case.most_items or units > case.most_units:
+            raise _TooMany
+
+    try:
+        orphans = case.count_orphans(see)
+    except _TooMany:
+        return left_out
+    if not orphans:
+        return ok("each identity has its user")
+    return warning(
+        f"identities whose user's item is lost: {orphans}",
+        "look for what deletes users by hand; a login by such an identity, or a reset "
+        "of its password, makes the user again under its id",
     )
 
 

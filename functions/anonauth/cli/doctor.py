@@ -30,6 +30,7 @@ class Check:
 
 _DESCRIBE_TABLE = "dynamodb:DescribeTable"
 _GET_ITEM = "dynamodb:GetItem"
+_SCAN = "dynamodb:Scan"
 _RESOURCES = "cloudformation:ListStackResources"
 _STACK = "cloudformation:DescribeStacks"
 
@@ -48,6 +49,12 @@ CHECKS = (
         "deletion protection",
         checks.deletion_protection,
         (_DESCRIBE_TABLE,),
+        of_stack=False,
+    ),
+    Check(
+        "lost users",
+        checks.lost_users,
+        (_DESCRIBE_TABLE, _SCAN, _GET_ITEM),
         of_stack=False,
     ),
     Check("key ring", checks.key_ring, (_GET_ITEM,), of_stack=False),

@@ -28,10 +28,11 @@ def doctor(
     """Look whether a deployment is well, and say what to do where it is not.
 
     With `--stack` from all sides: the stack's state; the table, its TTL, stream,
-    backups and protection; the key ring, the age of its keys, and the KMS key;
-    functions, schedules, the way of events, and that of alarms; the settings document;
-    and, over HTTP, the key set (an authorizer waits 1.5 s for it), the issuer, the
-    location, and this machine's clock. With `--table` only the table and the ring.
+    backups and protection; users whose item is lost; the key ring, the age of its keys,
+    and the KMS key; functions, schedules, the way of events, and that of alarms; the
+    settings document; and, over HTTP, the key set (an authorizer waits 1.5 s for it),
+    the issuer, the location, and this machine's clock. With `--table` only the table
+    and the ring.
 
     It changes nothing. What your credentials do not let it see is **unknown**, with
     the permission that it takes.

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -11,16 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from anonauth.cli.options import printable
+from anonauth.cli.scan import ParallelScan
 from anonauth.domain import (
     ANONYMOUS,
     USERPASS,
     MetricName,
     User,
+    UserFilter,
     UserPage,
     utc_day,
 )
 from anonauth.metrics import NAMESPACE
 from anonauth.ports import UserStore
+from anonauth.wiring import Services
 
 LINKABLE = (
     USERPASS,
@@ -56,6 +59,38 @@ class Days:
     def all(self) -> list[date]:
         """Return each of them, the first one first."""
         return [self.first + n * _DAY for n in range(self.count)]
+
+
+def count_stock(
+    services: Services,
+    days: Days,
+    *,
+    segments: int,
+    rate: float | None = None,
+    see: Callable[[UserPage], object],
+) -> "Stock":
+    """Count the users that there are now, by a scan of the whole table.
+
+    Args:
+        rate: Read units a second, at most; None: no limit.
+        see: Called with each page, by several threads at once; what it raises ends
+            the scan.
+    """
+    stock = Stock(days, services.clock())
+    scan = ParallelScan(
+        services.store,
+        segments=segments,
+        wanted=UserFilter(with_owners=True),
+        rate=rate,
+    )
+
+    def take(_segment: int, page: UserPage) -> None:
+        stock.add(page)
+        see(page)
+
+    scan.run(dict.fromkeys(range(segments), ""), take)
+    stock.look_again(services.store)
+    return stock
 
 
 class Stock:

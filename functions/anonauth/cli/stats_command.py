@@ -21,7 +21,6 @@ from anonauth.cli.problem import Problem
 if TYPE_CHECKING:
     from anonauth.cli.stats import Days, Flow, Stock
     from anonauth.cli.target import Deployment
-    from anonauth.domain import UserPage
 
 # ruff: noqa: PLC0415 - what the command does brings the service along
 
@@ -101,25 +100,15 @@ def stats(  # noqa: PLR0913 - an option each
 def _count(
     found: "Deployment", days: "Days", segments: int, rate: float | None
 ) -> "Stock":
-    from anonauth.cli.scan import ParallelScan, count_items, progress
-    from anonauth.cli.stats import Stock
-    from anonauth.domain import UserFilter
+    from anonauth.cli.scan import count_items, progress
+    from anonauth.cli.stats import count_stock
 
-    services = found.services()
-    stock = Stock(days, services.clock())
     _, items = count_items(found)
-    scan = ParallelScan(
-        services.store,
-        segments=segments,
-        wanted=UserFilter(with_owners=True),
-        rate=rate,
-    )
     with progress(items) as advance:
-
-        def take(_segment: int, page: "UserPage") -> None:
-            stock.add(page)
-            advance(page.read)
-
-        scan.run(dict.fromkeys(range(segments), ""), take)
-    stock.look_again(services.store)
-    return stock
+        return count_stock(
+            found.services(),
+            days,
+            segments=segments,
+            rate=rate,
+            see=lambda page: advance(page.read),
+        )

@@ -37,10 +37,12 @@ from anonauth.cli.finding import Finding, State
 from anonauth.cli.options import Target
 from anonauth.cli.problem import Problem
 from anonauth.cli.target import Deployment, reached
-from anonauth.domain import Ring
+from anonauth.domain import Ring, User
+from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.keys import rotate_keys
 from harness import APP, OTHER_APP
+from identity_contract import a_foreign_identity, a_linked_user, lose
 from tools import ROOT
 from unit.test_keys import DAY
 
@@ -376,6 +378,7 @@ def test_given_only_a_table_when_looked_at_then_table_and_ring_are(
         "stream",
         "backups",
         "deletion protection",
+        "lost users",
         "key ring",
         "key rotation",
     ]
@@ -692,6 +695,75 @@ def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
     assert advice in found.advice
     assert SECRET not in found.says
     assert cloud.look(check).state == "ok"
+
+
+@pytest.fixture
+def lost(store: Store) -> User:
+    """A user whose item is lost, and its two identities; beside one that is whole."""
+    a_linked_user(store)
+    user = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
+    lose(store, user)
+    return user
+
+
+def look_for_lost_users(cloud: Cloud, table: str, **options: Any) -> Finding:
+    deployment = replace(cloud.deployment, table=table)
+    return look("lost users", cloud.case(deployment, **options))
+
+
+def test_given_a_lost_user_when_looked_at_then_a_warning_says_what_brings_it_back(
+    cloud: Cloud, table: str, store: Store, lost: User
+) -> None:
+    found = look_for_lost_users(cloud, table)
+    target = ["--table", table, "--endpoint-url", cloud.url, "--json"]
+    body = json.loads(CliRunner().invoke(app, ["doctor", *target]).stdout)
+
+    assert found.state == "warning"
+    assert found.says == "identities whose user's item is lost: 2"
+    assert "makes the user again under its id" in found.advice
+    (told,) = (f for f in body["findings"] if f["name"] == "lost users")
+    assert (told["state"], told["says"]) == (found.state, found.says)
+    assert told["advice"] == found.advice
+    assert store.create_user(lost)
+    assert look_for_lost_users(cloud, table).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        pytest.param({"most_items": 4}, "warning", id="as many items"),
+        pytest.param({"most_items": 3}, "ok", id="an item more"),
+        pytest.param({"most_units": 1}, "warning", id="as many units"),
+        pytest.param({"most_units": 0.9}, "ok", id="more units"),
+    ],
+)
+def test_given_a_table_of_some_size_when_looked_at_then_a_large_one_is_left_to_stats(
+    cloud: Cloud, table: str, lost: User, options: dict[str, Any], state: str
+) -> None:
+    found = look_for_lost_users(cloud, table, **options)
+
+    assert found.state == state
+    assert found.says.endswith("`anonauth stats` counts them") is (state == "ok")
+
+
+@pytest.mark.parametrize(("most_items", "state"), [(4, "warning"), (3, "ok")])
+def test_given_a_table_that_has_grown_since_it_was_counted_then_the_scan_is_given_up(
+    cloud: Cloud, table: str, lost: User, most_items: int, state: str
+) -> None:
+    """DynamoDB counts its items every six hours."""
+    case = cloud.case(replace(cloud.deployment, table=table), most_items=most_items)
+    case.table = {**case.table, "ItemCount": 0}
+
+    assert look("lost users", case).state == state
+
+
+def test_given_a_table_that_is_too_large_when_looked_at_then_nothing_is_scanned(
+    cloud: Cloud, table: str, lost: User
+) -> None:
+    cloud.denied.add("Scan")
+
+    assert look_for_lost_users(cloud, table, most_items=3).state == "ok"
+    assert look_for_lost_users(cloud, table, most_items=4).state == "unknown"
 
 
 ASKS: dict[str, Any] = {"anon-user": {"challenge": CHALLENGE}}
@@ -1142,7 +1214,7 @@ def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
         pytest.param(
             "DescribeTable",
             dict.fromkeys(
-                ["table", "stream", "deletion protection", "events"],
+                ["table", "stream", "deletion protection", "lost users", "events"],
                 "dynamodb:DescribeTable",
             ),
             id="table",
@@ -1160,6 +1232,7 @@ def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
             },
             id="Lambda",
         ),
+        pytest.param("Scan", {"lost users": "dynamodb:Scan"}, id="scan"),
         pytest.param("s3", {"failed events": "s3:ListBucket"}, id="S3"),
         pytest.param("ssm", {"settings": "ssm:GetParameter"}, id="SSM"),
         pytest.param("kms", {"KMS key": "kms:DescribeKey"}, id="KMS"),
