@@ -272,16 +272,10 @@ def login_with_outdated_hash(world: World) -> Prepared:
     world.service.db.put_item(TableName=world.service.table, Item=old)
     prepared = _login_of(world, user, USERPASS, world.credential(USERPASS))
 
-    def begin() -> Wish:
-        wish = prepared()
+    def holds(items: Items) -> None:
+        assert items[item["pk"]["S"]]["password_hash"]["S"] != hashed
 
-        def holds(reply: Reply | None, items: Items) -> None:
-            wish.holds(reply, items)
-            assert items[item["pk"]["S"]]["password_hash"]["S"] != hashed
-
-        return replace(wish, holds=holds)
-
-    return begin
+    return _then(prepared, holds)
 
 
 def login_after_a_wrong_password(world: World) -> Prepared:
@@ -299,6 +293,47 @@ def login_with_api_key(world: World) -> Prepared:
     user = world.linked("custom-token")
     credential = {"key": make_key(world, user)["key"]}
     return _login_of(world, user, "api-key", credential)
+
+
+def login_of_a_lost_user(provider: str) -> Callable[[World], Prepared]:
+    """Its item was deleted by hand; it is made again, under its id."""
+
+    def prepare(world: World) -> Prepared:
+        user = world.linked(USERPASS, "custom-token")
+        lose(world, user)
+        prepared = _login_of(world, user, provider, world.credential(provider))
+        return _then(prepared, lambda items: assert_back(user, [provider], items))
+
+    return prepare
+
+
+def login_that_comes_back(world: World) -> Prepared:
+    """The user was made again by its other identity."""
+    user = world.linked(USERPASS, "custom-token")
+    lose(world, user)
+    first = done(world.by(USERPASS, world.credential(USERPASS)))
+    prepared = _login_of(world, user, "custom-token", world.credential("custom-token"))
+
+    def holds(items: Items) -> None:
+        assert_back(user, [USERPASS, "custom-token"], items)
+        assert session_id_of(world, first) in item_of(user, items)["sessions"]["M"]
+
+    return _then(prepared, holds)
+
+
+def _then(prepared: Prepared, more: Callable[[Items], None]) -> Prepared:
+    """Return it with more that has to hold, whatever was answered."""
+
+    def begin() -> Wish:
+        wish = prepared()
+
+        def holds(reply: Reply | None, items: Items) -> None:
+            wish.holds(reply, items)
+            more(items)
+
+        return replace(wish, holds=holds)
+
+    return begin
 
 
 def _login_of(world: World, user: Json, provider: str, credential: Json) -> Prepared:
@@ -445,6 +480,18 @@ def reset_unbound(world: World) -> Prepared:
 
     def holds(_: Reply | None, items: Items) -> None:
         assert_account(world, items, "confirmed", NEW_PASSWORD)
+
+    return _reset(world, holds)
+
+
+def reset_of_a_lost_user(world: World) -> Prepared:
+    user = world.linked("custom-token", USERPASS)
+    lose(world, user)
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert_account(world, items, "bound", NEW_PASSWORD)
+        assert_back(user, [USERPASS], items)
+        assert item_of(user, items)["sessions"] == {"M": {}}
 
     return _reset(world, holds)
 
@@ -651,6 +698,20 @@ def _with_key_in_use(world: World) -> tuple[Json, Json]:
     return user, key
 
 
+def lose(world: World, user: Json) -> None:
+    """Delete the user's item; the records of its identities stay."""
+    pk = {"S": f"USER#{APP}#{user['user_id']}"}
+    world.service.db.delete_item(TableName=world.service.table, Key={"pk": pk})
+
+
+def assert_back(user: Json, providers: Sequence[str], items: Items) -> None:
+    """Check that a lost user was made again, with these identities."""
+    assert providers_of(user, items) == providers
+    assert item_of(user, items)["made_again"] == {"S": "open"}
+    assert len(of("USER#", items)) == 1
+    assert {item["uid"]["S"] for item in of("IDENT#", items)} == {user["user_id"]}
+
+
 def of(prefix: str, items: Items) -> list[dict[str, Any]]:
     return [item for key, item in items.items() if key.startswith(prefix)]
 
@@ -687,6 +748,11 @@ def assert_sessions(world: World, logins: Sequence[Json], items: Items) -> None:
     kept = item_of(logins[0], items)["sessions"]["M"]
     found = {session_id: each["M"]["hash"]["S"] for session_id, each in kept.items()}
     assert found == {each.session_id: each.token_hash for each in claims}
+
+
+def session_id_of(world: World, opened: Json) -> str:
+    tokens, now = world.service.services.tokens, world.service.now
+    return tokens.read_refresh_token(opened["refresh_token"], now).session_id
 
 
 def assert_logged_in(world: World, reply: Reply | None, items: Items) -> Json:
@@ -769,6 +835,9 @@ _LOGINS = {
     "log in custom-token": Operation(login_with("custom-token")),
     "log in oauth2-facebook, news": Operation(login_with_news, _LIMITED),
     "log in api-key": Operation(login_with_api_key),
+    "log in local-userpass, user lost": Operation(login_of_a_lost_user(USERPASS)),
+    "log in custom-token, user lost": Operation(login_of_a_lost_user("custom-token")),
+    "log in custom-token, comes back": Operation(login_that_comes_back),
 }
 _ACCOUNTS = {
     "register": Operation(register),
@@ -781,6 +850,7 @@ _ACCOUNTS = {
     "reset/send, guarded": Operation(reset_send, {"MAILS_PER_NETWORK": "999"}),
     "reset": Operation(reset),
     "reset, nobody's": Operation(reset_unbound),
+    "reset, user lost": Operation(reset_of_a_lost_user),
 }
 _API_KEYS = {
     "create API key": Operation(create_key),

@@ -10,7 +10,7 @@ import sam_template
 from engine.fault_operations import Operation, Wish
 from engine.fault_world import Items, World
 from engine.faults import KINDS, Trouble, cuts, kind_of
-from engine.racing import assert_items_whole
+from engine.racing import assert_items_whole, lost_users
 from harness import Reply
 from socket_wire import Break
 
@@ -62,6 +62,7 @@ class Faults:
         world.clear()
         self._begin = operation.prepare(world)
         self._items, self._now = world.service.items(), world.service.now
+        self._lost = lost_users(list(self._items.values()))
         self._is_warm = False
         self._run_clean()
         self._is_warm = is_warm
@@ -178,21 +179,32 @@ class Faults:
         tally.sites.add((self.name, strike.place))
         tally.longest = max(tally.longest, trouble.seconds)
         assert trouble.seconds < LONGEST
-        items = self._world.service.items()
-        assert_items_whole(list(items.values()))
-        if reply.status == wish.answer:
+        is_done = reply.status == wish.answer
+        items = self._whole_items(is_done=is_done)
+        if is_done:
             tally.hidden += 1
         else:
             tally.refused += 1
             assert "retry-after" in reply.headers
             reply = wish.ask()
-            items = self._world.service.items()
-            assert_items_whole(list(items.values()))
+            items = self._whole_items()
         self._check(wish, reply, items)
         if trouble.arrive_at_last():
-            items = self._world.service.items()
-            assert_items_whole(list(items.values()))
-            self._check(wish, reply, items)
+            self._check(wish, reply, self._whole_items())
+
+    def _whole_items(self, *, is_done: bool = True) -> Items:
+        """Check the invariants; a user that was lost may still be, if it was refused.
+
+        Then nothing that names it has changed.
+        """
+        items = self._world.service.items()
+        found = list(items.values())
+        assert_items_whole(found, lost=() if is_done else self._lost)
+        still_lost = lost_users(found)
+        for pk, before in self._items.items():
+            if "uid" in before and before["uid"]["S"] in still_lost:
+                assert items[pk] == before
+        return items
 
     def _check(self, wish: Wish, reply: Reply, items: Items) -> None:
         is_spent = wish.spent is not None and wish.spent == _refusal(reply)
