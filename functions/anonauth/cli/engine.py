@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth.answers import check_answers
+from anonauth.cli.moto_engine import quick_moto
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import REGION
 
@@ -197,7 +198,7 @@ def _in_process() -> Iterator[None]:
     # Costs 0.3 s; not needed with another engine.
     from moto import mock_aws  # noqa: PLC0415
 
-    with mock_aws():
+    with quick_moto(), mock_aws():
         yield
 
 

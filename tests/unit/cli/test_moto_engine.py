@@ -1,0 +1,271 @@
+"""The built-in AWS against moto's own: what was made quick answers as before."""
+
+import importlib.metadata
+import random
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.dynamodb.models.table import Table
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from anonauth.cli.moto_engine import VERSION, quick_moto, require_version
+from anonauth.cli.problem import Problem
+from dice import dice_of
+from tools import ROOT
+
+PLAIN, QUICK = "plain-moto", "quick-moto"
+TRANSACTIONS = 300
+
+_KEYS = [f"USER#{letter}" for letter in "abcdef"]
+_CONDITIONS: list[dict[str, Any]] = [
+    {},
+    {"ConditionExpression": "attribute_exists(pk)"},
+    {"ConditionExpression": "attribute_not_exists(pk)"},
+    {
+        "ConditionExpression": "version < :low",
+        "ExpressionAttributeValues": {":low": {"N": "5"}},
+    },
+    {
+        "ConditionExpression": "attribute_exists(pk)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    },
+]
+_UPDATES: list[dict[str, Any]] = [
+    {"UpdateExpression": "ADD version :one", "values": {":one": {"N": "1"}}},
+    {"UpdateExpression": "SET names.ada = :n", "values": {":n": {"S": "Ada"}}},
+    {"UpdateExpression": "SET tags = :t", "values": {":t": {"SS": ["a", "b"]}}},
+    {"UpdateExpression": "SET names = :m", "values": {":m": {"M": {}}}},
+    {"UpdateExpression": "REMOVE names", "values": {}},
+    {"UpdateExpression": "ADD names :one", "values": {":one": {"N": "1"}}},  # no number
+    {"UpdateExpression": "SET missing.deep = :n", "values": {":n": {"S": "x"}}},
+    {"UpdateExpression": "SET version = :gone", "values": {}},
+]
+
+
+@pytest.fixture
+def tables(db: DynamoDBClient) -> Iterator[None]:
+    for name in (PLAIN, QUICK):
+        db.create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={
+                "StreamEnabled": True,
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            },
+        )
+    yield
+    for name in (PLAIN, QUICK):
+        db.delete_table(TableName=name)
+
+
+def moto_table(name: str) -> Table:
+    return dynamodb_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].tables[name]
+
+
+def an_action(dice: random.Random, table: str) -> dict[str, Any]:
+    key = {"pk": {"S": dice.choice(_KEYS)}}
+    condition = dice.choice(_CONDITIONS)
+    kind = dice.choice(["Put", "Put", "Update", "Update", "Delete", "ConditionCheck"])
+    action: dict[str, Any] = {"TableName": table, **condition}
+    if kind == "Put":
+        version = str(dice.randrange(10))
+        raw = {"version": {"N": version}, "raw": {"B": b"\0\1"}}
+        names = {"names": {"M": {"bob": {"S": "Bob"}, "raw": {"B": b"\2"}}}}
+        action["Item"] = {**key, **raw, **(names if dice.random() < 0.5 else {})}
+        return {kind: action}
+    action["Key"] = key
+    if kind == "Update":
+        update = dice.choice(_UPDATES)
+        values = {
+            **condition.get("ExpressionAttributeValues", {}),
+            **update["values"],
+        }
+        action["UpdateExpression"] = update["UpdateExpression"]
+        action |= {"ExpressionAttributeValues": values} if values else {}
+    if kind == "ConditionCheck":
+        action.setdefault("ConditionExpression", "attribute_exists(pk)")
+    return {kind: action}
+
+
+def transact(db: DynamoDBClient, actions: list[Any]) -> Any:
+    """Return what is answered, without what differs each time."""
+    try:
+        answer: Any = db.transact_write_items(TransactItems=actions)
+    except ClientError as exc:
+        answer = dict(exc.response)
+    except Exception as exc:  # noqa: BLE001 - what moto itself fails with
+        return type(exc), str(exc)
+    del answer["ResponseMetadata"]
+    return answer
+
+
+def stream_of(table: Table, newest: int = 0) -> list[Any]:
+    """Return all records, or so many of the newest, without what differs."""
+    assert table.stream_shard is not None
+    records = [record.to_json() for record in table.stream_shard.items[-newest:]]
+    return [
+        (
+            record["eventName"],
+            {
+                name: value
+                for name, value in record["dynamodb"].items()
+                # The size is that of a text with the time.
+                if name not in {"ApproximateCreationDateTime", "SizeBytes"}
+            },
+        )
+        for record in records
+    ]
+
+
+def items_of(table: Table) -> dict[str, Any]:
+    items: Any = table.items.values()
+    return {item.hash_key.value: item.to_json() for item in items}
+
+
+def test_given_random_transactions_when_compared_then_all_is_as_by_motos_own(
+    db: DynamoDBClient, tables: None
+) -> None:
+    dice, seed = dice_of("TRANSACTION_SEED")
+    outcomes = set()
+
+    for _ in range(TRANSACTIONS):
+        number = dice.choice([1, 1, 2, 3, 5])
+        state = dice.getstate()
+        plain = transact(db, [an_action(dice, PLAIN) for _ in range(number)])
+        dice.setstate(state)
+        with quick_moto():
+            quick = transact(db, [an_action(dice, QUICK) for _ in range(number)])
+
+        assert quick == plain, seed
+        outcomes.add(str(plain.get("Error", {}).get("Code")))
+        assert items_of(moto_table(QUICK)) == items_of(moto_table(PLAIN)), seed
+        newest = stream_of(moto_table(QUICK), 10), stream_of(moto_table(PLAIN), 10)
+        assert newest[0] == newest[1], seed
+
+    assert stream_of(moto_table(QUICK)) == stream_of(moto_table(PLAIN)), seed
+    assert {"None", "TransactionCanceledException"} <= outcomes
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}},
+                {"Delete": {"TableName": table, "Key": {"pk": {"S": "a"}}}},
+            ],
+            id="one item twice",
+        ),
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": str(number)}}}}
+                for number in range(101)
+            ],
+            id="too many",
+        ),
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}},
+                {"Put": {"TableName": table, "Item": {"pk": {"S": ""}}}},
+            ],
+            id="an empty key",
+        ),
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}},
+                {"Put": {"TableName": "nowhere", "Item": {"pk": {"S": "a"}}}},
+            ],
+            id="no such table",
+        ),
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}},
+                {"Delete": {"TableName": table, "Key": {"sk": {"S": "a"}}}},
+            ],
+            id="another key",
+        ),
+        pytest.param(
+            lambda table: [
+                {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}},
+                {"Put": {"TableName": table, "Item": {"pk": {"N": "1"}}}},
+            ],
+            id="a key of another type",
+        ),
+    ],
+)
+def test_given_a_transaction_that_is_none_when_sent_then_it_is_refused_as_by_moto(
+    actions: Callable[[str], list[Any]], db: DynamoDBClient, tables: None
+) -> None:
+    plain = transact(db, actions(PLAIN))
+    with quick_moto():
+        quick = transact(db, actions(QUICK))
+
+    assert quick == plain
+    assert quick
+    assert items_of(moto_table(QUICK)) == items_of(moto_table(PLAIN)) == {}
+    assert stream_of(moto_table(QUICK)) == stream_of(moto_table(PLAIN)) == []
+
+
+def test_given_a_transaction_when_it_runs_then_no_table_is_copied(
+    db: DynamoDBClient, tables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+
+    def copy(self: Table, _: Any) -> Table:
+        copied.append(self.name)
+        return self
+
+    monkeypatch.setattr(Table, "__deepcopy__", copy, raising=False)
+    actions: list[Any] = [
+        {"Put": {"TableName": QUICK, "Item": {"pk": {"S": key}}}} for key in _KEYS
+    ]
+
+    with quick_moto():
+        transact(db, actions)
+    assert copied == []
+    transact(db, actions)
+    assert copied == [QUICK] * len(actions)  # else the test would prove nothing
+
+
+def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None:
+    before = DynamoDBBackend.transact_write_items
+    first, second = quick_moto(), quick_moto()
+
+    first.__enter__()
+    second.__enter__()
+    quick = DynamoDBBackend.transact_write_items
+    first.__exit__(None, None, None)
+
+    assert DynamoDBBackend.transact_write_items is quick is not before
+    second.__exit__(None, None, None)
+    assert DynamoDBBackend.transact_write_items is before
+
+
+def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
+    with pytest.raises(Problem) as refusal:
+        require_version("5.3.0")
+
+    assert str(refusal.value) == (
+        f"moto is 5.3.0, and the built-in AWS leans on the inside of {VERSION}: "
+        "install anonauth[cli] again"
+    )
+
+
+def test_given_the_pinned_moto_when_required_then_it_is_the_one_that_is_known() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = [
+        requirement
+        for requirement in project["optional-dependencies"]["cli"]
+        if requirement.startswith("moto")
+    ]
+
+    assert [each.rpartition("==")[2] for each in pinned] == [VERSION]
+    assert importlib.metadata.version("moto") == VERSION
+    require_version(VERSION)
