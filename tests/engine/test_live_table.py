@@ -268,7 +268,8 @@ def test_given_a_new_ttl_in_between_when_swept_then_the_user_stays(
     def renew(**_: Any) -> None:
         expire(engine, table, guest, NOW + 300 * DAY)
 
-    hooks: Any = live._dynamodb.meta.events
+    source: Any = live._source
+    hooks = source._dynamodb.meta.events
     hooks.register("before-call.dynamodb.DeleteItem", renew)
     assert live.sweep() == 0
     hooks.unregister("before-call.dynamodb.DeleteItem", renew)

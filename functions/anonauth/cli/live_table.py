@@ -1,28 +1,39 @@
 """What DynamoDB does of itself on AWS: tell of changes, and sweep expired items."""
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from anonauth.cli.api_table import ApiTable
 from anonauth.cli.engine import connect
+from anonauth.cli.moto_table import MotoTable
 from anonauth.cli.template import REGION
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 Record = dict[str, Any]
 
-# botocore would take an endpoint of the account's own, where moto does not listen.
-_MOTO_STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"
-
-_MOST_RECORDS = 1000  # of one read (Amazon DynamoDB API Reference, GetRecords)
-
 _SWEEPER = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+
+
+class Source(Protocol):
+    """A table of some engine, as far as a live one needs it.
+
+    `stream_arn` is empty where the engine has no streams.
+    """
+
+    stream_arn: str
+
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """Return the stream's records since the last call, or since it was opened."""
+
+    def due_days(self) -> set[date]:
+        """Return the days on which something expires, or is to be swept."""
+
+    def expired(self, now: datetime) -> list[str]:
+        """Return the keys of what is past its `ttl`."""
+
+    def delete(self, key: str, now: datetime) -> bool:
+        """Delete an item that is past its `ttl`; say whether it still was."""
 
 
 class LiveTable:
@@ -38,126 +49,40 @@ class LiveTable:
     def __init__(
         self, table: str, endpoint_url: str | None, clock: Callable[[], datetime]
     ) -> None:
-        self._table = table
         self._clock = clock
-        self._dynamodb: DynamoDBClient = connect("dynamodb", endpoint_url)
-        self._streams: DynamoDBStreamsClient = connect(
-            "dynamodbstreams",
-            endpoint_url or _MOTO_STREAMS,
-            validates=False,  # dynoxide has shorter sequence numbers than AWS
+        self._source: Source = (
+            MotoTable(table) if endpoint_url is None else _by_api(table, endpoint_url)
         )
-        self._shards: dict[str, _Shard] = {}
         self._swept: set[str] = set()
-        try:
-            description = self._dynamodb.describe_table(TableName=table)["Table"]
-            self._arn = description["LatestStreamArn"]
-            self.changes()  # what was before is nobody's concern
-            self.has_stream = True
-        except (BotoCoreError, ClientError, KeyError):
-            self._arn = ""
-            self.has_stream = False
+        self.has_stream = bool(self._source.stream_arn)
 
     def changes(self) -> list[Record]:
         """Return what has happened since the last call, as Lambda would hand it over.
 
         Oldest first. Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example.
         """
-        if not self._arn:
+        if not self.has_stream:
             return []
-        if not self._shards or any(shard.is_over for shard in self._shards.values()):
-            self._find_shards()
-        read = [
-            record
-            for shard_id, shard in self._shards.items()
-            for record in self._read(shard_id, shard)
-        ]
-        return [self._record(record) for record in read]
-
-    def _read(self, shard_id: str, shard: "_Shard") -> Iterator[Mapping[str, Any]]:
-        # A new iterator each time. They live for 15 minutes; and one of moto's reads a
-        # copy that nothing is added to any more once a transaction was cancelled.
-        iterator: str | None = None if shard.is_over else self._open(shard_id, shard)
-        while iterator is not None:
-            answer = self._streams.get_records(
-                ShardIterator=iterator, Limit=_MOST_RECORDS
-            )
-            iterator = answer.get("NextShardIterator")
-            shard.is_over = iterator is None
-            records = answer["Records"]
-            if records:
-                shard.last = records[-1]["dynamodb"]["SequenceNumber"]
-            yield from records
-            if len(records) < _MOST_RECORDS:
-                return
-
-    def _open(self, shard_id: str, shard: "_Shard") -> str:
-        start: Any = (
-            {"ShardIteratorType": "TRIM_HORIZON"}
-            if shard.last is None
-            else {
-                "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
-                "SequenceNumber": shard.last,
-            }
-        )
-        answer = self._streams.get_shard_iterator(
-            StreamArn=self._arn, ShardId=shard_id, **start
-        )
-        return answer["ShardIterator"]
+        return [self._record(record) for record in self._source.records()]
 
     def due_days(self) -> set[date]:
         """Return the days on which something expires, or is to be swept."""
-        names = {"#ttl": "ttl", "#expires": "expires_at"}
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression="attribute_exists(#ttl)",
-            ProjectionExpression="#ttl, #expires",
-            ExpressionAttributeNames=names,
-        )
-        return {
-            datetime.fromtimestamp(int(item[name]["N"]), UTC).date()
-            for page in pages
-            for item in page["Items"]
-            for name in names.values()
-            if name in item
-        }
+        return self._source.due_days()
 
     def sweep(self) -> int:
         """Delete what is past its `ttl` by the service's clock; return how many.
 
         An engine that sweeps by itself goes by the real time.
         """
-        expired: Any = {
-            "ExpressionAttributeNames": {"#ttl": "ttl"},
-            "ExpressionAttributeValues": {
-                ":now": {"N": str(int(self._clock().timestamp()))}
-            },
-        }
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression="#ttl <= :now",
-            ProjectionExpression="pk",
-            **expired,
-        )
-        keys = [item["pk"] for page in pages for item in page["Items"]]
-        kept = 0
-        for key in keys:
-            self._swept.add(key["S"])
-            try:
-                self._dynamodb.delete_item(
-                    TableName=self._table,
-                    Key={"pk": key},
-                    ConditionExpression="#ttl <= :now",
-                    **expired,
-                )
-            except self._dynamodb.exceptions.ConditionalCheckFailedException:
-                self._swept.discard(key["S"])
-                kept += 1
-        return len(keys) - kept
-
-    def _find_shards(self) -> None:
-        answer = self._streams.describe_stream(StreamArn=self._arn)
-        for shard in answer["StreamDescription"]["Shards"]:
-            self._shards.setdefault(shard["ShardId"], _Shard())
+        now = self._clock()
+        deleted = 0
+        for key in self._source.expired(now):
+            self._swept.add(key)
+            if self._source.delete(key, now):
+                deleted += 1
+            else:
+                self._swept.discard(key)
+        return deleted
 
     def _record(self, record: Mapping[str, Any]) -> Record:
         stream = _as_json(record["dynamodb"])
@@ -169,7 +94,7 @@ class LiveTable:
             "eventSource": "aws:dynamodb",
             "awsRegion": REGION,
             "dynamodb": stream,
-            "eventSourceARN": self._arn,
+            "eventSourceARN": self._source.stream_arn,
         }
         pk = stream["Keys"]["pk"]["S"]
         if record["eventName"] == "REMOVE" and pk in self._swept:
@@ -178,12 +103,13 @@ class LiveTable:
         return made
 
 
-@dataclass
-class _Shard:
-    """A part of the stream, and how far it was read."""
-
-    last: str | None = None
-    is_over: bool = False
+def _by_api(table: str, endpoint_url: str) -> ApiTable:
+    streams = connect(
+        "dynamodbstreams",
+        endpoint_url,
+        validates=False,  # dynoxide has shorter sequence numbers than AWS
+    )
+    return ApiTable(table, connect("dynamodb", endpoint_url), streams)
 
 
 def _as_json(value: Any) -> Any:

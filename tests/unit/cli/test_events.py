@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto.dynamodb.models.table import Table
 
 from anonauth.bus import EventBridgeBus
 from anonauth.cli.live_table import LiveTable
@@ -211,7 +212,7 @@ def test_given_a_stream_in_trouble_when_a_request_succeeds_then_its_answer_stand
         raise ClientError({"Error": {"Code": "InternalFailure"}}, "GetRecords")
 
     with monkeypatch.context() as patch:
-        patch.setattr(table._streams, "get_records", fail)
+        patch.setattr(table._source, "records", fail)
         log_in(server.base_url)
 
     assert types(events(server)) == ["user.created"]
@@ -233,10 +234,7 @@ def test_given_another_aws_when_its_table_changes_then_events_are_listed_here() 
 def test_given_an_engine_without_streams_when_asked_then_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def without(*_: Any) -> None:
-        raise ClientError({"Error": {"Code": "UnknownOperation"}}, "DescribeStream")
-
-    monkeypatch.setattr(LiveTable, "_find_shards", without)
+    monkeypatch.setattr(Table, "set_stream_specification", lambda *_: None)
 
     with LocalServer(app_ids=(APP,)) as server:
         log_in(server.base_url)

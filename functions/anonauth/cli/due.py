@@ -1,0 +1,101 @@
+"""When items expire and are swept: an index, so that nobody reads all of them."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+_DAY = 86_400  # seconds
+_EPOCH = date(1970, 1, 1)
+
+Times = tuple[Decimal | None, Decimal | None]
+
+
+def seconds_in(item: Mapping[str, Any], name: str) -> Decimal | None:
+    """Return a number of an item; None for what TTL passes over: anything else."""
+    number = item.get(name, {}).get("N")
+    return None if number is None else Decimal(number)
+
+
+def day_of(seconds: Decimal) -> date | None:
+    """Return the day of an instant; None beyond the calendar's ends."""
+    try:
+        return _EPOCH + timedelta(days=int(seconds // _DAY))
+    except ArithmeticError:
+        return None
+
+
+class Due:
+    """When which items are due, by their keys.
+
+    `ttl` and `expires_at` are what it goes by, as seconds since 1970.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[str, Times] = {}
+        self._swept: dict[Decimal, set[str]] = {}  # by day
+        self._ended: dict[Decimal, set[str]] = {}
+
+    def note(self, key: str, item: Mapping[str, Any] | None) -> None:
+        """Take note of an item as it is now; None if it is gone."""
+        swept, ended = self._times.pop(key, (None, None))
+        _remove(self._swept, swept, key)
+        _remove(self._ended, ended, key)
+        if item is None:
+            return
+        swept, ended = seconds_in(item, "ttl"), seconds_in(item, "expires_at")
+        if swept is None and ended is None:
+            return
+        self._times[key] = swept, ended
+        _add(self._swept, swept, key)
+        _add(self._ended, ended, key)
+
+    def days(self) -> set[date]:
+        """Return the days on which something with a `ttl` expires or is swept."""
+        ended = (
+            day
+            for day, keys in self._ended.items()
+            if any(self._times[key][0] is not None for key in keys)
+        )
+        days = (day_of(day * _DAY) for day in (*self._swept, *ended))
+        return {day for day in days if day is not None}
+
+    def swept_by(self, now: datetime) -> list[str]:
+        """Return what is past its `ttl`, in the order of a scan."""
+        until = Decimal(int(now.timestamp()))
+        return sorted(
+            key
+            for key in _until(self._swept, until)
+            if (ttl := self._times[key][0]) is not None and ttl <= until
+        )
+
+    def ending(self, now: datetime, until: datetime) -> list[str]:
+        """Return what expires after `now` and before `until`, in a scan's order."""
+        first, last = (Decimal(each.timestamp()) for each in (now, until))
+        days = (first // _DAY + n for n in range(int(last // _DAY - first // _DAY) + 1))
+        return sorted(
+            key
+            for day in days
+            for key in self._ended.get(day, ())
+            if (end := self._times[key][1]) is not None and first < end < last
+        )
+
+
+def _until(days: Mapping[Decimal, set[str]], until: Decimal) -> Iterator[str]:
+    for day, keys in days.items():
+        if day * _DAY <= until:
+            yield from keys
+
+
+def _add(days: dict[Decimal, set[str]], seconds: Decimal | None, key: str) -> None:
+    if seconds is not None:
+        days.setdefault(seconds // _DAY, set()).add(key)
+
+
+def _remove(days: dict[Decimal, set[str]], seconds: Decimal | None, key: str) -> None:
+    if seconds is None:
+        return
+    day = seconds // _DAY
+    days[day].discard(key)
+    if not days[day]:
+        del days[day]
