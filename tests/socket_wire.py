@@ -203,21 +203,31 @@ class Front:
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, suppress(OSError):
             while (asked := _read(stream)) is not None:
-                said = self._answer(asked)
-                connection.sendall(said.data)
-                if said.then == "silence":
-                    connection.recv(1)  # until the client has given up
-                if said.then == "reset":
-                    linger = struct.pack("ii", 1, 0)
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                if said.then != "keep":
+                if self._answer(asked, connection, stream) != "keep":
                     break
         self._open.discard(connection)
 
-    def _answer(self, asked: Asked) -> Said:
+    def _answer(
+        self, asked: Asked, connection: socket.socket, stream: BinaryIO
+    ) -> str:
+        """Answer a call, and return what has become of the connection."""
         act, self._pending = self._pending, pass_on
         try:
-            return act(asked, self.upstream)
+            said = act(asked, self.upstream)
+            if said.then == "silence":
+                self._settled.set()
+            connection.sendall(said.data)
+            if said.then == "silence":
+                connection.recv(1)  # until the client has given up
+            if said.then == "reset":
+                linger = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            if said.then != "keep":
+                # Before the call is settled: the client would else send its next one
+                # into a connection that is about to close, and nobody would answer it.
+                stream.close()
+                connection.close()
+            return said.then
         finally:
             self._settled.set()
 

@@ -29,6 +29,11 @@ SETTINGS = {
         "myapp-abcde": {
             "local-userpass": {"mail": _MAIL},
             "api-key": {},
+            "oauth2-facebook": {
+                "app_id": "138483919580948",
+                "app_secret": {"ssm": "partner"},
+                "graph_url": "https://graph.invalid",
+            },
             "custom-token": {
                 "issuers": [
                     {

@@ -371,6 +371,42 @@ def test_given_no_settings_when_logging_in_with_a_password_then_it_is_off(
     assert (status, body["error_code"]) == (401, "InvalidSession")
 
 
+def test_given_a_provider_that_is_down_when_logging_in_then_no_failure_is_counted(
+    client: Client, cloud: Aws
+) -> None:
+    status, body = client.log_in({"accessToken": "EAAB"}, "oauth2-facebook")
+
+    found = cloud.db.scan(
+        TableName=cloud.table_name,
+        FilterExpression="begins_with(pk, :counters)",
+        ExpressionAttributeValues={":counters": {"S": "RATE#provider#"}},
+    )["Items"]
+    assert (status, body["error_code"]) == (503, "InternalServerError")
+    assert [item["number"] for item in found] == [{"N": "0"}]
+
+
+def test_given_a_user_whose_item_is_lost_when_it_comes_back_then_its_id_is_the_same(
+    client: Client, cloud: Aws
+) -> None:
+    email = "lost@example.com"
+    credential = client.account(email)
+    _, user = client.log_in(credential)
+    lose(cloud, user)
+
+    _, by_login = client.log_in(credential)
+    lose(cloud, user)
+    reset = client.reset(email, NEW_PASSWORD)
+    _, by_reset = client.log_in(credential | {"password": NEW_PASSWORD})
+
+    assert reset == (200, {})
+    assert by_login["user_id"] == by_reset["user_id"] == user["user_id"]
+
+
+def lose(cloud: Aws, user: Json) -> None:
+    pk = {"S": f"USER#myapp-abcde#{user['user_id']}"}
+    cloud.db.delete_item(TableName=cloud.table_name, Key={"pk": pk})
+
+
 def test_given_all_these_requests_then_no_grant_was_needless(
     client: Client, cloud: Aws
 ) -> None:
