@@ -207,9 +207,7 @@ class Front:
                     break
         self._open.discard(connection)
 
-    def _answer(
-        self, asked: Asked, connection: socket.socket, stream: BinaryIO
-    ) -> str:
+    def _answer(self, asked: Asked, connection: socket.socket, stream: BinaryIO) -> str:
         """Answer a call, and return what has become of the connection."""
         act, self._pending = self._pending, pass_on
         try:
