@@ -12,8 +12,8 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, BinaryIO, Literal, Self, cast
@@ -135,8 +135,9 @@ def by_moto(region: str) -> Upstream:
     return upstream
 
 
-def by_engine(endpoint_url: str) -> Upstream:
-    """Return an engine as what is behind the socket; calls come one after another."""
+@contextmanager
+def by_engine(endpoint_url: str) -> Iterator[Upstream]:
+    """Yield an engine as what is behind the socket; calls come one after another."""
     connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"))
 
     def upstream(asked: Asked) -> Answer:
@@ -148,7 +149,10 @@ def by_engine(endpoint_url: str) -> Upstream:
             return Answer(found.status, headers, b"").with_body(body)
         return Answer(found.status, headers, body)
 
-    return upstream
+    try:
+        yield upstream
+    finally:
+        connection.close()
 
 
 class Front:

@@ -65,7 +65,11 @@ def world(engine: Engine) -> Iterator[World]:
         key_id = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
         backend: Any = ses_backends[DEFAULT_ACCOUNT_ID][engine.region]
         backend.verify_email_identity(SENDER)
-        with engine.table() as table, Front(_behind(engine)) as front:
+        with (
+            engine.table() as table,
+            by_engine(engine.endpoint_url) as tables,
+            Front(_behind(tables, by_moto(engine.region))) as front,
+        ):
             clients = SocketClients(front, engine.region, key_id)
             without_moto(engine.db)
             service = Deployment(table, engine.db, key_id, clients)
@@ -73,11 +77,9 @@ def world(engine: Engine) -> Iterator[World]:
             clients.close()
 
 
-def _behind(engine: Engine) -> Upstream:
-    moto, table = by_moto(engine.region), by_engine(engine.endpoint_url)
-
+def _behind(tables: Upstream, others: Upstream) -> Upstream:
     def upstream(asked: Asked) -> Answer:
-        return (table if asked.service == "dynamodb" else moto)(asked)
+        return (tables if asked.service == "dynamodb" else others)(asked)
 
     return upstream
 
