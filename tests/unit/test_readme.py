@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from moto.events.models import EventPattern
 import sam_template
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
-from calls import call, log_in
+from calls import APP, call, log_in, login_path
 from harness import HEADS, ROUTES
 from readme import block
 from story import SCHEMA
@@ -93,6 +94,24 @@ def test_given_the_verifier_when_copied_then_it_verifies(server: LocalServer) ->
     (line,) = run(sys.executable, "-c", block("the verifier", server.base_url))
 
     assert re.fullmatch(r"[0-9a-f]{24} True", line)
+
+
+@pytest.mark.long
+def test_given_the_fixture_when_copied_then_a_test_logs_in(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(block("the fixture"))
+    (tmp_path / "test_app.py").write_text(
+        "import urllib.request\n"
+        "from datetime import timedelta\n\n\n"
+        "def test_a_login(auth):\n"
+        f"    path = auth.base_url + '{login_path(APP)}'\n"
+        "    login = urllib.request.Request(path, method='POST')\n"
+        "    assert urllib.request.urlopen(login).status == 200\n"
+        "    auth.advance(timedelta(days=1))\n"
+    )
+
+    told = run(sys.executable, "-m", "pytest", "-q", str(tmp_path))
+
+    assert told[-1].startswith("1 passed")
 
 
 def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(

@@ -136,18 +136,29 @@ def serve(  # noqa: PLR0913 - an option each
         Path | None,
         typer.Option(help="By default the template.yaml here or above."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep users, keys, settings and the clock in this directory, for the "
+            "next start: also after kill -9. By default they live in memory. All is "
+            "in plain text there.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the whole API here: no Docker, no AWS account. Ctrl-C stops it.
 
     The real functions answer behind the routes, CORS and throttling of
-    template.yaml; users live in memory, so each start is a fresh one. At its
-    address a page for your browser shows each call that it makes.
+    template.yaml; without `--data` each start is a fresh one. At its address a
+    page for your browser shows each call that it makes.
 
     **Examples**
 
     * `anonauth serve`
     * `anonauth serve --port 0 --app-id myapp-abcde --app-id other-fghij`
     * `anonauth serve --parameter ThrottlingRateLimit=5 --parameter LogLevel=INFO`
+    * `anonauth serve --data users`, which finds its users again at the next start
     * `anonauth serve --aws-port 4566`, then in another terminal
       `anonauth event logout | sam local invoke LogoutFunction -e -
       --env-vars events/env.local.json`
@@ -184,6 +195,7 @@ def serve(  # noqa: PLR0913 - an option each
             aws_host=aws_host,
             template=template,
             settings=settings,
+            data=data,
         ) as server:
             _introduce(server)
             told.recv(1)
@@ -272,6 +284,8 @@ def _introduce(server: "LocalServer") -> None:
         print(f"open it in a browser: {server.page_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
     print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
+    if server.stack.found:
+        print(f"data in {server.options.data}: {server.stack.found}")
     if server.fault_on_aws:
         print(f"not for AWS, which refuses the settings: {server.fault_on_aws}")
     if server.sends_mail:

@@ -257,14 +257,9 @@ def session() -> botocore.session.Session:
     It checks answers as the functions do, and leaves repeating to the operator.
     """
     made = botocore.session.get_session()
-    share_models(made)
+    made.register_component("data_loader", _loader())
     check_answers(made, repeats=False)
     return made
-
-
-def share_models(session: botocore.session.Session) -> None:
-    """Let a session that is new use what others have read of AWS: 11 MB each time."""
-    session.register_component("data_loader", _loader())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from anonauth.cli.journal import NotKept
 from anonauth.cli.template import ACCOUNT, DEFAULT_ROUTE, Cors, Template, Throttling
 
 LONGEST_PAYLOAD = 10 * 1024 * 1024
@@ -204,7 +205,7 @@ class Gateway:
         )
         try:
             answer = self._invoke(self._routes[route], event)
-        except (FunctionTimedOut, FunctionStopped):
+        except (FunctionTimedOut, FunctionStopped, NotKept):
             return _message(HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
             # Without the text of the exception, which may quote a token.

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from anonauth.cli.api_table import ApiTable
 from anonauth.cli.engine import connect
-from anonauth.cli.local_store import Ending
 from anonauth.cli.moto_table import MotoTable
 from anonauth.cli.template import REGION
 
@@ -40,8 +39,7 @@ class Source(Protocol):
 class LiveTable:
     """A table's stream from now on, as functions read it, and its TTL.
 
-    `has_stream` is False where the engine has none; nothing is told there. `ending`
-    returns what expires between two instants; None where only a scan could.
+    `has_stream` is False where the engine has none; nothing is told there.
 
     Args:
         endpoint_url: As for `engine.opened`.
@@ -52,13 +50,9 @@ class LiveTable:
         self, table: str, endpoint_url: str | None, clock: Callable[[], datetime]
     ) -> None:
         self._clock = clock
-        self._source: Source
-        self.ending: Ending | None = None
-        if endpoint_url is None:
-            self._source = moto = MotoTable(table)
-            self.ending = moto.ending
-        else:
-            self._source = _by_api(table, endpoint_url)
+        self._source: Source = (
+            MotoTable(table) if endpoint_url is None else _by_api(table, endpoint_url)
+        )
         self._swept: set[str] = set()
         self.has_stream = bool(self._source.stream_arn)
 
@@ -91,7 +85,7 @@ class LiveTable:
         return deleted
 
     def _record(self, record: Mapping[str, Any]) -> Record:
-        stream = _as_json(record["dynamodb"])
+        stream = as_json(record["dynamodb"])
         stream["ApproximateCreationDateTime"] = int(self._clock().timestamp())
         made: Record = {
             "eventID": record["eventID"],
@@ -118,12 +112,13 @@ def _by_api(table: str, endpoint_url: str) -> ApiTable:
     return ApiTable(table, connect("dynamodb", endpoint_url), streams)
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return a value with its bytes in base64, as DynamoDB writes them."""
     match value:
         case bytes():
             return base64.b64encode(value).decode()
         case Mapping():
-            return {key: _as_json(each) for key, each in value.items()}
+            return {key: as_json(each) for key, each in value.items()}
         case list():
-            return [_as_json(each) for each in value]
+            return [as_json(each) for each in value]
     return value

@@ -14,6 +14,7 @@ from anonauth.cli import page
 from anonauth.cli.document import providers_on
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
 from anonauth.cli.guard import host_name, is_forwarded, is_loopback
+from anonauth.cli.journal import NotKept
 from anonauth.cli.recent import Recent, SentMail
 from anonauth.cli.stack import LocalStack
 from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
@@ -57,7 +58,13 @@ class LocalApi:
             PREFIX + "stack": self._describe,
         }
         if request.path in answers:
-            return answers[request.path](request)
+            try:
+                return answers[request.path](request)
+            except NotKept:
+                return _refuse(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "the directory of data cannot be written; the terminal says why",
+                )
         return _refuse(
             HTTPStatus.NOT_FOUND,
             "no such endpoint; try /_local/clock, /_local/outbox or /_local/events",

@@ -1,24 +1,29 @@
 """`anonauth serve`: the whole service in one process, on one port."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from anonauth.cli import engine
 from anonauth.cli.document import fault_on_aws, providers_on, read_file, senders
 from anonauth.cli.gateway import Gateway, HttpRequest, HttpResponse
 from anonauth.cli.guard import EVERY_ADDRESS, for_programs, is_loopback
+from anonauth.cli.journal import DataDirectory, NotKept
 from anonauth.cli.listener import Listener, application
 from anonauth.cli.local import LocalApi
 from anonauth.cli.page import PAGE
 from anonauth.cli.problem import Problem
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOCAL_PARAMETERS = {
     # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
@@ -46,7 +51,9 @@ class Options:
             is: who reaches it reads the secrets of the settings document.
         base_url: Public address, if it is not that of host and port.
         settings: File with the settings document; None for e-mail/password and API
-            keys, or, with another AWS, for the document that is there already.
+            keys, or, with another AWS or `data`, for the document that is there
+            already.
+        data: Directory in which all survives a restart; None for memory.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +66,7 @@ class Options:
     aws_host: str | None = None
     base_url: str | None = None
     settings: Path | None = None
+    data: Path | None = None
 
 
 class LocalServer:
@@ -133,6 +141,8 @@ class LocalServer:
             raise Problem("--host is empty; 0.0.0.0 is every address of this machine")
         if options.endpoint_url and options.aws_port is not None:
             raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
+        if options.endpoint_url and options.data is not None:
+            raise Problem("--data keeps the built-in AWS; leave --endpoint-url")
         if options.aws_host is not None and options.aws_port is None:
             raise Problem("--aws-host is for --aws-port, which is not given")
         if options.aws_host == "":
@@ -145,6 +155,7 @@ class LocalServer:
         settings = None if options.settings is None else read_file(options.settings)
         if settings and not template.settings_parameter:
             raise Problem("--settings needs a SettingsParameter, which is set to none")
+        data = None if options.data is None else DataDirectory(options.data)
         with ExitStack() as opening:
             listener = Listener(options.host, options.port)
             opening.callback(listener.close)
@@ -160,6 +171,7 @@ class LocalServer:
                     ),
                     endpoint_url=options.endpoint_url,
                     settings=settings,
+                    data=data,
                 )
             )
             self._local = LocalApi(self.stack)
@@ -174,7 +186,8 @@ class LocalServer:
                 host = options.aws_host or "127.0.0.1"
                 aws = Listener(host, options.aws_port, option="--aws-port")
                 opening.callback(aws.close)
-                aws.serve(for_programs(engine.over_http(self.stack.lock), host))
+                exposed = _noticed(engine.over_http(self.stack.lock), self.stack)
+                aws.serve(for_programs(exposed, host))
                 self.aws_url = _url(host, aws.port)
             self._closing = opening.pop_all()
         return self
@@ -195,6 +208,24 @@ class LocalServer:
         if LocalApi.takes(request):
             return self._local.answer(request)
         return self._gateway.answer(request)
+
+
+def _noticed(application: "WSGIApplication", stack: LocalStack) -> "WSGIApplication":
+    """Keep what a call to the engine has changed before it is answered."""
+
+    def answer(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        body = list(application(environ, start_response))
+        try:
+            stack.notice()
+        except NotKept:
+            headers = [("content-type", "application/json")]
+            start_response("503 Service Unavailable", headers, sys.exc_info())
+            return [b'{"message":"what it changed cannot be kept"}']
+        return body
+
+    return answer
 
 
 def _url(host: str, port: int) -> str:

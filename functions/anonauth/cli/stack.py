@@ -13,13 +13,14 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
-from anonauth.cli import document, engine
+from anonauth.cli import document, engine, moto_state
 from anonauth.cli.gateway import FunctionStopped, FunctionTimedOut
+from anonauth.cli.journal import DataDirectory, Remembered
 from anonauth.cli.live_table import LiveTable, Record
-from anonauth.cli.local_store import LocalStore
 from anonauth.cli.problem import Problem
 from anonauth.cli.recent import Recent, RecordingBus, RecordingMailer, SentMail
 from anonauth.cli.template import ACCOUNT, REGION, Function, Template
@@ -27,7 +28,6 @@ from anonauth.domain import UserEvent, rfc3339
 from anonauth.ports import EventBus, Mailer
 from anonauth.providers.document import Document
 from anonauth.settings import Settings, SettingsError
-from anonauth.store import Store
 
 Event = dict[str, Any]
 
@@ -48,15 +48,15 @@ class LocalClock:
     """The real time plus whatever was added to it."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self.ahead = timedelta()
 
     def __call__(self) -> datetime:
         """Return the time of the local service, in UTC."""
-        return wiring.utc_now() + self._ahead
+        return wiring.utc_now() + self.ahead
 
     def move_to(self, instant: datetime) -> None:
         """Make `instant` the present, from which time goes on."""
-        self._ahead = instant - wiring.utc_now()
+        self.ahead = instant - wiring.utc_now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +95,16 @@ class _LocalServices(wiring.Services):
         self,
         settings: Settings,
         clock: LocalClock,
-        table: LiveTable,
         outbox: Recent[SentMail],
         events: Recent[UserEvent],
     ) -> None:
         super().__init__(settings, clock)
-        # Everybody else waits for the one function that runs.
-        self.pause = lambda _: None
-        self._table = table
         self._outbox = outbox
         self._events = events
 
     @functools.cached_property
-    def store(self) -> Store:
-        """The real store; the built-in engine's knows who will soon expire."""
-        made = (
-            super().store
-            if self._table.ending is None
-            else LocalStore(
-                self.settings.table_name,
-                region=self.settings.region,
-                ending=self._table.ending,
-            )
-        )
-        engine.share_models(made.session)
-        return made
+    def _aws(self) -> botocore.session.Session:
+        return engine.session()
 
     @functools.cached_property
     def bus(self) -> EventBus:
@@ -148,6 +133,7 @@ class LocalStack:
         endpoint_url: Of another AWS than the built-in one.
         settings: The settings document, checked; None for the one that is there
             already, and for the default if there is none.
+        data: Where all is kept; None for memory. Not with an `endpoint_url`.
     """
 
     def __init__(
@@ -158,6 +144,7 @@ class LocalStack:
         page_origins: tuple[str, ...] = (),
         endpoint_url: str | None = None,
         settings: str | None = None,
+        data: DataDirectory | None = None,
     ) -> None:
         self.template = template
         self._page_origins = page_origins
@@ -181,6 +168,10 @@ class LocalStack:
         self._running: dict[str, _Running] = {}
         self._table: LiveTable | None = None
         self._untold: list[Record] = []
+        self._data = data
+        self._kept_aws: dict[str, Any] = {}
+        self.found = ""
+        """What the directory of data had at the start; empty without one."""
         self._closing = ExitStack()
 
     @property
@@ -195,14 +186,19 @@ class LocalStack:
             Problem: The engine or a setting is not as it has to be.
         """
         with ExitStack() as opening:
+            if self._data is not None:  # before another service could be disturbed
+                opening.enter_context(self._data)
             opening.enter_context(
                 engine.opened(self.template.table, self._endpoint_url)
             )
+            if self._data is not None:
+                self._remember(self._data)
             self._open_settings(opening)
-            table = LiveTable(engine.TABLE_NAME, self._endpoint_url, self.clock)
-            self._table = table
+            self._table = LiveTable(engine.TABLE_NAME, self._endpoint_url, self.clock)
+            if self._data is not None:  # before anything is encrypted by its keys
+                self._keep_aws(self._data)
             self._running = {
-                function.name: self._start(function, table)
+                function.name: self._start(function)
                 for function in self.template.functions.values()
             }
             self.run_schedules()
@@ -228,6 +224,7 @@ class LocalStack:
             FunctionTimedOut: It took longer than its Timeout. It ran to its end all
                 the same: a thread cannot be stopped.
             FunctionStopped: The stack has ended.
+            NotKept: What it changed cannot be kept; see `tell_changes`.
         """
         with self.lock:
             try:
@@ -240,15 +237,24 @@ class LocalStack:
 
         What that does not take it gets again at the next call, as on AWS. A record
         that it cannot read is dropped, where AWS would put it into the bucket.
+
+        Raises:
+            NotKept: The directory of data cannot be written. Whatever was to be
+                answered, it must not be: a restart would forget it.
         """
         with self.lock:
             if self._table is None:
                 return
+            changes: list[Record] = []
             try:
-                self._untold += self._table.changes()
+                changes = self._table.changes()
             except (BotoCoreError, ClientError) as exc:
                 # No reason to give the request another answer than it got.
                 logger.error("the stream cannot be read: %s", type(exc).__name__)  # noqa: TRY400
+            self._untold += changes
+            if self._data is not None:
+                self._keep(self._data, changes)
+            untold = len(self._untold)
             functions = self.template.functions.values()
             name = next((f.name for f in functions if f.streamed), None)
             size = _BATCH
@@ -260,6 +266,20 @@ class LocalStack:
                     size = 1  # what Lambda comes to by halves
                 else:
                     del self._untold[: taken or 1]
+            told = untold - len(self._untold)
+            if self._data is not None and told:
+                self._data.append({"told": told})
+
+    def notice(self) -> None:
+        """Keep, and tell of, what others have done to the engine.
+
+        Raises:
+            NotKept: See `tell_changes`.
+        """
+        self.tell_changes()
+        with self.lock:
+            if self._data is not None and self._table is not None:
+                self._keep_aws(self._data)
 
     def advance(self, duration: Any) -> datetime:
         """Move the clock forward, and return the new time.
@@ -273,6 +293,7 @@ class LocalStack:
         Raises:
             ValueError: Not forward, or longer than `LONGEST_JUMP`.
             OverflowError: Past the year 9999.
+            NotKept: See `tell_changes`.
         """
         with self.lock:
             now = self.clock()
@@ -281,6 +302,8 @@ class LocalStack:
                 raise ValueError
             for stop in self._stops(now, end):
                 self.clock.move_to(stop)
+                if self._data is not None:
+                    self._data.append({"ahead": self.clock.ahead.total_seconds()})
                 if self._table is not None:
                     self._table.sweep()
                 self.run_schedules()
@@ -304,6 +327,42 @@ class LocalStack:
         for name, running in self._running.items():
             if running.function.scheduled:
                 self.invoke(name, _schedule_event(name, self.clock()))
+
+    def _remember(self, data: DataDirectory) -> None:
+        view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
+        if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+            raise Problem("--data needs a table with a stream of its items' new images")
+        if moto_state.read_items():
+            raise Problem("--data: another service of this process has the table")
+        remembered = data.read()
+        moto_state.put_back(remembered)
+        self.clock.ahead = remembered.ahead
+        self._untold = remembered.untold
+        self._kept_aws = remembered.aws
+        self.found = "new" if data.is_new else str(remembered)
+
+    def _keep_aws(self, data: DataDirectory) -> None:
+        aws = moto_state.read_aws()
+        if aws != self._kept_aws:
+            self._kept_aws = aws
+            data.append({"aws": aws})
+
+    def _keep(self, data: DataDirectory, changes: list[Record]) -> None:
+        if changes:
+            # One line: what a transaction wrote comes back whole or not at all.
+            data.append({"records": changes})
+        else:
+            data.flush()
+        if data.is_long:
+            data.write_snapshot(
+                Remembered(
+                    moto_state.read_items(),
+                    moto_state.next_sequence(),
+                    self._untold,
+                    self.clock.ahead,
+                    moto_state.read_aws(),
+                )
+            )
 
     def _stops(self, now: datetime, end: datetime) -> list[datetime]:
         notices = {
@@ -365,7 +424,7 @@ class LocalStack:
             )
         engine.verify_senders(document.senders(self.settings), self._endpoint_url)
 
-    def _start(self, function: Function, table: LiveTable) -> _Running:
+    def _start(self, function: Function) -> _Running:
         module, _, attribute = function.handler.rpartition(".")
         environment = self.environment(function.name)
         try:
@@ -377,7 +436,7 @@ class LocalStack:
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):
             handler = getattr(importlib.import_module(module), attribute)
-        services = _LocalServices(settings, self.clock, table, self.outbox, self.events)
+        services = _LocalServices(settings, self.clock, self.outbox, self.events)
         return _Running(function, handler, services)
 
 

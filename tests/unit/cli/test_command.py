@@ -225,6 +225,16 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
             id="no engine",
         ),
         pytest.param(
+            ["serve", "--data", "d", "--endpoint-url", "http://127.0.0.1:1"],
+            "--data keeps the built-in AWS; leave --endpoint-url",
+            id="data elsewhere",
+        ),
+        pytest.param(
+            ["serve", "--port", "0", "--data", "README.md"],
+            "--data README.md: File exists",
+            id="data in a file",
+        ),
+        pytest.param(
             ["serve", "--settings", "nowhere.json"],
             "cannot read nowhere.json: No such file",
             id="no settings",
