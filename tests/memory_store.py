@@ -657,7 +657,9 @@ class MemoryStore:
             for i in user.identities
             if (i.provider, i.key) not in kept
         ]
-        detached += [(user.app, API_KEY, key.hash) for key in user.api_keys.values()]
+        if not after.api_keys:
+            keys = user.api_keys.values()
+            detached += [(user.app, API_KEY, key.hash) for key in keys]
         stored = self._as_read(user, now)
         if stored is None or not self._are_of(user, detached):
             return False

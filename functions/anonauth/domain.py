@@ -404,12 +404,16 @@ def user_after_reset(user: User, record: IdentityRecord) -> User:
     if the address was verified before, and nobody else had set a password for it: else
     they may be of somebody who only squatted the address.
 
+    A user that was made again may not list the identity. If it does not come back by
+    this either, it is none of the user's any more, and changes nothing of it.
+
     Args:
         record: Of that identity, as it was before.
     """
     renewed = Identity(record.id, USERPASS, record.key, record.version + 1)
     keeps_others = record.verified and not record.contested
     own = (USERPASS, record.key)
+    is_listed = user.find_identity(*own) is not None
     identities = [
         renewed if (i.provider, i.key) == own else i
         for i in user.identities
@@ -417,7 +421,9 @@ def user_after_reset(user: User, record: IdentityRecord) -> User:
     ]
     has_address = any(i.provider == USERPASS for i in identities)
     has_room = not has_address and len(identities) < MOST_IDENTITIES
-    if user.made_again == "open" and has_room:
+    if not is_listed:
+        if user.made_again != "open" or not has_room:
+            return replace(user, version=user.version + 1, sessions={})
         identities.append(renewed)
     return replace(
         user,

@@ -275,6 +275,7 @@ class AccountStore(BudgetStore, Protocol):
         A user whose item was lost is written again with it (see `make_user_again`).
         One that was made again gets the identity back if it does not list it and has
         room; if it loses the others, then none that is not listed comes back either.
+        One that does not get it back only loses its sessions.
 
         Args:
             record: As read, with the token in it.

@@ -407,6 +407,48 @@ def test_given_a_mark_of_a_deletion_when_its_address_is_reset_then_400(
     assert world.service.user_item(ada["user_id"]) is None
 
 
+def test_given_a_user_that_shut_an_address_out_when_that_is_reset_then_it_stays_whole(
+    world: World,
+) -> None:
+    """The address's record still names the user, which is no right to change it."""
+    other = "ada.other@example.org"
+    old = contest_and_link(world, EMAIL, None)
+    lose(world, old["user_id"])
+    squatter = world.log_in(CUSTOM, OTHER_JWT)
+    contest_and_link(world, other, squatter)
+    assert world.post("reset/send", email=other).status == 200
+    mail = world.newest_mail(other)
+    assert world.post("reset", **mail, password=NEW).status == 200
+    owner = world.log_in(USERPASS, {"username": other, "password": NEW})
+    key = world.make_key(owner)
+    before = stored_user(world.service, owner["user_id"])
+
+    world.reset()
+
+    after = stored_user(world.service, owner["user_id"])
+    assert after.made_again == "closed"
+    assert (after.identities, after.api_keys) == (before.identities, before.api_keys)
+    assert world.log_in("api-key", key)["user_id"] == owner["user_id"]
+    back = world.log_in(USERPASS, {"username": other, "password": NEW})
+    assert back["user_id"] == owner["user_id"]
+    apart = world.log_in(USERPASS, by_password(NEW))
+    assert apart["user_id"] != owner["user_id"]
+
+
+def contest_and_link(world: World, email: str, opened: Opened | None) -> Opened:
+    """Confirm an address that two have registered; link it, or a JWT to its user."""
+    for password in (OF_MALLORY, OF_ADA):
+        assert world.post("register", email=email, password=password).status == 200
+    assert world.post("confirm", **world.newest_mail(email)).status == 200
+    credential = {"username": email, "password": OF_ADA}
+    if opened is None:
+        opened = world.log_in(USERPASS, credential)
+        world.link(opened, CUSTOM, OTHER_JWT)
+    else:
+        world.link(opened, USERPASS, credential)
+    return opened
+
+
 def test_given_a_login_in_between_when_a_lost_user_resets_then_both_take_effect(
     world: World, ada: Opened
 ) -> None:

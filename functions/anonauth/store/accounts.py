@@ -290,13 +290,16 @@ class Accounts(Identities):
         left = {(i.provider, i.key) for i in after.identities}
         detached = [i for i in user.identities if (i.provider, i.key) not in left]
         self._delete_records(transaction, user, detached)
-        self._delete_keys(transaction, user, user.api_keys.values())
+        # All of them, or none: see `user_after_reset`.
+        keys = [] if after.api_keys else user.api_keys.values()
+        self._delete_keys(transaction, user, keys)
         actions: list[Action] = [
             UserItem.sessions.set({}),
-            UserItem.api_keys.set({}),
             UserItem.identities.set(identity_list(after.identities)),
             UserItem.version.set(user.version + 1),
         ]
+        if not after.api_keys:
+            actions.append(UserItem.api_keys.set({}))
         if after.made_again is not None:
             actions.append(UserItem.made_again.set(after.made_again))
         transaction.update(
