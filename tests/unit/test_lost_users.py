@@ -435,6 +435,28 @@ def test_given_a_user_that_shut_an_address_out_when_that_is_reset_then_it_stays_
     assert apart["user_id"] != owner["user_id"]
 
 
+@pytest.mark.parametrize("call", range(7))
+def test_given_a_reset_in_between_when_the_old_password_logs_in_then_200_or_401(
+    world: World, ada: Opened, call: int
+) -> None:
+    """At any of its calls. Never 400, as for a second address of a user."""
+    lose(world, ada["user_id"])
+    assert world.post("reset/send", email=EMAIL).status == 200
+    mail = world.newest_mail()
+
+    def set_password() -> None:
+        assert world.post("reset", **mail, password=NEW).status == 200
+
+    world.service.wire.faults = [*[None] * call, preceded_by(set_password)]
+    reply = world.try_log_in(USERPASS, by_password(OF_ADA))
+
+    if reply.status == 200:
+        assert not world.is_alive(reply.json)
+    else:
+        assert code(reply) == (401, "InvalidPassword")
+    assert identities_of(world, ada["user_id"]) == [USERPASS]
+
+
 def contest_and_link(world: World, email: str, opened: Opened | None) -> Opened:
     """Confirm an address that two have registered; link it, or a JWT to its user."""
     for password in (OF_MALLORY, OF_ADA):

@@ -334,16 +334,18 @@ def _opening(
     if user is None or user.made_again == "closed":
         # The identity is free: its user is gone for good, or has shut it out.
         return _new_user(app, replace(verified, record=record), session, parts, now)
-    if user.made_again == "open":
-        before = user
-        _check_room(before, verified)
-        entry = Identity(record.id, record.provider, record.key, record.version)
-        ended = before.sessions_to_end(session, now)
-        return _Opening(
-            replace(before, identities=(*before.identities, entry)),
-            lambda: store.add_back_identity(before, record, session, ended, now),
-        )
-    return None
+    is_changed = user.find_identity(record.provider, record.key) is not None
+    if user.made_again is None or is_changed:
+        # If the user lists another version, a reset in between has won.
+        return None
+    before = user
+    _check_room(before, verified)
+    entry = Identity(record.id, record.provider, record.key, record.version)
+    ended = before.sessions_to_end(session, now)
+    return _Opening(
+        replace(before, identities=(*before.identities, entry)),
+        lambda: store.add_back_identity(before, record, session, ended, now),
+    )
 
 
 def _new_user(
