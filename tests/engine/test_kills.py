@@ -118,7 +118,8 @@ def test_given_kills_under_load_when_started_again_then_all_that_was_answered_is
         )
         log_in(base_url, APP)
 
-    assert len(statuses) + len(gone) >= KILLS * LOGINS
+    # Without those whose logout was on its way, who may be either.
+    assert len(statuses) + len(gone) >= KILLS * (LOGINS - CLIENTS)
     assert set(statuses) == {200}
     assert set(gone) == {401}
     assert found[0] == "new"

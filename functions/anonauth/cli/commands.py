@@ -146,6 +146,13 @@ def serve(  # noqa: PLR0913 - an option each
             show_default=False,
         ),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Print the functions' whole log too: --parameter LogLevel=INFO.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the whole API here: no Docker, no AWS account. Ctrl-C stops it.
 
@@ -157,7 +164,7 @@ def serve(  # noqa: PLR0913 - an option each
 
     * `anonauth serve`
     * `anonauth serve --port 0 --app-id myapp-abcde --app-id other-fghij`
-    * `anonauth serve --parameter ThrottlingRateLimit=5 --parameter LogLevel=INFO`
+    * `anonauth serve --parameter ThrottlingRateLimit=5 --verbose`
     * `anonauth serve --data users`, which finds its users again at the next start
     * `anonauth serve --aws-port 4566`, then in another terminal
       `anonauth event logout | sam local invoke LogoutFunction -e -
@@ -176,6 +183,9 @@ def serve(  # noqa: PLR0913 - an option each
 
     * `curl http://127.0.0.1:8080/_local/events`, likewise
     """
+    parameters = dict(map(_key_and_value, parameter or ()))
+    if verbose:
+        parameters.setdefault("LogLevel", "INFO")
     log = logging.getLogger("anonauth.serve")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stderr))
@@ -189,7 +199,7 @@ def serve(  # noqa: PLR0913 - an option each
             port=port,
             base_url=base_url,
             app_ids=tuple(app_id or ()),
-            parameters=dict(map(_key_and_value, parameter or ())),
+            parameters=parameters,
             endpoint_url=endpoint_url,
             aws_port=aws_port,
             aws_host=aws_host,

@@ -19,7 +19,9 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from anonauth.cli import why
 from anonauth.cli.journal import NotKept
+from anonauth.cli.recent import Recent
 from anonauth.cli.template import ACCOUNT, DEFAULT_ROUTE, Cors, Template, Throttling
 
 LONGEST_PAYLOAD = 10 * 1024 * 1024
@@ -37,6 +39,9 @@ _HOP_BY_HOP = frozenset(
     | {"upgrade", "proxy-connection"}
 )
 _SET_BY_GATEWAY = _HOP_BY_HOP | {"content-length", "date"}
+
+SLOW = 1_000
+"""Milliseconds from which on a call's line names its function."""
 
 Invoke = Callable[[str, dict[str, Any]], Any]
 
@@ -114,6 +119,7 @@ class Gateway:
         invoke: Runs a function of the template on an event.
         clock: Tells the time that events carry.
         domain_name: Of the API, as events carry it.
+        refused: Where to note what is refused or fails.
         ticks: Seconds of a steady clock, for throttling.
     """
 
@@ -124,11 +130,13 @@ class Gateway:
         invoke: Invoke,
         clock: Callable[[], datetime],
         domain_name: str,
+        refused: Recent[why.Refused] | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._invoke = invoke
         self._clock = clock
         self._domain_name = domain_name
+        self._refused = Recent() if refused is None else refused
         self._cors = template.cors
         functions = template.functions.values()
         self._routes = {key: f.name for f in functions for key in f.routes}
@@ -146,14 +154,26 @@ class Gateway:
         """Answer as API Gateway would; never raises. Logs one line."""
         started = time.perf_counter()
         route, parameters = self.match(request.method, request.path)
-        response = self._with_cors(request, self._respond(request, route, parameters))
-        took = (time.perf_counter() - started) * 1000
+        with why.heard() as said:
+            response = self._respond(request, route, parameters)
+        response = self._with_cors(request, response)
+        ms = round((time.perf_counter() - started) * 1000)
         # The route, not the path: what strangers send does not belong in a log.
         label = route or DEFAULT_ROUTE
         if label == DEFAULT_ROUTE:
             known = request.method in _METHODS
             label = f"{request.method if known else '?'} {DEFAULT_ROUTE}"
-        logger.info("%s  %d  %.0f ms", label, response.status, took)
+        line = f"{label}  {response.status}  {ms} ms"
+        function = self._routes.get(route or "", "")
+        failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if function and (failed or ms >= SLOW):
+            line += f"  {function}"
+        for reason in said[-1:]:
+            line += f"  {reason}"
+            self._refused.add(
+                why.Refused(self._clock(), label, function, response.status, ms, reason)
+            )
+        logger.info("%s", line)
         return response
 
     def match(self, method: str, path: str) -> tuple[str | None, dict[str, str]]:
@@ -205,7 +225,8 @@ class Gateway:
         )
         try:
             answer = self._invoke(self._routes[route], event)
-        except (FunctionTimedOut, FunctionStopped, NotKept):
+        except (FunctionTimedOut, FunctionStopped, NotKept) as exc:
+            why.say(why.Reason(type(exc).__name__))
             return _message(HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
             # Without the text of the exception, which may quote a token.

@@ -1,10 +1,11 @@
-"""`/` and `/_local/*`: what only a local service can do, for this machine alone."""
+"""`/`, `/logs`, `/_local/*`: what only a local service does, for this machine alone."""
 
 import json
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 # It ships no types.
 import isodate  # type: ignore[import-untyped]
@@ -15,12 +16,14 @@ from anonauth.cli.document import providers_on
 from anonauth.cli.gateway import HttpRequest, HttpResponse, json_response
 from anonauth.cli.guard import host_name, is_forwarded, is_loopback
 from anonauth.cli.journal import NotKept
-from anonauth.cli.recent import Recent, SentMail
+from anonauth.cli.recent import MOST_KEPT, Recent, SentMail
 from anonauth.cli.stack import LocalStack
 from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
 from anonauth.errors import AuthError
 
 PREFIX = "/_local/"
+LOGS = "/logs"
+"""Where the `link` of an error answer leads (client API contract §1.5)."""
 
 _T = TypeVar("_T")
 
@@ -40,14 +43,16 @@ class LocalApi:
     @staticmethod
     def takes(request: HttpRequest) -> bool:
         """Say whether a request is for this and not for the API."""
-        return request.path.startswith(PREFIX) or page.is_page(request)
+        is_ours = request.path == LOGS or request.path.startswith(PREFIX)
+        return is_ours or page.is_page(request)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer a request that it `takes`."""
         if not _is_from_here(request):
             return _refuse(
                 HTTPStatus.FORBIDDEN,
-                "the playground and /_local/ answer this machine only, at 127.0.0.1",
+                "the playground, /logs and /_local/ answer this machine only, at "
+                "127.0.0.1",
             )
         if request.path in page.FILES:
             return self._file(request)
@@ -56,6 +61,7 @@ class LocalApi:
             PREFIX + "events": self._events,
             PREFIX + "outbox": self._outbox,
             PREFIX + "stack": self._describe,
+            LOGS: self._why,
         }
         if request.path in answers:
             try:
@@ -111,6 +117,18 @@ class LocalApi:
             )
         self._stack.tell_changes()  # others may write to the table, too
         return _list_or_clear(request, self._stack.events, _event_body)
+
+    def _why(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        asked = parse_qs(request.query).get("co_id", [""])[-1]
+        for refused in self._stack.refused.entries():
+            if asked and refused.why.co_id == asked:
+                return json_response(HTTPStatus.OK, refused.body())
+        return _refuse(
+            HTTPStatus.NOT_FOUND,
+            f"no such co_id among the last {MOST_KEPT} refusals since the start",
+        )
 
     def _advance(self, request: HttpRequest) -> HttpResponse:
         try:

@@ -180,6 +180,7 @@ class LocalServer:
                 invoke=self.stack.invoke,
                 clock=self.stack.clock,
                 domain_name=urlsplit(self.base_url).hostname or options.host,
+                refused=self.stack.refused,
             )
             listener.serve(application(self._answer))
             if options.aws_port is not None:

@@ -17,7 +17,7 @@ import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
-from anonauth.cli import document, engine, moto_state
+from anonauth.cli import document, engine, moto_state, why
 from anonauth.cli.gateway import FunctionStopped, FunctionTimedOut
 from anonauth.cli.journal import DataDirectory, Remembered
 from anonauth.cli.live_table import LiveTable, Record
@@ -151,6 +151,7 @@ class LocalStack:
         self.settings = Document()
         self.outbox: Recent[SentMail] = Recent()
         self.events: Recent[UserEvent] = Recent()
+        self.refused: Recent[why.Refused] = Recent()
         self.clock = LocalClock()
         self.lock = threading.RLock()
         self._endpoint_url = endpoint_url
@@ -201,6 +202,7 @@ class LocalStack:
                 function.name: self._start(function)
                 for function in self.template.functions.values()
             }
+            opening.enter_context(why.listening())
             self.run_schedules()
             self._closing = opening.pop_all()
         return self

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
-from calls import APP, OTHER_APP, call, log_in
+from calls import API, APP, OTHER_APP, call, log_in
 from ctrl_c import ended, in_the_background
 from readme import block
 from tools import ROOT
@@ -92,13 +92,31 @@ def test_given_a_service_when_told_to_end_then_it_does_with_one_line(
 
     assert process.returncode == 0
     assert out.splitlines()[-1] == "anonauth has stopped"
-    assert re.fullmatch(r"POST \S+/login  200  \d+ ms\n", err)
+    assert re.fullmatch(r"POST \S+/login  200  \d+ ms(  LoginFunction)?\n", err)
+
+
+@pytest.mark.long
+def test_given_verbose_when_a_call_is_refused_then_the_functions_log_is_there() -> None:
+    with serving("--verbose") as (process, base_url):
+        call(base_url, "GET", f"{API}/auth/profile")
+        _, err = end(process)
+
+    logged = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert logged[-1]["message"] == "InvalidSession"
+    assert logged[-1]["function_name"] == "ProfileFunction"
 
 
 def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> None:
     with serving("--aws-port", "0") as (process, base_url):
-        out, _ = end(process)
+        path = f"{API}/app/{APP}/auth/providers/local-userpass/login"
+        call(base_url, "POST", path, body=b'{"username": "a", "password": "b"}')
+        out, err = end(process)
 
+    assert re.fullmatch(
+        r"POST \S+/login  401  \d+ ms(  \w+Function)?  "
+        r"WrongPassword: invalid username/password\n",
+        err,
+    )
     assert out.startswith(f"open it in a browser: {base_url}/\n")
     assert "app ids: myapp-abcde\n" in out
     assert "providers of myapp-abcde: anon-user, local-userpass, api-key\n" in out
