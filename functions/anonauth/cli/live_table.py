@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from anonauth.cli.api_table import ApiTable
 from anonauth.cli.engine import connect
+from anonauth.cli.local_store import Ending
 from anonauth.cli.moto_table import MotoTable
 from anonauth.cli.template import REGION
 
@@ -39,7 +40,8 @@ class Source(Protocol):
 class LiveTable:
     """A table's stream from now on, as functions read it, and its TTL.
 
-    `has_stream` is False where the engine has none; nothing is told there.
+    `has_stream` is False where the engine has none; nothing is told there. `ending`
+    returns what expires between two instants; None where only a scan could.
 
     Args:
         endpoint_url: As for `engine.opened`.
@@ -50,9 +52,13 @@ class LiveTable:
         self, table: str, endpoint_url: str | None, clock: Callable[[], datetime]
     ) -> None:
         self._clock = clock
-        self._source: Source = (
-            MotoTable(table) if endpoint_url is None else _by_api(table, endpoint_url)
-        )
+        self._source: Source
+        self.ending: Ending | None = None
+        if endpoint_url is None:
+            self._source = moto = MotoTable(table)
+            self.ending = moto.ending
+        else:
+            self._source = _by_api(table, endpoint_url)
         self._swept: set[str] = set()
         self.has_stream = bool(self._source.stream_arn)
 

@@ -1,8 +1,9 @@
 """moto, but no call costs the more, the more there is in the table.
 
-Its transactions copy the whole table, stream included, for each of their items; its
-serialiser looks for every attribute under several names; and it lists the methods of
-a class anew for each call. What is done here leans on the inside of one version.
+Its transactions copy the whole table, stream included, for each of their items; what
+it has ever made it keeps, for a page that shows it; its serialiser looks for every
+attribute under several names; and it lists the methods of a class anew for each call.
+What is done here leans on the inside of one version.
 """
 
 import functools
@@ -69,6 +70,9 @@ class _Patches:
         from moto.core import responses, utils  # noqa: PLC0415
         from moto.core.serialize import ResponseSerializer  # noqa: PLC0415
         from moto.dynamodb.models import DynamoDBBackend  # noqa: PLC0415
+        from moto.dynamodb.models.dynamo_type import Item  # noqa: PLC0415
+        from moto.dynamodb.models.table import StreamRecord  # noqa: PLC0415
+        from moto.dynamodbstreams.models import ShardIterator  # noqa: PLC0415
 
         self._patches: list[Any] = [
             patch.object(
@@ -84,6 +88,10 @@ class _Patches:
                 "method_names_from_class",
                 functools.cache(utils.method_names_from_class),
             ),
+            *(
+                patch.object(model, "instances_tracked", _Forgetful())
+                for model in (Item, ShardIterator, StreamRecord)
+            ),
         ]
 
     def start(self) -> None:
@@ -93,6 +101,13 @@ class _Patches:
     def stop(self) -> None:
         for each in reversed(self._patches):
             each.stop()
+
+
+class _Forgetful(list[Any]):
+    """Takes what it is given, and keeps nothing."""
+
+    def append(self, made: Any) -> None:
+        pass
 
 
 def _transaction(original: Any) -> Any:

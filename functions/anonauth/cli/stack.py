@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
@@ -21,6 +20,7 @@ from anonauth.cli import document, engine, moto_state, why
 from anonauth.cli.gateway import FunctionStopped, FunctionTimedOut
 from anonauth.cli.journal import DataDirectory, Remembered
 from anonauth.cli.live_table import LiveTable, Record
+from anonauth.cli.local_store import LocalStore
 from anonauth.cli.problem import Problem
 from anonauth.cli.recent import Recent, RecordingBus, RecordingMailer, SentMail
 from anonauth.cli.template import ACCOUNT, REGION, Function, Template
@@ -28,6 +28,7 @@ from anonauth.domain import UserEvent, rfc3339
 from anonauth.ports import EventBus, Mailer
 from anonauth.providers.document import Document
 from anonauth.settings import Settings, SettingsError
+from anonauth.store import Store
 
 Event = dict[str, Any]
 
@@ -95,16 +96,31 @@ class _LocalServices(wiring.Services):
         self,
         settings: Settings,
         clock: LocalClock,
+        table: LiveTable,
         outbox: Recent[SentMail],
         events: Recent[UserEvent],
     ) -> None:
         super().__init__(settings, clock)
+        # Everybody else waits for the one function that runs.
+        self.pause = lambda _: None
+        self._table = table
         self._outbox = outbox
         self._events = events
 
     @functools.cached_property
-    def _aws(self) -> botocore.session.Session:
-        return engine.session()
+    def store(self) -> Store:
+        """The real store; the built-in engine's knows who will soon expire."""
+        made = (
+            super().store
+            if self._table.ending is None
+            else LocalStore(
+                self.settings.table_name,
+                region=self.settings.region,
+                ending=self._table.ending,
+            )
+        )
+        engine.share_models(made.session)
+        return made
 
     @functools.cached_property
     def bus(self) -> EventBus:
@@ -195,11 +211,12 @@ class LocalStack:
             if self._data is not None:
                 self._remember(self._data)
             self._open_settings(opening)
-            self._table = LiveTable(engine.TABLE_NAME, self._endpoint_url, self.clock)
+            table = LiveTable(engine.TABLE_NAME, self._endpoint_url, self.clock)
+            self._table = table
             if self._data is not None:  # before anything is encrypted by its keys
                 self._keep_aws(self._data)
             self._running = {
-                function.name: self._start(function)
+                function.name: self._start(function, table)
                 for function in self.template.functions.values()
             }
             opening.enter_context(why.listening())
@@ -426,7 +443,7 @@ class LocalStack:
             )
         engine.verify_senders(document.senders(self.settings), self._endpoint_url)
 
-    def _start(self, function: Function) -> _Running:
+    def _start(self, function: Function, table: LiveTable) -> _Running:
         module, _, attribute = function.handler.rpartition(".")
         environment = self.environment(function.name)
         try:
@@ -438,7 +455,7 @@ class LocalStack:
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):
             handler = getattr(importlib.import_module(module), attribute)
-        services = _LocalServices(settings, self.clock, self.outbox, self.events)
+        services = _LocalServices(settings, self.clock, table, self.outbox, self.events)
         return _Running(function, handler, services)
 
 

@@ -1,0 +1,55 @@
+"""The store of the built-in AWS: who will soon expire is known without a search."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from anonauth.domain import User, UserPage
+from anonauth.store import Store
+from anonauth.store.items import USER_PREFIX, user_in
+from anonauth.store.scans import SCANNED
+
+Ending = Callable[[datetime, datetime], Iterable[dict[str, Any]]]
+
+
+class LocalStore(Store):
+    """The real store, but for the search, which reads every item of the table.
+
+    A jump of the clock has that search on each day of its way on which somebody
+    falls due: moto took 13 s of it with 10,000 users.
+
+    Args:
+        ending: Returns the items that expire between two instants.
+    """
+
+    def __init__(self, table_name: str, *, region: str, ending: Ending) -> None:
+        super().__init__(table_name, region=region)
+        self._ending = ending
+
+    def scan_expiring(
+        self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
+    ) -> UserPage:
+        """Return all that a scan would find, as the only page of the first segment."""
+        del segments, after
+        items = [] if segment else [*filter(_is_guest, self._ending(now, until))]
+        users: list[User] = []
+        for item in items:
+            shown = {name: item[name] for name in SCANNED if name in item}
+            with suppress(Exception):
+                users.append(user_in(shown, item["pk"]["S"]))
+        return UserPage(
+            users=tuple(users),
+            position=None,
+            read=len(items),
+            units=0.0,
+            unreadable=len(items) - len(users),
+        )
+
+
+def _is_guest(item: dict[str, Any]) -> bool:
+    return (
+        item["pk"]["S"].startswith(USER_PREFIX)
+        and item.get("state") == {"S": "active"}
+        and item.get("anonymous") == {"BOOL": True}
+    )

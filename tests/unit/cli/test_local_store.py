@@ -1,0 +1,104 @@
+"""The local store's search for who will soon expire, against the real one's scan."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from anonauth.cli.local_store import LocalStore
+from anonauth.cli.moto_table import MotoTable
+from anonauth.domain import User
+from anonauth.store import Store
+from events_contract import UNTIL, ExpiringContract, a_guest_until
+from harness import Clients
+from store_contract import APP, DAY, NOW, SECOND
+
+SEGMENTS = 4
+
+
+def local_store(table: str, clients: Clients) -> LocalStore:
+    made = LocalStore(table, region="eu-central-1", ending=MotoTable(table).ending)
+    made._connection._client = clients.store(table)._connection.client
+    return made
+
+
+class TestExpiringLocally(ExpiringContract):
+    @pytest.fixture
+    def store(self, table: str, clients: Clients) -> LocalStore:
+        return local_store(table, clients)
+
+    def test_given_more_than_a_page_when_scanned_then_segments_share_all_of_it(
+        self, store: Store
+    ) -> None:
+        """The index knows no pages: all are in the first segment's only one."""
+        guests = [a_guest_until(NOW + DAY) for _ in range(16)]
+        for guest in guests:
+            store.create_user(guest)
+
+        first, *others = (
+            store.scan_expiring(number, SEGMENTS, "", now=NOW, until=UNTIL)
+            for number in range(SEGMENTS)
+        )
+
+        assert {user.id for user in first.users} == {guest.id for guest in guests}
+        assert [page.users for page in others] == [()] * (SEGMENTS - 1)
+
+
+def found(store: Store, **between: Any) -> tuple[list[User], int]:
+    """Return the users of all segments, and how many nobody could read."""
+    users: list[User] = []
+    unreadable = 0
+    for segment in range(SEGMENTS):
+        page = store.scan_expiring(segment, SEGMENTS, "", **between)
+        users += page.users
+        unreadable += page.unreadable
+        assert page.position is None
+    return sorted(users, key=lambda user: user.id), unreadable
+
+
+def test_given_items_of_all_kinds_when_searched_then_it_is_as_by_the_scan(
+    store: Store, table: str, clients: Clients, db: DynamoDBClient
+) -> None:
+    local = local_store(table, clients)
+    ends = [NOW - SECOND, NOW, NOW + SECOND, NOW + DAY, UNTIL - SECOND, UNTIL]
+    for end in ends:
+        store.create_user(a_guest_until(end))
+    expires = {"N": str(int((NOW + DAY).timestamp()))}
+    guest = {"state": {"S": "active"}, "anonymous": {"BOOL": True}}
+    strangers: list[dict[str, Any]] = [
+        {"pk": {"S": f"USER#{APP}#unreadable"}, "expires_at": expires, **guest},
+        {"pk": {"S": "IDENT#other"}, "expires_at": expires, **guest},
+        {
+            "pk": {"S": f"USER#{APP}#permanent"},
+            "expires_at": expires,
+            **guest,
+            "anonymous": {"BOOL": False},
+        },
+        {
+            "pk": {"S": f"USER#{APP}#lost"},
+            "expires_at": expires,
+            **guest,
+            "state": {"S": "lost"},
+        },
+        {"pk": {"S": f"USER#{APP}#bare"}, "expires_at": expires},
+    ]
+    for item in strangers:
+        db.put_item(TableName=table, Item=item)
+
+    for now, until in (
+        (NOW, UNTIL),
+        (NOW - timedelta(microseconds=1), UNTIL),
+        (NOW + timedelta(microseconds=1), UNTIL),
+        (NOW + DAY, UNTIL + DAY),
+    ):
+        by_index = found(local, now=now, until=until)
+        assert by_index == found(store, now=now, until=until)
+
+    users, unreadable = found(local, now=NOW, until=UNTIL)
+    assert [user.expires_at for user in sorted(users, key=_end)] == ends[2:5]
+    assert unreadable == 1
+
+
+def _end(user: User) -> Any:
+    return user.expires_at
