@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from anonauth.wiring import utc_now
-from bench import checks, cold, cost, counted, enumeration, growth, warm
+from bench import checks, cold, cost, counted, enumeration, growth, local, warm
 from bench.figures import say
 from bench.report import report
 from bench.stage import Stage, setting
@@ -21,7 +21,16 @@ from tools import ROOT
 
 ARTEFACTS = ROOT / ".artefacts"
 
-_PARTS = ("cold", "warm", "counted", "checks", "growth", "enumeration", "cost")
+_PARTS = (
+    "cold",
+    "warm",
+    "counted",
+    "checks",
+    "growth",
+    "enumeration",
+    "local",
+    "cost",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +80,7 @@ def _measured(stage: Stage, asked: argparse.Namespace) -> Json:
         "checks": lambda: checks.measure(asked.rounds),
         "growth": lambda: growth.measure(stage, asked.users),
         "enumeration": lambda: enumeration.measure(stage, asked.rounds),
+        "local": lambda: local.measure(asked.users),
     }
     return {name: measure() for name, measure in measures.items() if name in asked.only}
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import local
 from bench.figures import say
 from bench.meter import Call
 from bench.operations import Operation, People, operations
@@ -92,8 +93,12 @@ _TWICE = 2  # the second time tells whether the first was what it always is
 
 
 def measure(stage: Stage) -> Json:
-    """Return calls and units of each operation, and packages and sizes."""
+    """Return calls and units of each operation, and packages and sizes.
+
+    And of the local service what may not grow with its users.
+    """
     return {
+        "local": local.counted(),
         "operations": dict(_operations(stage)),
         "imports": _imports(stage),
         "sizes": _sizes(stage),
@@ -120,6 +125,7 @@ def differences(counted: Json) -> list[str]:
             for name, limit in limits.items()
             if sizes[name] > limit
         ],
+        *local.differences(counted["local"]),
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.checks import MOST
 from bench.cost import SIZES
 from bench.enumeration import UNKNOWN
+from bench.local import CLIENTS
 from sam_template import Json
 
 _TARGETS = {  # issue 6, for information
@@ -19,6 +20,7 @@ _TARGETS = {  # issue 6, for information
     "link local-userpass": 45.0,
     "log in local-userpass": 45.0,
 }
+_LOCAL_TARGETS = {"login": 8, "refresh": 5, "logout": 9, "link": 60, "delete": 20}
 
 
 def report(figures: Json) -> str:
@@ -30,6 +32,7 @@ def report(figures: Json) -> str:
         "checks": _checks,
         "growth": _growth,
         "enumeration": _enumeration,
+        "local": _local,
         "cost": _cost,
     }
     return "\n".join(
@@ -121,6 +124,18 @@ def _counted(counted: Json) -> Iterator[str]:
     sizes = counted["sizes"]
     unzipped, zipped = sizes["bundle"] / 1e6, sizes["zipped"] / 1e6
     yield f"Bundle: {unzipped:.1f} MB, zipped {zipped:.1f} MB\n"
+    local = counted["local"]
+    few, many = local["0"], local["1000"]
+    yield from _table(
+        "Local service: calls of Python without users and with 1,000",
+        ("", "0", "1,000"),
+        (
+            (name, str(calls), str(many["calls"][name]))
+            for name, calls in few["calls"].items()
+        ),
+    )
+    copies, kept = many["copies"], local["bytes of a login"]
+    yield f"A link copies {copies} items; {kept} bytes are kept of a login\n"
 
 
 def _checks(checks: Json) -> Iterator[str]:
@@ -199,6 +214,41 @@ def _median(found: Json) -> str:
 def _ratio(found: Json, unknown: Json) -> str:
     ratio = {name: f"{found[name] / unknown['median']:.2f}" for name in found}
     return f"{ratio['median']} ({ratio['first']} to {ratio['third']})"
+
+
+def _local(local: Json) -> Iterator[str]:
+    calls = local["calls"]
+    sizes = list(next(iter(calls.values())))
+    yield from _table(
+        "Local service: ms of a call on one connection, by users (their ratio)",
+        ("", *(f"{int(size):,}" for size in sizes), "target"),
+        (
+            (
+                name,
+                *(_against(by_size, size, sizes[0]) for size in sizes),
+                str(_LOCAL_TARGETS.get(name, "")),
+            )
+            for name, by_size in calls.items()
+        ),
+    )
+    yield from _table(
+        f"Local service: answers a second to {CLIENTS} clients (longest wait, lost)",
+        ("", *(f"{int(size):,}" for size in sizes)),
+        (
+            (name, *(_many(local["load"][size][name]) for size in sizes))
+            for name in next(iter(local["load"].values()))
+        ),
+    )
+    yield f"Ready in {local['ready']:.1f} s\n"
+
+
+def _against(by_size: Json, size: str, first: str) -> str:
+    found, least = by_size[size]["min"], by_size[first]["min"]
+    return f"{1000 * found:.1f} ({found / least:.2f})"
+
+
+def _many(found: Json) -> str:
+    return f"{found['a second']:.0f} ({found['longest']:.1f} s, {found['lost']})"
 
 
 def _cost(cost: Json) -> Iterator[str]:

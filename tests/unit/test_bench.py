@@ -11,6 +11,7 @@ from bench.figures import quartiles
 from bench.meter import item_bytes
 from bench.report import report
 from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED
+from served import MOST_BYTES
 
 
 def as_expected() -> dict[str, Any]:
@@ -30,6 +31,11 @@ def as_expected() -> dict[str, Any]:
             for name, beside in BESIDE.items()
         },
         "sizes": {"bundle": MAX_BYTES, "zipped": MAX_ZIPPED},
+        "local": {
+            "0": {"calls": {"login": 1_000}, "copies": 4},
+            "1000": {"calls": {"login": 1_100}, "copies": 4},
+            "bytes of a login": MOST_BYTES,
+        },
     }
 
 
@@ -59,6 +65,24 @@ def test_given_counts_as_expected_when_compared_then_there_is_no_difference() ->
             MAX_ZIPPED + 1,
             f"zipped: {MAX_ZIPPED + 1} bytes, {MAX_ZIPPED} at most",
             id="a byte too many",
+        ),
+        pytest.param(
+            ("local", "1000", "calls", "login"),
+            1_101,
+            "local login: 1101 calls with 1,000 users, 1000 with none",
+            id="a local login that grows",
+        ),
+        pytest.param(
+            ("local", "1000", "copies"),
+            5,
+            "local link: 5 items are copied with 1,000 users, 4 with none",
+            id="a copy more",
+        ),
+        pytest.param(
+            ("local", "bytes of a login"),
+            MOST_BYTES + 1,
+            f"local login: {MOST_BYTES + 1} bytes are kept, {MOST_BYTES} at most",
+            id="a byte more that is kept",
         ),
     ],
 )
@@ -194,6 +218,14 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
             }
         },
         "cost": measure(warm, counted),
+        "local": {
+            "ready": 1.44,
+            "calls": {"login": {"0": spent, "10000": {"min": 0.003, "median": 1}}},
+            "load": {
+                size: {"passwords": {"a second": 25.4, "longest": 0.71, "lost": 0}}
+                for size in ("0", "10000")
+            },
+        },
     }
 
     lines = [" ".join(line.split()) for line in report(figures).splitlines()]
@@ -206,4 +238,8 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     assert "login 2.50 2.50 +0 % +0 %" in lines
     assert "login 26 (0.09) 17 (0.11) 13 (0.17) 11 (0.25)" in lines
     assert "confirmed 44.1 1.05 (0.95 to 1.50) 44.1 1.05 (0.95 to 1.50)" in lines
+    assert "login 2.5 (1.00) 3.0 (1.20) 8" in lines
+    assert "passwords 25 (0.7 s, 0) 25 (0.7 s, 0)" in lines
+    assert "Ready in 1.4 s" in lines
+    assert "login 1000 1100" in lines
     assert "Auth0 (B2C) 0.00 by contract by contract" in lines

@@ -1,9 +1,6 @@
 """The local service with more and more users: counted, never timed."""
 
-import cProfile
-import gc
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +10,12 @@ from moto.dynamodb.models.table import Table
 
 from anonauth.cli.serve import LocalServer
 from served import (
+    MOST_BYTES,
     Direct,
+    calls_by_operation,
+    calls_of,
     crowd,
-    delete,
+    kept,
     link,
     log_in,
     log_out,
@@ -26,41 +26,11 @@ from served import (
 
 USERS = 400
 
-MOST_BYTES = 8_000
-"""Of a guest: 5 KB are moto's item. It was 25 KB with all that was never dropped."""
-
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
     with serving() as running:
         yield running
-
-
-def kept(server: LocalServer, act: Callable[[], Any], *, times: int = 40) -> float:
-    """Return the bytes that stay of an act that is done again and again."""
-    for _ in range(10):
-        act()
-    tracemalloc.start()
-    try:
-        before = _traced(server)
-        for _ in range(times):
-            act()
-        return (_traced(server) - before) / times
-    finally:
-        tracemalloc.stop()
-
-
-def _traced(server: LocalServer) -> int:
-    server.stack.events.clear()  # of which the newest are kept, to be looked at
-    gc.collect()
-    return tracemalloc.get_traced_memory()[0]
-
-
-def calls_of(act: Callable[[], Any]) -> int:
-    """Return how many calls Python makes."""
-    profile = cProfile.Profile()
-    profile.runcall(act)
-    return sum(each.callcount for each in profile.getstats())
 
 
 def test_given_logins_when_counted_then_little_but_the_users_is_kept(
@@ -87,21 +57,10 @@ def test_given_more_users_when_calls_are_counted_then_each_costs_what_it_did(
 ) -> None:
     client = Direct(server)
 
-    def counted() -> dict[str, int]:
-        guests = [log_in(client) for _ in range(4)]
-        address = register(client)
-        return {
-            "login": calls_of(lambda: log_in(client)),
-            "refresh": calls_of(lambda: refresh(client, guests[0])),
-            "logout": calls_of(lambda: log_out(client, guests[1])),
-            "delete": calls_of(lambda: delete(client, guests[2])),
-            "link": calls_of(lambda: link(client, guests[3], address)),
-        }
-
-    counted()  # the first calls read what botocore knows of AWS
-    few = counted()
+    calls_by_operation(client)  # the first calls read what botocore knows of AWS
+    few = calls_by_operation(client)
     crowd(server, USERS)
-    many = counted()
+    many = calls_by_operation(client)
 
     grown = {name: many[name] / few[name] for name in few}
     assert max(grown.values()) < 1.1, grown

@@ -1,0 +1,77 @@
+"""A local service of the benchmark's own: `python -m bench.local_service USERS`.
+
+It tells its port, or, asked for `counted`, what can be counted, and ends with its
+input. Of its own so that its clients take none of its time.
+"""
+
+import json
+import sys
+from datetime import timedelta
+
+from moto.dynamodb.models.dynamo_type import Item
+
+from sam_template import Json
+from served import (
+    Direct,
+    calls_by_operation,
+    calls_of,
+    crowd,
+    kept,
+    link,
+    log_in,
+    register,
+    serving,
+)
+
+USERS = 1_000
+
+
+def main(asked: str) -> None:
+    """Serve so many users, or count."""
+    if asked == "counted":
+        sys.stdout.write(json.dumps(_counted()) + "\n")
+        return
+    with serving() as server:
+        if users := int(asked):
+            crowd(server, users)
+        sys.stdout.write(f"{server.port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+def _counted() -> Json:
+    found: Json = {}
+    with serving() as server:
+        client = Direct(server)
+        calls_by_operation(client)  # the first calls read what botocore knows of AWS
+        server.advance(timedelta(days=1))
+        for users in (0, USERS):
+            if users:
+                crowd(server, users)
+            calls = calls_by_operation(client)
+            calls["jump"] = calls_of(lambda: server.advance(timedelta(days=1)))
+            found[str(users)] = {"calls": calls, "copies": _copies(client)}
+        found["bytes of a login"] = round(kept(server, lambda: log_in(client)))
+    return found
+
+
+def _copies(client: Direct) -> int:
+    """Return how many items are copied for a link."""
+    guest, address = log_in(client), register(client)
+    copied: list[Item] = []
+    copy_item = Item.__deepcopy__
+
+    def note(self: Item, memo: dict[int, object]) -> Item:
+        copied.append(self)
+        return copy_item(self, memo)
+
+    Item.__deepcopy__ = note  # type: ignore[method-assign]
+    try:
+        link(client, guest, address)
+    finally:
+        Item.__deepcopy__ = copy_item  # type: ignore[method-assign]
+    return len(copied)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
