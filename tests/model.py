@@ -30,6 +30,7 @@ from model_world import (
 
 MOST_WRONG_PASSWORDS = 3  # for an address, from one network, in a quarter of an hour
 MOST_IN_A_ROW = 5  # for an address, until a right one or a reset
+HOME = "203.0.113.9"  # where all ask from unless it is said
 MOST_MAILS = 3  # of a kind, to one address, in an hour
 
 SECOND = timedelta(seconds=1)
@@ -64,13 +65,16 @@ class Model:
         self.now = now
         self.users: list[User] = []
         self.accounts: list[Account] = []
-        self.forgotten_at: dict[tuple[str, str], datetime] = {}
+        self.forgotten_at: dict[tuple[str, str], datetime | None] = {}
         self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
         self._in_a_row: Counter[tuple[App, str]] = Counter()
         self._counted_until: dict[tuple[App, str], datetime] = {}
         self._strangers: set[tuple[object, ...]] = set()
         self._mails: Counter[tuple[object, ...]] = Counter()
         self._warned_up_to: date | None = None
+        self.orphans: list[tuple[User, Identity]] = []  # whose user lists them no more
+        self.lost_keys: list[ApiKey] = []
+        self.came_back: Counter[str] = Counter()
 
     # -- Sessions ---------------------------------------------------------------------
 
@@ -103,8 +107,10 @@ class Model:
             raise Refused(_BAD_SESSION)
         self._require_young(token)
         self.users.remove(user)
-        self.accounts = [a for a in self.accounts if a.user is not user]
-        self.forgotten_at[user.app.id, user.id] = self.now + _REMEMBERED
+        self._forget_accounts(user.identities)
+        # For good, if others may still name the user.
+        forgotten_at = None if user.made_again else self.now + _REMEMBERED
+        self.forgotten_at[user.app.id, user.id] = forgotten_at
         return user
 
     def session_of(self, token: Token) -> Session:
@@ -130,16 +136,38 @@ class Model:
         self._prove(app, credential, refused=401)
         if isinstance(credential, ApiKey):
             return self._open(credential.user, API_KEY, credential)
-        user = self._owner(app, credential)
+        user, identity = self._named(app, credential)
         if user is None:
             user = User(app, None, [])
             self.users.append(user)
-            self._bind(user, credential)
-        identity = self._identity(user, credential)
+            identity = self._bind(user, credential)
         assert identity is not None
-        if isinstance(credential, Jwt):
+        if (user, identity) in self.orphans:
+            # What is displayed of it is as before, until it logs in again.
+            user = self._come_back(user, identity)
+        elif isinstance(credential, Jwt):
             identity.data = {"name": credential.name}
         return self._open(user, credential.provider, identity)
+
+    def _come_back(self, user: User, identity: Identity) -> User:
+        """Return the user that an identity opens a session of, once its own was lost.
+
+        That one under its id, unless it deleted itself, or was taken by a reset.
+        """
+        if self._is_lost(user):
+            self._make_again(user, identity, "open")
+            self.came_back["login"] += 1
+            return user
+        if user not in self.users or user.made_again == "closed":
+            user = User(user.app, None, [])
+            self.users.append(user)
+            self.came_back["as another"] += 1
+        elif refusals := self._no_room(user, identity.provider):
+            raise Refused(*refusals)
+        else:
+            self.came_back["another login"] += 1
+        self._list(user, identity)
+        return user
 
     def link(self, token: Token, app: App, credential: Credential) -> Session:
         session = self._changing_session(token)
@@ -157,18 +185,14 @@ class Model:
             raise Refused(_BAD_SESSION)
         self._prove(app, credential, refused=403)
         assert not isinstance(credential, ApiKey)
-        owner = self._owner(app, credential)
-        if owner is user:
+        owner, identity = self._named(app, credential)
+        if identity in user.identities:
             return session
         if is_from_before:
             raise Refused(_BAD_SESSION)
-        refusals = []
-        if owner is not None:
+        refusals = self._no_room(user, credential.provider)
+        if owner is not None and owner is not user:
             refusals.append((409, "AccountNameInUse"))
-        if credential.provider == USERPASS and user.identity_of(USERPASS):
-            refusals.append((400, "InternalServerError"))
-        if len(user.identities) == 10:
-            refusals.append((400, "InvalidParameter"))
         if refusals:
             raise Refused(*refusals)
         if user.anonymous:
@@ -176,7 +200,11 @@ class Model:
             session.begun_at = self.now
         self._is_active(session)
         user.sessions = [s for s in user.sessions if self.is_alive(s)]
-        self._bind(user, credential)
+        if identity is None:
+            self._bind(user, credential)
+        else:
+            self._list(user, identity)
+            self.came_back["link"] += 1
         return session
 
     def unlink(
@@ -254,12 +282,16 @@ class Model:
         return account
 
     def ask_for_reset(self, app: App, email: str) -> Account | None:
-        """Return the account that is sent a mail; the answer does not tell."""
+        """Return the account that is sent a mail; the answer does not tell.
+
+        The network that all ask from has mails of its own if the account knows it.
+        """
         self._require_userpass(app)
         if not app.mail:
             raise Refused((400, "BadRequest"))
-        self._spend_mail("reset", app, email)
         account = self._account(app, email)
+        is_known = account is not None and HOME in account.networks
+        self._spend_mail("reset at home" if is_known else "reset", app, email)
         if account is not None:
             account.reset = self._mail_token(account)
         return account
@@ -278,15 +310,17 @@ class Model:
             refusals.append((400, "BadRequest"))
         if refusals or account is None:
             raise Refused(*refusals)
+        del self._in_a_row[app, account.email.lower()]
+        if account.user is not None and self._is_deleted(account.user):
+            raise Refused((400, "UserpassTokenInvalid"))
         account.password, account.reset = password, None
         if account.user is None:
             account.state = "confirmed"
             account.ends_at = self.now + _UNBOUND_LIFE
         else:
-            self._end_all(account.user, detach=account.contested)
+            self._take_over(account)
         account.contested = False
         account.networks = set()
-        del self._in_a_row[app, account.email.lower()]
         return account
 
     # -- API keys ---------------------------------------------------------------------
@@ -327,6 +361,22 @@ class Model:
         return key
 
     # -- What happens by itself -------------------------------------------------------
+
+    def lose(self, user: User) -> None:
+        """Lose a permanent user's item, by a mishap; what names it is still there."""
+        self.users.remove(user)
+        usable = [i for i in user.identities if i.provider != ANONYMOUS]
+        self.orphans += [(user, identity) for identity in usable]
+        self.lost_keys += user.keys
+        user.sessions, user.keys = [], []
+
+    def free_of(self) -> set[str]:
+        """Return the ids of users from whom identities may be taken."""
+        return {
+            user.id
+            for user, _ in self.orphans
+            if self._is_deleted(user) or user.made_again == "closed"
+        }
 
     def sweep(self) -> None:
         """Delete what has been over for a day, as the TTL does when it comes."""
@@ -456,47 +506,102 @@ class Model:
         if account.state == "bound":
             account.networks.add(typed.network)
 
-    def _owner(self, app: App, credential: Password | Jwt) -> User | None:
+    def _named(
+        self, app: App, credential: Password | Jwt
+    ) -> tuple[User, Identity] | tuple[None, None]:
+        """Return the identity, and the user that it is of, which may not list it."""
         if isinstance(credential, Password):
             account = self._account(app, credential.email)
-            return None if account is None else account.user
-        of_app = (user for user in self.users if user.app is app)
-        return next((u for u in of_app if self._identity(u, credential)), None)
-
-    def _identity(self, user: User, credential: Password | Jwt) -> Identity | None:
-        if isinstance(credential, Password):
-            return user.identity_of(USERPASS)
+            if account is None or account.user is None or account.identity is None:
+                return None, None
+            return account.user, account.identity
         said = (CUSTOM, credential.issuer, credential.subject)
-        named = ((i, (i.provider, i.issuer, i.subject)) for i in user.identities)
-        return next((i for i, name in named if name == said), None)
+        listed = [(user, i) for user in self.users for i in user.identities]
+        for user, i in listed + self.orphans:
+            if user.app is app and (i.provider, i.issuer, i.subject) == said:
+                return user, i
+        return None, None
 
-    def _bind(self, user: User, credential: Password | Jwt) -> None:
+    def _is_lost(self, user: User) -> bool:
+        return user not in self.users and not self._is_deleted(user)
+
+    def _is_deleted(self, user: User) -> bool:
+        return (user.app.id, user.id) in self.forgotten_at
+
+    def _make_again(self, user: User, identity: Identity, made_again: str) -> None:
+        user.identities, user.made_again = [], made_again
+        self.users.append(user)
+        self._list(user, identity)
+
+    def _list(self, user: User, identity: Identity) -> None:
+        """Add an orphan to a user, mostly its own."""
+        self.orphans = [each for each in self.orphans if each[1] is not identity]
+        user.identities.append(identity)
+        for account in self.accounts:
+            if account.identity is identity:
+                account.user = user
+
+    def _no_room(self, user: User, provider: str) -> list[tuple[int, str]]:
+        refusals = []
+        if provider == USERPASS and user.identity_of(USERPASS):
+            refusals.append((400, "InternalServerError"))
+        if len(user.identities) == 10:
+            refusals.append((400, "InvalidParameter"))
+        return refusals
+
+    def _bind(self, user: User, credential: Password | Jwt) -> Identity:
         if isinstance(credential, Jwt):
             data = {"name": credential.name}
             subject, issuer = credential.subject, credential.issuer
-            user.identities.append(Identity(CUSTOM, subject, data, subject, issuer))
-            return
+            identity = Identity(CUSTOM, subject, data, subject, issuer)
+            user.identities.append(identity)
+            return identity
         account = self._account(user.app, credential.email)
         assert account is not None
         account.state, account.ends_at, account.user = "bound", None, user
         account.networks.add(credential.network)
         email = account.email
-        user.identities.append(Identity(USERPASS, email.lower(), {"email": email}))
+        account.identity = Identity(USERPASS, email.lower(), {"email": email})
+        user.identities.append(account.identity)
+        return account.identity
 
     def _detach(self, user: User, identities: Sequence[Identity]) -> None:
         user.identities = [i for i in user.identities if i not in identities]
-        if any(i.provider == USERPASS for i in identities):
-            self.accounts = [a for a in self.accounts if a.user is not user]
+        self._forget_accounts(identities)
         self._end_opened_by(user, identities)
+
+    def _forget_accounts(self, identities: Sequence[Identity]) -> None:
+        self.accounts = [a for a in self.accounts if a.identity not in identities]
 
     def _end_opened_by(self, user: User, openers: Sequence[Identity | ApiKey]) -> None:
         user.sessions = [s for s in user.sessions if s.opener not in openers]
 
-    def _end_all(self, user: User, *, detach: bool) -> None:
-        user.sessions, user.keys = [], []
-        if detach:
-            kept = (ANONYMOUS, USERPASS)
-            self._detach(user, [i for i in user.identities if i.provider not in kept])
+    def _take_over(self, account: Account) -> None:
+        """End all that an old password has opened; give the user to whoever reset it.
+
+        Others stay in it only if nobody else had set a password for the address.
+        """
+        user, own = account.user, account.identity
+        assert user is not None
+        assert own is not None
+        made_again = "closed" if account.contested else "open"
+        if self._is_lost(user):
+            self._make_again(user, own, made_again)
+            self.came_back["reset"] += 1
+            return
+        user.sessions = []
+        is_orphan = own not in user.identities
+        has_room = account.contested or not self._no_room(user, USERPASS)
+        if is_orphan and not (user.made_again == "open" and has_room):
+            return  # it is none of the user's any more
+        user.keys = []
+        if account.contested:
+            others = [i for i in user.identities if i.provider != ANONYMOUS]
+            self._detach(user, [i for i in others if i is not own])
+            user.made_again = user.made_again and "closed"
+        if is_orphan:
+            self._list(user, own)
+            self.came_back["another reset"] += 1
 
     def _account(self, app: App, email: str) -> Account | None:
         for account in self.accounts:

@@ -73,6 +73,7 @@ PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
 NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7", "192.0.2.1"])
 NAMES = st.sampled_from(["Ada", "Countess"])
 SUBJECTS = st.sampled_from(["ada", "bob", "cyd", "ada of the second"])
+WAYS_BACK = ["login", "guest", "reset", "link", "delete"]
 KEY_NAMES = st.sampled_from(["laptop", "ci", "phone", "not a name"])
 TIMES = st.sampled_from(
     [
@@ -495,6 +496,47 @@ class Machine(Player):
             self.model.sweep()
             self.stage.sweep()
         self.look()
+
+    @rule(nth=NTH)
+    def lose_user(self, nth: int) -> None:
+        """Its item is deleted by hand, or by a mishap."""
+        user = self.one_of(self.access, nth).session.user
+        if user in self.model.users and not user.anonymous:
+            self.lose(user)
+
+    @rule(nth=NTH, first=NTH, second=NTH, how=st.sampled_from(WAYS_BACK))
+    def lose_user_and_come_back(
+        self, nth: int, first: int, second: int, how: str
+    ) -> None:
+        """All that is left of it, before and after one of its identities logs in."""
+        token = self.one_of(self.access, nth)
+        user = token.session.user
+        if user not in self.model.users or user.anonymous:
+            return
+        credentials = [self.credential_of(user, each) for each in (first, second)]
+        others = credentials[1:] if how == "link" else []
+        emails = [a.email for a in self.model.accounts if a.user is user]
+        keys = list(user.keys)
+        self.lose(user)
+        self.read_profile_with(token)
+        for key in keys[:1]:
+            self.log_in_with(user.app, key)
+        if how == "reset" and emails:
+            self.ask_for_reset(user.app, emails[0])
+            if self.mails:
+                self.reset(0, "battery staple", at_home=True)
+        for credential in credentials:
+            if credential is None or credential in others:
+                continue
+            if how == "guest":
+                self.log_in_anonymously(user.app, None)
+                self.link_to(self.access[-1], user.app, credential)
+            self.log_in_with(user.app, credential)
+            if how == "delete" and self.model.is_alive(self.access[-1].session):
+                self.delete_with(self.access[-1])
+        for other in others:
+            if other is not None:
+                self.link_to(self.access[-1], user.app, other)
 
     @precondition(lambda self: self.rotations < 4)
     @rule(use=st.sampled_from(["access", "refresh", None]))

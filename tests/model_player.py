@@ -40,7 +40,6 @@ from model_table import require_as_told, require_untouched
 from model_world import (
     API_KEY,
     CUSTOM,
-    USERPASS,
     Account,
     ApiKey,
     App,
@@ -98,6 +97,7 @@ class Player(RuleBasedStateMachine):
         text = None if body is None else json.dumps(body)
         reply = self.service.send(route, body=text, **options)
         told: T | None = None
+        free_of = self.model.free_of()
         ways: Sequence[tuple[int, str | None]] = [(200, None)]
         try:
             told = tell()
@@ -108,8 +108,19 @@ class Player(RuleBasedStateMachine):
         self.stage.answers[route, reply.status, code or "done"] += 1
         before, self.items = self.items, self.stage.items()
         user_id = _user_id(told) or reply.json.get("user_id")  # of a new one
-        require_untouched(before, self.items, user_id, email and email.lower())
+        address = email and email.lower()
+        require_untouched(before, self.items, user_id, address, free_of)
         return told, reply
+
+    def teardown(self) -> None:
+        self.stage.came_back += self.model.came_back
+
+    def lose(self, user: User) -> None:
+        """Delete a permanent user's item, as by hand."""
+        pk = {"S": f"USER#{user.app.id}#{user.id}"}
+        self.service.db.delete_item(TableName=self.service.table, Key={"pk": pk})
+        self.model.lose(user)
+        self.look()
 
     def look(self) -> None:
         """See what time, the operator or the table itself has done."""
@@ -169,7 +180,7 @@ class Player(RuleBasedStateMachine):
         if identity.provider == CUSTOM:
             return Jwt(user.app, identity.subject, "Again", issuer=identity.issuer)
         for account in self.model.accounts:
-            if identity.provider == USERPASS and account.user is user:
+            if account.identity is identity:
                 return Password(account.email, account.password, "203.0.113.9")
         return None
 

@@ -68,9 +68,9 @@ class Stage:
     def __init__(self, service: Deployment, sent: list[Any]) -> None:
         self.service = service
         self.sent = sent
-        self._table = LiveTable(service.table, None, lambda: service.now)
         self.runs = 0
         self.answers: Counter[tuple[str, int, str]] = Counter()
+        self.came_back: Counter[str] = Counter()
         self._ring = service.items("KEY#")["KEY#ring"]
         service.restart_with(DOCUMENT)  # leaves it where the next ones find it
 
@@ -128,10 +128,15 @@ class Stage:
             (CREATE_KEY, 403, "AuthError"),
         }
         assert not worst - self.answers.keys(), worst - self.answers.keys()
+        # To users whose item was lost.
+        ways_back = {"login", "another login", "reset"}
+        assert not ways_back - self.came_back.keys(), self.came_back
 
     def sweep(self) -> None:
         """Delete what the table's TTL has been due for."""
-        self._table.sweep()
+        # Made anew: without a stream it knows only what was there when it was made.
+        service = self.service
+        LiveTable(service.table, None, lambda: service.now).sweep()
 
     def items(self) -> Items:
         """Return the table's items, from behind moto's API.

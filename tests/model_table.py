@@ -1,6 +1,6 @@
 """What stands in the table, item by item, and what the model says should."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,9 +26,17 @@ def require_as_told(items: Items, model: Model) -> None:
 
 
 def require_untouched(
-    before: Items, after: Items, user_id: str | None, email: str | None
+    before: Items,
+    after: Items,
+    user_id: str | None,
+    email: str | None,
+    free_of: Collection[str],
 ) -> None:
-    """Fail if a call has changed anything that is not of this user, or this address."""
+    """Fail if a call has changed anything that is not of this user, or this address.
+
+    Args:
+        free_of: Ids of users that identities may be taken from.
+    """
     for pk in {*before, *after}:
         # The right password of somebody else's account, in a link that is refused: the
         # network that it came from may be noted.
@@ -36,6 +44,8 @@ def require_untouched(
         if old == new or pk.split("#")[0] in _NOBODYS:
             continue
         owners = {item["uid"]["S"] for item in (old, new) if "uid" in item}
+        if old.get("uid") != new.get("uid"):
+            owners -= {*free_of}
         if pk.startswith(("USER#", "GONE#")):
             owners = {pk.rpartition("#")[2]}
         if owners:
@@ -71,6 +81,8 @@ def _told(model: Model) -> Facts:
             *[_key_record(key) for key in user.keys],
         )
     ]
+    records += [_custom_record(u, i) for u, i in model.orphans if i.provider == CUSTOM]
+    records += [_key_record(key) for key in model.lost_keys]
     records += [_account_record(account) for account in model.accounts]
     return {
         "users": {_key(u.app.id, u.id): _told_user(u, model) for u in model.users},
@@ -83,6 +95,7 @@ def _told_user(user: User, model: Model) -> Facts:
     return {
         "anonymous": user.anonymous,
         "ends": _ends(user.ends_at),
+        "made_again": user.made_again,
         "identities": [(i.provider, i.id, i.key) for i in user.identities],
         "keys": {key.id: (key.name, key.disabled) for key in user.keys},
         "sessions": {
@@ -102,12 +115,11 @@ def _key_record(key: ApiKey) -> Facts:
 
 
 def _account_record(account: Account) -> Facts:
-    user = account.user
-    identity = None if user is None else user.identity_of(USERPASS)
+    identity = account.identity
     return _record(
         account.app.id,
         USERPASS,
-        user,
+        account.user,
         None if identity is None else identity.id,
         data={"email": account.email},
         state=account.state,
@@ -145,7 +157,7 @@ def _stored(items: Items, now: datetime) -> Facts:
         elif kind == "IDENT":
             records.append(_stored_record(item, *rest[:2]))
         elif kind == "GONE":
-            gone[_key(*rest)] = int(item["ttl"]["N"])
+            gone[_key(*rest)] = _number(item, "ttl")
         else:
             assert kind in _NOBODYS, pk
     return {"users": users, "records": sorted(records, key=repr), "gone": gone}
@@ -156,6 +168,7 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
     return {
         "anonymous": item["anonymous"]["BOOL"],
         "ends": _stored_ends(item),
+        "made_again": _text(item, "made_again"),
         "identities": [
             (
                 entry["M"]["provider"]["S"],

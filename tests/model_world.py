@@ -95,7 +95,10 @@ class Session:
 
 @dataclass(eq=False)
 class User:
-    """Somebody; anonymous, and with an end, until an identity is linked."""
+    """Somebody; anonymous, and with an end, until an identity is linked.
+
+    `made_again` once the user was lost: whether others of its identities may come back.
+    """
 
     app: App
     ends_at: datetime | None
@@ -103,6 +106,7 @@ class User:
     sessions: list[Session] = field(default_factory=list)
     keys: list[ApiKey] = field(default_factory=list)
     id: str = ""
+    made_again: str | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -127,7 +131,8 @@ class Account:
     """A registered address; `contested` if two chose a password before it was proved.
 
     It ends unless it is confirmed, and then unless it becomes somebody's. `networks`
-    are those that somebody with the password came from.
+    are those that somebody with the password came from. `identity` is the one that it
+    became of its user, which lists it unless the user was lost.
     """
 
     app: App
@@ -137,6 +142,7 @@ class Account:
     ends_at: datetime | None
     contested: bool = False
     user: User | None = None
+    identity: Identity | None = None
     confirmation: MailToken | None = None
     reset: MailToken | None = None
     networks: set[str] = field(default_factory=set)
