@@ -7,12 +7,13 @@ fetch is replaced there by a package that is needed anyway: its Core is WebAssem
 import os
 import re
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from anonauth.cli.serve import LocalServer
-from calls import APP, OTHER_APP
+from calls import APP, OTHER_APP, log_in
 from readme import block
 from tools import require_tool
 
@@ -112,3 +113,39 @@ def test_given_a_program_of_readme_when_copied_then_it_prints_what_it_says(
 
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(told, ended.stdout, re.DOTALL)
+
+
+def test_given_a_clock_that_moved_when_jose_takes_it_then_new_tokens_are_good() -> None:
+    node = require_tool("node")
+    require_sdk("jose")
+    with LocalServer(app_ids=(APP,)) as server:
+        before = log_in(server.base_url)["access_token"]
+        server.advance(timedelta(days=1))
+        token = log_in(server.base_url)["access_token"]
+        code = (
+            block("the verifier in Node", server.base_url)
+            + f"""
+            const told = (at) => ({{ payload }}) => `${{at}} ${{payload.aud}}`;
+            const failed = (at) => (error) => `${{at}} ${{error.code}}`;
+            for (const [name, token, at] of [
+              ["new", "{token}", new Date(now)],
+              ["old", "{before}", new Date(now)],
+              ["not seen to be old", "{before}", undefined],
+            ]) console.log(await verify(token, at).then(told(name), failed(name)));
+        """
+        )
+        ended = subprocess.run(  # noqa: S603 - README's own words
+            [node, "--input-type=module", "--eval", code],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [
+        f"new {APP}",
+        "old ERR_JWT_EXPIRED",
+        f"not seen to be old {APP}",
+    ]

@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
+import jwt
 import pytest
 import yaml
 from moto.events.models import EventPattern
@@ -94,6 +96,33 @@ def test_given_the_verifier_when_copied_then_it_verifies(server: LocalServer) ->
     (line,) = run(sys.executable, "-c", block("the verifier", server.base_url))
 
     assert re.fullmatch(r"[0-9a-f]{24} True", line)
+
+
+def test_given_a_clock_that_moved_when_the_other_verifier_is_copied_then_it_follows(
+    server: LocalServer,
+) -> None:
+    """The plain verifier takes every new token for one from the future."""
+    before = log_in(server.base_url)["access_token"]
+    server.advance(timedelta(days=1))
+    token = log_in(server.base_url)["access_token"]
+    copied: dict[str, Any] = {}
+
+    exec(block("the verifier at another time", server.base_url), copied)  # noqa: S102
+    verify, now = copied["verify"], copied["now"]
+
+    assert verify(token, now)["aud"] == APP
+    lifetime = 30 * 60
+    for bad, at in (
+        (before, now),
+        (token, now + lifetime + 61),
+        (token, now - 120),
+        (token, time.time()),  # noqa: TID251 - what it would do without the clock
+    ):
+        with pytest.raises(jwt.ExpiredSignatureError):
+            verify(bad, at)
+    altered = token[:-8] + "AAAAAAAA"
+    with pytest.raises(jwt.InvalidSignatureError):
+        verify(altered, now)
 
 
 @pytest.mark.long
