@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
 import botocore.loaders
 import botocore.session
@@ -24,6 +25,7 @@ from anonauth.cli.template import REGION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_sesv2 import SESV2Client
@@ -44,17 +46,22 @@ _TABLE_PROPERTIES = (
 # SES has paths instead.
 _TARGETS = ("DynamoDB", "TrentService.", "AmazonSSM.", "AWSEvents.")
 
-# Else a profile or a variable meant for another tool would send calls elsewhere.
-_LOCAL_ONLY = {
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
-    "AWS_PROFILE": None,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
-_DUMMY_CREDENTIALS = {
+# What the SDK, its HTTP client and moto go by. Not a list of their variables: the next
+# version has one more, and a call goes elsewhere.
+_FOREIGN = re.compile(
+    r"(AWS|BOTO|BOTO3|BOTOCORE|MOTO)_.*|_X_AMZN_.*|.*_PROXY|(REQUESTS|CURL)_CA_BUNDLE"
+    r"|TEST_(SERVER|PROXY)_MODE|INITIAL_NO_AUTH_ACTION_COUNT",
+    re.IGNORECASE,
+)
+_LOCAL = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "NO_PROXY": "*",  # a system may have one in its settings
 }
 
 
@@ -75,13 +82,12 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
             dynamodb: DynamoDBClient = connect("dynamodb", endpoint_url)
             is_made_here = _make_table(dynamodb, table)
         except (BotoCoreError, ClientError, ValueError) as exc:
-            raise Problem(f"no DynamoDB at {endpoint_url}: {_first_line(exc)}") from exc
+            raise _absent("DynamoDB", endpoint_url, "", exc) from exc
         try:
             _make_key(connect("kms", endpoint_url))
         except (BotoCoreError, ClientError) as exc:
-            raise Problem(
-                f"no KMS at {endpoint_url}, and anonauth wraps its keys with it: "
-                f"{_first_line(exc)}"
+            raise _absent(
+                "KMS", endpoint_url, ", and anonauth wraps its keys with it", exc
             ) from exc
         try:
             yield
@@ -119,9 +125,8 @@ def stored_document(
                 Overwrite=True,
             )
     except (BotoCoreError, ClientError) as exc:
-        raise Problem(
-            f"no SSM at {endpoint_url}, and anonauth reads the settings document "
-            f"there: {_first_line(exc)}"
+        raise _absent(
+            "SSM", endpoint_url, ", and anonauth reads the settings document there", exc
         ) from exc
     try:
         yield document
@@ -145,9 +150,8 @@ def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
             except ses.exceptions.AlreadyExistsException:
                 continue
     except (BotoCoreError, ClientError) as exc:
-        raise Problem(
-            f"no SES at {endpoint_url}, and the settings document has mail sent: "
-            f"{_first_line(exc)}"
+        raise _absent(
+            "SES", endpoint_url, ", and the settings document has mail sent", exc
         ) from exc
 
 
@@ -209,10 +213,52 @@ def _nothing() -> Iterator[None]:
 
 @contextmanager
 def environment() -> Iterator[None]:
-    """Keep AWS's tools, for the time of a `with` block, from looking elsewhere."""
-    own_credentials = "AWS_ACCESS_KEY_ID" in os.environ
-    with variables(_LOCAL_ONLY | ({} if own_credentials else _DUMMY_CREDENTIALS)):
-        yield
+    """Keep AWS's tools, for the time of a `with` block, from looking elsewhere.
+
+    Of the AWS and proxy configuration of whoever runs this nothing is left, nor are
+    their credentials.
+    """
+    foreign = dict.fromkeys(filter(_FOREIGN.fullmatch, os.environ))
+    models = botocore.loaders.Loader.CUSTOMER_DATA_PATH
+    with variables({**foreign, **_LOCAL}):
+        botocore.loaders.Loader.CUSTOMER_DATA_PATH = os.devnull  # of ~/.aws/models
+        try:
+            yield
+        finally:
+            botocore.loaders.Loader.CUSTOMER_DATA_PATH = models
+
+
+def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None:
+    """Refuse the calls of clients that this session makes from now on, if they leave.
+
+    Args:
+        endpoint_url: Where they may go; None for nowhere: moto answers.
+    """
+
+    def refuse(**event: Any) -> None:
+        request: AWSPreparedRequest = event["request"]
+        asked = urlsplit(request.url)
+        if _stays(asked, urlsplit(endpoint_url or "")):
+            return
+        raise Problem(
+            f"a call to {asked.netloc} was not sent: it would leave "
+            f"{endpoint_url or 'the built-in AWS'}"
+        )
+
+    session.register("before-send", refuse)
+
+
+def _stays(asked: SplitResult, own: SplitResult) -> bool:
+    # S3 may have the name of a bucket before that of the host, AWS the service's.
+    host = f".{asked.hostname}"
+    if own.netloc:
+        is_port = (asked.scheme, asked.port) == (own.scheme, own.port)
+        return is_port and host.endswith(f".{own.hostname}")
+    from moto.core.models import botocore_stubber  # noqa: PLC0415 - costs 0.3 s
+
+    # It answers whatever ends so, with 404 if it has nothing of the kind, and lets all
+    # else through.
+    return botocore_stubber.enabled and host.endswith(".amazonaws.com")
 
 
 @contextmanager
@@ -246,7 +292,9 @@ def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -
         retries={"mode": "standard"},
         parameter_validation=validates,
     )
-    return session().create_client(
+    made = session()
+    keep_at(endpoint_url, made)
+    return made.create_client(
         service, region_name=REGION, endpoint_url=endpoint_url, config=config
     )
 
@@ -308,6 +356,13 @@ def _read_parameter(ssm: "SSMClient", name: str) -> str | None:
     except ssm.exceptions.ParameterNotFound:
         return None
     return found["Parameter"]["Value"]
+
+
+def _absent(
+    service: str, endpoint_url: str | None, why: str, exc: Exception
+) -> Problem:
+    place = endpoint_url or "the built-in AWS"
+    return Problem(f"no {service} at {place}{why}: {_first_line(exc)}")
 
 
 def _first_line(exc: Exception) -> str:

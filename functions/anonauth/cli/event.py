@@ -72,9 +72,10 @@ def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) ->
     if not is_authorized and step in {"", "register"}:
         return event
     app = event.get("pathParameters", {}).get("appId")
-    people = _People(_read_settings(env_vars, endpoint_url), app)
+    settings = _read_settings(env_vars, endpoint_url)
     with engine.environment():
         try:
+            people = _People(settings, app)
             if account is not None:
                 _fill_body(event, people.prepare(step, account))
             if is_authorized:
@@ -127,6 +128,7 @@ class _People:
 
     def __init__(self, settings: Settings, app: str | None) -> None:
         self._services = wiring.Services(settings)
+        engine.keep_at(settings.endpoint_url, self._services.store.session)
         self._app = app or min(settings.app_ids)
 
     def prepare(self, step: str, account: _Account) -> dict[str, str]:

@@ -120,6 +120,7 @@ class _LocalServices(wiring.Services):
             )
         )
         engine.share_models(made.session)
+        engine.keep_at(self.settings.endpoint_url or None, made.session)
         return made
 
     @functools.cached_property
