@@ -2,13 +2,10 @@
 
 import json
 import logging
-import signal
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,11 +17,10 @@ from anonauth.cli import (
     stats_command,
     users_commands,
 )
-from anonauth.cli.event import DEFAULT_ENDPOINT, ENVIRONMENT_FILE, fill_event
 from anonauth.cli.groups import Commands
+from anonauth.cli.options import DEFAULT_ENDPOINT, ENVIRONMENT_FILE
 from anonauth.cli.problem import Problem
-from anonauth.cli.template import find_template
-from anonauth.domain import USERPASS
+from anonauth.cli.signals import end_of_service
 
 if TYPE_CHECKING:
     from anonauth.cli.serve import LocalServer
@@ -52,12 +48,32 @@ app = _with_groups(
 )
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"anonauth {version('anonauth')}")
+        raise typer.Exit
+
+
 @app.callback()
-def anonauth() -> None:
+def anonauth(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=_tell_version,
+        ),
+    ] = False,
+) -> None:
     """Anonymous authentication: the service on this machine, and an operator's tools.
 
     Start with `anonauth serve`, and copy the curl line that it prints.
     """
+    del version
 
 
 @app.command()
@@ -190,7 +206,7 @@ def serve(  # noqa: PLR0913 - an option each
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stderr))
     log.propagate = False
-    with _end_of_service() as told:
+    with suppress(KeyboardInterrupt), end_of_service() as wait:
         # Brings the functions along; `anonauth --help` does without.
         from anonauth.cli.serve import LocalServer  # noqa: PLC0415
 
@@ -207,8 +223,7 @@ def serve(  # noqa: PLR0913 - an option each
             settings=settings,
             data=data,
         ) as server:
-            _introduce(server)
-            told.recv(1)
+            wait(partial(_introduce, server))
     print("anonauth has stopped")
 
 
@@ -226,6 +241,14 @@ def event(
             show_default=False,
         ),
     ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            help="The events are those of the directory beside it. By default the "
+            "template.yaml here or above.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print an event with a fresh token in it, to be piped into `sam local invoke`.
 
@@ -240,7 +263,10 @@ def event(
       --env-vars events/env.local.json`
     * `anonauth event login`, which needs no token and no service
     """
-    events = find_template(Path.cwd()).parent / "events"
+    from anonauth.cli.event import fill_event  # noqa: PLC0415
+    from anonauth.cli.template import find_template  # noqa: PLC0415
+
+    events = (template or find_template(Path.cwd())).parent / "events"
     filled = fill_event(
         name,
         events=events,
@@ -254,30 +280,6 @@ doctor = app.command()(doctor_command.doctor)
 stats = app.command()(stats_command.stats)
 
 
-@contextmanager
-def _end_of_service() -> Iterator[socket.socket]:
-    """Yield a socket that can be read from the first Ctrl-C or SIGTERM on.
-
-    A handler in Python runs when the main thread wakes up, and that may be never: on
-    Linux another thread can take the signal off the queue, and the main one sleeps
-    on (seen in 1 of 15 runs). What writes to this socket is below Python.
-    """
-    readable, writable = socket.socketpair()
-    with readable, writable:
-        writable.settimeout(0)  # as set_wakeup_fd needs it
-        signal.set_wakeup_fd(writable.fileno())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _go_on)
-        try:
-            yield readable
-        finally:
-            signal.set_wakeup_fd(-1)
-
-
-def _go_on(_signal: int, _frame: FrameType | None) -> None:
-    """Handle a signal by nothing more, instead of by the end of the process."""
-
-
 def _key_and_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
@@ -286,6 +288,8 @@ def _key_and_value(text: str) -> tuple[str, str]:
 
 
 def _introduce(server: "LocalServer") -> None:
+    from anonauth.domain import USERPASS  # noqa: PLC0415 - help does without
+
     base_url, first = server.base_url, server.app_ids[0]
     providers = f"{base_url}/api/client/v2.0/app/{first}/auth/providers"
     # The first line is for programs too.

@@ -14,7 +14,7 @@ from anonauth.cli import checks, web_checks
 from anonauth.cli.checks import Case
 from anonauth.cli.finding import Finding, State, failed
 from anonauth.cli.problem import Problem
-from anonauth.cli.target import NOT_LOGGED_IN, Deployment, cause_of
+from anonauth.cli.target import Deployment, cause_of, credentials_trouble
 from anonauth.errors import Unavailable
 
 
@@ -107,7 +107,7 @@ def examine(case: Case, tell: Callable[[str], object] = str) -> "Report":
         tell: Is told the name of each check before it begins.
 
     Raises:
-        BotoCoreError: Nobody is logged in to AWS.
+        Exception: Nobody is logged in to AWS.
     """
     findings = []
     for check in due(case):
@@ -130,7 +130,7 @@ def look(check: Check, case: Case) -> Finding:
     """Return what a check finds; that it cannot see is a finding too.
 
     Raises:
-        BotoCoreError: Nobody is logged in to AWS, so that no check can see anything.
+        Exception: Nobody is logged in to AWS, so that no check can see anything.
     """
     try:
         found = check.look(case)
@@ -143,7 +143,7 @@ def look(check: Check, case: Case) -> Finding:
         found = failed(str(exc), "deploy this version")
     except (BotoCoreError, ClientError, Unavailable) as exc:
         cause = cause_of(exc)
-        if isinstance(cause, NOT_LOGGED_IN):
+        if credentials_trouble(cause):
             raise
         found = _unseen(check, cause)
     return replace(
@@ -229,17 +229,21 @@ class Report:
             ],
         }
 
-    def as_table(self) -> Table:
-        """Return the same for people."""
-        table = Table(box=None, padding=(0, 2, 0, 0))
+    def as_table(self, arrow: str = "→") -> Table:
+        """Return the same for people.
+
+        Args:
+            arrow: Stands before what to do.
+        """
+        table = Table(box=None)
         table.add_column("check", no_wrap=True)
         table.add_column("state", no_wrap=True)
-        table.add_column("what it says, and what to do")
+        table.add_column("what it says, and what to do", overflow="fold")
         for finding in self.findings:
             # Text, since square brackets in it would be taken for styles.
             told = Text(finding.says)
             if finding.advice and finding.state != "ok":
-                told.append(f"\n→ {finding.advice}", style="italic")
+                told.append(f"\n{arrow} {finding.advice}", style="italic")
             state = Text(finding.state, style=_STYLES[finding.state])
             table.add_row(finding.name, state, told)
         return table

@@ -1,5 +1,6 @@
 """`anonauth doctor`: its options; see `doctor` for what it looks at."""
 
+from anonauth.cli.at_once import checked
 from anonauth.cli.options import (
     AsJson,
     EndpointUrl,
@@ -8,6 +9,7 @@ from anonauth.cli.options import (
     Stack,
     Table,
     Target,
+    arrow,
     print_json,
     print_table,
 )
@@ -46,20 +48,26 @@ def doctor(
     * `anonauth doctor --stack anonauth --json`, for a scheduled job
     * `anonauth doctor --table NAME --kms-key ID`
     """
-    from rich.console import Console
-
+    target = checked(Target(stack, table, kms_key, region, endpoint_url))
     from anonauth.cli.checks import Case
     from anonauth.cli.doctor import examine
+    from anonauth.cli.signals import left_to_the_main_thread
+    from anonauth.cli.tables import console
     from anonauth.cli.target import reached
 
-    target = Target(stack, table, kms_key, region, endpoint_url)
-    with reached(target) as found, Console(stderr=True).status("") as progress:
-        case = Case(found, stack=stack or "")
-        report = examine(case, lambda name: progress.update(f"looking at {name}"))
+    with reached(target) as found:
+        progress = console(stderr=True).status("")
+        with left_to_the_main_thread():
+            progress.start()
+        try:
+            case = Case(found, stack=stack or "")
+            report = examine(case, lambda name: progress.update(f"looking at {name}"))
+        finally:
+            progress.stop()
     if as_json:
         print_json(report.as_json())
     else:
-        print_table(report.as_table())
+        print_table(report.as_table(arrow()))
         print(f"\n{report.summary()}")
     if not report.is_well:
         raise Problem(f"it is not well: {report.summary()}")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 TABLE_NAME = "anonauth-local"
 KEY_ALIAS = "alias/anonauth-local"
+APPS_PARAMETER = "/anonauth/local/app-ids"
+"""In SSM: which apps the local service serves; a stack has an output for it."""
 
 # What `create_table` takes of the template's properties; the others (protection,
 # encryption) mean nothing here, and backups only to `anonauth doctor`.

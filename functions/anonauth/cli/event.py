@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from anonauth import wiring
 from anonauth.cli import engine
+from anonauth.cli.options import ENVIRONMENT_FILE
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import REGION
 from anonauth.domain import USERPASS, VerifiedIdentity, identity_key
@@ -28,11 +29,6 @@ from anonauth.usecases.userpass import (
 
 PLACEHOLDER = "REPLACE_WITH_TOKEN"
 """Stands in an event's Authorization header for a token."""
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
-"""Where `anonauth serve --aws-port 4566` has its AWS."""
-
-ENVIRONMENT_FILE = "env.local.json"
 
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"

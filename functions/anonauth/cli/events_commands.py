@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from anonauth.cli.at_once import checked
 from anonauth.cli.groups import Commands
 from anonauth.cli.options import AsJson, Region, Target, print_json
-from anonauth.domain import rfc3339
+from anonauth.cli.streams import is_read
 
 app = Commands()
 
@@ -55,10 +56,12 @@ def replay(
     * `anonauth events replay --stack anonauth --dry-run`
     * `anonauth events replay --stack anonauth`
     """
+    target = checked(Target(stack, region=region, endpoint_url=endpoint_url))
     from anonauth.cli.replay import FailedBatches  # noqa: PLC0415
     from anonauth.cli.target import reached  # noqa: PLC0415
+    from anonauth.domain import rfc3339  # noqa: PLC0415
 
-    with reached(Target(stack, region=region, endpoint_url=endpoint_url)) as found:
+    with reached(target) as found:
         failed = FailedBatches(
             found.connect("s3"),
             # As long as the function may run, and a little more.
@@ -118,8 +121,10 @@ def tail(
     * `anonauth events tail`
     * `anonauth events tail --json | jq 'select(."detail-type" == "user.deleted")'`
     """
-    from anonauth.cli.tail import follow, line_of  # noqa: PLC0415
-
     with suppress(KeyboardInterrupt):
+        from anonauth.cli.tail import follow, line_of  # noqa: PLC0415
+
         for event in follow(base_url, lambda: time.sleep(_PAUSE)):
             print(json.dumps(event) if as_json else line_of(event), flush=True)
+            if not is_read():
+                break

@@ -1,13 +1,13 @@
-"""Typer, with help in which a flag shows no type: there is no value to give.
+"""Typer, with help in which a flag shows no type, and others one that people know.
 
-Its own way is `metavar=""` on each, but that cannot be said of `--help`.
+Its own way is `metavar` on each, but that cannot be said of `--help`.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from anonauth.cli.options import EXIT_CODES
 
@@ -19,12 +19,12 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return its arguments and options, and `--help`."""
-        return _without_types(super().get_params(ctx))
+        return _named(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_types(super().get_params(ctx))
+        return _named(super().get_params(ctx))
 
 
 class Commands(typer.Typer):
@@ -50,8 +50,32 @@ class Commands(typer.Typer):
         return super().command(name, cls=cls or Command, **settings)
 
 
-def _without_types(parameters: list[Any]) -> list[Any]:
+def _named(parameters: list[Any]) -> list[Any]:
     for each in parameters:
-        if isinstance(each, TyperOption) and each.is_flag:
+        if isinstance(each, TyperArgument):
+            # Its metavar is its name.
+            each.display_type = _telling(each)  # type: ignore[assignment, method-assign]
+        elif each.is_flag:
             each.metavar = ""
+        elif each.metavar is None:
+            each.metavar = _type_name(each)
     return parameters
+
+
+def _telling(argument: TyperArgument) -> Callable[[Any], str]:
+    name = _type_name(argument)
+    return lambda _: name
+
+
+def _type_name(parameter: TyperArgument | TyperOption) -> str:
+    kind = parameter.type_descriptor
+    if kind.choices:
+        return f"[{'|'.join(kind.choices)}]"
+    if kind.is_path:
+        return "PATH"
+    (annotation,) = get_args(kind.annotation) if kind.is_list else (kind.annotation,)
+    return _TYPES[annotation]
+
+
+# Typer would have Python's own: `<int range>`, `<list[str]>`.
+_TYPES = {float: "FLOAT", int: "INTEGER", str: "TEXT"}

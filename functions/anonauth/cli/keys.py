@@ -59,17 +59,32 @@ class KeyList:
     def as_table(self) -> Table:
         """Return the same for people; times in UTC."""
         table = Table(title="Times are UTC", title_justify="left", box=None)
-        table.add_column("kid", overflow="ellipsis")
+        table.add_column("kid", no_wrap=True)
         for name in ("use", "state"):
             table.add_column(name, no_wrap=True)
-        for name in ("published", "signs from", "stops", "dropped"):
-            table.add_column(name, min_width=10)
+        for name in ("published", "signs from", "signs until", "dropped"):
+            table.add_column(name)
         for key in self.ring.keys:
-            times = [
-                f"{at:%Y-%m-%d %H:%M}" if at else "never" for at in _times(key).values()
-            ]
-            table.add_row(key.kid, key.use, self.state(key), *times)
+            times = _times(key) | {"stops_at": self._end(key)}
+            told = [f"{at:%Y-%m-%d %H:%M}" if at else "never" for at in times.values()]
+            table.add_row(key.kid, key.use, self.state(key), *told)
         return table
+
+    def _end(self, key: RingKey) -> datetime | None:
+        """Return when it stops to sign, if all goes on as it is; None: never.
+
+        That is when the next one begins. Its own end is later, for the case that the
+        next one is revoked, and would not agree with "verifying" beside it.
+        """
+        of_use = self.ring.of(key.use)
+        later = of_use[of_use.index(key) + 1 :]
+        starts = [
+            other.signs_from
+            for other in of_use
+            if other.signs_from > key.signs_from
+            or (other in later and other.signs_from == key.signs_from)
+        ]
+        return min([*starts, *filter(None, [key.stops_at])], default=None)
 
     def find(self, start: str) -> RingKey:
         """Return the key of an id, of which the beginning is enough if it is unique.

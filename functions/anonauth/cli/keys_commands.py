@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from anonauth.cli.at_once import checked
 from anonauth.cli.groups import Command, Commands
 from anonauth.cli.options import (
     AsJson,
@@ -63,11 +64,11 @@ def list_keys(
     * `anonauth keys list --endpoint-url http://127.0.0.1:4566`, of
       `anonauth serve --aws-port 4566`
     """
+    target = checked(Target(stack, table, None, region, endpoint_url))
     # These bring the service along; `anonauth --help` does without.
     from anonauth.cli.keys import read_keys  # noqa: PLC0415
     from anonauth.cli.target import opened  # noqa: PLC0415
 
-    target = Target(stack, table, None, region, endpoint_url)
     with opened(target) as services:
         found = read_keys(services)
     trouble = found.clock_trouble()
@@ -101,10 +102,10 @@ def rotate(
     * `anonauth keys rotate --stack anonauth`
     * `anonauth keys rotate --stack anonauth --use refresh`
     """
+    target = checked(Target(stack, table, kms_key, region, endpoint_url))
     from anonauth.cli.keys import rotate as rotate_one  # noqa: PLC0415
     from anonauth.cli.target import opened  # noqa: PLC0415
 
-    target = Target(stack, table, kms_key, region, endpoint_url)
     with opened(target, with_key=True) as services:
         rotation = rotate_one(use.value, services)
     if as_json:
@@ -165,11 +166,11 @@ def revoke(
     * `anonauth keys revoke 8Fq2 --stack anonauth`
     * `anonauth keys revoke 8Fq2 --stack anonauth --yes --json`
     """
+    target = checked(Target(stack, table, kms_key, region, endpoint_url))
     from anonauth.cli.keys import consequences, keys_to_change  # noqa: PLC0415
     from anonauth.cli.keys import revoke as revoke_one  # noqa: PLC0415
     from anonauth.cli.target import opened  # noqa: PLC0415
 
-    target = Target(stack, table, kms_key, region, endpoint_url)
     with opened(target, with_key=True) as services:
         found = keys_to_change(services)
         key = found.find(kid)

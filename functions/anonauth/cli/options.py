@@ -19,6 +19,12 @@ EXIT_CODES = (
 )
 """Of every command; the foot of its help."""
 
+DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
+"""Where `anonauth serve --aws-port 4566` has its AWS."""
+
+ENVIRONMENT_FILE = "env.local.json"
+"""Of `events/`: the functions' variables, as `sam local invoke` takes them."""
+
 Stack = Annotated[
     str | None,
     typer.Option(
@@ -61,7 +67,8 @@ App = Annotated[
     typer.Option(
         "--app",
         metavar="ID",
-        help="The client app id; not needed with a --stack that serves only one.",
+        help="The client app id; not needed where only one is served: a --stack or a "
+        "local service says so.",
         show_default=False,
     ),
 ]
@@ -98,13 +105,20 @@ def print_json(body: object) -> None:
 
 
 def print_table(table: "RichTable") -> None:
-    """Print a table; nothing is cut off where there is no terminal."""
-    from rich.console import Console  # noqa: PLC0415 - help does without
+    """Print a table; see `tables`."""
+    from anonauth.cli import tables  # noqa: PLC0415 - help does without
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a file or a pipe has no edge
-    console.print(table)
+    tables.print_table(table)
+
+
+def arrow() -> str:
+    """Return an arrow that stdout can show."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    try:
+        "→".encode(encoding)
+    except UnicodeEncodeError:
+        return "->"
+    return "→"
 
 
 def ask(question: str) -> None:

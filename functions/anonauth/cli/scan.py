@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from anonauth.cli.signals import left_to_the_main_thread
+from anonauth.cli.tables import console
 from anonauth.cli.target import Deployment
 from anonauth.domain import UserFilter, UserPage
 from anonauth.ports import OverviewStore
@@ -52,10 +53,11 @@ class ParallelScan:
         self._store.connect()
         with ThreadPoolExecutor(len(positions)) as threads:
             try:
-                running = {
-                    threads.submit(self._read, segment, after, take)
-                    for segment, after in positions.items()
-                }
+                with left_to_the_main_thread():
+                    running = {
+                        threads.submit(self._read, segment, after, take)
+                        for segment, after in positions.items()
+                    }
                 while running:
                     done, running = wait(running, _LOOK_UP, FIRST_EXCEPTION)
                     for each in done:
@@ -85,17 +87,22 @@ def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         items: All of them, as far as it is known; 0 if it is not.
         done: Those before.
     """
-    console = Console(stderr=True)
-    with Progress(
+    screen = console(stderr=True)
+    bar = Progress(
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=screen,
         transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+        disable=not screen.is_terminal,
+    )
+    with left_to_the_main_thread():
+        bar.start()
+    try:
         task = bar.add_task("items", total=max(items, done) or None, completed=done)
         yield lambda count: bar.advance(task, count)
+    finally:
+        bar.stop()
 
 
 def count_items(found: Deployment) -> tuple[str, int]:

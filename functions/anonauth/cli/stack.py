@@ -443,6 +443,14 @@ class LocalStack:
                 "nobody asks without --parameter AnonymousChallenge=true"
             )
         engine.verify_senders(document.senders(self.settings), self._endpoint_url)
+        opening.enter_context(
+            engine.stored_document(
+                engine.APPS_PARAMETER,
+                ",".join(self.template.app_ids),
+                default="",
+                endpoint_url=self._endpoint_url,
+            )
+        )
 
     def _start(self, function: Function, table: LiveTable) -> _Running:
         module, _, attribute = function.handler.rpartition(".")

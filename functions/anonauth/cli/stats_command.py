@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anonauth.cli.at_once import checked
 from anonauth.cli.options import (
     AsJson,
     EndpointUrl,
@@ -59,6 +60,7 @@ def stats(  # noqa: PLR0913 - an option each
     * `anonauth stats --stack anonauth`
     * `anonauth stats --stack anonauth --days 7 --no-scan --json`
     """
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.stats import Days, day_table, read_flow
     from anonauth.cli.target import reached
     from anonauth.wiring import utc_now
@@ -67,7 +69,7 @@ def stats(  # noqa: PLR0913 - an option each
         raise Problem("--no-scan leaves the metrics, and these need --stack NAME")
     now = utc_now()
     window = Days.until(now, days)
-    with reached(Target(stack, table, None, region, endpoint_url)) as found:
+    with reached(target) as found:
         flow: Flow | None = None
         if stack:
             # The metrics before the scan: what is wrong with them should not cost one.

@@ -4,23 +4,31 @@ The parts are the service's own, at work with the operator's AWS credentials.
 """
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
     ConnectionClosedError,
     CredentialRetrievalError,
+    LoginError,
+    NoAuthTokenError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
     ReadTimeoutError,
+    SSOError,
+    TokenRetrievalError,
+    UnknownCredentialError,
+    UnknownTokenProviderError,
 )
 
 from anonauth import wiring
@@ -36,13 +44,50 @@ from anonauth.settings import Settings
 _NO_KEY = "none"
 _NO_APPS = "none"
 
-NOT_LOGGED_IN = (
+# There are no credentials, so that no call can be made at all.
+_NONE = (
+    ConfigParseError,
     CredentialRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    UnknownCredentialError,
 )
-"""There are no credentials, so that no call can be made at all."""
+_ENDED_SSO = (
+    NoAuthTokenError,
+    SSOError,
+    TokenRetrievalError,
+    UnknownTokenProviderError,
+)
+
+# Codes by which services refuse credentials, whatever is asked.
+_EXPIRED = {"ExpiredToken", "RequestExpired", "TokenRefreshRequired"}
+_STRANGE = {
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "UnrecognizedClient",
+}
+_UNSIGNED = {"InvalidSignature", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+
+_OUTAGE = 500  # of this status and those above nobody knows the outcome
+
+# Operations of all services that are used here which change nothing.
+_READS = re.compile("(BatchGet|Decrypt|Describe|Encrypt|Get|Head|List|Query|Scan)")
+
+
+class LastCall:
+    """Notes which operation the clients of some sessions have called last."""
+
+    name = ""
+
+    def watch(self, session: botocore.session.Session) -> None:
+        """Note the calls of all clients that it makes from now on."""
+
+        def note(**event: Any) -> None:
+            self.name = event["model"].name
+
+        session.register("before-call", note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +104,7 @@ class Deployment:
     kms_key: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     stack: str = ""
+    last_call: LastCall = field(default_factory=LastCall)
 
     @property
     def place(self) -> str:
@@ -67,9 +113,24 @@ class Deployment:
         elsewhere = f", at {self.endpoint_url}" if self.endpoint_url else ""
         return f"{stack}table '{self.table}' in {self.region}{elsewhere}"
 
+    def apps(self) -> list[str]:
+        """Return the apps that it serves; none if it does not say."""
+        told = self.outputs.get("ClientAppIds", "")
+        if not told and self.endpoint_url and self.table == engine.TABLE_NAME:
+            with suppress(BotoCoreError, ClientError):
+                found = self.connect("ssm").get_parameter(
+                    Name=engine.APPS_PARAMETER, WithDecryption=True
+                )
+                told = found["Parameter"]["Value"]
+        return [each for each in told.split(",") if each]
+
     def services(self) -> wiring.Services:
-        """Return its services, without what only its functions know."""
-        return wiring.Services(
+        """Return its services, without what only its functions know.
+
+        Raises:
+            Problem: The operator's AWS configuration cannot be used.
+        """
+        services = wiring.Services(
             Settings.from_environment(
                 {
                     "AWS_REGION": self.region,
@@ -80,10 +141,19 @@ class Deployment:
                 }
             )
         )
+        session = services.store.session
+        self.last_call.watch(session)
+        if self.endpoint_url:
+            engine.keep_at(self.endpoint_url, session)
+        with _configured():
+            services.store.connect()
+        return services
 
     def connect(self, service: str, *, seconds: int = 10) -> Any:
         """Return a client of an AWS service, that waits so long for an answer."""
-        return _connect(service, self.region, self.endpoint_url, seconds=seconds)
+        return _connect(
+            service, self.region, self.endpoint_url, self.last_call, seconds=seconds
+        )
 
     def output(self, name: str) -> str:
         """Return an output of the stack.
@@ -107,17 +177,15 @@ def reached(target: Target) -> Iterator[Deployment]:
         Problem: It is not clear which deployment is meant, or AWS does not let us
             in. Also what AWS has against a call within the block.
     """
-    if target.endpoint_url and not urlsplit(target.endpoint_url).netloc:
-        raise Problem(f"--endpoint-url: '{target.endpoint_url}' is not a URL")
-    _check_names_one(target)
-    place = ""
+    place, last_call = "", LastCall()
     with engine.environment() if target.endpoint_url else nullcontext():
         try:
-            deployment = _find(target, _find_region(target))
+            found = _find(target, _find_region(target), last_call)
+            deployment = replace(found, last_call=last_call)
             place = f"table '{deployment.table}' in {deployment.region}"
             yield deployment
         except (BotoCoreError, ClientError, Unavailable) as exc:
-            raise Problem(_explain(exc, place)) from exc
+            raise Problem(_explain(exc, place, last_call.name)) from exc
 
 
 @contextmanager
@@ -151,20 +219,10 @@ def _find_region(target: Target) -> str:
     return str(region)
 
 
-def _check_names_one(target: Target) -> None:
-    if target.stack and target.table:
-        raise Problem("--stack and --table both name a deployment; give one of them")
-    if not (target.stack or target.table or target.endpoint_url):
-        raise Problem(
-            "which deployment? Give --stack NAME, or --table NAME; for a local one "
-            "--endpoint-url URL"
-        )
-
-
-def _find(target: Target, region: str) -> Deployment:
+def _find(target: Target, region: str, last_call: LastCall) -> Deployment:
     endpoint_url, key = target.endpoint_url, target.kms_key or ""
     if target.stack:
-        outputs = _read_outputs(target.stack, region, endpoint_url)
+        outputs = _read_outputs(target.stack, region, endpoint_url, last_call)
         table, key = outputs["TableName"], key or outputs["RingKeyArn"]
         return Deployment(region, endpoint_url, table, key, outputs, target.stack)
     if target.table:
@@ -173,9 +231,9 @@ def _find(target: Target, region: str) -> Deployment:
 
 
 def _read_outputs(
-    stack: str, region: str, endpoint_url: str | None
+    stack: str, region: str, endpoint_url: str | None, last_call: LastCall
 ) -> Mapping[str, str]:
-    client = _connect("cloudformation", region, endpoint_url)
+    client = _connect("cloudformation", region, endpoint_url, last_call)
     hint = "; leave out --stack for a local service" if endpoint_url else ""
     another = Problem(f"no CloudFormation at {client.meta.endpoint_url}{hint}")
     try:
@@ -199,25 +257,48 @@ def _read_outputs(
 
 
 def _connect(
-    service: str, region: str, endpoint_url: str | None, *, seconds: int = 10
+    service: str,
+    region: str,
+    endpoint_url: str | None,
+    last_call: LastCall,
+    *,
+    seconds: int = 10,
 ) -> Any:
-    return engine.session().create_client(
-        service,
-        region_name=region,
-        endpoint_url=endpoint_url,
-        config=Config(connect_timeout=2, read_timeout=seconds),
-    )
+    session = engine.session()
+    last_call.watch(session)
+    if endpoint_url:
+        engine.keep_at(endpoint_url, session)
+    with _configured():
+        return session.create_client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint_url,
+            config=Config(connect_timeout=2, read_timeout=seconds),
+        )
 
 
-def _explain(exc: Exception, place: str) -> str:
+@contextmanager
+def _configured() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as exc:  # a number that is none, a file that is not
+        text = str(exc).partition("\n")[0]
+        raise Problem(f"your AWS configuration cannot be used: {text}") from exc
+
+
+def _explain(exc: Exception, place: str, operation: str) -> str:
+    """Return what went wrong, and what to do.
+
+    Args:
+        operation: The one that was called last.
+    """
     cause = cause_of(exc)
     text = str(cause).partition("\n")[0]
-    if isinstance(cause, NOT_LOGGED_IN):
-        return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
-    if isinstance(cause, ReadTimeoutError | ConnectionClosedError):
-        return f"{text}; look whether it took effect before you repeat it"
+    if trouble := credentials_trouble(cause):
+        return trouble
     if not isinstance(cause, ClientError):
-        return text
+        is_unclear = isinstance(cause, ReadTimeoutError | ConnectionClosedError)
+        return f"{text}; {_what_next(operation)}" if is_unclear else text
     error = cause.response.get("Error", {})
     code = error.get("Code", "").removesuffix("Exception")
     if code == "ResourceNotFound":
@@ -225,10 +306,64 @@ def _explain(exc: Exception, place: str) -> str:
     if code == DAMAGED:  # a proxy's page, for one
         return (
             f"the answer to {cause.operation_name} is not of AWS, or was damaged; "
-            "look whether it took effect before you repeat it"
+            f"{_what_next(cause.operation_name)}"
         )
     message = (error.get("Message") or text).partition("\n")[0]
-    return f"{cause.operation_name}: {code}: {message}"
+    told = f"{cause.operation_name}: {code}: {message}"
+    if cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _OUTAGE:
+        return f"{told}; {_what_next(cause.operation_name)}"
+    return told
+
+
+def _what_next(operation: str) -> str:
+    if _READS.match(operation):
+        return f"{operation} changes nothing: run it again"
+    return "look whether it took effect before you repeat it"
+
+
+def credentials_trouble(cause: BaseException) -> str | None:
+    """Return what is wrong with the operator's credentials, and the command that helps.
+
+    None if it is something else that went wrong.
+
+    Args:
+        cause: As `cause_of` returns it.
+    """
+    text = str(cause).partition("\n")[0]
+    profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    option = f" --profile {shlex.quote(profile)}" if profile else ""
+    if isinstance(cause, _ENDED_SSO):
+        return f"your AWS session has ended: {text}; run `aws sso login{option}`"
+    if isinstance(cause, LoginError):
+        return f"your AWS session has ended: {text}; run `aws login{option}`"
+    if isinstance(cause, _NONE):
+        return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
+    if not isinstance(cause, ClientError):
+        return None
+    code = cause.response.get("Error", {}).get("Code", "").removesuffix("Exception")
+    return _refusal(code, option)
+
+
+def _refusal(code: str, option: str) -> str | None:
+    if code in _EXPIRED and "AWS_SESSION_TOKEN" in os.environ:
+        return (
+            f"your AWS session has ended ({code}): AWS_SESSION_TOKEN is too old. Get a "
+            "new one, or `unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
+            "AWS_SESSION_TOKEN` and set AWS_PROFILE"
+        )
+    if code in _EXPIRED:
+        return f"your AWS session has ended ({code}); run `aws sso login{option}`"
+    if code in _STRANGE:
+        return (
+            f"AWS does not know your credentials ({code}), or the region is not "
+            f"enabled; see `aws sts get-caller-identity{option}`"
+        )
+    if code in _UNSIGNED:
+        return (
+            f"AWS refuses your signature ({code}): the secret key is another one's, or "
+            "this machine's clock is wrong; see `date -u`"
+        )
+    return None
 
 
 def cause_of(exc: BaseException) -> BaseException:

@@ -109,7 +109,8 @@ def find_template(start: Path) -> Path:
         if path.is_file() and "anonauth.handlers." in path.read_text(errors="ignore"):
             return path
     raise Problem(
-        f"no template.yaml of anonauth in {start} or above; name it with --template"
+        f"no template.yaml of anonauth in {start} or above: run it in a clone of "
+        "anonauth, or name the file with --template"
     )
 
 

@@ -150,8 +150,10 @@ class UserList:
     def as_table(self) -> Table:
         """Return the users for people; times in UTC."""
         table = Table(title="Times are UTC", title_justify="left", box=None)
-        for name in ("uid", "app", "state", "created", "last active", "providers"):
-            table.add_column(name, no_wrap=name != "providers", overflow="fold")
+        table.add_column("uid", no_wrap=True)
+        table.add_column("app", overflow="fold")
+        for name in ("state", "created", "last active", "providers"):
+            table.add_column(name)
         for user in self.users:
             providers = [identity.provider for identity in user.identities]
             row = (
@@ -215,7 +217,7 @@ def find_app(found: Deployment, app: str | None) -> str:
     """
     if app:
         return app
-    served = [each for each in found.outputs.get("ClientAppIds", "").split(",") if each]
+    served = found.apps()
     if len(served) != 1:
         which = (
             f"It is one of {', '.join(served)}"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from anonauth.cli.at_once import checked
 from anonauth.cli.groups import Commands
 from anonauth.cli.options import (
     App,
@@ -86,15 +87,16 @@ def show(
 
     * `anonauth users show 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     * `anonauth users show --email ada@example.com --stack anonauth`
-    * `anonauth users show UID --app myapp-abcde --endpoint-url http://127.0.0.1:4566`,
+    * `anonauth users show UID --endpoint-url http://127.0.0.1:4566`,
       of `anonauth serve --aws-port 4566`
     """
     if (user_id is None) == (email is None):
         raise typer.BadParameter("give a user's id, or --email, and not both")
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.target import reached
     from anonauth.cli.users import find_app, find_by_email, show_user
 
-    with reached(Target(stack, table, None, region, endpoint_url)) as found:
+    with reached(target) as found:
         app_of_user, services = find_app(found, app_id), found.services()
         if user_id is None:
             user_id = find_by_email(services, app_of_user, email or "")
@@ -147,13 +149,14 @@ def list_users(  # noqa: PLR0913 - an option each
     """
     if anonymous and permanent:
         raise typer.BadParameter("give --anonymous or --permanent, and not both")
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.target import opened
     from anonauth.cli.users import list_users as list_some
     from anonauth.domain import UserFilter
 
     kind = anonymous if anonymous or permanent else None
     wanted = UserFilter(app_id, kind, created_after)
-    with opened(Target(stack, table, None, region, endpoint_url)) as services:
+    with opened(target) as services:
         found = list_some(services.store, wanted, limit=limit, now=services.clock())
     print(found.note(), file=sys.stderr)
     if as_json:
@@ -186,11 +189,12 @@ def delete(
     * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth --yes --json`
     """
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.target import reached
     from anonauth.cli.users import delete as delete_one
     from anonauth.cli.users import deletion, find_app, show_user
 
-    with reached(Target(stack, table, None, region, endpoint_url)) as found:
+    with reached(target) as found:
         services = found.services()
         shown = show_user(services, find_app(found, app_id), user_id)
         print(*deletion(shown, found.place), sep="\n", file=sys.stderr)
@@ -226,11 +230,12 @@ def revoke(
 
     * `anonauth users revoke 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     """
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.target import reached
     from anonauth.cli.users import find_app, revocation, show_user
     from anonauth.cli.users import revoke as revoke_one
 
-    with reached(Target(stack, table, None, region, endpoint_url)) as found:
+    with reached(target) as found:
         services = found.services()
         shown = show_user(services, find_app(found, app_id), user_id)
         words = list(revocation(shown, found.place))
@@ -295,11 +300,12 @@ def export(  # noqa: PLR0913 - an option each
     """
     if str(file) == "-":
         raise typer.BadParameter("give a file's name: it goes on where it was killed")
+    target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.export import Plan, opened, write_all
     from anonauth.cli.scan import ParallelScan, count_items, progress
     from anonauth.cli.target import reached
 
-    with reached(Target(stack, table, None, region, endpoint_url)) as found:
+    with reached(target) as found:
         name, items = count_items(found)
         plan, store = Plan(name, segments, app_id, data), found.services().store
         scan = ParallelScan(store, segments=segments, wanted=plan.wanted, rate=rate)

@@ -11,6 +11,7 @@ import pytest
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from moto import mock_aws
+from moto.core.models import botocore_stubber
 
 from anonauth.cli import engine
 from anonauth.cli.problem import Problem
@@ -211,10 +212,12 @@ def test_given_the_built_in_aws_when_a_call_would_leave_it_then_it_fails_loudly(
         )
 
 
-def test_given_the_built_in_aws_when_it_has_ended_then_no_call_goes_to_aws() -> None:
-    with engine.environment():
-        with mock_aws():
-            dynamodb = client(None)
+def test_given_the_built_in_aws_when_it_has_ended_then_no_call_goes_to_aws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with engine.environment(), mock_aws():
+        dynamodb = client(None)
+        monkeypatch.setattr(botocore_stubber, "enabled", False)
         with pytest.raises(Problem) as refused:
             dynamodb.list_tables()
 

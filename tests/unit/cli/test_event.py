@@ -9,7 +9,8 @@ import boto3
 import jwt
 import pytest
 
-from anonauth.cli.event import DEFAULT_ENDPOINT, fill_event
+from anonauth.cli.event import fill_event
+from anonauth.cli.options import DEFAULT_ENDPOINT
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
 from anonauth.cli.stack import LocalStack

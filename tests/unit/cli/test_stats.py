@@ -28,7 +28,6 @@ from memory_store import MemoryStore
 from store_contract import DAY, NOW, a_guest
 from story import Story
 from unit.cli.test_keys_command import (  # noqa: F401 - fixtures
-    answering,
     outputs,
     refusing,
 )

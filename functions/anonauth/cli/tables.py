@@ -1,0 +1,107 @@
+"""Tables for people, on a terminal of any width: no id is cut, and no name broken."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+# A file or a pipe has no edge.
+_NO_EDGE = 160
+
+# A column whose words may be broken (`overflow="fold"`) has at least so much.
+_LEAST = 6
+
+# Up to so many characters a name and its value stay on one line.
+_TOGETHER = 32
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return where to print; no colour without a terminal, or with NO_COLOR."""
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    is_plain = not is_terminal or bool(os.environ.get("NO_COLOR"))
+    return Console(
+        stderr=stderr,
+        force_terminal=is_terminal,
+        color_system=None if is_plain else "auto",
+        width=None if is_terminal else _NO_EDGE,
+    )
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as there is room for.
+
+    A column with `no_wrap` is never broken, one with `overflow="fold"` anywhere, any
+    other between words. Where that is too wide, each row is printed as a paragraph,
+    which the value of the first column begins.
+    """
+    out = console()
+    table.padding, table.pad_edge = (0, 2, 0, 0), False
+    if not _fit(table, out.width, gap=2):
+        table.padding = (0, 1, 0, 0)
+        if not _fit(table, out.width, gap=1):
+            if out.is_terminal:
+                print(*_paragraphs(table, out.width), sep="\n")
+                return
+            out.width = 10 * _NO_EDGE
+    out.print(table)
+
+
+def _fit(table: Table, width: int, *, gap: int) -> bool:
+    # Rich makes the widest column narrower, which is that of the ids.
+    least = [_least(column) for column in table.columns]
+    spare = width - sum(least) - gap * (len(least) - 1)
+    if spare < 0:
+        return False
+    for column, narrow in zip(table.columns, least, strict=True):
+        more = min(spare, _widest(column) - narrow)
+        spare -= more
+        column.width = narrow + more
+    return True
+
+
+def _least(column: Column) -> int:
+    if column.no_wrap:
+        return _widest(column)
+    longest = max((len(w) for t in _texts(column) for w in t.split()), default=0)
+    return min(longest, _LEAST) if column.overflow == "fold" else longest
+
+
+def _widest(column: Column) -> int:
+    lines = (line for text in _texts(column) for line in text.splitlines())
+    return max(map(len, lines), default=0)
+
+
+def _texts(column: Column) -> list[str]:
+    return [_plain(cell) for cell in (column.header, *column.cells)]
+
+
+def _plain(cell: object) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)
+
+
+def _paragraphs(table: Table, width: int) -> Iterator[str]:
+    if table.title:
+        yield str(table.title)
+    names = [_plain(column.header) for column in table.columns]
+    for cells in zip(*[map(_plain, c.cells) for c in table.columns], strict=True):
+        yield cells[0]
+        yield from _wrapped(names[1:], cells[1:], width)
+
+
+def _wrapped(names: Sequence[str], values: Sequence[str], width: int) -> Iterator[str]:
+    pairs = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+    # A space that is not to break a line is another character for a while.
+    kept = [p.replace(" ", "\xa0") if len(p) <= _TOGETHER else p for p in pairs]
+    for line in textwrap.wrap(
+        ", ".join(kept),
+        max(width, _TOGETHER),
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        yield line.replace("\xa0", " ")
