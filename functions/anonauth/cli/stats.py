@@ -316,14 +316,16 @@ def read_flow(cloudwatch: Any, *, service: str, days: Days) -> Flow:
 
 
 def day_table(days: Days, stock: Stock | None, flow: Flow | None) -> Table:
-    """Return a row for each day, and their sums, for people."""
+    """Return a row for each day with something to tell, and their sums, for people."""
     columns: list[tuple[str, Sequence[Metric]]] = [
         ("guests came", _CREATED[:1]),
         ("others came", _CREATED[1:]),
         ("guests linked", _LINKED),
         *[(metric.value, [metric]) for metric in _DELETED],
     ]
-    table = Table(title="Days are UTC", title_justify="left", box=None)
+    told = f"{days.count} days" if days.count > 1 else "1 day"
+    title = f"Days are UTC; of {told} those with nothing are left out"
+    table = Table(title=title, title_justify="left", box=None)
     table.add_column("day", no_wrap=True)
     if flow is not None:
         for name, _ in columns:
@@ -333,7 +335,8 @@ def day_table(days: Days, stock: Stock | None, flow: Flow | None) -> Table:
     for day in days.all():
         row = [flow.on(day, metrics) for _, metrics in columns] if flow else []
         row += [stock.created[day]] if stock else []
-        table.add_row(day.isoformat(), *[f"{count:,}" for count in row])
+        if any(row):
+            table.add_row(day.isoformat(), *[f"{count:,}" for count in row])
     sums = [flow.total(metrics) for _, metrics in columns] if flow else []
     sums += [sum(stock.created[day] for day in days.all())] if stock else []
     table.add_row("all", *[f"{count:,}" for count in sums], style="bold")
