@@ -1,8 +1,8 @@
 """`anonauth serve --data DIR`: what survives a restart, and `kill -9`.
 
-The directory has a snapshot, and a journal of what has happened since: one line for
-all that one call changed, written before its answer goes out. Nothing waits for the
-disk, so a power cut may cost what the system had not written yet.
+The directory has a snapshot, each item a line, and a journal of what has happened
+since: one line for all that one call changed, written before its answer goes out.
+Nothing waits for the disk, so a power cut may cost what was not on it yet.
 """
 
 import json
@@ -25,7 +25,7 @@ FORMAT = 1
 LONGEST_JOURNAL = 16 * 1024 * 1024
 """Bytes, or as many as the snapshot has: then there is a new one. Reads in 0.3 s."""
 
-_SNAPSHOT = "snapshot.json"
+_SNAPSHOT = "snapshot"
 _UNFINISHED = "snapshot.new"
 _LOCK = "lock"
 _JOURNAL = "journal-"
@@ -45,13 +45,13 @@ class NotKept(Exception):
 class Remembered:
     """All that survives.
 
-    `items` are the table's by their `pk`, in DynamoDB's JSON; `sequence` is the number
-    that the next record of the stream has; `untold` are records that the function on
-    the stream has not taken; `ahead` is by how much the clock was moved; `aws` is what
-    else is in the built-in AWS (see `moto_state`).
+    `items` are the table's by their `pk`, as text, in DynamoDB's JSON; `sequence` is
+    the number that the next record of the stream has; `untold` are records that the
+    function on the stream has not taken; `ahead` is by how much the clock was moved;
+    `aws` is what else is in the built-in AWS (see `moto_state`).
     """
 
-    items: dict[str, Any] = field(default_factory=dict)
+    items: dict[str, str] = field(default_factory=dict)
     sequence: int | None = None
     untold: list[dict[str, Any]] = field(default_factory=list)
     ahead: timedelta = timedelta()
@@ -64,12 +64,12 @@ class Remembered:
         return f"{told}, clock {_words(self.ahead)} ahead" if self.ahead else told
 
     def apply(self, entry: Mapping[str, Any]) -> None:
-        """Do again what a line of the journal says."""
+        """Change it as a line of the journal says."""
         for record in entry.get("records", ()):
             change = record["dynamodb"]
             pk = change["Keys"]["pk"]["S"]
             if "NewImage" in change:
-                self.items[pk] = change["NewImage"]
+                self.items[pk] = _text(change["NewImage"])
             else:
                 self.items.pop(pk, None)
             self.sequence = int(change["SequenceNumber"]) + 1
@@ -95,6 +95,7 @@ class DataDirectory:
         self._generation = 0
         self._length = 0
         self._unwritten = b""
+        self._remembered = Remembered()
         self._lock = -1
         self._journal = -1
         self.is_new = False
@@ -149,8 +150,8 @@ class DataDirectory:
         Raises:
             NotKept: See `flush`.
         """
-        line = json.dumps(entry, separators=(",", ":"))
-        self._unwritten += line.encode() + b"\n"
+        self._unwritten += _text(entry).encode() + b"\n"
+        self._remembered.apply(entry)
         self.flush()
 
     def flush(self) -> None:
@@ -177,10 +178,10 @@ class DataDirectory:
         """Whether it is time for a snapshot."""
         return self._length > self._bound
 
-    def write_snapshot(self, remembered: Remembered) -> None:
-        """Replace snapshot and journal; all that was appended is in `remembered`."""
+    def write_snapshot(self) -> None:
+        """Write all that is remembered, and begin the journal anew."""
         try:
-            self._write_snapshot(remembered)
+            self._write_snapshot()
         except OSError as exc:
             # The old ones still say it all.
             self._bound = 2 * self._length
@@ -206,43 +207,37 @@ class DataDirectory:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def _read(self) -> Remembered:
-        remembered = Remembered()
         try:
             text = (self._path / _SNAPSHOT).read_text()
         except FileNotFoundError:
             self.is_new = True
-            self._write_snapshot(remembered)
-            return remembered
+            self._write_snapshot()
+            return self._remembered
         try:
-            snapshot = json.loads(text)
-            found = snapshot["format"]
+            first, *lines = text.splitlines()
+            header = json.loads(first)
+            found = header["format"]
             if found == FORMAT:
-                self._generation = snapshot["generation"]
-                remembered = Remembered(
-                    snapshot["items"],
-                    snapshot["sequence"],
-                    snapshot["untold"],
-                    timedelta(seconds=snapshot["ahead"]),
-                    snapshot["aws"],
-                )
+                self._remembered = _of_snapshot(header, lines)
+                self._generation = header["generation"]
         except (ValueError, KeyError, TypeError) as exc:
-            raise Problem(f"--data {self._path}: {_SNAPSHOT} is damaged") from exc
+            raise Problem(f"--data {self._path}: its {_SNAPSHOT} is damaged") from exc
         if found != FORMAT:
             raise Problem(
                 f"--data {self._path} has format {found}, and this anonauth reads "
                 f"{FORMAT}; name a new directory"
             )
         self._bound = max(self._shortest_bound, len(text))
-        self._replay(remembered)
+        self._replay()
         self._remove_others()
-        return remembered
+        return self._remembered
 
-    def _replay(self, remembered: Remembered) -> None:
+    def _replay(self) -> None:
         name = f"{_JOURNAL}{self._generation}"
         whole, end, _ = (self._path / name).read_bytes().rpartition(b"\n")
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                remembered.apply(json.loads(line))
+                self._remembered.apply(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as exc:
                 raise Problem(
                     f"--data {self._path}: line {number} of {name} is damaged"
@@ -251,22 +246,21 @@ class DataDirectory:
         self._journal = self._open(name)
         os.ftruncate(self._journal, self._length)
 
-    def _write_snapshot(self, remembered: Remembered) -> None:
+    def _write_snapshot(self) -> None:
+        remembered = self._remembered
         generation = self._generation + 1
         journal = self._open(f"{_JOURNAL}{generation}", os.O_TRUNC)
         try:
-            text = json.dumps(
-                {
-                    "format": FORMAT,
-                    "generation": generation,
-                    "items": remembered.items,
-                    "sequence": remembered.sequence,
-                    "untold": remembered.untold,
-                    "ahead": remembered.ahead.total_seconds(),
-                    "aws": remembered.aws,
-                },
-                separators=(",", ":"),
-            )
+            header = {
+                "format": FORMAT,
+                "generation": generation,
+                "items": len(remembered.items),
+                "sequence": remembered.sequence,
+                "untold": remembered.untold,
+                "ahead": remembered.ahead.total_seconds(),
+                "aws": remembered.aws,
+            }
+            text = "\n".join((_text(header), *remembered.items.values()))
             unfinished = self._open(_UNFINISHED, os.O_TRUNC)
             with os.fdopen(unfinished, "w") as file:
                 file.write(text)
@@ -297,6 +291,23 @@ class DataDirectory:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | flags, _OWNER_ONLY)
         os.fchmod(opened, _OWNER_ONLY)  # a copy may have had another mode
         return opened
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _of_snapshot(header: Mapping[str, Any], lines: list[str]) -> Remembered:
+    items = {json.loads(line)["pk"]["S"]: line for line in lines}
+    if len(items) != header["items"]:
+        raise ValueError(header["items"])
+    return Remembered(
+        items,
+        header["sequence"],
+        header["untold"],
+        timedelta(seconds=header["ahead"]),
+        header["aws"],
+    )
 
 
 def _words(duration: timedelta) -> str:

@@ -91,7 +91,7 @@ class LiveTable:
         return deleted
 
     def _record(self, record: Mapping[str, Any]) -> Record:
-        stream = as_json(record["dynamodb"])
+        stream = _as_json(record["dynamodb"])
         stream["ApproximateCreationDateTime"] = int(self._clock().timestamp())
         made: Record = {
             "eventID": record["eventID"],
@@ -118,13 +118,12 @@ def _by_api(table: str, endpoint_url: str) -> ApiTable:
     return ApiTable(table, connect("dynamodb", endpoint_url), streams)
 
 
-def as_json(value: Any) -> Any:
-    """Return a value with its bytes in base64, as DynamoDB writes them."""
+def _as_json(value: Any) -> Any:
     match value:
         case bytes():
             return base64.b64encode(value).decode()
         case Mapping():
-            return {key: as_json(each) for key, each in value.items()}
+            return {key: _as_json(each) for key, each in value.items()}
         case list():
-            return [as_json(each) for each in value]
+            return [_as_json(each) for each in value]
     return value

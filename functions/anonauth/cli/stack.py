@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from anonauth import wiring
 from anonauth.cli import document, engine, moto_state, why
 from anonauth.cli.gateway import FunctionStopped, FunctionTimedOut
-from anonauth.cli.journal import DataDirectory, Remembered
+from anonauth.cli.journal import DataDirectory
 from anonauth.cli.live_table import LiveTable, Record
 from anonauth.cli.local_store import LocalStore
 from anonauth.cli.problem import Problem
@@ -327,6 +327,7 @@ class LocalStack:
                 if self._table is not None:
                     self._table.sweep()
                 self.run_schedules()
+            self.tell_changes()  # of a sweep, where nothing is scheduled
             return self.clock()
 
     def environment(self, name: str) -> dict[str, str]:
@@ -352,12 +353,12 @@ class LocalStack:
         view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
         if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
             raise Problem("--data needs a table with a stream of its items' new images")
-        if moto_state.read_items():
+        if not moto_state.is_empty():
             raise Problem("--data: another service of this process has the table")
         remembered = data.read()
         moto_state.put_back(remembered)
         self.clock.ahead = remembered.ahead
-        self._untold = remembered.untold
+        self._untold = list(remembered.untold)
         self._kept_aws = remembered.aws
         self.found = "new" if data.is_new else str(remembered)
 
@@ -374,15 +375,7 @@ class LocalStack:
         else:
             data.flush()
         if data.is_long:
-            data.write_snapshot(
-                Remembered(
-                    moto_state.read_items(),
-                    moto_state.next_sequence(),
-                    self._untold,
-                    self.clock.ahead,
-                    moto_state.read_aws(),
-                )
-            )
+            data.write_snapshot()
 
     def _stops(self, now: datetime, end: datetime) -> list[datetime]:
         notices = {
