@@ -4,7 +4,6 @@ DynamoDB and its streams, KMS, SSM for the settings document, SES for mail, Even
 """
 
 import functools
-import io
 import os
 import re
 import threading
@@ -24,12 +23,13 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.template import REGION
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
     from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_sesv2 import SESV2Client
     from mypy_boto3_ssm import SSMClient
+    from werkzeug.wrappers import Request
 
 TABLE_NAME = "anonauth-local"
 KEY_ALIAS = "alias/anonauth-local"
@@ -45,8 +45,14 @@ _TABLE_PROPERTIES = (
     "KeySchema",
 )
 
-# SES has paths instead.
-_TARGETS = ("DynamoDB", "TrentService.", "AmazonSSM.", "AWSEvents.")
+# By what their calls are told; SES has paths instead.
+_TARGETS = {
+    "DynamoDB_": "dynamodb",
+    "DynamoDBStreams_": "streams.dynamodb",
+    "TrentService.": "kms",
+    "AmazonSSM.": "ssm",
+    "AWSEvents.": "events",
+}
 
 # What the SDK, its HTTP client and moto go by. Not a list of their variables: the next
 # version has one more, and a call goes elsewhere.
@@ -163,40 +169,49 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
     Any region and any credentials reach the one local table and key. The lock is
     held for each call: moto's transactions are not atomic between threads.
     """
-    # moto's server brings Flask along, which most runs do without.
-    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
-        DomainDispatcherApplication,
-        create_backend_app,
-    )
-    from werkzeug.exceptions import HTTPException  # noqa: PLC0415
+    from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415
+    from botocore.compat import HTTPHeaders  # noqa: PLC0415
+    from moto.core.models import botocore_stubber  # noqa: PLC0415
     from werkzeug.wrappers import Request, Response  # noqa: PLC0415
 
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def application(
-        environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
-        target = environ.get("HTTP_X_AMZ_TARGET", "")
-        is_mail = environ["PATH_INFO"].startswith("/v2/email/")
-        if not is_mail and not target.startswith(_TARGETS):
+    # What this process's own clients are answered by; moto's server needs Flask, and
+    # ten times as much as that.
+    @Request.application
+    def application(request: Request) -> Response:
+        service = _service_of(request)
+        if service is None:
             text = '{"message":"only DynamoDB, KMS, SSM, SES and EventBridge are here"}'
-            refusal = Response(text, 404, content_type="application/json")
-            return refusal(environ, start_response)
-        environ["HTTP_AUTHORIZATION"] = re.sub(
+            return Response(text, 404, content_type="application/json")
+        signed = re.sub(
             r"Credential=[^/]+/([0-9]+)/[^/]+/",
             rf"Credential=local/\1/{REGION}/",
-            environ.get("HTTP_AUTHORIZATION", ""),
+            request.headers.get("Authorization", ""),
         )
-        # Read before the lock: a slow sender must not hold up the service.
-        try:
-            body = Request(environ).get_data()
-        except HTTPException as exc:  # it left, or its chunks are none
-            return exc(environ, start_response)
-        environ["wsgi.input"] = io.BytesIO(body)
+        headers = HTTPHeaders.from_dict({**request.headers, "Authorization": signed})
+        # Read before the lock: a slow sender must not hold up the service. What has
+        # left, or sends no chunks, is answered by Werkzeug.
+        body = request.get_data()
+        url = f"https://{service}.{REGION}.amazonaws.com{request.full_path.rstrip('?')}"
+        asked = AWSPreparedRequest(
+            request.method, url, headers, body, stream_output=False
+        )
         with lock:
-            return [b"".join(moto(environ, start_response))]
+            found = botocore_stubber.process_request(asked)
+        status, answered, content = found or (404, {}, "")
+        answer = Response(content, status)
+        answer.headers.extend({name: str(value) for name, value in answered.items()})
+        return answer
 
     return application
+
+
+def _service_of(request: "Request") -> str | None:
+    """Return the beginning of the host's name that AWS has for what is asked."""
+    if request.path.startswith("/v2/email/"):
+        return "email"
+    target = request.headers.get("X-Amz-Target", "")
+    names = (name for start, name in _TARGETS.items() if target.startswith(start))
+    return next(names, None)
 
 
 @contextmanager
