@@ -120,7 +120,7 @@ class Gateway:
         clock: Tells the time that events carry.
         domain_name: Of the API, as events carry it.
         refused: Where to note what is refused or fails.
-        ticks: Seconds of a steady clock, for throttling.
+        ticks: Seconds of a steady clock, for throttling and for what calls take.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class Gateway:
         self._invoke = invoke
         self._clock = clock
         self._domain_name = domain_name
+        self._ticks = ticks
         self._refused = Recent() if refused is None else refused
         self._cors = template.cors
         functions = template.functions.values()
@@ -152,12 +153,12 @@ class Gateway:
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer as API Gateway would; never raises. Logs one line."""
-        started = time.perf_counter()
+        started = self._ticks()
         route, parameters = self.match(request.method, request.path)
         with why.heard() as said:
             response = self._respond(request, route, parameters)
         response = self._with_cors(request, response)
-        ms = round((time.perf_counter() - started) * 1000)
+        ms = round((self._ticks() - started) * 1000)
         # The route, not the path: what strangers send does not belong in a log.
         label = route or DEFAULT_ROUTE
         if label == DEFAULT_ROUTE:
@@ -168,7 +169,9 @@ class Gateway:
         failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if function and (failed or ms >= SLOW):
             line += f"  {function}"
-        for reason in said[-1:]:
+            if said.waited * 1000 >= SLOW / 2:  # not its fault
+                line += f" (waited {said.waited * 1000:.0f} ms for other calls)"
+        for reason in said.reasons[-1:]:
             line += f"  {reason}"
             self._refused.add(
                 why.Refused(self._clock(), label, function, response.status, ms, reason)

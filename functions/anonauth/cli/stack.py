@@ -246,7 +246,9 @@ class LocalStack:
             FunctionStopped: The stack has ended.
             NotKept: What it changed cannot be kept; see `tell_changes`.
         """
+        asked = time.monotonic()
         with self.lock:
+            why.say_waited(time.monotonic() - asked)
             try:
                 return self._run(name, event)
             finally:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -82,13 +82,21 @@ def place_of(trace: Sequence[str]) -> tuple[str, str]:
     return names[-1] if names else "", place
 
 
-_heard: ContextVar[list[Reason] | None] = ContextVar("heard", default=None)
+@dataclass(slots=True)
+class Heard:
+    """What was said of a call; `waited` are the seconds it waited for other calls."""
+
+    reasons: list[Reason] = field(default_factory=list)
+    waited: float = 0
+
+
+_heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 @contextmanager
-def heard() -> Iterator[list[Reason]]:
+def heard() -> Iterator[Heard]:
     """Yield what is said in a `with` block, by this thread."""
-    said: list[Reason] = []
+    said = Heard()
     token = _heard.set(said)
     try:
         yield said
@@ -100,7 +108,14 @@ def say(reason: Reason) -> None:
     """Tell whoever listens."""
     said = _heard.get()
     if said is not None:
-        said.append(reason)
+        said.reasons.append(reason)
+
+
+def say_waited(seconds: float) -> None:
+    """Tell whoever listens that other calls came first."""
+    said = _heard.get()
+    if said is not None:
+        said.waited += seconds
 
 
 class _Ear(logging.Handler):

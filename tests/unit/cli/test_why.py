@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,13 +11,15 @@ import jwt
 import pytest
 
 from anonauth.cli import engine
-from anonauth.cli.gateway import HttpRequest
+from anonauth.cli.gateway import Gateway, HttpRequest
 from anonauth.cli.local import LocalApi
 from anonauth.cli.recent import MOST_KEPT
 from anonauth.cli.serve import LocalServer
-from anonauth.cli.why import Reason, Refused, place_of
+from anonauth.cli.template import find_template, read_template
+from anonauth.cli.why import Reason, Refused, heard, place_of, say_waited
 from calls import API, APP, Answer, call
 from store_contract import NOW
+from tools import ROOT
 
 PROVIDERS = f"{API}/app/{APP}/auth/providers"
 SECRET = "a-secret-of-32-characters-or-more"
@@ -179,6 +182,61 @@ def test_given_trouble_when_a_call_fails_then_it_says_where(
     )
     assert told.json()["error"] == "SettingsUnavailable"
     assert told.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waited", "end"),
+    [
+        pytest.param(0.999, 0.999, "  200  999 ms", id="not slow"),
+        pytest.param(1.0, 0.499, "  200  1000 ms  SessionFunction", id="slow"),
+        pytest.param(
+            1.0,
+            0.5,
+            "  200  1000 ms  SessionFunction (waited 500 ms for other calls)",
+            id="for others",
+        ),
+    ],
+)
+def test_given_a_call_that_takes_long_when_logged_then_it_says_where(
+    seconds: float, waited: float, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    def invoke(_name: str, _event: object) -> dict[str, object]:
+        now[0] += seconds
+        say_waited(waited)
+        return {"statusCode": 200}
+
+    gateway = Gateway(
+        read_template(find_template(ROOT), {}),
+        invoke=invoke,
+        clock=lambda: NOW,
+        domain_name="abcde.example",
+        ticks=lambda: now[0],
+    )
+    with caplog.at_level(logging.INFO, "anonauth.serve"):
+        gateway.answer(HttpRequest("POST", f"{API}/auth/session"))
+
+    assert caplog.messages == [f"POST {API}/auth/session{end}"]
+
+
+def test_given_a_call_in_the_way_when_another_ends_then_it_knows_that_it_waited(
+    server: LocalServer,
+) -> None:
+    def call_it() -> float:
+        with heard() as said:
+            server.stack.invoke("DiscoveryFunction", {})
+        return said.waited
+
+    with ThreadPoolExecutor(1) as others:
+        with server.stack.lock:
+            waiting = others.submit(call_it)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.2)
+        waited = waiting.result()
+
+    assert 0.1 < waited < 30
+    assert call_it() < waited
 
 
 @pytest.mark.parametrize(
