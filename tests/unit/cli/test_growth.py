@@ -45,11 +45,14 @@ def test_given_sessions_that_end_when_counted_then_nothing_of_them_is_kept(
     server: LocalServer,
 ) -> None:
     client = Direct(server)
-    guest = log_in(client)
 
-    # botocore's caches fill, up to a hundred entries.
-    assert kept(server, lambda: log_out(client, log_in(client))) < 4_000
-    assert kept(server, lambda: refresh(client, guest)) < 4_000
+    def come_and_go() -> None:
+        guest = log_in(client)
+        refresh(client, guest)
+        log_out(client, guest)
+
+    # What is new in botocore's caches, of a hundred entries, looks as if it stayed.
+    assert kept(server, come_and_go, times=20) < 6_000
 
 
 def test_given_more_users_when_calls_are_counted_then_each_costs_what_it_did(
