@@ -174,6 +174,30 @@ def test_given_a_reader_that_has_left_when_run_then_each_command_ends_as_always(
     assert is_calm(told)
 
 
+@pytest.mark.long
+def test_given_a_reader_that_has_seen_enough_when_an_event_comes_then_tail_ends() -> (
+    None
+):
+    with LocalServer(app_ids=(APP,)) as server:
+        log_in(server.base_url)
+        with subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, "events", "tail", "--base-url", server.base_url],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            first = process.stdout.readline()
+            process.stdout.close()
+            log_in(server.base_url)
+            process.wait(20)
+            told = process.stderr.read()
+
+    assert b"user.created" in first
+    assert (process.returncode, told) == (0, b"")
+
+
 def test_given_a_reader_that_has_left_when_told_much_then_it_ends_quietly() -> None:
     readable, writable = os.pipe()
     os.close(readable)
