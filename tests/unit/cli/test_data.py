@@ -207,7 +207,9 @@ def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
     assert size <= 2 * 2_000 + 2 * len("".join([header, *items]))
     found = {json.loads(item)["pk"]["S"] for item in items}
     assert {"KEY#ring", "SCAN#expiring"} <= found
-    assert json.loads(header)["aws"]["keys"][0]["aliases"] == [KEY_ALIAS]
+    # Not only ours: moto has those of other tests in this process, too.
+    keys = json.loads(header)["aws"]["keys"]
+    assert [KEY_ALIAS] in [key["aliases"] for key in keys]
 
 
 @pytest.mark.long
