@@ -205,7 +205,7 @@ def test_given_a_call_when_logged_then_it_is_one_line_on_stderr() -> None:
         _, err = end(process)
 
     assert answer.status == 404
-    assert re.fullmatch(r"GET \$default  404  \d+ ms\n", err)
+    assert re.fullmatch(r"GET \$default  404  \d+ ms  RouteNotFound\n", err)
 
 
 def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
