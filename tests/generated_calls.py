@@ -15,6 +15,7 @@ from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodR
 
 from harness import Deployment
 from http_api import URL, HttpApi
+from linked import open_session, stored_user
 
 # What schemathesis calls wrong and is meant: calls that are as the document describes,
 # and are refused for what they mean. By operation, the codes of such refusals; all
@@ -181,6 +182,8 @@ def _is_refusal(
 
 
 def _tokens(service: Deployment, session: Mapping[str, str]) -> type:
+    opened = dict(session)
+
     class Tokens:
         def get(self, case: Case[Any], context: AuthContext) -> str | None:
             operation = context.operation.definition.raw
@@ -188,12 +191,25 @@ def _tokens(service: Deployment, session: Mapping[str, str]) -> type:
             if not schemes:
                 return None
             (kind,) = (_TOKENS[scheme] for scheme in schemes)
-            ends = operation["operationId"] in ENDS_ITS_SESSION
-            token: str = (service.log_in() if ends else session)[kind]
-            return token
+            if operation["operationId"] in ENDS_ITS_SESSION:
+                token: str = service.log_in()[kind]
+                return token
+            # A call that links the address makes all its logins those of this user,
+            # and the 32nd ends the session.
+            if not _is_alive(service, opened):
+                opened.update(
+                    open_session(service, opened["user_id"], "custom-token", "ada")
+                )
+            return opened[kind]
 
         def set(self, case: Case[Any], data: str | None, context: AuthContext) -> None:
             if data is not None:
                 case.headers["Authorization"] = f"Bearer {data}"
 
     return Tokens
+
+
+def _is_alive(service: Deployment, opened: Mapping[str, str]) -> bool:
+    tokens, now = service.services.tokens, service.now
+    session_id = tokens.read_refresh_token(opened["refresh_token"], now).session_id
+    return session_id in stored_user(service, opened["user_id"]).sessions

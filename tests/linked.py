@@ -86,7 +86,7 @@ def open_session(
     key: str = "",
     app: str = APP,
 ) -> dict[str, str]:
-    """Open a session with an identity or API key; return what a login answers.
+    """Open a session as a login with an identity or API key; return its answer.
 
     Args:
         key: That of the identity, where several have the id.
@@ -111,8 +111,9 @@ def open_session(
         expires_at=service.now + _LIFETIME,
         identity_key=key,
     )
-    assert service.services.store.open_session(user, session, [], service.now)
     tokens, now = service.services.tokens, service.now
+    ended = user.sessions_to_end(session, now)
+    assert service.services.store.open_session(user, session, ended, now)
     return {
         "user_id": user_id,
         "access_token": tokens.access_token(
