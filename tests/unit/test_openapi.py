@@ -445,8 +445,6 @@ VALUES: list[Any] = [
     "a b",
     "grace@example.com",
     "grace@example",
-    " grace@example.com",
-    "grace@example.com\n",
     "gr\u00e4ce@example.com",
     *("a" * n for n in (5, 6, 23, 24, 64, 65, 128, 129, 256, 257, 8192, 8193)),
 ]
