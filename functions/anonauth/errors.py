@@ -29,7 +29,8 @@ class InvalidSession(AuthError):
     """The token is bad, expired or revoked; a fresh one, or a new login, may do.
 
     The only cause of a 401 on routes that take a token: every SDK answers it with
-    a refresh, and a refused refresh with the end of its user (contract §5).
+    a refresh, and a refused refresh with the end of its user (contract §5). The text
+    goes to the log, too, so it quotes nothing of the token.
     """
 
     code = "InvalidSession"

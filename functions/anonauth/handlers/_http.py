@@ -331,10 +331,13 @@ def _refuse(
     status = STATUS[type(refusal)]
     log_id = context.aws_request_id.replace("-", "")
     details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
-    # While linking, a bad credential is the cause of the refusal.
+    # While linking, a bad credential is the cause of the refusal; at a logout, a bad
+    # token. Neither text quotes what was sent.
     for bad in (refusal, refusal.__cause__):
         if isinstance(bad, errors.BadCredential):
             details["reason"] = bad.reason
+        elif isinstance(bad, errors.InvalidSession):
+            details["reason"] = str(bad)
     if isinstance(refusal, errors.Unavailable) and refusal.detail:
         details["detail"] = refusal.detail
     headers = dict(_NOT_STORED)

@@ -109,6 +109,21 @@ def test_given_a_refusal_when_logged_or_followed_then_it_says_why_and_quotes_nob
         assert secret not in logged + told.body.decode()
 
 
+def test_given_a_token_of_no_use_when_it_is_refused_then_the_line_says_what_is_wrong(
+    server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "anonauth.serve"):
+        answer = call(server.base_url, "GET", f"{API}/auth/profile", token=TOKEN)
+    told = explained(server, answer)
+
+    reason = "signature is invalid"
+    (logged,) = [r.getMessage() for r in caplog.records if r.name == "anonauth.serve"]
+    assert answer.status == 401
+    assert logged.endswith(f"InvalidSession: {reason}")
+    assert told.json()["reason"] == reason
+    assert TOKEN not in logged + told.body.decode()
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
