@@ -122,7 +122,11 @@ def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
     subject = a_subject()
     entry = Identity(subject, CUSTOM, identity_key(subject))
     open_before = [
-        replace(a_session(expires_at=NOW + 60 * DAY), provider=CUSTOM)
+        replace(
+            a_session(expires_at=NOW + 60 * DAY),
+            provider=CUSTOM,
+            identity_key=entry.key,
+        )
         for _ in range(sessions)
     ]
     user = replace(a_permanent_user(*open_before), identities=(entry,))
