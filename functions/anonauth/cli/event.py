@@ -92,7 +92,7 @@ class _Account:
 
 def _renew_address(event: Event) -> _Account:
     body = json.loads(event["body"])
-    email = f"ada+{secrets.token_hex(4)}@example.com"
+    email = f"ada-{secrets.token_hex(4)}@example.com"
     _fill_body(event, {name: email for name in ("email", "username") if name in body})
     return _Account(email, body.get("password", "correct horse"))
 
