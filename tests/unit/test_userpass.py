@@ -1444,9 +1444,11 @@ def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converg
     budgets = {"mails": 99, "registrations": 99}
     fields = {"email": EMAIL, "password": OTHER}
     world.configure(mail=MAIL, budgets=budgets)
+    # From here on the password is that of the record, and contests it no more.
+    world.post(call, **fields)
+    if start == "cold":
+        world.configure(mail=MAIL, budgets=budgets)
     calls = world.service.counted(lambda: world.post(call, **fields))
-    if start == "warm":
-        calls = world.service.counted(lambda: world.post(call, **fields))
 
     for number in range(len(calls)):
         if start == "cold":
