@@ -1,9 +1,9 @@
 """What the service promises, in plain Python: who there is, and who may do what.
 
-A second description of the client API contract and of design §4. It shares no rule and
-no constant with the code under test, and knows nothing of versions, hashes, conditions
-or items: only people, what they hold, and until when. `Refused` is what a client hears;
-where two refusals are equally right, both are in it.
+A second description of the client API contract and of design.md §4. It shares no rule
+and no constant with the code under test, and knows nothing of versions, hashes,
+conditions or items: only people, what they hold, and until when. `Refused` is what a
+client hears; where two refusals are equally right, both are in it.
 """
 
 from collections import Counter

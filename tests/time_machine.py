@@ -1,6 +1,6 @@
 """Months in the lives of users, event by event, against an oracle of its own.
 
-The oracle knows only when each user was last active and what design §4 promises, in
+The oracle knows only when each user was last active and what design.md §4 promises, in
 words of its own: it shares no rule with the code under test. Whatever differs from it
 is counted in `Figures.broken`, by kind.
 """
@@ -37,7 +37,7 @@ HALF_HOUR = timedelta(minutes=30)
 
 CUSTOM = "custom-token"
 
-# What design §4 and §5 promise. Not imported, on purpose.
+# What design.md §4 and §5 promise. Not imported, on purpose.
 _FULL_SILENCE = 90 * DAY  # nobody dies before
 _FULL_IDLENESS = 60 * DAY  # no session of a permanent user ends before
 _LATEST = DAY + HOUR  # and both have ended this much later

@@ -21,7 +21,7 @@ API_KEY = "api-key"
 """The provider of a session that was opened with an API key."""
 
 NO_DEVICE = "0" * 24
-"""The device id that means "none" (client API contract §2.2)."""
+"""The device id that means "none" (client-api.md §2.2)."""
 
 ANONYMOUS_LIFETIME = timedelta(days=90)
 """An anonymous user dies after this much silence, and not before."""
@@ -40,7 +40,7 @@ MOST_IDENTITIES = 10
 """Of a user, the anonymous one included."""
 
 MOST_API_KEYS = 20
-"""Of a permanent user (client API contract §2.7)."""
+"""Of a permanent user (client-api.md §2.7)."""
 
 PENDING_LIFETIME = timedelta(hours=24)
 """A registered e-mail address that nobody confirms is free again after this time."""
@@ -89,7 +89,7 @@ def expiry_after(now: datetime) -> datetime:
     """Return when an anonymous user that is active at `now` expires.
 
     Counted from the end of the UTC day, so that one write a day is enough and
-    nobody dies before 90 full days of silence (design §4).
+    nobody dies before 90 full days of silence (design.md §4).
     """
     tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), UTC) + ANONYMOUS_LIFETIME + _GRACE
@@ -763,7 +763,7 @@ KEY_LIFETIME = timedelta(days=90)
 """A signing key is replaced by the next one after this time."""
 
 PUBLISHED_AHEAD = timedelta(hours=24)
-"""From publication to first use; authorizers cache the JWK Set for 2 h (design §5)."""
+"""Time from publication to first use. Authorizers cache keys for 2 h (design.md §5)."""
 
 PUBLISHED_AFTER = timedelta(hours=24)
 """From the last possible use to the end of publication."""

@@ -1,7 +1,7 @@
 """Every refusal this service can utter, named by its cause.
 
-`code` is the `error_code` of the answer and public API: never rename one (client
-API contract §4). The HTTP status of each class stands in `handlers/_http.py`.
+`code` is the `error_code` of the answer and public API: never rename one (client-api.md
+§4). The HTTP status of each class stands in `handlers/_http.py`.
 """
 
 from datetime import datetime
@@ -28,8 +28,8 @@ class BadRequest(AuthError):
 class InvalidSession(AuthError):
     """The token is bad, expired or revoked; a fresh one, or a new login, may do.
 
-    The only cause of a 401 on routes that take a token: every SDK answers it with
-    a refresh, and a refused refresh with the end of its user (contract §5). The text
+    The only cause of a 401 on routes that take a token: every SDK answers it with a
+    refresh, and a refused refresh with the end of its user (client-api.md §5). The text
     goes to the log, too, so it quotes nothing of the token.
     """
 
@@ -40,7 +40,7 @@ class InvalidSession(AuthError):
 class SessionNotFound(InvalidSession):
     """The refresh token names no live session.
 
-    realm-web's logOut succeeds on exactly this text (contract §2.5).
+    realm-web's logOut succeeds on exactly this text (client-api.md §2.5).
     """
 
     description = "invalid session: failed to find refresh token"
@@ -50,7 +50,7 @@ class AnonymousLinkRefused(AuthError):
     """An anonymous identity cannot be linked to a user; nothing was changed.
 
     The code is what the old service sent: Kotlin 1.x turns it, with this text, into
-    CredentialsCannotBeLinkedException (contract §7).
+    CredentialsCannotBeLinkedException (client-api.md §7).
     """
 
     code = "InternalServerError"
@@ -78,14 +78,14 @@ class RouteNotFound(AuthError):
 
 
 class FunctionNotFound(AuthError):
-    """A function of the app was called; the SDKs know the code (contract §4)."""
+    """A function of the app was called; the SDKs know the code (client-api.md §4)."""
 
     code = "FunctionNotFound"
     description = "function not found: this service runs no functions"
 
 
 class ServiceNotFound(AuthError):
-    """A device wants push messages; the SDKs know the code (contract §4)."""
+    """A device wants push messages; the SDKs know the code (client-api.md §4)."""
 
     code = "ServiceNotFound"
     description = "service not found: this service sends no push messages"
@@ -127,8 +127,8 @@ class ClockBehind(Unavailable):
 class BadCredential(AuthError):
     """The credential does not prove an identity.
 
-    A plain login answers every cause alike, 401 with the word that the old service
-    used (contract §4). `reason`, a constant text that quotes nothing, goes to the log,
+    A plain login answers every cause alike, 401 with the word that the old service used
+    (client-api.md §4). `reason`, a constant text that quotes nothing, goes to the log,
     and to clients that link (see `CredentialRefused`).
     """
 
@@ -175,14 +175,14 @@ class PasswordRefused(CredentialRefused):
 
 
 class ProviderUnsupported(InvalidSession):
-    """Login by a provider that is off for this app (contract §4, the old answer)."""
+    """The provider of a login is off: the old service's answer (client-api.md §4)."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"authentication via '{provider}' is unsupported")
 
 
 class ProviderNotFound(AuthError):
-    """Linking by a provider that is off; never `InvalidSession` here (contract §7)."""
+    """The provider of a link is off. Never `InvalidSession` here (client-api.md §7)."""
 
     code = "AuthProviderNotFound"
 
@@ -201,7 +201,7 @@ class BrowserLoginNotOffered(AuthError):
 
 
 class IdentityTaken(AuthError):
-    """The identity belongs to another user; nothing was changed (contract §7)."""
+    """The identity belongs to another user; nothing was changed (client-api.md §7)."""
 
     code = "AccountNameInUse"
     description = "a user already exists with the specified provider"
@@ -217,7 +217,7 @@ class SecondUserpassRefused(AuthError):
 
 
 class ApiKeyLinkRefused(AuthError):
-    """An API key is of its user; it cannot be linked to one (contract §7)."""
+    """An API key is of its user; it cannot be linked to one (client-api.md §7)."""
 
     code = "InvalidParameter"
     description = "invalid user link request"
@@ -307,7 +307,7 @@ class ApiKeyNameTaken(AuthError):
 
 
 class PermanentUsersOnly(AuthError):
-    """Anonymous users have no API keys: link an identity first (contract §2.7)."""
+    """Anonymous users have no API keys: link an identity first (client-api.md §2.7)."""
 
     code = "AuthError"
     description = "API keys are for users with a linked identity"
@@ -318,7 +318,7 @@ class ApiKeySessionRefused(AuthError):
 
     Somebody who has only copied a key must not be able to stay, to lock the owner out,
     or to delete the user. App Services refused the removal of its own key alike, with
-    403 (contract §2.7).
+    403 (client-api.md §2.7).
     """
 
     code = "AuthError"

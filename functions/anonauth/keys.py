@@ -2,7 +2,7 @@
 
 With `tokens` the only module that sees keys in clear. Each is wrapped by KMS under an
 encryption context, so that the policy of a function decides which of them it can
-unwrap; that happens once per key and cold start, never per request (design §5).
+unwrap; that happens once per key and cold start, never per request (design.md §5).
 """
 
 import base64
@@ -330,7 +330,7 @@ class KeyRing:
             self._unwrap(key),
             None,
             # KMS has just authenticated these bytes; the check of the primes
-            # costs 43 ms of each cold start (design §5).
+            # costs 43 ms of each cold start (design.md §5).
             unsafe_skip_rsa_key_validation=True,
         )
         assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type  # nosec B101

@@ -417,7 +417,7 @@ class Provider(Protocol):
         """Turn a credential into the identity that it proves.
 
         Args:
-            credential: The body of the login (client API contract §2.2): JSON of a
+            credential: The body of the login (client-api.md §2.2): JSON of a
                 stranger, with fields that are not the provider's.
             network: IP address of the client; for budgets only, never stored as is.
             now: Aware UTC time of the request.

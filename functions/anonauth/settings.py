@@ -97,7 +97,8 @@ class Settings:
                 f"CLIENT_ADDRESS_HEADER: '{header}' is a list that clients begin"
             )
         base_url = env.get("BASE_URL", "")
-        # A trailing slash or a path would double in the SDKs' routes (contract §1.10).
+        # A trailing slash or a path would double in the SDKs' routes (client-api.md
+        # §1.10).
         if base_url and not _BASE_URL.fullmatch(base_url):
             raise SettingsError(f"BASE_URL: '{base_url}' is not scheme://host[:port]")
         return cls(

@@ -2,8 +2,8 @@
 
 PyJWT signs and verifies (JWS, RFC 7515); the claims are checked here, times against the
 `now` of the request. An access token is for anyone (RS256, published keys); a refresh
-token is for this service alone (HS256, a key that never leaves it). Design §5 has the
-table.
+token is for this service alone (HS256, a key that never leaves it). design.md §5 has
+the table.
 """
 
 import json
@@ -73,7 +73,7 @@ class Tokens:
     def access_token(
         self, user: User, session: Session, *, base_url: str, now: datetime
     ) -> str:
-        """Sign an access token: RFC 9068 claims plus the SDKs' own (contract §3).
+        """Sign an access token: RFC 9068 claims plus the SDKs' own (client-api.md §3).
 
         No `nbf`, since clocks differ; `aud` repeated as `client_id`, since API
         Gateway's JWT authorizer takes either.
@@ -99,7 +99,7 @@ class Tokens:
     def refresh_token(
         self, user: User, session: Session, *, jti: str, now: datetime
     ) -> str:
-        """Sign the refresh token of a session (contract §3).
+        """Sign the refresh token of a session (client-api.md §3).
 
         It names no host: a custom domain that comes later must log nobody out.
         """

@@ -191,7 +191,7 @@ def preload(*modules: str) -> None:
     """Import now what the first request would otherwise wait for.
 
     Lambda gives a function's start a full core; hiding imports in the first request
-    gains nothing (design §10).
+    gains nothing (design.md §10).
     """
     for module in modules:
         importlib.import_module(module)

@@ -15,7 +15,7 @@ ONE_CORE = 1769
 SIZES = (10_000, 100_000, 1_000_000)
 """Monthly active users for which price lists are compared."""
 
-# Of these Lifecycle publishes an event (design §6).
+# Of these Lifecycle publishes an event (design.md §6).
 _TELLING = ("login", "log in", "logout", "link", "delete")
 _SILENT = "logout, permanent user"  # who lives on
 

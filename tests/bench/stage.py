@@ -1,6 +1,6 @@
 """What is measured: the built bundle in AWS's runtime client, on a DynamoDB engine.
 
-DynamoDB is dynoxide, the fastest that there is (design §9), and in a process of its
+DynamoDB is dynoxide, the fastest that there is (design.md §9), and in a process of its
 own. KMS and SSM are moto's: warm functions do not call them. The issuers of foreign
 tokens are servers on loopback.
 """

@@ -1,6 +1,6 @@
 """DynamoDB engines whose writes are atomic between threads, which moto's are not.
 
-Design §9 has what is known of each. None needs Docker, an account or the network.
+design.md §9 has what is known of each. None needs Docker, an account or the network.
 """
 
 import os

@@ -42,8 +42,8 @@ ACTS = (
     "sweep",
 )
 """`refresh tomorrow` is the one with the daily write. `sweep` is what TTL deletes, by a
-clock that is two days ahead: where it should be, it would never meet the others (design
-§4, TTL)."""
+clock that is two days ahead: where it should be, it would never meet the others
+(design.md §4, TTL)."""
 
 
 @dataclass(frozen=True)

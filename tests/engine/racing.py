@@ -133,7 +133,7 @@ def user_of(service: Service, opened: OpenedSession) -> User:
 
 
 def assert_whole(item: Item) -> None:
-    """Check the invariants of design §4 that one user's item can break."""
+    """Check the invariants of design.md §4 that one user's item can break."""
     assert item.keys() >= {"state", "anonymous", "version", "sessions"}, item
     providers = [entry["M"]["provider"]["S"] for entry in item["identities"]["L"]]
     assert len(providers) <= MOST_IDENTITIES, item
@@ -151,7 +151,7 @@ def assert_whole(item: Item) -> None:
 
 
 def assert_all_whole(service: Service) -> None:
-    """Check all invariants of design §4: each identity has one user that lists it."""
+    """Check the invariants of design.md §4: one user lists each identity."""
     assert_items_whole(service.items())
 
 

@@ -1,4 +1,4 @@
-"""Links, first logins, resets and API keys at the same moment (design §4).
+"""Links, first logins, resets and API keys at the same moment (design.md §4).
 
 After each test `service` checks the invariants over the whole table: each bound
 identity has one user, and that user lists it.

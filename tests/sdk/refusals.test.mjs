@@ -1,5 +1,5 @@
 // What is refused is refused once: realm-web repeats some refusals without end, and the
-// SDKs throw users away for others (client API contract §5, §7).
+// SDKs throw users away for others (client-api.md §5, §7).
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

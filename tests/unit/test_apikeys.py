@@ -334,7 +334,7 @@ def test_given_a_session_that_is_gone_when_calling_then_401(
 def test_given_a_signed_token_that_is_not_the_sessions_when_calling_then_401(
     service: Deployment, body: dict[str, Any], route: str
 ) -> None:
-    """The hash in the item is the authority, not the signature (design §5)."""
+    """The hash in the item is the authority, not the signature (design.md §5)."""
     made = created(service, body, "laptop")
     user = stored_user(service, body["user_id"])
     (session,) = user.sessions.values()
@@ -579,7 +579,7 @@ def test_given_a_deleted_key_when_the_table_is_read_then_no_trace_of_it(
 def test_given_a_session_of_a_key_when_any_key_would_end_then_403_and_it_stays(
     service: Deployment, body: dict[str, Any], route: str, whose: str
 ) -> None:
-    """Contract §2.7 has it for its own key; see test_takeover for all that is refused.
+    """client-api.md §2.7 refuses this for its own key; test_takeover has the rest.
 
     A program whose key was copied must not be locked out by the copy.
     """

@@ -1,4 +1,4 @@
-"""AWS calls of each operation, counted on the wire (design §4), and imports."""
+"""AWS calls of each operation, counted on the wire (design.md §4), and imports."""
 
 import json
 import subprocess
@@ -164,7 +164,7 @@ def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(
     assert service.counted(service.rotate) == ["GetItem"]
 
 
-# Heavy parts, and the functions that need them (design §10).
+# Heavy parts, and the functions that need them (design.md §10).
 NEEDS: dict[str, set[str]] = {
     "jwt": {"Login", "Session", "Logout", "Profile", "Link", "ApiKeys"},
     "pynamodb": {*(name.removesuffix("Function") for name in HANDLERS)},

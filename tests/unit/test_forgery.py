@@ -240,7 +240,7 @@ def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
 def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_it(
     query: dict[str, str], status: int, world: World
 ) -> None:
-    """A refused link is no 401, at which the SDKs would ask again (contract §7)."""
+    """A refused link is no 401, at which SDKs would ask again (client-api.md §7)."""
     signer = Signer()
     service = world.service
     issuer = {"issuer": "https://issuer.example", "pem": signer.pem}

@@ -1,4 +1,4 @@
-"""The import rule of design §3, on the syntax trees of the package."""
+"""The import rule of design.md §3, on the syntax trees of the package."""
 
 import ast
 from pathlib import Path

@@ -63,7 +63,7 @@ def test_given_no_ring_when_rotated_then_both_uses_have_a_key_and_one_stands_by(
 def test_given_a_new_ring_when_opened_then_its_keys_are_of_the_sizes_promised(
     ring: RingInMemory,
 ) -> None:
-    """An HTTP API's authorizer takes RSA-2048; HMAC of 256 bits (design §5)."""
+    """An HTTP API's authorizer takes RSA-2048; HMAC of 256 bits (design.md §5)."""
     copy = ring.open()
 
     _, private = copy.access_signing_key(NOW)

@@ -381,7 +381,7 @@ def test_given_ten_identities_when_one_more_is_linked_then_400(
 
 EXPIRED = int(START.timestamp()) - 61
 
-# Provider, body, then code and status of a login and of a link (contract §4, §7).
+# Provider, body, then code and status of a login and of a link (client-api.md §4, §7).
 REFUSED = [
     pytest.param(
         "custom-token", {"token": a_jwt(secret=OTHER_SECRET)}, "AuthError", id="forged"

@@ -216,7 +216,7 @@ def test_given_a_device_id_when_logging_in_then_it_comes_back_and_is_claimed(
 def test_given_a_device_without_an_id_when_logging_in_then_it_gets_one(
     service: Deployment, device: dict[str, Any]
 ) -> None:
-    """The old service did so (contract §2.2); the native SDKs never send one."""
+    """The old service did so (client-api.md §2.2); the native SDKs never send one."""
     sent = json.dumps({"options": {"device": device}})
 
     body, other = service.log_in(body=sent), service.log_in(body=sent)

@@ -134,7 +134,7 @@ def with_keys(service: Deployment) -> None:
 def test_given_a_session_of_an_api_key_when_asking_then_type_and_key_say_so(
     service: Deployment,
 ) -> None:
-    """Contract §2.4, §2.7; what the key is called does not rename the user."""
+    """client-api.md §2.4, §2.7; what the key is called does not rename the user."""
     body = service.log_in()
     link(service, body, "custom-token", "ada", data={"name": "Ada"})
     made = service.send(

@@ -69,7 +69,7 @@ def send(service: Deployment, route: str, **options: Any) -> Reply:
 
 
 def is_contract_error(reply: Reply) -> bool:
-    """Contract §1: exact content type, three strings, a link that SDK tests accept."""
+    """client-api.md §1: exact content type, three strings, a link that SDKs accept."""
     body = reply.json
     return (
         reply.headers["content-type"] == "application/json"
@@ -464,7 +464,7 @@ def test_given_canaries_when_pushed_through_every_route_then_no_log_line_has_one
 def test_given_a_function_when_named_then_one_word_runs_through_all(
     function: str,
 ) -> None:
-    """Style guide §1: LoginFunction, handlers/login.py, events/login.json."""
+    """One word: LoginFunction, handlers/login.py, events/login.json."""
     word = function.removesuffix("Function").lower()
     root = Path(__file__).parents[2]
 

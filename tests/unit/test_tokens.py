@@ -519,7 +519,7 @@ def test_given_one_kind_of_token_when_read_as_the_other_then_it_is_refused(
 def test_given_a_token_of_the_old_service_when_read_then_it_is_refused(
     world: World,
 ) -> None:
-    """Header and claims as App Services made them (contract §3)."""
+    """Header and claims as App Services made them (client-api.md §3)."""
     old = jwt.encode(
         {"typ": "refresh", "baas_id": "5" * 24, "exp": 2**33, "iat": ISSUED},
         b"a key that only MongoDB knew, long",

@@ -17,7 +17,7 @@ from anonauth.providers.document import DocumentError
 from anonauth.providers.source import SettingsSource
 
 JWKS_LIMIT = timedelta(seconds=1.5)
-"""For the key set; an API Gateway authorizer waits no longer (design §3)."""
+"""For the key set; an API Gateway authorizer waits no longer (design.md §3)."""
 
 MOST_ITEMS = 20_000
 """A table with more items is not scanned."""

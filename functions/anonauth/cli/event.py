@@ -33,7 +33,7 @@ PLACEHOLDER = "REPLACE_WITH_TOKEN"
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"
 
-# Their calls carry the refresh token (client API contract §2; unlinking is our own).
+# Their calls carry the refresh token (client-api.md §2; unlinking is our own).
 _TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
 
 Event = dict[str, Any]

@@ -23,7 +23,7 @@ from anonauth.errors import AuthError
 
 PREFIX = "/_local/"
 LOGS = "/logs"
-"""Where the `link` of an error answer leads (client API contract §1.5)."""
+"""Where the `link` of an error answer leads (client-api.md §1.5)."""
 
 _T = TypeVar("_T")
 

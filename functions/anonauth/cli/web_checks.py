@@ -19,9 +19,9 @@ from anonauth.cli.finding import Finding, failed, ok, warning
 from anonauth.domain import RingKey
 
 MOST_DIFFERENCE = timedelta(seconds=60)
-"""Between clocks; tokens are accepted that much too early or too late (design §5)."""
+"""How far two clocks may differ when a token is checked (design.md §5)."""
 
-# A function's copy of the ring is at most five minutes old (design §5).
+# A function's copy of the ring is at most five minutes old (design.md §5).
 _COPY_AGE = timedelta(minutes=5)
 
 _MOST_BYTES = 256 * 1024

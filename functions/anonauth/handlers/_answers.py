@@ -1,4 +1,4 @@
-"""The bodies that the SDKs parse (client API contract §2)."""
+"""The bodies that the SDKs parse (client-api.md §2)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ def opened_session(opened: OpenedSession) -> dict[str, Any]:
 
 
 def linked_session(linked: "LinkedSession") -> dict[str, Any]:
-    """Return the answer to a link (contract §2.3).
+    """Return the answer to a link (client-api.md §2.3).
 
     The device id is the session's, which its tokens have too. No `refresh_token`:
     clients go on with theirs.
@@ -58,7 +58,7 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
 
 
 def api_key(key: ApiKey) -> dict[str, Any]:
-    """Return an API key as it is listed (contract §2.7); `_id` a plain string."""
+    """Return an API key as it is listed (client-api.md §2.7); `_id` a plain string."""
     return {"_id": key.id, "name": key.name, "disabled": key.disabled}
 
 

@@ -27,7 +27,8 @@ _DEVICE_FIELDS = (
 )
 _LONGEST_DEVICE_FIELD = 32
 
-# Of extended JSON in its canonical form, as realm-web and Core send it (contract §1.6).
+# Of extended JSON in its canonical form, as realm-web and Core send it (client-api.md
+# §1.6).
 _NUMBERS = {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}
 
 # Characters. Turnstile's have 2048 at most, those of reCAPTCHA and hCaptcha twice that.
@@ -88,8 +89,8 @@ def parse_device(body: dict[str, Any]) -> Device | None:
     """Return the device in `options.device`; None if the client says nothing of one.
 
     The ids of realm-web, Core and Stitch are `{"$oid": …}`, none, and a plain string
-    (contract §2.2). An id that is not 24 hex digits counts as none. What a device is
-    like is only for display, so that no form of it costs a login.
+    (client-api.md §2.2). An id that is not 24 hex digits counts as none. What a device
+    is like is only for display, so that no form of it costs a login.
 
     Raises:
         BadRequest: `options` or the device is not an object.

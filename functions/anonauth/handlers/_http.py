@@ -2,7 +2,7 @@
 
 A function looks its route up by the `routeKey` that the gateway has matched, so there
 is no second router to disagree with `template.yaml` or to import: Powertools' resolver
-costs 76 ms of cold start (design §10).
+costs 76 ms of cold start (design.md §10).
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.RouteNotFound: HTTPStatus.NOT_FOUND,
     errors.FunctionNotFound: HTTPStatus.NOT_FOUND,
     errors.ServiceNotFound: HTTPStatus.NOT_FOUND,
-    # Never 401 or 403: those make clients throw their user away (design §7).
+    # Never 401 or 403: those make clients throw their user away (design.md §7).
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -44,13 +44,13 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.MailRefused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EventsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SettingsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    # Plain logins: the old service's 401 (contract §4). They carry no token, so no
+    # Plain logins: the old service's 401 (client-api.md §4). They carry no token, so no
     # client refreshes and none forgets the user it has.
     errors.BadCredential: HTTPStatus.UNAUTHORIZED,
     errors.WrongPassword: HTTPStatus.UNAUTHORIZED,
     errors.NotConfirmed: HTTPStatus.UNAUTHORIZED,
     errors.ProviderUnsupported: HTTPStatus.UNAUTHORIZED,
-    # Linking: anything but 401 (contract §7).
+    # Linking: anything but 401 (client-api.md §7).
     errors.CredentialRefused: HTTPStatus.FORBIDDEN,
     errors.PasswordRefused: HTTPStatus.FORBIDDEN,
     errors.IdentityTaken: HTTPStatus.CONFLICT,
@@ -99,7 +99,8 @@ _NOT_SNIFFED = {"x-content-type-options": "nosniff"}
 # A year. Not for subdomains: those may be others' services.
 _ONLY_HTTPS = {"strict-transport-security": "max-age=31536000"}
 
-# The whole value: the native SDKs compare it to the last character (contract §1.1).
+# The whole value: the native SDKs compare it to the last character (client-api.md
+# §1.1).
 _JSON = "application/json"
 
 
@@ -359,7 +360,8 @@ def _refuse(
     body = {
         "error": str(refusal),
         "error_code": refusal.code,
-        # Native SDKs' tests look for the base URL and "logs?co_id=" (contract §1.5).
+        # Native SDKs' tests look for the base URL and "logs?co_id=" (client-api.md
+        # §1.5).
         "link": f"{base_url}/logs?co_id={log_id}",
     }
     return _response(status, body, headers, base_url)

@@ -1,4 +1,4 @@
-"""/auth/api_keys: keys with which a permanent user's programs log in (contract §2.7).
+"""/auth/api_keys: keys with which a user's programs log in (client-api.md §2.7).
 
 All by refresh token, whose app is the one that counts: none is in the path.
 """

@@ -20,7 +20,7 @@ _CACHEABLE = {"cache-control": "public, max-age=300", "vary": "origin"}
 
 
 def locate(request: Request) -> Answer:
-    """Answer with the address that the SDKs send everything to (contract §2.1)."""
+    """Answer with the address that the SDKs send everything to (client-api.md §2.1)."""
     _ = request.app_id
     region = wiring.services().settings.region
     return Answer(location(request.base_url, region), _CACHEABLE)

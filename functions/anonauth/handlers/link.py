@@ -9,7 +9,7 @@ from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
 
 
 def login(request: Request) -> Answer:
-    """Answer as to any login (contract §2.2); `?link=true` as to a link (§2.3)."""
+    """Answer as to any login (client-api.md §2.2); `?link=true` as to a link (§2.3)."""
     services = wiring.services()
     parts = Parts(
         users=services.store,
@@ -32,7 +32,7 @@ def login(request: Request) -> Answer:
 
 
 def refuse_browser(_: Request) -> Answer:
-    """Refuse what starts a login by redirects (contract §8)."""
+    """Refuse what starts a login by redirects (client-api.md §8)."""
     raise BrowserLoginNotOffered
 
 

@@ -10,7 +10,7 @@ from anonauth.usecases.login import log_in_anonymously
 
 
 def login(request: Request) -> Answer:
-    """Answer with tokens, user id and device id (client API contract §2.2)."""
+    """Answer with tokens, user id and device id (client-api.md §2.2)."""
     services = wiring.services()
     body = request.body()
     opened = log_in_anonymously(

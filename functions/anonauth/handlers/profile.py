@@ -10,7 +10,7 @@ from anonauth.usecases.profile import delete_user, read_profile, unlink_identity
 
 
 def profile(request: Request) -> Answer:
-    """Answer with type, identities and data (client API contract §2.4)."""
+    """Answer with type, identities and data (client-api.md §2.4)."""
     services = wiring.services()
     found = read_profile(
         request.bearer_token(),
@@ -42,7 +42,7 @@ def unlink(request: Request) -> Answer:
 
 
 def delete(request: Request) -> Answer:
-    """Answer `{}`; the user is no more (client API contract §2.6)."""
+    """Answer `{}`; the user is no more (client-api.md §2.6)."""
     services = wiring.services()
     delete_user(
         request.bearer_token(),

@@ -6,7 +6,7 @@ from anonauth.usecases.session import refresh
 
 
 def session(request: Request) -> Answer:
-    """Answer with an access token only: refresh tokens stay (contract §2.5)."""
+    """Answer with an access token only: refresh tokens stay (client-api.md §2.5)."""
     services = wiring.services()
     access_token = refresh(
         request.bearer_token(),

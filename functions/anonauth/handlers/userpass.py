@@ -56,7 +56,8 @@ def confirm_send(request: Request) -> Answer:
 def confirm_call(request: Request) -> NoReturn:
     """Refuse: an app's own confirm function is not offered here.
 
-    With the text that the old service had for apps without one (contract §4; realm-js,
+    With the text that the old service had for apps without one (client-api.md §4;
+    realm-js,
     `email-password-auth.test.ts`, "retry custom confirmation").
     """
     _accounts(request)
@@ -88,8 +89,8 @@ def reset_send(request: Request) -> Answer:
 def reset_call(request: Request) -> NoReturn:
     """Refuse: an app's own reset function is not offered here.
 
-    With the text that the old service had when such a function failed (contract §4;
-    realm-js, `email-password-auth.test.ts`, "can reset a password via a function").
+    With the text that the old service had when such a function failed (client-api.md
+    §4; realm-js, `email-password-auth.test.ts`, "can reset a password via a function").
     """
     _accounts(request)
     body = request.body()

@@ -1,4 +1,4 @@
-"""`custom-token`: JWTs of the app's own issuers (client API contract §2.2)."""
+"""`custom-token`: JWTs of the app's own issuers (client-api.md §2.2)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -151,6 +151,7 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float):
-        # The native SDKs read every field of a profile as a string (contract §2.4).
+        # The native SDKs read every field of a profile as a string (client-api.md
+        # §2.4).
         return json.dumps(value)
     return None

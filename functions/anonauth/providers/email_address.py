@@ -43,7 +43,7 @@ class EmailSyntax:
         refused.
 
         Raises:
-            BadRequest: With the text that the SDKs' tests look for (contract §4).
+            BadRequest: With the text that the SDKs' tests look for (client-api.md §4).
         """
         normal = self.normalise(address)
         as_the_library_writes_it, _ = _validate(address.strip())

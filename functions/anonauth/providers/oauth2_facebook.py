@@ -38,7 +38,7 @@ _ISSUERS = (
 )
 
 # For display, from the Graph API and from an ID token. The picture twice, since the
-# SDKs differ in its name (contract §2.4).
+# SDKs differ in its name (client-api.md §2.4).
 _SHOWN = {name: name for name in ("name", "email", "first_name", "last_name")}
 _SHOWN_OF_ID_TOKEN = {
     "name": "name",

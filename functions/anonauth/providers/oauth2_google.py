@@ -25,7 +25,8 @@ PROVIDER = "oauth2-google"
 # Google for Developers, "Verify the Google ID token on your server side": either.
 _ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 
-# For display; the picture twice, since the SDKs differ in its name (contract §2.4).
+# For display; the picture twice, since the SDKs differ in its name (client-api.md
+# §2.4).
 _SHOWN = {
     "name": "name",
     "email": "email",

@@ -1,6 +1,7 @@
 """The table: items, the conditions on every write, and what an unclear outcome means.
 
-The only importer of PynamoDB. Design §4 has the data model; two rules run through all
+The only importer of PynamoDB. design.md §4 has the data model; two rules run through
+all
 of this package:
 
 - DynamoDB deletes expired items late, so every condition checks the expiry itself.

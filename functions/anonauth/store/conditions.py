@@ -1,4 +1,4 @@
-"""The parts that conditions on writes are made of (design §4)."""
+"""The parts that conditions on writes are made of (design.md §4)."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

@@ -55,7 +55,7 @@ class Identities(Users):
     ) -> bool:
         """Add an identity to a user that is as it was read; see `IdentityStore`.
 
-        The version as read, where design §4 asks only for fewer than ten identities:
+        The version as read, where design.md §4 asks only for fewer than ten identities:
         it also keeps out a second e-mail address that is linked at the same time.
         """
         item = self._user_item(user_pk(user.app, user.id))

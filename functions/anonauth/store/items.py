@@ -1,4 +1,4 @@
-"""The items of the table, and how they become what `domain` knows (design §4)."""
+"""The items of the table, and how they become what `domain` knows (design.md §4)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime

@@ -1,6 +1,6 @@
 """API keys: a permanent user's programs log in with them, as the user itself.
 
-All by refresh token (client API contract §2.7).
+All by refresh token (client-api.md §2.7).
 """
 
 import re
@@ -156,7 +156,7 @@ def switch_api_key(
 ) -> None:
     """Enable a key, or disable it and end the sessions that it opened.
 
-    A key that is so already is left alone (contract §2.7).
+    A key that is so already is left alone (client-api.md §2.7).
 
     Raises:
         ApiKeySessionRefused: A key has opened the session that asks.

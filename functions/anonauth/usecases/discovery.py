@@ -34,7 +34,7 @@ def refusal_of(path: str) -> AuthError:
 
 
 def location(base_url: str, region: str) -> dict[str, str]:
-    """Return the address that the SDKs send all further requests to (contract §2.1).
+    """Return the address of all further requests of the SDKs (client-api.md §2.1).
 
     Core up to 13 needs all four fields. There is no sync service behind `ws_hostname`.
     """

@@ -38,7 +38,7 @@ def rotate_keys(*, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
 
     Safe to repeat at any time and from several places: it makes the ring if there is
     none, sees to it that somebody signs now and somebody stands by, and drops spent
-    keys. The refresh key is made once and stays (design §5).
+    keys. The refresh key is made once and stays (design.md §5).
 
     Raises:
         KeysUnavailable: KMS did not answer; the ring is as it was.
@@ -65,8 +65,8 @@ def rotate_now(
     The standby of the access keys signs from now on, or once it has been public for a
     day; the key that it replaces stops when it would have stopped. A new refresh key
     signs some minutes from now; those before it stay good, since the user's item has
-    the last word (design §5). Repeated within a day this makes no further refresh key,
-    and at most one more access key.
+    the last word (design.md §5). Repeated within a day this makes no further refresh
+    key, and at most one more access key.
 
     Raises:
         TooManyKeys: Some have to go first; nothing was changed.

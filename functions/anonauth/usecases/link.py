@@ -1,6 +1,6 @@
 """Link an identity to a user, which makes it permanent; log in by an identity.
 
-One route does both, told apart by `?link=true` (client API contract §2.2, §2.3, §7).
+One route does both, told apart by `?link=true` (client-api.md §2.2, §2.3, §7).
 """
 
 import hmac
@@ -131,7 +131,7 @@ def link_identity(
             do this, see above. A refresh gets a better one.
         ApiKeySessionRefused: An API key has opened the session.
         WrongApp, ProviderNotFound, ApiKeyLinkRefused, BadRequest: Makes no sense.
-        CredentialRefused: It proves nothing. Never a 401 (contract §7).
+        CredentialRefused: It proves nothing. Never a 401 (client-api.md §7).
         IdentityTaken: It is another user's.
         SecondUserpassRefused, TooManyIdentities: There is no room for it.
         BudgetSpent: Too many wrong passwords.
@@ -188,7 +188,7 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
 
     Raises:
         ProviderUnsupported, BadRequest: Makes no sense.
-        BadCredential: It proves nothing. 401, as in the old service (contract §4).
+        BadCredential: It proves nothing. 401, as in the old service (client-api.md §4).
         SecondUserpassRefused, TooManyIdentities: The user was made again after its item
             was lost, and has no room for this identity any more.
         BudgetSpent: Too many wrong passwords.

@@ -44,8 +44,8 @@ def log_in_anonymously(
 ) -> OpenedSession:
     """Make a new anonymous user and open its only session.
 
-    Always a new one: reuse is the client's, by keeping its refresh token (client API
-    contract §6).
+    Always a new one: reuse is the client's, by keeping its refresh token (client-api.md
+    §6).
 
     Args:
         app: A client app id that is configured.
@@ -86,7 +86,7 @@ def log_in_anonymously(
 
 
 def new_id() -> str:
-    """Return a random id of the old service's form: 24 hex digits (contract §2.2)."""
+    """Return a random id of 24 hex digits (client-api.md §2.2)."""
     return secrets.token_hex(12)
 
 
@@ -116,7 +116,7 @@ def new_session(
 def _with_id(device: Device | None) -> Device:
     if device is None:
         return Device()
-    # The native SDKs never send an id, the others the one that they got (contract
+    # The native SDKs never send an id, the others the one that they got (client-api.md
     # §2.2).
     return device if device.id != NO_DEVICE else replace(device, id=new_id())
 
@@ -144,6 +144,6 @@ def sign(
 
 
 def _anonymous_identity_id() -> str:
-    # The old service's form: 24 hex digits, 24 lower case letters (contract §2.4).
+    # The old service's form: 24 hex digits, 24 lower case letters (client-api.md §2.4).
     letters = (secrets.choice(string.ascii_lowercase) for _ in range(24))
     return f"{new_id()}-{''.join(letters)}"

@@ -11,7 +11,7 @@ def log_out(
 ) -> None:
     """End the session this refresh token belongs to.
 
-    An anonymous user is deleted with its only session (client API contract §2.5):
+    An anonymous user is deleted with its only session (client-api.md §2.5):
     nobody could ever sign in to it again.
 
     Args:

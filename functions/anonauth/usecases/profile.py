@@ -44,7 +44,7 @@ class Profile:
     """A user as it sees itself.
 
     `identities` are in the order in which they were linked. In a session that an API
-    key has opened (`by_api_key`) that key is the last of them (contract §2.7).
+    key has opened (`by_api_key`) that key is the last of them (client-api.md §2.7).
     """
 
     user: User

@@ -22,7 +22,7 @@ def refresh(
     """Return a new access token; once a day, push what expires.
 
     That is an anonymous user, or the session of a permanent one. The refresh token
-    stays as it is: no Realm SDK stores a new one (contract §2.5).
+    stays as it is: no Realm SDK stores a new one (client-api.md §2.5).
 
     Args:
         refresh_token: As issued.

@@ -50,9 +50,9 @@ from anonauth.usecases.admission import NetworkBudget
 from anonauth.usecases.mails import Mail, confirmation_mail, reset_mail
 
 TOKEN_LIFETIME = timedelta(minutes=30)
-"""Of confirm and reset tokens (client API contract §2.8)."""
+"""Of confirm and reset tokens (client-api.md §2.8)."""
 
-LONGEST_PASSWORD = 128  # characters (contract §2.8)
+LONGEST_PASSWORD = 128  # characters (client-api.md §2.8)
 
 MAIL_WINDOW = timedelta(hours=1)
 """Of the budget of mails to one mailbox."""
@@ -60,7 +60,7 @@ MAIL_WINDOW = timedelta(hours=1)
 _DECISIONS = 10  # reads of what others keep changing, perhaps to hold up a reset
 
 # Ours are of 43 characters; those of the old service, of 128 and 24 hex digits, get
-# its answer to tokens that are over (contract §4).
+# its answer to tokens that are over (client-api.md §4).
 _TOKEN_DATA = re.compile(r"[A-Za-z0-9_-]{24,128}")
 
 
@@ -236,7 +236,7 @@ def send_reset(accounts: Accounts, *, email: str, now: datetime) -> None:
 
     Raises:
         BadRequest: The app sends no mail, so nothing would prove whose the address
-            is; the text is the old service's for apps like that (contract §4).
+            is; the text is the old service's for apps like that (client-api.md §4).
         BudgetSpent: Too many registrations from this network, or mails at its request
             or to this mailbox, registered or not.
         MailUnavailable: The mail may not have been sent; retry.
@@ -342,7 +342,7 @@ def _lost_user(record: IdentityRecord, now: datetime) -> User:
 
 
 def automatic_confirmation(email: str) -> str:
-    """Return the old service's text where no confirmation can be run (contract §4)."""
+    """Return the old service's text for "nothing to confirm" (client-api.md §4)."""
     return f"cannot run confirmation for {email}: automatic confirmation is enabled"
 
 

@@ -53,7 +53,7 @@ def test_given_a_key_when_verified_then_it_is_that_of_its_user(
 def test_given_other_fields_beside_the_key_when_verified_then_they_are_ignored(
     store: Store, key: ApiKey
 ) -> None:
-    """Core adds `provider`, and every SDK `options` (contract §1.9, §2.2)."""
+    """Core adds `provider`, and every SDK `options` (client-api.md §1.9, §2.2)."""
     provider = ApiKeys(APP, identities=store)
     body = {"key": SECRET, "provider": "api-key", "options": {"device": {}}}
 
