@@ -2,19 +2,57 @@
 
 import re
 
+import sam_template
 from readme import section
 from tools import ROOT
 
+_BY_SCHEDULE_OR_STREAM = {
+    "keys": "KeysFunction",
+    "expiring": "ExpiringFunction",
+    "lifecycle": "LifecycleFunction",
+}
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of a table, without its head."""
+    lines = re.findall(r"^\| (.*) \|$", section(page, heading), re.MULTILINE)
+    return [line.split(" | ") for line in lines[2:]]
+
+
+def function_of(name: str) -> str:
+    route = sam_template.event(name).get("routeKey")
+    functions = {route.key: route.function for route in sam_template.routes()}
+    return functions[route] if route else _BY_SCHEDULE_OR_STREAM[name]
+
 
 def test_given_the_tiers_when_counted_then_the_tests_page_lists_each() -> None:
-    rows = re.findall(
-        r"^\| `(tests/\w+)` \|", section("tests/README.md", "## Tiers"), re.MULTILINE
-    )
+    listed = [row[0].strip("`") for row in rows_of("tests/README.md", "## Tiers")]
 
     tiers = {
         f"tests/{path.relative_to(ROOT / 'tests').parts[0]}"
         for path in (ROOT / "tests").glob("*/**/test_*.py")
         if "node_modules" not in path.parts
     }
-    assert len(rows) == len(set(rows))
-    assert set(rows) == tiers
+    assert len(listed) == len(set(listed))
+    assert set(listed) == tiers
+
+
+def test_given_the_sample_events_then_the_page_lists_each_with_its_function() -> None:
+    rows = rows_of("events/README.md", "## The files")
+    listed = [tuple(cell.strip("`") for cell in row[:2]) for row in rows]
+
+    names = {path.stem for path in sam_template.EVENTS.glob("*.json")} - {"env.local"}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {(f"{name}.json", function_of(name)) for name in names}
+
+
+def test_given_the_events_page_then_what_it_says_is_filled_in_has_a_placeholder() -> (
+    None
+):
+    """An address needs none: `ada@example.com` in the body is what is replaced."""
+    for file, _, _, filled in rows_of("events/README.md", "## The files"):
+        text = (sam_template.EVENTS / file.strip("`")).read_text()
+
+        is_filled = "REPLACE_WITH" in text or "ada@example.com" in text
+
+        assert (filled != "nothing") == is_filled, file
