@@ -261,7 +261,7 @@ def run_sam(directory: Path, variables: Mapping[str, str], *arguments: str) -> N
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The stack, deployed as README says but for the questions and the machine."""
+    """The stack, deployed as deploy.md says but for the questions and the machine."""
     directory = tmp_path_factory.mktemp("deployed")
     shutil.copytree(ROOT / "functions", directory / "functions")
     shutil.copy(ROOT / SAM_CONFIG, directory)

@@ -552,7 +552,7 @@ def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> 
 
 
 def with_snapshots(release: str, **parameters: str) -> tuple[str, Json]:
-    """Return the version that `live` is of, and all resources, as README has them."""
+    """Return the version behind `live`, and all resources, with the page's lines."""
     lines = block("SnapStart").replace("release1", release)
     template = sam_template.load()
     function = template["Resources"]["LoginFunction"]["Properties"]
@@ -563,7 +563,7 @@ def with_snapshots(release: str, **parameters: str) -> tuple[str, Json]:
     return version, found
 
 
-def test_given_readmes_snapstart_when_deployed_then_clients_get_snapshots() -> None:
+def test_given_the_snapstart_lines_when_deployed_then_clients_get_snapshots() -> None:
     version, found = with_snapshots("release1")
 
     function = found["LoginFunction"]["Properties"]

@@ -22,7 +22,7 @@ from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
 from calls import APP, call, log_in, login_path
 from harness import HEADS, ROUTES
-from readme import block
+from readme import block, section
 from story import SCHEMA
 from tools import ROOT, require_tool
 
@@ -220,8 +220,8 @@ def test_given_the_events_when_read_then_they_are_the_schemas() -> None:
     assert told == required
 
 
-def test_given_the_settings_table_when_read_then_it_is_the_templates() -> None:
-    table = README.partition("### Settings")[2].partition("###")[0]
+def test_given_the_parameters_when_read_then_they_are_the_templates() -> None:
+    table = section("deploy.md", "## Parameters")
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", table, re.MULTILINE)
     told = {
         name: default.strip("`")
