@@ -79,8 +79,8 @@ def test_given_our_template_when_read_then_every_function_could_start() -> None:
         assert settings.base_url == ""
     functions = template.functions.values()
     assert [f.name for f in functions if f.scheduled] == [
-        "ExpiringFunction",
         "KeysFunction",
+        "ExpiringFunction",
     ]
     assert [f.name for f in functions if f.streamed] == ["LifecycleFunction"]
     assert template.functions["KeysFunction"].timeout == 60
