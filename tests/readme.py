@@ -21,10 +21,14 @@ PAGES = (
 )
 
 
+def path_of(name: str) -> Path:
+    """Return where a page is: `README.md`, or `deploy.md` in functions/docs."""
+    return DOCS / name if (DOCS / name).exists() else ROOT / name
+
+
 def page(name: str) -> str:
     """Return a page: `README.md`, or `deploy.md` for functions/docs/deploy.md."""
-    path = DOCS / name if (DOCS / name).exists() else ROOT / name
-    return path.read_text()
+    return path_of(name).read_text()
 
 
 def section(name: str, heading: str) -> str:

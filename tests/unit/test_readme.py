@@ -21,7 +21,6 @@ import sam_template
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
 from calls import APP, call, log_in, login_path
-from harness import HEADS, ROUTES
 from readme import block, section
 from story import SCHEMA
 from tools import ROOT, require_tool
@@ -236,16 +235,3 @@ def test_given_the_parameters_when_read_then_they_are_the_templates() -> None:
     }
 
     assert told == declared
-
-
-def test_given_the_endpoints_when_read_then_they_are_the_templates() -> None:
-    table = README.partition("## Endpoints")[2].partition("Errors are")[0]
-    told = {
-        call.replace("{app}", "/api/client/v2.0/app/{appId}")
-        for call in re.findall(
-            r"^\| `((?:GET|POST|PUT|DELETE) \S+)`", table, re.MULTILINE
-        )
-    }
-
-    assert told | set(HEADS) == set(ROUTES) - {"$default"}
-    assert "The last four answer `HEAD` as well." in README
