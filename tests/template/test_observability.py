@@ -17,11 +17,11 @@ from anonauth.cli.template import (
 )
 from anonauth.domain import MetricName
 from anonauth.metrics import NAMESPACE
+from readme import section
 from sam_template import Json, resources
 from tools import ROOT
 
 PATH = ROOT / "template.yaml"
-README = (ROOT / "README.md").read_text()
 XRAY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
 STACK = "anonauth-local"
 
@@ -41,14 +41,14 @@ def alarms(**parameters: str) -> dict[str, Json]:
 
 
 def test_given_the_alarms_when_looked_up_then_the_runbook_has_a_line_for_each() -> None:
-    table = README.partition("### Runbook")[2].partition("\n## ")[0]
+    table = section("operate.md", "## Alarms and what to do")
     told = re.findall(r"^\| `(\w+)` \| \S.* \| \S.* \|$", table, re.MULTILINE)
 
     assert sorted(told) == sorted(alarms())
 
 
-def test_given_the_metrics_when_looked_up_then_readme_lists_them() -> None:
-    table = README.partition("## Watch it")[2].partition("### Runbook")[0]
+def test_given_the_metrics_when_looked_up_then_the_page_lists_them() -> None:
+    table = section("operate.md", "## Logs and metrics")
     told = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
 
     assert set(re.findall(r"`(\w+)`", ", ".join(told))) == set(get_args(MetricName))

@@ -18,7 +18,7 @@ from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
 from calls import API, APP, OTHER_APP, call, log_in
 from ctrl_c import ended, in_the_background
-from readme import block
+from readme import block, section
 from tools import ROOT
 
 RUN = "from anonauth.cli import main; main()"
@@ -356,9 +356,9 @@ def test_given_a_flag_when_help_is_asked_for_then_it_takes_no_value(
     assert "<bool>" not in result.stdout
 
 
-def test_given_the_exit_codes_when_read_then_help_and_readme_have_the_same() -> None:
-    table = (ROOT / "README.md").read_text().partition("**Exit codes**")[2]
-    told = re.findall(r"^\| (\d+) \|", table.partition("\n## ")[0], re.MULTILINE)
+def test_given_the_exit_codes_when_read_then_help_and_page_have_the_same() -> None:
+    table = section("operate.md", "## Exit codes")
+    told = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
 
     ended = run("--help")
 

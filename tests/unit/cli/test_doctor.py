@@ -43,7 +43,7 @@ from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.keys import rotate_keys
 from harness import APP, OTHER_APP
 from identity_contract import a_foreign_identity, a_linked_user, lose
-from tools import ROOT
+from readme import section
 from unit.test_keys import DAY
 
 if TYPE_CHECKING:
@@ -1357,11 +1357,11 @@ def test_given_the_runtime_when_judged_then_it_is_the_templates() -> None:
     assert sam_template.load()["Globals"]["Function"]["Runtime"] == checks.RUNTIME
 
 
-def test_given_readme_when_read_then_it_has_the_checks_and_their_permissions() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Is it well?")[2]
-    rows = re.findall(
-        r"^\| `(.+?)` \| .+ \| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE
-    )
+def test_given_the_page_when_read_then_it_has_the_checks_and_their_permissions() -> (
+    None
+):
+    table = section("operate.md", "## Check its health: anonauth doctor")
+    rows = re.findall(r"^\| `(.+?)` \| .+ \| (.+) \|$", table, re.MULTILINE)
 
     told = [(name, tuple(re.findall(r"`(.+?)`", actions))) for name, actions in rows]
 

@@ -348,7 +348,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
 def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
     url: str, fault: str
 ) -> None:
-    """It passes the check that the README advises, and would be a 503 there."""
+    """The local service takes it, and on AWS it would be a 503."""
     text = json.dumps(
         {"apps": {APP: {"custom-token": {"issuers": [{"jwks_url": url}]}}}}
     )

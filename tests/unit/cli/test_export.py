@@ -174,7 +174,7 @@ def test_given_data_when_asked_for_then_each_identity_has_its_own(
     assert all([i["data"] for i in each] == [{}, {"name": "Ada"}] for each in linked)
 
 
-def test_given_the_line_in_the_readme_when_read_then_it_is_one_of_an_export(
+def test_given_the_line_on_the_page_when_read_then_it_is_one_of_an_export(
     store: MemoryStore, file: Path
 ) -> None:
     told = json.loads(block("the export line"))
@@ -409,7 +409,7 @@ def test_given_an_empty_file_when_named_then_it_is_taken_and_closed_to_others(
 def test_given_a_symbolic_link_when_exported_then_what_it_names_is_left_alone(
     store: MemoryStore, file: Path, tmp_path: Path, of: str, *, is_there: bool
 ) -> None:
-    """Anybody can put one into /tmp, under a name that README has."""
+    """Anybody can put one into /tmp, under a name that the page has."""
     mine = tmp_path / "mine"
     if is_there:
         mine.touch(0o644)

@@ -697,7 +697,7 @@ def ask(*arguments: str, answer: str) -> tuple[int, str]:
 
 @pytest.mark.long
 def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> None:
-    """As README has it, and as a shell runs it."""
+    """As operate.md has it, and as a shell runs it."""
     with LocalServer(aws_port=0) as server:
         there = ["--endpoint-url", server.aws_url]
         access = log_in(server.base_url)["access_token"]
