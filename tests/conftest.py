@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from balance import LIMIT, LONG_LIMIT, Balanced, slowest_first
+from support.project.balance import LIMIT, LONG_LIMIT, Balanced, slowest_first
 
 
 def _is_long(config: pytest.Config) -> bool:

@@ -9,7 +9,7 @@ from botocore.awsrequest import HeadersDict
 from botocore.session import get_session
 
 from anonauth.answers import is_damaged
-from sam_template import Json
+from support.project.sam_template import Json
 
 MOST = 20e-6
 """Seconds that the check of a guest's item may take."""

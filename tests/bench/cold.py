@@ -17,7 +17,7 @@ from bench.figures import low_and_middle, say
 from bench.operations import People
 from bench.stage import EMPTY_HANDLER, Stage, on_one_core
 from runtime.client import request
-from sam_template import Json, event
+from support.project.sam_template import Json, event
 
 EMPTY = "empty handler"
 

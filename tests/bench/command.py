@@ -16,8 +16,8 @@ from bench import checks, cold, cost, counted, enumeration, growth, local, warm
 from bench.figures import say
 from bench.report import report
 from bench.stage import Stage, setting
-from sam_template import Json
-from tools import ROOT
+from support.project.sam_template import Json
+from support.project.tools import ROOT
 
 ARTEFACTS = ROOT / ".artefacts"
 

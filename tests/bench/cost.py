@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sam_template import Json
+from support.project.sam_template import Json
 
 MILLION = 1_000_000
 ONE_CORE = 1769

@@ -15,8 +15,8 @@ from bench.operations import Operation, People, operations
 from bench.stage import Stage
 from runtime.runtime_api import ISOLATED
 from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED, files
-from sam_template import Json, resources, translated
-from tools import require_tool
+from support.project.sam_template import Json, resources, translated
+from support.project.tools import require_tool
 
 _LINK = (["GetItem", "TransactWriteItems"], 1, 4)
 _LOG_IN = (["GetItem", "GetItem", "UpdateItem"], 2, 1)

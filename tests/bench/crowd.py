@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sam_template
 from bench.operations import People
 from bench.stage import APP, Stage
 from engine import engines
-from sam_template import Json
-from tools import require_tool
+from support.project import sam_template
+from support.project.sam_template import Json
+from support.project.tools import require_tool
 
 TABLE = "anonauth-crowd"
 

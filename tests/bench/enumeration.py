@@ -17,7 +17,7 @@ from bench.stage import MAILING_APP, Stage
 from bench.warm import overlay, start
 from runtime.client import request
 from runtime.runtime_api import Function
-from sam_template import Json
+from support.project.sam_template import Json
 
 UNKNOWN = "unknown"
 """The case that the others are compared to."""

@@ -18,7 +18,7 @@ from bench.stage import APP, Stage
 from bench.warm import overlay, start
 from runtime.client import claims, request
 from runtime.runtime_api import Function
-from sam_template import Json
+from support.project.sam_template import Json
 
 USERS = (1_000, 100_000, 1_000_000)
 SESSIONS = (1, 8, 16, 32)

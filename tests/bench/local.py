@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench.figures import low_and_middle, say
-from sam_template import Json
-from served import (
+from support.project.sam_template import Json
+from support.project.tools import ROOT
+from support.service.served import (
     MOST_BYTES,
     Connected,
     delete,
@@ -27,7 +28,6 @@ from served import (
     refresh,
     register,
 )
-from tools import ROOT
 
 USERS = (0, 1_000, 10_000, 100_000)
 CLIENTS = 16

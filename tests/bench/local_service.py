@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from moto.dynamodb.models.dynamo_type import Item
 
-from sam_template import Json
-from served import (
+from support.project.sam_template import Json
+from support.service.served import (
     Direct,
     calls_by_operation,
     calls_of,

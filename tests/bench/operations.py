@@ -12,7 +12,7 @@ from anonauth.wiring import utc_now
 from bench.stage import APP, CLIENT_ID, HS256_ISSUER, RS256_ISSUER, SECRET, Stage
 from runtime.client import request
 from runtime.runtime_api import Function
-from sam_template import Json
+from support.project.sam_template import Json
 
 PASSWORD = "correct horse battery staple"
 _EXPIRY = 4102444800  # 2100

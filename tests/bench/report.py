@@ -6,7 +6,7 @@ from bench.checks import MOST
 from bench.cost import SIZES
 from bench.enumeration import UNKNOWN
 from bench.local import CLIENTS
-from sam_template import Json
+from support.project.sam_template import Json
 
 _TARGETS = {  # issue 6, for information
     "LoginFunction": 6.0,

@@ -17,11 +17,11 @@ from typing import Any
 from bench.meter import Meter
 from engine import engines
 from engine.engines import Engine
-from key_server import KeyServer, Signer
-from policies import REGION
 from runtime import aws, conftest, runtime_api
 from runtime.runtime_api import Function
-from sam_template import event, resources, translated
+from support.forgery.key_server import KeyServer, Signer
+from support.project.policies import REGION
+from support.project.sam_template import event, resources, translated
 
 APP = "myapp-abcde"
 MAILING_APP = "other-fghij"  # it confirms addresses, and its budgets have no end

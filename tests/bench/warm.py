@@ -14,7 +14,7 @@ from bench.operations import Operation, People, operations
 from bench.stage import EMPTY_HANDLER, Stage, on_one_core
 from runtime.client import request
 from runtime.runtime_api import Function
-from sam_template import Json, resources, translated
+from support.project.sam_template import Json, resources, translated
 
 CLIENT = "empty handler, with its runtime client"
 

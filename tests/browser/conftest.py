@@ -7,8 +7,8 @@ import pytest
 
 from anonauth.cli.serve import LocalServer
 from browser.person import Person
-from calls import APP
-from tools import require_tool
+from support.project.tools import require_tool
+from support.service.calls import APP
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

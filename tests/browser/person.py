@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tools import ROOT
+from support.project.tools import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator

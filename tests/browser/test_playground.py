@@ -15,9 +15,9 @@ from anonauth.cli.listener import Listener, application
 from anonauth.cli.recent import SentMail
 from anonauth.cli.serve import LocalServer
 from browser.person import Person
-from calls import APP, OTHER_APP, call
-from key_server import KeyServer
-from tools import require_tool
+from support.forgery.key_server import KeyServer
+from support.project.tools import require_tool
+from support.service.calls import APP, OTHER_APP, call
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -16,7 +16,7 @@ from anonauth.domain import (
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, reset_password
 from engine.racing import Service, a_subject
-from store_contract import APP, DAY, NOW
+from support.contracts.store_contract import APP, DAY, NOW
 
 OLD = "old"
 NEW = "new"

@@ -6,12 +6,12 @@ import pytest
 
 from anonauth.store import Store
 from anonauth.tokens import Tokens
-from dice import dice_of
 from engine import engines
 from engine.mix import PooledKeys
 from engine.racing import Service, assert_all_whole
-from rings import RingInMemory
-from store_contract import APP, DAY, NOW
+from support.contracts.store_contract import APP, DAY, NOW
+from support.hostile.dice import dice_of
+from support.service.rings import RingInMemory
 
 _SLOW_ELSEWHERE = ("races.py", "expiring.py", "live_table.py", "local_server.py")
 

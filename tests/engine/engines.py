@@ -20,9 +20,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_dynamodb.type_defs import StreamSpecificationTypeDef
 
-import sam_template
 from anonauth.store import Store
-from tools import require_tool
+from support.project import sam_template
+from support.project.tools import require_tool
 
 OPT_IN = "DYNAMODB_ENDPOINT"
 """Names one more engine: DynamoDB Local, or DynamoDB itself."""

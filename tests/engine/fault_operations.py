@@ -17,7 +17,7 @@ from anonauth.errors import Unavailable
 from anonauth.keys import RING_MAX_AGE
 from anonauth.providers.passwords import Argon2Passwords
 from engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
-from harness import (
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,

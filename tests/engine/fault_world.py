@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
-import sam_template
 from anonauth.cli.live_table import LiveTable
 from anonauth.domain import USERPASS
-from harness import (
+from support.forgery.key_server import Answer, KeyServer, Signer
+from support.project import sam_template
+from support.service.harness import (
     APP,
     LINK,
     OTHER_APP,
@@ -26,8 +27,7 @@ from harness import (
     Deployment,
     Reply,
 )
-from key_server import Answer, KeyServer, Signer
-from socket_wire import SocketClients
+from support.service.socket_wire import SocketClients
 
 PASSWORD, NEW_PASSWORD = "correct horse", "battery staple"
 PARTNER = "partner-secret-of-at-least-32-bytes"

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import sam_template
 from engine.fault_operations import Operation, Wish
 from engine.fault_world import Items, World
 from engine.faults import KINDS, Trouble, cuts, kind_of
 from engine.racing import assert_items_whole, lost_users
-from harness import Reply
-from socket_wire import Break
+from support.project import sam_template
+from support.service.harness import Reply
+from support.service.socket_wire import Break
 
 LONGEST = min(
     function["Timeout"]

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from socket_wire import Act, Answer, Asked, Break, Said, Upstream, answer, pass_on
+from support.service.socket_wire import (
+    Act,
+    Answer,
+    Asked,
+    Break,
+    Said,
+    Upstream,
+    answer,
+    pass_on,
+)
 
 CONNECT_TIMEOUT = 0.5
 READ_TIMEOUT = 2.0

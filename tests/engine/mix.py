@@ -19,8 +19,8 @@ from anonauth.usecases.keys import rotate_keys, rotate_now
 from anonauth.usecases.login import OpenedSession
 from engine.accounts import a_mail_token, an_account, by_password, reset
 from engine.racing import CALLERS, Service, a_subject, race
-from rings import MemoryRings, TaggedWrapping
-from store_contract import APP, DAY, NOW
+from support.contracts.store_contract import APP, DAY, NOW
+from support.service.rings import MemoryRings, TaggedWrapping
 
 CUSTOM = "custom-token"
 LONG_AGO = NOW - 90 * DAY  # who logged in then expires within a day of NOW

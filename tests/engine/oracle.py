@@ -32,7 +32,7 @@ from anonauth.usecases.login import OpenedSession
 from engine.accounts import NEW, OLD
 from engine.mix import Act, Played, Subject
 from engine.racing import Item, assert_items_whole
-from store_contract import APP, DAY, NOW
+from support.contracts.store_contract import APP, DAY, NOW
 
 FEWEST_READS = 4
 """Of a user that others keep changing, before a deletion or an unlink gives up."""

@@ -23,8 +23,8 @@ from anonauth.domain import (
 from anonauth.errors import AuthError
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
-from store_contract import APP
-from use_cases import UseCases
+from support.contracts.store_contract import APP
+from support.service.use_cases import UseCases
 
 CALLERS = 8
 

@@ -49,7 +49,14 @@ from engine.racing import (
     race,
     refusals,
 )
-from store_contract import APP, DAY, NOW, SECOND, a_permanent_user, a_session
+from support.contracts.store_contract import (
+    APP,
+    DAY,
+    NOW,
+    SECOND,
+    a_permanent_user,
+    a_session,
+)
 
 
 @dataclass(frozen=True)

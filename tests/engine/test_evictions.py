@@ -21,7 +21,7 @@ from anonauth.usecases.operating import delete_as_shown, revoke_sessions
 from engine.accounts import NEW, a_mail_token, an_account, by_password, reset
 from engine.engines import Engine
 from engine.racing import Service, a_subject, assert_items_whole, user_of
-from store_contract import APP, NOW
+from support.contracts.store_contract import APP, NOW
 
 CUSTOM = "custom-token"
 THREADS = 12

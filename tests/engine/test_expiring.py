@@ -5,7 +5,11 @@ from dataclasses import replace
 from anonauth.store import Store
 from engine import engines
 from engine.racing import CALLERS, race
-from events_contract import ExpiringContract, RequestedContract, next_scan
+from support.contracts.events_contract import (
+    ExpiringContract,
+    RequestedContract,
+    next_scan,
+)
 
 
 class TestExpiringOnEngines(ExpiringContract):

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.store import Store
-from ctrl_c import COMMAND, ended, in_the_background
 from engine import engines
-from store_contract import APP, a_guest
-from tools import ROOT
+from support.contracts.store_contract import APP, a_guest
+from support.project.tools import ROOT
+from support.service.ctrl_c import COMMAND, ended, in_the_background
 
 USERS = 2000
 # A page is 1 MB: so each of four segments has several.

@@ -24,10 +24,11 @@ from engine.fault_operations import GROUPS, HOT, OPERATIONS
 from engine.fault_world import World
 from engine.faulting import Faults, Tally
 from engine.faults import CONNECT_TIMEOUT, READ_TIMEOUT
-from harness import SENDER, Deployment
-from key_server import KeyServer, Signer
-from rings import RsaKeys
-from socket_wire import (
+from support.forgery.key_server import KeyServer, Signer
+from support.project.tools import ROOT
+from support.service.harness import SENDER, Deployment
+from support.service.rings import RsaKeys
+from support.service.socket_wire import (
     Answer,
     Asked,
     Front,
@@ -37,7 +38,6 @@ from socket_wire import (
     by_moto,
     without_moto,
 )
-from tools import ROOT
 
 PACKAGE = ROOT / "functions" / "anonauth"
 

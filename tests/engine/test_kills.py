@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from calls import API, APP, call, log_in
-from ctrl_c import COMMAND, ended
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import API, APP, call, log_in
+from support.service.ctrl_c import COMMAND, ended
 
 KILLS = 3
 CLIENTS = 8

@@ -7,8 +7,8 @@ import pytest
 
 from anonauth.tokens import Tokens
 from engine.racing import Service, a_subject
-from rings import RingInMemory
-from store_contract import APP, DAY, NOW
+from support.contracts.store_contract import APP, DAY, NOW
+from support.service.rings import RingInMemory
 
 
 @pytest.mark.long

@@ -43,7 +43,7 @@ from engine.racing import (
     refusals,
     user_of,
 )
-from store_contract import DAY, NOW
+from support.contracts.store_contract import DAY, NOW
 
 CUSTOM = "custom-token"
 

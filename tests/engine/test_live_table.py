@@ -17,9 +17,8 @@ from anonauth.tokens import Tokens
 from anonauth.usecases.lifecycle import events_of
 from engine import engines
 from engine.racing import Service, a_subject, assert_all_whole
-from identity_contract import a_foreign_identity, link, read
-from rings import RingInMemory
-from store_contract import (
+from support.contracts.identity_contract import a_foreign_identity, link, read
+from support.contracts.store_contract import (
     APP,
     DAY,
     NOW,
@@ -29,6 +28,7 @@ from store_contract import (
     note_activity,
     only_session,
 )
+from support.service.rings import RingInMemory
 
 # DynamoDB itself tells of a change a moment later, and not to this region's streams.
 pytestmark = pytest.mark.parametrize(

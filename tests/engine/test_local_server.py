@@ -7,8 +7,8 @@ import pytest
 
 from anonauth.cli.engine import TABLE_NAME
 from anonauth.cli.serve import LocalServer
-from calls import API, APP, call, log_in
 from engine import engines
+from support.service.calls import API, APP, call, log_in
 
 # The other engines have no KMS.
 pytestmark = pytest.mark.parametrize(

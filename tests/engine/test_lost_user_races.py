@@ -16,7 +16,7 @@ from anonauth.usecases.login import OpenedSession
 from engine.accounts import NEW, a_mail_token, an_account, by_password, reset
 from engine.engines import Engine
 from engine.racing import Service, a_subject, race, refusals
-from store_contract import APP, NOW
+from support.contracts.store_contract import APP, NOW
 
 CUSTOM = "custom-token"
 

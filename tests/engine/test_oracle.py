@@ -30,7 +30,7 @@ from engine.engines import Engine
 from engine.mix import Member, Mix, Plan, Played, PooledKeys
 from engine.oracle import assert_explained
 from engine.racing import CALLERS, Item, Service
-from store_contract import DAY
+from support.contracts.store_contract import DAY
 
 # A user that has an identity and an address, and another identity that is nobody's.
 PLAN = Plan(("read",) * CALLERS, (Member(holds=(0, 1)),), "cac")

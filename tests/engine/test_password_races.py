@@ -13,7 +13,7 @@ from anonauth.providers.document import LocalUserpassSettings
 from anonauth.providers.local_userpass import LocalUserpass
 from engine.accounts import OLD, PlainPasswords, an_account, by_password
 from engine.racing import Service, race
-from store_contract import APP, NOW
+from support.contracts.store_contract import APP, NOW
 
 ALLOWED = LocalUserpassSettings().budgets.account_and_network
 

@@ -25,7 +25,7 @@ from engine.racing import (
     counted_updates,
     race,
 )
-from store_contract import DAY, NOW
+from support.contracts.store_contract import DAY, NOW
 
 
 @pytest.mark.parametrize(

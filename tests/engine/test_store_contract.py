@@ -1,8 +1,8 @@
 """The store's contract on engines that are no fakes of ours."""
 
-from identity_contract import IdentityContract
-from overview_contract import OverviewContract
-from store_contract import StoreContract
+from support.contracts.identity_contract import IdentityContract
+from support.contracts.overview_contract import OverviewContract
+from support.contracts.store_contract import StoreContract
 
 
 class TestStoreOnEngines(StoreContract, IdentityContract, OverviewContract):

@@ -15,9 +15,15 @@ import pytest
 from anonauth.store import Store
 from anonauth.tokens import Tokens
 from engine.racing import Service
-from rings import RingInMemory
-from store_contract import APP, NOW
-from time_machine import TimeMachine, World, assert_kept, assert_not_vacuous, new_dice
+from support.contracts.store_contract import APP, NOW
+from support.service.rings import RingInMemory
+from support.time_machine import (
+    TimeMachine,
+    World,
+    assert_kept,
+    assert_not_vacuous,
+    new_dice,
+)
 
 USERS = 100
 DAYS = 400

@@ -9,7 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from mutation.parts import PARTS
-from tools import ROOT
+from support.project.tools import ROOT
 
 _LINKS = {
     "src": "functions",
@@ -33,8 +33,8 @@ def make_workplace(part_name: str) -> Path:
     for link, target in _LINKS.items():
         (place / link).unlink(missing_ok=True)
         (place / link).symlink_to(ROOT / target)
-    for module in (ROOT / "tests").glob("*.py"):
-        (tests / module.name).symlink_to(module)
+    for name in ("conftest.py", "support"):
+        (tests / name).symlink_to(ROOT / "tests" / name)
     for name in ("conftest.py", *part.tests):
         (tests / "unit" / name).symlink_to(ROOT / "tests" / "unit" / name)
     settings = ConfigParser()

@@ -29,8 +29,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from anonauth import wiring
 from anonauth.cli import engine
 from anonauth.cli.live_table import LiveTable
-from policies import ACCOUNT, REGION, Policies
-from sam_template import Json, resources, translated
+from support.project.policies import ACCOUNT, REGION, Policies
+from support.project.sam_template import Json, resources, translated
 
 TABLE = "anonauth-runtime"  # others of the same process have one of their own
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from runtime.runtime_api import Function
-from sam_template import Json, event
+from support.project.sam_template import Json, event
 
 HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"
 ISSUER = f"{HOST}/api/client/v2.0/app/myapp-abcde"

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import pytest
 
-import sam_template
-from policies import REGION
 from runtime import aws, runtime_api
-from sam_template import event, resources
-from tools import ROOT, machine, require_tool
+from support.project import sam_template
+from support.project.policies import REGION
+from support.project.sam_template import event, resources
+from support.project.tools import ROOT, machine, require_tool
 
 FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 

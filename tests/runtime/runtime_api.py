@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tools import require_tool
+from support.project.tools import require_tool
 
 _CLOSED = b""
 

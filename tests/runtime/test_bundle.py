@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
-from licences import listed
 from runtime.runtime_api import importable
-from tools import require_tool
+from support.project.licences import listed
+from support.project.tools import require_tool
 from trim import OPERATIONS
 
 MAX_BYTES = 30_000_000  # unzipped

@@ -23,16 +23,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-import sam_template
 from anonauth.cli.doctor import CHECKS
 from anonauth.cli.event import fill_event
 from anonauth.cli.options import Target
 from anonauth.cli.target import opened
 from engine.engines import free_port
 from runtime.client import claims
-from sam_template import Json
-from story import VALIDATOR
-from tools import ROOT, machine, require_tool
+from support.project import sam_template
+from support.project.sam_template import Json
+from support.project.tools import ROOT, machine, require_tool
+from support.service.story import VALIDATOR
 
 pytestmark = pytest.mark.long
 

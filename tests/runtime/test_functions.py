@@ -12,7 +12,7 @@ from runtime.aws import PARAMETERS, Aws
 from runtime.client import HOST, ISSUER, call, claims, log_in
 from runtime.conftest import Start
 from runtime.runtime_api import Function, ResponseUrl
-from sam_template import event
+from support.project.sam_template import event
 
 pytestmark = pytest.mark.usefixtures("granted")
 

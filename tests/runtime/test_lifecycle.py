@@ -19,8 +19,14 @@ from runtime.aws import PARAMETERS, TABLE, Aws
 from runtime.client import call, log_in
 from runtime.conftest import Start, environment_of
 from runtime.runtime_api import Function, LambdaError
-from sam_template import Json, event, passes_filter, resources, translated
-from tools import ROOT
+from support.project.sam_template import (
+    Json,
+    event,
+    passes_filter,
+    resources,
+    translated,
+)
+from support.project.tools import ROOT
 
 FUNCTIONS = (
     "KeysFunction",

@@ -13,7 +13,7 @@ from runtime.aws import PARAMETERS, Aws
 from runtime.client import call, claims, log_in
 from runtime.conftest import PARTNER, PARTNER_SECRET, Start
 from runtime.runtime_api import Function
-from sam_template import Json
+from support.project.sam_template import Json
 
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "a new horse"

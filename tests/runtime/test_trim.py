@@ -12,7 +12,7 @@ import botocore
 import pytest
 
 from runtime.runtime_api import run
-from sam_template import resources, translated
+from support.project.sam_template import resources, translated
 from trim import OPERATIONS, STUBS, Changed, trim
 
 HANDLERS = {

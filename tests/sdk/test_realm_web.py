@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from anonauth.cli.serve import LocalServer
-from calls import APP, OTHER_APP, log_in
-from readme import block
-from tools import require_tool
+from support.project.pages import block
+from support.project.tools import require_tool
+from support.service.calls import APP, OTHER_APP, log_in
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(HERE.glob("*.test.mjs"))

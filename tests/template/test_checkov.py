@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import sam_template
-from sam_template import Json
-from tools import ROOT, require_tool
+from support.project import sam_template
+from support.project.sam_template import Json
+from support.project.tools import ROOT, require_tool
 
 # One run for both tests: 7 s of processor time, most of it imports.
 pytestmark = pytest.mark.long

@@ -5,7 +5,7 @@ from importlib.metadata import Distribution
 
 import pytest
 
-from licences import installed, licence_of, listed, required
+from support.project.licences import installed, licence_of, listed, required
 
 
 class Of(Distribution):

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-import sam_template
 from anonauth.cli.template import Resolver, check_parameters, load, read_template
 from anonauth.store.items import (
     RING_PK,
@@ -14,8 +13,9 @@ from anonauth.store.items import (
     identity_pk,
     user_pk,
 )
-from sam_template import Json, resources, translated
-from tools import ROOT
+from support.project import sam_template
+from support.project.sam_template import Json, resources, translated
+from support.project.tools import ROOT
 
 PATH = ROOT / "template.yaml"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools import ROOT, machine, require_tool
+from support.project.tools import ROOT, machine, require_tool
 
 FUNCTIONS = ROOT / "functions"
 LOCK = (FUNCTIONS / "requirements.lock").read_text()

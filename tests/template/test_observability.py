@@ -6,7 +6,6 @@ from typing import get_args
 
 import pytest
 
-import sam_template
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import (
     REGION,
@@ -17,9 +16,10 @@ from anonauth.cli.template import (
 )
 from anonauth.domain import MetricName
 from anonauth.metrics import NAMESPACE
-from readme import section
-from sam_template import Json, resources
-from tools import ROOT
+from support.project import sam_template
+from support.project.pages import section
+from support.project.sam_template import Json, resources
+from support.project.tools import ROOT
 
 PATH = ROOT / "template.yaml"
 XRAY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import sam_template
-from sam_template import resources
-from tools import ROOT, machine, require_tool
+from support.project import sam_template
+from support.project.sam_template import resources
+from support.project.tools import ROOT, machine, require_tool
 
 FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 

@@ -15,13 +15,20 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 )
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-import sam_template
 from anonauth.bus import SOURCE
 from anonauth.cli.template import read_template
 from anonauth.store.scans import SCANNED
-from readme import block
-from sam_template import EVENTS, Json, Route, resources, statements, translate
-from tools import ROOT
+from support.project import sam_template
+from support.project.pages import block
+from support.project.sam_template import (
+    EVENTS,
+    Json,
+    Route,
+    resources,
+    statements,
+    translate,
+)
+from support.project.tools import ROOT
 from trim import OPERATIONS
 
 # SAM resolves references to parameters itself, so some look unused afterwards.

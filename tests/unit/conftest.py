@@ -23,8 +23,8 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from anonauth import keys
 from anonauth.handlers import _http
 from anonauth.store import Store
-from harness import SENDER, TABLE, Clients, Deployment, make_table
-from rings import RsaKeys
+from support.service.harness import SENDER, TABLE, Clients, Deployment, make_table
+from support.service.rings import RsaKeys
 
 
 def pytest_configure() -> None:

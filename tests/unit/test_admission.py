@@ -12,9 +12,9 @@ from anonauth.errors import SettingsUnavailable
 from anonauth.providers.challenge import SiteVerify
 from anonauth.providers.document import ChallengeSettings, Secret, SecretReference
 from anonauth.providers.fetch import Fetcher
-from harness import APP, LOGIN, OTHER_APP, SESSION, Deployment, Reply
-from key_server import Answer, KeyServer, changed
-from wire import FAULTS
+from support.forgery.key_server import Answer, KeyServer, changed
+from support.service.harness import APP, LOGIN, OTHER_APP, SESSION, Deployment, Reply
+from support.service.wire import FAULTS
 
 NETWORK = "198.51.100.7"
 # Two addresses of clients, and whether they are of one network.

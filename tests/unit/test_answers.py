@@ -27,7 +27,7 @@ from anonauth.answers import DAMAGED, check_answers, is_damaged
 from anonauth.domain import USERPASS
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
-from harness import (
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,
@@ -43,7 +43,7 @@ from harness import (
     Reply,
     make_table,
 )
-from socket_wire import (
+from support.service.socket_wire import (
     Act,
     Answer,
     Asked,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from anonauth.domain import hash_secret
-from harness import (
+from support.service.harness import (
     APP,
     COMMON_HEADERS,
     CREATE_KEY,
@@ -27,8 +27,8 @@ from harness import (
     Reply,
     provider_id,
 )
-from linked import link, log_in_linked, open_session, stored_user
-from wire import (
+from support.service.linked import link, log_in_linked, open_session, stored_user
+from support.service.wire import (
     FAULTS,
     Fault,
     error,

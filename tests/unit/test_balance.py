@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from balance import LIMIT, LONG_LIMIT, SLOWEST, Balanced, slowest_first
-from tools import ROOT
+from support.project.balance import LIMIT, LONG_LIMIT, SLOWEST, Balanced, slowest_first
+from support.project.tools import ROOT
 
 
 def test_given_a_run_when_it_begins_then_each_test_has_a_limit(

@@ -11,7 +11,7 @@ from bench.figures import quartiles
 from bench.meter import item_bytes
 from bench.report import report
 from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED
-from served import MOST_BYTES
+from support.service.served import MOST_BYTES
 
 
 def as_expected() -> dict[str, Any]:

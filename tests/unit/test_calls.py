@@ -10,7 +10,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
 from anonauth.handlers import userpass
-from harness import (
+from support.service.harness import (
     APP,
     CONFIGURATION,
     DELETE,

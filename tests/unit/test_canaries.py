@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import (
+from support.forgery.key_server import KeyServer
+from support.service.harness import (
     APP,
     CONFIGURATION,
     CREATE_KEY,
@@ -34,11 +35,10 @@ from harness import (
     Deployment,
     Reply,
 )
-from key_server import KeyServer
-from story import Story
+from support.service.story import Story
+from support.service.wire import FAULTS
 from unit.test_link import SECRET, a_jwt
 from unit.test_userpass import MAIL, World
-from wire import FAULTS
 
 EMAIL = "canary.person@canary.example"
 SUBJECT = "canary-subject@canary.example"

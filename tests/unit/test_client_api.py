@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-import endpoint_table
 from anonauth import errors
 from anonauth.handlers._http import STATUS
-from generated_table import written
-from readme import section
+from support.project import endpoint_table
+from support.project.generated_table import written
+from support.project.pages import section
 
 # Raised with a text of its own each time.
 WORDED_EACH_TIME = {errors.BadRequest}

@@ -7,7 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
-from harness import (
+from support.contracts.openapi_contract import require_documented
+from support.service.harness import (
     APP,
     CONFIGURATION,
     HOST,
@@ -16,7 +17,6 @@ from harness import (
     OTHER_APP,
     Deployment,
 )
-from openapi_contract import require_documented
 
 
 def test_given_the_gateways_domain_when_located_then_sdks_stay_there(

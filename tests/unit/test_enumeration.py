@@ -14,7 +14,7 @@ import pytest
 from argon2 import extract_parameters
 
 from anonauth.domain import PENDING_LIFETIME, USERPASS, identity_key
-from harness import APP, LINK, OTHER_APP, Deployment, Reply
+from support.service.harness import APP, LINK, OTHER_APP, Deployment, Reply
 from unit.test_userpass import MAIL, PASSWORD, World
 
 UNKNOWN = "nobody@example.com"

@@ -13,11 +13,11 @@ import pytest
 from anonauth.domain import ExpiryScan, UserEvent, UserPage, expiry_after
 from anonauth.errors import EventsUnavailable
 from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
-from harness import APP, SESSION, START, Deployment
-from linked import link
-from store_contract import a_guest
-from story import Entry, Story
-from wire import FAULTS
+from support.contracts.store_contract import a_guest
+from support.service.harness import APP, SESSION, START, Deployment
+from support.service.linked import link
+from support.service.story import Entry, Story
+from support.service.wire import FAULTS
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

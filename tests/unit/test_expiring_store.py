@@ -8,16 +8,22 @@ from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.scans import SCANNED
 from anonauth.store.table import ATTEMPTS
-from events_contract import (
+from support.contracts.events_contract import (
     UNTIL,
     ExpiringContract,
     RequestedContract,
     a_guest_until,
     next_scan,
 )
-from harness import Clients
-from store_contract import DAY, NOW, a_guest
-from wire import Wire, lost_reply, no_connection, server_error, throttled
+from support.contracts.store_contract import DAY, NOW, a_guest
+from support.service.harness import Clients
+from support.service.wire import (
+    Wire,
+    lost_reply,
+    no_connection,
+    server_error,
+    throttled,
+)
 
 
 class TestExpiringOnMoto(ExpiringContract):

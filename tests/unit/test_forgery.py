@@ -14,13 +14,27 @@ import pytest
 from anonauth.domain import hash_secret
 from anonauth.keys import KeyRing
 from anonauth.usecases.keys import revoke_key
-from bad_tokens import signed
-from forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries, of_issuer
-from harness import APP, DELETE, LINK, LOGOUT, OTHER_APP, Deployment, Reply
-from key_server import Signer
-from linked import log_in_linked
-from openapi_contract import Schema, operations
-from rings import RingInMemory
+from support.contracts.openapi_contract import Schema, operations
+from support.forgery.bad_tokens import signed
+from support.forgery.forgeries import (
+    ACCESS_CLAIMS,
+    REFRESH_CLAIMS,
+    Target,
+    forgeries,
+    of_issuer,
+)
+from support.forgery.key_server import Signer
+from support.service.harness import (
+    APP,
+    DELETE,
+    LINK,
+    LOGOUT,
+    OTHER_APP,
+    Deployment,
+    Reply,
+)
+from support.service.linked import log_in_linked
+from support.service.rings import RingInMemory
 from unit.test_refusals import is_contract_error
 from unit.test_userpass import World as Mailed
 

@@ -16,12 +16,12 @@ from anonauth.usecases.userpass import (
     register_account,
     resend_confirmation,
 )
-from memory_store import MemoryStore
-from rings import NumberedKeys, RingInMemory
-from store_contract import APP, DAY, NOW, AnyStore
-from time_machine import PlainTokens
+from support.contracts.store_contract import APP, DAY, NOW, AnyStore
+from support.memory_store import MemoryStore
+from support.service.rings import NumberedKeys, RingInMemory
+from support.service.use_cases import UseCases
+from support.time_machine import PlainTokens
 from unit.providers.test_local_userpass import Counting
-from use_cases import UseCases
 
 EMAIL = "ada@example.org"
 

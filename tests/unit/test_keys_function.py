@@ -14,8 +14,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.usecases.keys import revoke_key
-from harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
-from wire import Forward, no_connection, throttled
+from support.service.harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
+from support.service.wire import Forward, no_connection, throttled
 
 DAY = timedelta(days=1)
 

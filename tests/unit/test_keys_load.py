@@ -26,7 +26,7 @@ from anonauth.domain import (
 from anonauth.keys import RING_MAX_AGE, KeyRing
 from anonauth.ports import RingStore
 from anonauth.tokens import Tokens
-from rings import RingInMemory
+from support.service.rings import RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,12 +12,12 @@ import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-import sam_template
-import wire
 from anonauth.cli.live_table import Record
 from anonauth.domain import Change, expiry_after, identity_key
 from anonauth.usecases.lifecycle import events_of
-from harness import (
+from support.project import sam_template
+from support.service import wire
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,
@@ -28,9 +28,9 @@ from harness import (
     UNLINK,
     Deployment,
 )
-from linked import link, log_in_linked, open_session, stored_user
-from story import SCHEMA, VALIDATOR, Story, as_event, types
-from wire import FAULTS, Fault, Forward
+from support.service.linked import link, log_in_linked, open_session, stored_user
+from support.service.story import SCHEMA, VALIDATOR, Story, as_event, types
+from support.service.wire import FAULTS, Fault, Forward
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)

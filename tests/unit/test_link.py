@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from anonauth.domain import MailToken, identity_key
-from harness import (
+from support.service.harness import (
     APP,
     LINK,
     LOGOUT,
@@ -23,8 +23,8 @@ from harness import (
     Deployment,
     Reply,
 )
-from linked import UNREADABLE_LINK
-from wire import FAULTS, no_connection, preceded_by
+from support.service.linked import UNREADABLE_LINK
+from support.service.wire import FAULTS, no_connection, preceded_by
 
 SECRET = "0123456789abcdef0123456789abcdef"
 OTHER_SECRET = "fedcba9876543210fedcba9876543210"

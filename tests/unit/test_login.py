@@ -12,7 +12,7 @@ import pytest
 from anonauth.domain import User
 from anonauth.keys import KeyRing
 from anonauth.store import Store
-from harness import (
+from support.service.harness import (
     APP,
     COMMON_HEADERS,
     LOGIN,
@@ -23,7 +23,7 @@ from harness import (
     START,
     Deployment,
 )
-from linked import UNREADABLE_LINK
+from support.service.linked import UNREADABLE_LINK
 from unit.test_body import BAD_BODIES, WRONG_TYPES
 
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"

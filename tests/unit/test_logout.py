@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from harness import LOGOUT, PROFILE, SESSION, Deployment
-from wire import lost_reply
+from support.service.harness import LOGOUT, PROFILE, SESSION, Deployment
+from support.service.wire import lost_reply
 
 NOT_FOUND = "invalid session: failed to find refresh token"
 

@@ -12,9 +12,16 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
 from anonauth.domain import USERPASS
-from harness import APP, DELETE, Deployment, Reply
-from linked import stored_user
-from story import Story, types
+from support.service.harness import APP, DELETE, Deployment, Reply
+from support.service.linked import stored_user
+from support.service.story import Story, types
+from support.service.wire import (
+    FAULTS,
+    Fault,
+    lost_reply,
+    preceded_by,
+    server_error_after_effect,
+)
 from unit.test_prehijacking import (
     CUSTOM,
     EMAIL,
@@ -27,7 +34,6 @@ from unit.test_prehijacking import (
     by_password,
     by_token,
 )
-from wire import FAULTS, Fault, lost_reply, preceded_by, server_error_after_effect
 
 JWT = by_token("ada")
 OTHER_JWT = by_token("ada at home")

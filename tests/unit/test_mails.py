@@ -12,8 +12,8 @@ from anonauth.domain import USERPASS
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, send_reset
-from harness import APP, LINK, Deployment
-from sam_template import load
+from support.project.sam_template import load
+from support.service.harness import APP, LINK, Deployment
 from unit.test_userpass import EMAIL, MAIL, OTHER, PASSWORD, World, assert_spent
 
 CALLS = ("register", "confirm/send", "reset/send")

@@ -5,16 +5,15 @@ from datetime import timedelta
 import pytest
 
 from anonauth.domain import Counter
-from identity_contract import (
+from support.contracts.identity_contract import (
     IdentityContract,
     a_linked_user,
     a_pending_account,
     an_account,
     record_of,
 )
-from memory_store import MemoryStore
-from overview_contract import OverviewContract
-from store_contract import (
+from support.contracts.overview_contract import OverviewContract
+from support.contracts.store_contract import (
     APP,
     DAY,
     NOW,
@@ -24,6 +23,7 @@ from store_contract import (
     note_activity,
     only_session,
 )
+from support.memory_store import MemoryStore
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from anonauth.domain import MetricName
 from anonauth.metrics import NAMESPACE, Metrics
 from anonauth.usecases.keys import signing_key_age
-from harness import APP, LOGIN, LOGOUT, PROFILE, SESSION, Deployment
-from linked import log_in_linked
-from sam_template import passes_filter
-from story import Story
+from support.project.sam_template import passes_filter
+from support.service.harness import APP, LOGIN, LOGOUT, PROFILE, SESSION, Deployment
+from support.service.linked import log_in_linked
+from support.service.story import Story
 from unit.test_link import DOCUMENT, a_jwt, by_password, link, log_in, register
 
 Figure = tuple[str, str]  # a metric, and the value of its dimension, if it has one

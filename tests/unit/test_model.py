@@ -27,10 +27,10 @@ from anonauth.usecases._authenticate import (
 )
 from anonauth.usecases.link import _check_owner, _check_room, link_identity
 from anonauth.usecases.profile import _find_identity, unlink_identity
-from faults import replace_line
-from harness import Deployment
-from model_machine import Machine
-from model_stage import Stage
+from support.hostile.faults import replace_line
+from support.model.machine import Machine
+from support.model.stage import Stage
+from support.service.harness import Deployment
 
 STEPS = 50
 MOST_RUNS_TO_SEE_A_FAULT = 300  # most are seen in ten

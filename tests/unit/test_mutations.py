@@ -15,11 +15,11 @@ from anonauth.providers.custom_token import CustomToken
 from anonauth.providers.document import CustomTokenSettings
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
-from dice import dice_of
-from harness import Deployment
-from key_server import Signer
-from linked import log_in_linked
-from mutations import WAYS, Mutations
+from support.forgery.key_server import Signer
+from support.forgery.mutations import WAYS, Mutations
+from support.hostile.dice import dice_of
+from support.service.harness import Deployment
+from support.service.linked import log_in_linked
 from unit.providers.test_custom_token import APP, CLAIMS, ISSUER, verified
 from unit.test_forgery import ROUTES, options
 from unit.test_tokens import NOW, World

@@ -17,7 +17,19 @@ from moto.ses.models import ses_backends
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from anonauth.handlers import _http
-from harness import (
+from support.contracts.openapi_contract import (
+    DOCUMENT,
+    JSON_TYPE,
+    Schema,
+    closed_validator,
+    head_operations,
+    operations,
+    require_documented,
+    resolve,
+    validator,
+)
+from support.project.tools import ROOT
+from support.service.harness import (
     APP,
     COMMON_HEADERS,
     CREATE_KEY,
@@ -40,19 +52,7 @@ from harness import (
     Deployment,
     Reply,
 )
-from linked import link, log_in_linked
-from openapi_contract import (
-    DOCUMENT,
-    JSON_TYPE,
-    Schema,
-    closed_validator,
-    head_operations,
-    operations,
-    require_documented,
-    resolve,
-    validator,
-)
-from tools import ROOT
+from support.service.linked import link, log_in_linked
 from unit.test_refusals import ACCESS_ROUTES, REFRESH_ROUTES
 
 OPERATIONS = dict(operations())

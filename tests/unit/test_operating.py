@@ -20,9 +20,8 @@ from anonauth.usecases.operating import (
     delete_as_shown,
     revoke_sessions,
 )
-from harness import TABLE, Clients
-from identity_contract import a_linked_user, an_api_key, changed
-from store_contract import (
+from support.contracts.identity_contract import a_linked_user, an_api_key, changed
+from support.contracts.store_contract import (
     APP,
     DAY,
     NOW,
@@ -31,7 +30,8 @@ from store_contract import (
     a_session,
     only_session,
 )
-from wire import (
+from support.service.harness import TABLE, Clients
+from support.service.wire import (
     Wire,
     lost_reply,
     no_connection,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from anonauth.settings import Settings, SettingsError, origin_of
-from harness import (
+from support.service.harness import (
     COMMON_HEADERS,
     CONFIGURATION,
     CREATE_KEY,

@@ -2,9 +2,9 @@
 
 import re
 
-import sam_template
-from readme import section
-from tools import ROOT
+from support.project import sam_template
+from support.project.pages import section
+from support.project.tools import ROOT
 
 _BY_SCHEDULE_OR_STREAM = {
     "keys": "KeysFunction",

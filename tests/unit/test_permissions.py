@@ -17,7 +17,10 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth import wiring
 from anonauth.cli.live_table import LiveTable
-from harness import (
+from support.forgery.key_server import KeyServer
+from support.project.policies import Policies
+from support.project.sam_template import Json, passes_filter
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,
@@ -40,10 +43,7 @@ from harness import (
     Deployment,
     Services,
 )
-from key_server import KeyServer
-from policies import Policies
-from sam_template import Json, passes_filter
-from wire import Wire, lost_reply
+from support.service.wire import Wire, lost_reply
 
 PARTNER = "https://partner.example.com"
 SECRET = "partner-secret-of-at-least-32-bytes"

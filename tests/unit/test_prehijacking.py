@@ -23,7 +23,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
 from anonauth.domain import API_KEY, USERPASS, hash_secret, identity_key
-from harness import (
+from support.forgery.key_server import KeyServer, Signer
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,
@@ -41,7 +42,6 @@ from harness import (
     Deployment,
     Reply,
 )
-from key_server import KeyServer, Signer
 
 CUSTOM, GOOGLE = "custom-token", "oauth2-google"
 EMAIL = "ada@example.com"

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from anonauth.domain import identity_key
-from harness import (
+from support.service.harness import (
     APP,
     COMMON_HEADERS,
     CREATE_KEY,
@@ -21,8 +21,8 @@ from harness import (
     Deployment,
     provider_id,
 )
-from linked import link, log_in_linked, open_session
-from wire import FAULTS, Forward, lost_reply
+from support.service.linked import link, log_in_linked, open_session
+from support.service.wire import FAULTS, Forward, lost_reply
 
 
 def an_identity(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness import APP, LINK, OTHER_APP, START, Deployment, Reply
-from key_server import Answer, KeyServer, Signer
-from wire import FAULTS, Fault
+from support.forgery.key_server import Answer, KeyServer, Signer
+from support.service.harness import APP, LINK, OTHER_APP, START, Deployment, Reply
+from support.service.wire import FAULTS, Fault
 
 NETWORK, OTHER_NETWORK = "198.51.100.7", "198.51.100.8"
 FACEBOOK, GOOGLE = "oauth2-facebook", "oauth2-google"

@@ -17,13 +17,13 @@ import pytest
 import yaml
 from moto.events.models import EventPattern
 
-import sam_template
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
-from calls import APP, call, log_in, login_path
-from readme import block, section
-from story import SCHEMA
-from tools import ROOT, require_tool
+from support.project import sam_template
+from support.project.pages import block, section
+from support.project.tools import ROOT, require_tool
+from support.service.calls import APP, call, log_in, login_path
+from support.service.story import SCHEMA
 
 README = (ROOT / "README.md").read_text()
 

@@ -17,7 +17,7 @@ import pytest
 from anonauth import errors, wiring
 from anonauth.handlers import _http
 from anonauth.settings import SettingsError
-from harness import (
+from support.service.harness import (
     APP,
     CONFIGURATION,
     CREATE_KEY,
@@ -45,7 +45,7 @@ from harness import (
     Deployment,
     Reply,
 )
-from wire import FAULTS
+from support.service.wire import FAULTS
 
 KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
 REFRESH_ROUTES = [SESSION, LOGOUT, UNLINK, *KEY_ROUTES]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from licences import listed
-from tools import ROOT
+from support.project.licences import listed
+from support.project.tools import ROOT
 
 SECTION = (ROOT / "README.md").read_text().partition("\n## Security\n")[2]
 SECTION = SECTION.partition("\n## ")[0]

@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from harness import (
+from support.service.harness import (
     APP,
     COMMON_HEADERS,
     CREATE_KEY,
@@ -30,7 +30,7 @@ from harness import (
     Deployment,
     Reply,
 )
-from wire import lost_reply
+from support.service.wire import lost_reply
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-import sam_template
 from anonauth.domain import (
     USERPASS,
     Counter,
@@ -23,8 +22,7 @@ from anonauth.store.conditions import record_in_time
 from anonauth.store.items import IdentityItem, user_in
 from anonauth.store.table import ATTEMPTS, Refused
 from anonauth.store.users import MOST_CONFLICTS
-from harness import TABLE, Clients
-from identity_contract import (
+from support.contracts.identity_contract import (
     IdentityContract,
     a_foreign_identity,
     a_linked_user,
@@ -40,9 +38,9 @@ from identity_contract import (
     reset,
     verified,
 )
-from identity_contract import read as stored
-from overview_contract import OverviewContract
-from store_contract import (
+from support.contracts.identity_contract import read as stored
+from support.contracts.overview_contract import OverviewContract
+from support.contracts.store_contract import (
     APP,
     DAY,
     NOW,
@@ -55,7 +53,9 @@ from store_contract import (
     note_activity,
     only_session,
 )
-from wire import (
+from support.project import sam_template
+from support.service.harness import TABLE, Clients
+from support.service.wire import (
     FAULTS,
     Wire,
     lost_reply,

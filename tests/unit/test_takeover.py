@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from anonauth.usecases._authenticate import FRESH_FOR
-from harness import (
+from support.service.harness import (
     APP,
     CREATE_KEY,
     DELETE,

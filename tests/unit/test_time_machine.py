@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from anonauth.domain import RefreshClaims, Session, User, VerifiedIdentity
-from memory_store import MemoryStore
-from store_contract import DAY, NOW, SECOND
-from time_machine import (
+from support.contracts.store_contract import DAY, NOW, SECOND
+from support.memory_store import MemoryStore
+from support.time_machine import (
     TimeMachine,
     assert_kept,
     assert_not_vacuous,

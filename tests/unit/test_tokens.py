@@ -24,8 +24,8 @@ from anonauth.domain import (
 )
 from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
 from anonauth.tokens import Tokens
-from forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries
-from rings import RingInMemory
+from support.forgery.forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries
+from support.service.rings import RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 ISSUED = int(NOW.timestamp())

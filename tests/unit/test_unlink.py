@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from anonauth.domain import identity_key
-from harness import (
+from support.service.harness import (
     APP,
     LOGOUT,
     PROFILE,
@@ -14,8 +14,20 @@ from harness import (
     Deployment,
     Reply,
 )
-from linked import link, log_in_linked, open_session, stored_record, stored_user
-from wire import FAULTS, Fault, lost_reply, preceded_by, server_error_after_effect
+from support.service.linked import (
+    link,
+    log_in_linked,
+    open_session,
+    stored_record,
+    stored_user,
+)
+from support.service.wire import (
+    FAULTS,
+    Fault,
+    lost_reply,
+    preceded_by,
+    server_error_after_effect,
+)
 
 
 def unlink(

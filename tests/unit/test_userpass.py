@@ -26,10 +26,10 @@ from anonauth.domain import (
 from anonauth.errors import AuthError, MailUnavailable
 from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password
-from harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
+from support.service.harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
+from support.service.wire import FAULTS, Fault
 from unit.providers.test_local_userpass import Counting
 from unit.test_admission import NETWORKS
-from wire import FAULTS, Fault
 
 EMAIL = "Ada@example.com"
 KEY = identity_key("ada@example.com")

@@ -32,8 +32,8 @@ from anonauth.providers.document import CustomTokenSettings, DocumentError, pars
 from anonauth.providers.foreign_token import ForeignToken
 from anonauth.providers.key_sets import KeySets
 from anonauth.tokens import Tokens
-from rings import MemoryRings, TaggedWrapping
-from wycheproof import Vector, vectors
+from support.forgery.wycheproof import Vector, vectors
+from support.service.rings import MemoryRings, TaggedWrapping
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from anonauth.cli.serve import LocalServer
-from calls import APP, OTHER_APP
+from support.service.calls import APP, OTHER_APP
 
 
 @pytest.fixture(scope="module")

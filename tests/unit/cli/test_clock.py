@@ -8,7 +8,7 @@ import pytest
 from anonauth.cli.gateway import HttpRequest, HttpResponse
 from anonauth.cli.local import LocalApi
 from anonauth.cli.serve import LocalServer
-from calls import API, APP, call, log_in
+from support.service.calls import API, APP, call, log_in
 
 CLOCK = "/_local/clock"
 HOST = ("Host", "127.0.0.1:8080")

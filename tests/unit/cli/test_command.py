@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.cli.serve import LocalServer
-from calls import API, APP, OTHER_APP, call, log_in
-from ctrl_c import ended, in_the_background
-from readme import block, section
-from tools import ROOT
+from support.project.pages import block, section
+from support.project.tools import ROOT
+from support.service.calls import API, APP, OTHER_APP, call, log_in
+from support.service.ctrl_c import ended, in_the_background
 
 RUN = "from anonauth.cli import main; main()"
 EVENTS = ROOT / "events"

@@ -30,11 +30,11 @@ from anonauth.cli.options import Target, arrow
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.target import credentials_trouble, reached
-from calls import APP, call, log_in
-from command import environment, run
-from ctrl_c import COMMAND, ended
-from harness import TABLE
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import APP, call, log_in
+from support.service.command import environment, run
+from support.service.ctrl_c import COMMAND, ended
+from support.service.harness import TABLE
 
 # Of each command: what it takes, besides a deployment, and whether it takes one.
 COMMANDS: dict[str, list[str]] = {

@@ -23,8 +23,8 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
-from calls import API, APP, call, log_in
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import API, APP, call, log_in
 
 USERPASS = f"{API}/app/{APP}/auth/providers/local-userpass"
 ITEM: dict[str, Any] = {

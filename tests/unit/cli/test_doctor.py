@@ -27,7 +27,6 @@ from typer.testing import CliRunner, Result
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-import sam_template
 from anonauth import wiring
 from anonauth.cli import checks, doctor
 from anonauth.cli.checks import Case
@@ -41,9 +40,10 @@ from anonauth.domain import Ring, User
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.keys import rotate_keys
-from harness import APP, OTHER_APP
-from identity_contract import a_foreign_identity, a_linked_user, lose
-from readme import section
+from support.contracts.identity_contract import a_foreign_identity, a_linked_user, lose
+from support.project import sam_template
+from support.project.pages import section
+from support.service.harness import APP, OTHER_APP
 from unit.test_keys import DAY
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
-from calls import API, APP, OTHER_APP, Answer, call, log_in
-from key_server import KeyServer, Signer
-from tools import ROOT
+from support.forgery.key_server import KeyServer, Signer
+from support.project.tools import ROOT
+from support.service.calls import API, APP, OTHER_APP, Answer, call, log_in
 
 MAIL = {
     "sender": "The App <app@example.com>",

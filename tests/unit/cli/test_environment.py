@@ -17,8 +17,8 @@ from anonauth.cli import engine
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.template import REGION
-from calls import log_in
-from command import environment, run, serving, stop
+from support.service.calls import log_in
+from support.service.command import environment, run, serving, stop
 
 CONFIG = """
 [default]

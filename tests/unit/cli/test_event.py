@@ -15,7 +15,7 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
-from tools import ROOT
+from support.project.tools import ROOT
 
 EVENTS = ROOT / "events"
 ENV_VARS = EVENTS / "env.local.json"

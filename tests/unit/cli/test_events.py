@@ -15,8 +15,8 @@ from anonauth.cli.live_table import LiveTable
 from anonauth.cli.recent import MOST_KEPT, Recent, RecordingBus
 from anonauth.cli.serve import LocalServer
 from anonauth.errors import EventsUnavailable
-from calls import API, APP, call, log_in
-from story import VALIDATOR, types
+from support.service.calls import API, APP, call, log_in
+from support.service.story import VALIDATOR, types
 
 EVENTS = "/_local/events"
 PROVIDERS = f"{API}/app/{APP}/auth/providers"

@@ -23,11 +23,11 @@ from anonauth.domain import User, UserFilter, UserPage
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import OverviewStore
 from anonauth.store import Store
-from harness import APP, OTHER_APP, TABLE, Clients
-from identity_contract import a_linked_user
-from memory_store import MemoryStore
-from readme import block
-from store_contract import a_guest
+from support.contracts.identity_contract import a_linked_user
+from support.contracts.store_contract import a_guest
+from support.memory_store import MemoryStore
+from support.project.pages import block
+from support.service.harness import APP, OTHER_APP, TABLE, Clients
 
 USERS = 20
 SEGMENTS = 3

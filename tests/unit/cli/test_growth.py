@@ -9,7 +9,7 @@ from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 
 from anonauth.cli.serve import LocalServer
-from served import (
+from support.service.served import (
     MOST_BYTES,
     Direct,
     calls_by_operation,

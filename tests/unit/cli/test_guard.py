@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from anonauth.cli.guard import for_programs
 from anonauth.cli.serve import LocalServer
-from calls import Answer, call
+from support.service.calls import Answer, call
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

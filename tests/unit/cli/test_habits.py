@@ -18,12 +18,12 @@ from anonauth.cli.keys import KeyList
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.stats import Days, Stock, day_table
 from anonauth.domain import UserPage, brought_forward, without
-from calls import APP, OTHER_APP, log_in
-from command import environment, run
-from ctrl_c import COMMAND
-from rings import NumberedKeys, RingInMemory
-from store_contract import DAY, NOW, a_guest
-from tools import ROOT
+from support.contracts.store_contract import DAY, NOW, a_guest
+from support.project.tools import ROOT
+from support.service.calls import APP, OTHER_APP, log_in
+from support.service.command import environment, run
+from support.service.ctrl_c import COMMAND
+from support.service.rings import NumberedKeys, RingInMemory
 
 COMMANDS = [
     *([], ["serve"], ["event"], ["doctor"], ["stats"], ["keys"], ["users"], ["events"]),

@@ -25,10 +25,10 @@ from anonauth.cli.target import opened, reached
 from anonauth.domain import MOST_KEYS, Ring, RingKey
 from anonauth.store import Store
 from anonauth.usecases.keys import rotate_keys
-from calls import call, log_in
-from harness import TABLE
-from rings import NumberedKeys, RingInMemory
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import call, log_in
+from support.service.harness import TABLE
+from support.service.rings import NumberedKeys, RingInMemory
 from unit.test_keys import DAY, NOW
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 from anonauth.cli.gateway import HttpRequest
 from anonauth.cli.local import LocalApi
 from anonauth.cli.serve import LocalServer
-from calls import call
+from support.service.calls import call
 
 CLOCK = "/_local/clock"
 HOST = ("Host", "127.0.0.1:8080")

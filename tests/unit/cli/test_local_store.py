@@ -10,9 +10,9 @@ from anonauth.cli.local_store import LocalStore
 from anonauth.cli.moto_table import MotoTable
 from anonauth.domain import User
 from anonauth.store import Store
-from events_contract import UNTIL, ExpiringContract, a_guest_until
-from harness import Clients
-from store_contract import APP, DAY, NOW, SECOND
+from support.contracts.events_contract import UNTIL, ExpiringContract, a_guest_until
+from support.contracts.store_contract import APP, DAY, NOW, SECOND
+from support.service.harness import Clients
 
 SEGMENTS = 4
 

@@ -15,8 +15,8 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth.cli.moto_engine import VERSION, quick_moto, require_version
 from anonauth.cli.problem import Problem
-from dice import dice_of
-from tools import ROOT
+from support.hostile.dice import dice_of
+from support.project.tools import ROOT
 
 PLAIN, QUICK = "plain-moto", "quick-moto"
 TRANSACTIONS = 300

@@ -17,8 +17,8 @@ from anonauth.cli.api_table import ApiTable
 from anonauth.cli.live_table import LiveTable, Source
 from anonauth.cli.moto_engine import quick_moto
 from anonauth.cli.moto_table import MOST_ITERATORS, MOST_KEPT, MotoTable, Records
-from dice import dice_of
-from harness import make_table
+from support.hostile.dice import dice_of
+from support.service.harness import make_table
 
 TABLE = "anonauth-test"
 MOTO = "https://streams.dynamodb.eu-central-1.amazonaws.com"

@@ -14,7 +14,7 @@ from anonauth.cli.local import LocalApi
 from anonauth.cli.recent import MOST_KEPT, Recent, RecordingMailer, SentMail
 from anonauth.cli.serve import LocalServer
 from anonauth.errors import MailUnavailable
-from calls import API, APP, Answer, call
+from support.service.calls import API, APP, Answer, call
 
 OUTBOX = "/_local/outbox"
 HOST = ("Host", "127.0.0.1:8080")

@@ -10,8 +10,8 @@ from anonauth.cli import page
 from anonauth.cli.gateway import HttpRequest
 from anonauth.cli.local import LocalApi
 from anonauth.cli.serve import LocalServer
-from calls import APP, OTHER_APP, call
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import APP, OTHER_APP, call
 
 STACK = "/_local/stack"
 HOST = ("Host", "127.0.0.1:8080")

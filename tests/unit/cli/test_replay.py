@@ -24,8 +24,8 @@ from werkzeug.wrappers import Request, Response
 from anonauth.cli.commands import app
 from anonauth.cli.live_table import Record
 from anonauth.cli.problem import Problem
-from harness import Deployment
-from story import Story, types
+from support.service.harness import Deployment
+from support.service.story import Story, types
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -24,8 +24,8 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.stack import LocalStack
 from anonauth.cli.template import find_template, read_template
-from calls import API, APP, OTHER_APP, Answer, call, log_in, login_path
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import API, APP, OTHER_APP, Answer, call, log_in, login_path
 
 ORIGIN = "https://www.example.com"
 JSON = {"Content-Type": "application/json"}

@@ -7,8 +7,8 @@ import tomllib
 
 import pytest
 
-from command import environment
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.command import environment
 
 # Of `moto[server]`, and not of what the extra takes of it.
 LEFT_OUT = [
@@ -24,7 +24,7 @@ for name in {LEFT_OUT}:
 import botocore.session
 from botocore.exceptions import ClientError
 from anonauth.cli.serve import LocalServer
-from calls import log_in, APP
+from support.service.calls import log_in, APP
 
 with LocalServer(app_ids=(APP,), aws_port=0) as server:
     session = botocore.session.get_session()

@@ -16,17 +16,17 @@ from anonauth.cli.problem import Problem
 from anonauth.cli.stats import LINKABLE, Days, Flow, Stock, day_table, read_flow
 from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
 from anonauth.providers.document import AppSettings
-from harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
-from identity_contract import (
+from support.contracts.identity_contract import (
     a_foreign_identity,
     a_linked_user,
     a_user_with_account,
     lose,
 )
-from linked import link
-from memory_store import MemoryStore
-from store_contract import DAY, NOW, a_guest
-from story import Story
+from support.contracts.store_contract import DAY, NOW, a_guest
+from support.memory_store import MemoryStore
+from support.service.harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
+from support.service.linked import link
+from support.service.story import Story
 from unit.cli.test_keys_command import (  # noqa: F401 - fixtures
     outputs,
     refusing,

@@ -16,9 +16,9 @@ from anonauth.cli.commands import app
 from anonauth.cli.problem import Problem
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.tail import follow, line_of
-from calls import API, APP, call, log_in
-from ctrl_c import COMMAND, ended, in_the_background
-from tools import ROOT
+from support.project.tools import ROOT
+from support.service.calls import API, APP, call, log_in
+from support.service.ctrl_c import COMMAND, ended, in_the_background
 
 
 class Enough(Exception):

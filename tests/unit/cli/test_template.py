@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import sam_template
 from anonauth.cli.problem import Problem
 from anonauth.cli.template import (
     Resolver,
@@ -18,7 +17,8 @@ from anonauth.cli.template import (
     read_template,
 )
 from anonauth.settings import Settings
-from tools import ROOT
+from support.project import sam_template
+from support.project.tools import ROOT
 
 PATH = ROOT / "template.yaml"
 

@@ -31,11 +31,17 @@ from anonauth.domain import (
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.store import Store
 from anonauth.wiring import utc_now
-from calls import call, log_in
-from harness import APP, OTHER_APP, TABLE, Deployment
-from identity_contract import a_foreign_identity
-from store_contract import DAY, a_guest, a_permanent_user, a_session, only_session
-from story import Story
+from support.contracts.identity_contract import a_foreign_identity
+from support.contracts.store_contract import (
+    DAY,
+    a_guest,
+    a_permanent_user,
+    a_session,
+    only_session,
+)
+from support.service.calls import call, log_in
+from support.service.harness import APP, OTHER_APP, TABLE, Deployment
+from support.service.story import Story
 from unit.cli.test_keys_command import ask, outputs, printed, problem
 
 ADA = "Ada@Example.com"

@@ -17,9 +17,9 @@ from anonauth.cli.recent import MOST_KEPT
 from anonauth.cli.serve import LocalServer
 from anonauth.cli.template import find_template, read_template
 from anonauth.cli.why import Reason, Refused, heard, place_of, say_waited
-from calls import API, APP, Answer, call
-from store_contract import NOW
-from tools import ROOT
+from support.contracts.store_contract import NOW
+from support.project.tools import ROOT
+from support.service.calls import API, APP, Answer, call
 
 PROVIDERS = f"{API}/app/{APP}/auth/providers"
 SECRET = "a-secret-of-32-characters-or-more"

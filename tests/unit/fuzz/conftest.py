@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness import APP, SENDER, Deployment
-from key_server import Answer, KeyServer
+from support.forgery.key_server import Answer, KeyServer
+from support.service.harness import APP, SENDER, Deployment
 from unit.test_openapi import SETTINGS
 
 ENDLESS = 10**9  # attempts

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from harness import DELETE, LINK, LOGOUT, UNLINK, Deployment, Reply
-from linked import log_in_linked
-from openapi_contract import JSON_TYPE, operations
+from support.contracts.openapi_contract import JSON_TYPE, operations
+from support.service.harness import DELETE, LINK, LOGOUT, UNLINK, Deployment, Reply
+from support.service.linked import log_in_linked
 from unit.test_openapi import examples, provider_of
 from unit.test_refusals import REFRESH_ROUTES
 

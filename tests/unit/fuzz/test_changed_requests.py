@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fuzzing import VALUES, Mutator, new_seed, timely
-from harness import GET_KEY, LINK, UNLINK, Deployment
+from support.hostile.fuzzing import VALUES, Mutator, new_seed, timely
+from support.service.harness import GET_KEY, LINK, UNLINK, Deployment
 from unit.fuzz.routes import BODIES, Caller, succeeded
 
 Record = Callable[[str, object], None]

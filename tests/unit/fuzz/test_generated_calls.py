@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jwt
 import pytest
 
-from fuzzing import new_seed
-from generated_calls import Plan, Tally, call_all
-from harness import APP, CREATE_KEY, OPENAPI, UNLINK, Deployment
-from linked import log_in_linked
-from memory_store import MemoryStore
-from openapi_contract import head_operations, operations
+from support.contracts.openapi_contract import head_operations, operations
+from support.hostile.fuzzing import new_seed
+from support.hostile.generated_calls import Plan, Tally, call_all
+from support.memory_store import MemoryStore
+from support.service.harness import APP, CREATE_KEY, OPENAPI, UNLINK, Deployment
+from support.service.linked import log_in_linked
 from unit.test_openapi import CONFIRM, REGISTER, RESET, SETTINGS
 
 Record = Callable[[str, object], None]

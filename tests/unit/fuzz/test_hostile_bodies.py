@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fuzzing import HOSTILE, Body, timely
-from harness import LINK, Deployment
+from support.hostile.fuzzing import HOSTILE, Body, timely
+from support.service.harness import LINK, Deployment
 from unit.fuzz.routes import BODIES, WITHOUT_BODY, Caller
 
 

@@ -18,8 +18,8 @@ from anonauth.providers.fetch import Fetcher, Reply
 from anonauth.providers.key_sets import Key, KeySets
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
-from fuzzing import HOSTILE, Body, Mutator, new_seed, timely
-from key_server import Answer, KeyServer, Signer, unlimited
+from support.forgery.key_server import Answer, KeyServer, Signer, unlimited
+from support.hostile.fuzzing import HOSTILE, Body, Mutator, new_seed, timely
 
 Record = Callable[[str, object], None]
 

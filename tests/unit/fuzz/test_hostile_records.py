@@ -7,10 +7,10 @@ import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
 from anonauth.cli.live_table import Record
-from fuzzing import Mutator, new_seed
-from harness import DELETE, SESSION, Deployment
-from linked import link, open_session
-from story import Story
+from support.hostile.fuzzing import Mutator, new_seed
+from support.service.harness import DELETE, SESSION, Deployment
+from support.service.linked import link, open_session
+from support.service.story import Story
 
 
 @pytest.fixture

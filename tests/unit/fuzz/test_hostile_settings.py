@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from anonauth.providers.document import DocumentError, parse, references, resolve
-from fuzzing import HOSTILE, Body, Mutator, new_seed, timely
-from harness import LINK, Deployment
+from support.hostile.fuzzing import HOSTILE, Body, Mutator, new_seed, timely
+from support.service.harness import LINK, Deployment
 from unit.fuzz.routes import Caller
 from unit.providers.test_document import FULL, SECRET, document
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bad_tokens import encoded, hmac_signed
-from fuzzing import HOSTILE, MEGABYTES, Body, Mutator, new_seed, timely
-from harness import APP, LINK, Deployment
+from support.forgery.bad_tokens import encoded, hmac_signed
+from support.hostile.fuzzing import HOSTILE, MEGABYTES, Body, Mutator, new_seed, timely
+from support.service.harness import APP, LINK, Deployment
 from unit.fuzz.routes import Caller, succeeded
 from unit.test_openapi import SETTINGS
 from unit.test_refusals import REFRESH_ROUTES, TOKEN_ROUTES

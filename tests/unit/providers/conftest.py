@@ -6,7 +6,7 @@ import pytest
 
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
-from key_server import KeyServer, Signer
+from support.forgery.key_server import KeyServer, Signer
 
 
 @pytest.fixture

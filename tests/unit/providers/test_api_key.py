@@ -9,8 +9,8 @@ from anonauth.domain import ApiKey, Session, User, hash_secret
 from anonauth.errors import BadCredential, BadRequest, StoreUnavailable
 from anonauth.providers.api_key import ApiKeys
 from anonauth.store import Store
-from harness import APP, OTHER_APP, START, Clients
-from wire import no_connection
+from support.service.harness import APP, OTHER_APP, START, Clients
+from support.service.wire import no_connection
 
 SECRET = "k" * 43
 NETWORK = "203.0.113.9"

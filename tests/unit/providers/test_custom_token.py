@@ -18,7 +18,7 @@ from anonauth.errors import (
 from anonauth.providers.custom_token import MAX_FIELDS, PROVIDER, CustomToken
 from anonauth.providers.document import CustomTokenSettings
 from anonauth.providers.key_sets import KeySets
-from bad_tokens import (
+from support.forgery.bad_tokens import (
     NOT_TOKENS,
     WRONG_SUBJECTS,
     WRONG_TIMES,
@@ -29,8 +29,8 @@ from bad_tokens import (
     unsigned,
     with_payload,
 )
-from forgeries import forgeries, of_issuer
-from key_server import KeyServer, Signer, changed
+from support.forgery.forgeries import forgeries, of_issuer
+from support.forgery.key_server import KeyServer, Signer, changed
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 AT = int(NOW.timestamp())

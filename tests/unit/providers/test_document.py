@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-import sam_template
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.providers.document import (
     _ADDRESS,
@@ -27,6 +26,7 @@ from anonauth.providers.document import (
 )
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import load_secret
+from support.project import sam_template
 
 APP = "myapp-abcde"
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2  # of realm-web's integration tests

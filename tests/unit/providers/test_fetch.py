@@ -21,7 +21,7 @@ from anonauth.providers.fetch import (
     addresses_of,
 )
 from anonauth.providers.urls import UrlRefused, is_public
-from key_server import Answer, KeyServer, tls_contexts
+from support.forgery.key_server import Answer, KeyServer, tls_contexts
 
 SHORT = timedelta(seconds=0.3)
 KEYS: dict[str, object] = {"keys": []}

@@ -15,7 +15,7 @@ from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_google import Google
-from bad_tokens import (
+from support.forgery.bad_tokens import (
     NOT_TOKENS,
     WRONG_SUBJECTS,
     WRONG_TIMES,
@@ -26,7 +26,7 @@ from bad_tokens import (
     unsigned,
     with_payload,
 )
-from key_server import KeyServer, Signer, changed, unlimited
+from support.forgery.key_server import KeyServer, Signer, changed, unlimited
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())

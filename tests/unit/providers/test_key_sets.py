@@ -28,7 +28,7 @@ from anonauth.providers.key_sets import (
     load_secret,
 )
 from anonauth.providers.weak_keys import _PRIMES
-from key_server import Answer, KeyServer, Signer
+from support.forgery.key_server import Answer, KeyServer, Signer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

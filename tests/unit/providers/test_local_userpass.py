@@ -33,9 +33,9 @@ from anonauth.providers.document import LocalUserpassSettings, PasswordBudgets
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.passwords import Argon2Passwords
 from anonauth.store import Store
-from harness import APP, OTHER_APP, START, Clients
-from memory_store import MemoryStore
-from wire import FAULTS, Fault
+from support.memory_store import MemoryStore
+from support.service.harness import APP, OTHER_APP, START, Clients
+from support.service.wire import FAULTS, Fault
 
 EMAIL = "Ada@example.com"
 KEY = identity_key("ada@example.com")

@@ -10,8 +10,8 @@ from moto.ses.models import ses_backends
 
 from anonauth.errors import MailRefused, MailUnavailable
 from anonauth.providers.mail import SesMailer
-from harness import Clients
-from wire import FAULTS, Fault
+from support.service.harness import Clients
+from support.service.wire import FAULTS, Fault
 
 SENDER = "App <no-reply@app.example>"
 MAIL = {"sender": SENDER, "subject": "Gr\u00fc\u00dfe", "text": "Zeile \u2603\n"}

@@ -20,8 +20,8 @@ from anonauth.providers.document import FacebookSettings, Secret, SecretReferenc
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_facebook import PROVIDER, Facebook
-from bad_tokens import edited, hmac_signed, unsigned, with_payload
-from key_server import Answer, KeyServer, Signer, changed, unlimited
+from support.forgery.bad_tokens import edited, hmac_signed, unsigned, with_payload
+from support.forgery.key_server import Answer, KeyServer, Signer, changed, unlimited
 
 NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 AT = int(NOW.timestamp())

@@ -16,7 +16,7 @@ from anonauth.providers.document import GoogleSettings, Secret, SecretReference
 from anonauth.providers.fetch import Fetcher
 from anonauth.providers.key_sets import KeySets
 from anonauth.providers.oauth2_google import PROVIDER, Google
-from key_server import Answer, KeyServer, Signer, unlimited
+from support.forgery.key_server import Answer, KeyServer, Signer, unlimited
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())

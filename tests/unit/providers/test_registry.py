@@ -21,7 +21,7 @@ from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
-from harness import APP, LINK, OTHER_APP, Deployment
+from support.service.harness import APP, LINK, OTHER_APP, Deployment
 
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2
 SETTINGS: dict[str, Any] = {

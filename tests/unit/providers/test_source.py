@@ -12,8 +12,8 @@ from botocore.exceptions import EndpointConnectionError
 from anonauth.errors import SettingsUnavailable
 from anonauth.providers.document import DocumentError
 from anonauth.providers.source import MAX_AGE, SettingsSource
-from harness import Clients
-from wire import error
+from support.service.harness import Clients
+from support.service.wire import error
 
 NAME = "/anonauth/test-source"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

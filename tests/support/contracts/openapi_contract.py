@@ -1,0 +1,178 @@
+"""`openapi.json` as a contract: whether an answer is one that the document allows.
+
+Every reply of the unit suite comes by here (`harness.Deployment.send`), so that what
+the document says of answers is as complete as the suite.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from support.project.tools import ROOT
+
+DOCUMENT = json.loads((ROOT / "functions/anonauth/openapi.json").read_text())
+
+METHODS = ("get", "post", "put", "delete")
+
+JSON_TYPE = "application/json"
+
+Schema = dict[str, Any]
+
+
+def operations() -> Iterator[tuple[str, Schema]]:
+    """Yield route key and operation; parameters of the path are the operation's too."""
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                operation = dict(item[method])
+                operation["parameters"] = [
+                    resolve(parameter)
+                    for parameter in (
+                        *item.get("parameters", ()),
+                        *operation.get("parameters", ()),
+                    )
+                ]
+                yield f"{method.upper()} {path}", operation
+
+
+def head_operations() -> Iterator[tuple[str, Schema]]:
+    """Yield route key and operation of each HEAD: what it answers is its GET's."""
+    for path, item in DOCUMENT["paths"].items():
+        if "head" in item:
+            yield f"HEAD {path}", item["head"]
+
+
+def resolve(node: Schema) -> Schema:
+    """Return what a reference names; anything else as it is."""
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    found = DOCUMENT
+    for name in reference.removeprefix("#/").split("/"):
+        found = found[name]
+    return resolve(found)
+
+
+def validator(schema: Schema) -> Draft202012Validator:
+    """Return a validator of one of the document's schemas, formats included."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    return Draft202012Validator(_for_python(whole), format_checker=_FORMATS)
+
+
+def closed_validator(schema: Schema) -> Draft202012Validator:
+    """Return a fast validator that takes no property beyond those described.
+
+    (Later versions may answer more; this one has nothing that the document does not
+    know.) Without references, whose look-up takes most of the time: there must be no
+    circle of them.
+    """
+    return Draft202012Validator(
+        _for_python(_closed(_inlined(schema))), format_checker=_FORMATS
+    )
+
+
+_FORMATS = Draft202012Validator.FORMAT_CHECKER
+
+
+def _for_python(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_for_python(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    plain = {key: _for_python(value) for key, value in node.items()}
+    if isinstance(pattern := plain.get("pattern"), str) and pattern.endswith("$"):
+        # Patterns are ECMAScript's; Python's `$` would let a newline follow.
+        plain["pattern"] = pattern.removesuffix("$") + r"\Z"
+    return plain
+
+
+def _inlined(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_inlined(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = resolve(node)
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        properties = target.get("properties", {}) | siblings.get("properties", {})
+        node = target | siblings | ({"properties": properties} if properties else {})
+    return {key: _inlined(value) for key, value in node.items()}
+
+
+def _closed(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_closed(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {key: _closed(value) for key, value in node.items()}
+    if isinstance(node.get("properties"), dict):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+@functools.cache
+def _answers() -> Mapping[tuple[str, int], tuple[Schema, Draft202012Validator]]:
+    found = {
+        (route, int(status)): _answer(resolve(response))
+        for route, operation in operations()
+        for status, response in operation["responses"].items()
+    }
+    components = DOCUMENT["components"]["responses"]
+    # `$default` is no path: what is answered there stands in the description.
+    found["$default", 404] = _answer(components["NoSuchEndpoint"])
+    found["$default", 200] = _answer(components["Done"])
+    found["$default", 503] = _answer(components["Unavailable"])
+    return found
+
+
+def _answer(response: Schema) -> tuple[Schema, Draft202012Validator]:
+    (schema,) = (media["schema"] for media in response["content"].values())
+    return response, closed_validator(schema)
+
+
+def require_documented(
+    route: str, status: int, headers: Mapping[str, str], text: str
+) -> None:
+    """Fail unless the document has this answer of the service for this route.
+
+    Raises:
+        AssertionError: It says what is not in the document.
+    """
+    # A function answers HEAD as GET; the gateway cuts the body off.
+    route = route.replace("HEAD ", "GET ")
+    told, response = _compare(route, status, _LOG_ID.sub(_SAME_LOG_ID, text))
+    assert not told, f"{route}: {status} is not as in openapi.json: {told}"
+    assert [headers["content-type"]] == list(response["content"]), route
+    # The gateway sets none, so the document cannot require it; the service has to.
+    if "Retry-After" in response.get("headers", ()):
+        assert headers["retry-after"].isdecimal(), route
+        assert int(headers["retry-after"]) >= 1, route
+    else:
+        assert "retry-after" not in headers, route
+    # A 401 has to have one (RFC 9110 §15.5.2), and nothing else needs it.
+    challenge = "Bearer" if "WWW-Authenticate" in response.get("headers", ()) else None
+    assert headers.get("www-authenticate") == challenge, route
+    assert (status == HTTPStatus.UNAUTHORIZED) == (challenge is not None), route
+    assert headers["x-content-type-options"] == "nosniff", route
+
+
+# Most replies of the suite are refusals that differ in this alone.
+_LOG_ID = re.compile(r"co_id=[0-9a-f]{32}\b")
+_SAME_LOG_ID = "co_id=" + "0" * 32
+
+
+@functools.lru_cache(maxsize=256)
+def _compare(route: str, status: int, text: str) -> tuple[str, Schema]:
+    answer = _answers().get((route, status))
+    if answer is None:
+        return "no such status", {}
+    response, checks = answer
+    body = json.loads(text)
+    if checks.is_valid(body):
+        return "", response
+    return "; ".join(error.message for error in checks.iter_errors(body)), response

@@ -1,0 +1,142 @@
+"""Permanent users for tests: what a link and a later login leave in the table."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from anonauth.domain import (
+    API_KEY,
+    IdentityRecord,
+    Session,
+    User,
+    VerifiedIdentity,
+    hash_token_id,
+    identity_key,
+    utc_day,
+)
+from support.service.harness import APP, HOST, Deployment
+
+_LIFETIME = timedelta(days=60)
+
+UNREADABLE_LINK: dict[str, dict[str, str]] = {
+    "empty": {"link": ""},
+    "1": {"link": "1"},
+    "yes": {"link": "yes"},
+    "on": {"link": "on"},
+    "t": {"link": "t"},
+    "truee": {"link": "truee"},
+    "and a blank": {"link": "true "},
+    "and a line break": {"link": "true\n"},
+    "in quotes": {"link": '"true"'},
+    "undefined": {"link": "undefined"},
+    "full width": {"link": "\uff54\uff52\uff55\uff45"},
+    "twice": {"link": "true,true"},
+    "both": {"link": "true,false"},
+    "both, false first": {"link": "false,true"},
+    "false twice": {"link": "false,false"},
+    "and nothing": {"link": "true,"},
+    "in two spellings": {"link": "true", "Link": "true"},
+    "another spelling": {"Link": "1"},
+}
+"""Queries that may mean a link; values of one name come joined by commas."""
+
+
+def link(
+    service: Deployment,
+    body: dict[str, Any],
+    provider: str,
+    subject: str,
+    *,
+    issuer: str = "",
+    data: Mapping[str, str] | None = None,
+    app: str = APP,
+) -> None:
+    """Link an identity to the user of a login's answer; its id is the subject.
+
+    The answer gets the access token that the link's has.
+    """
+    tokens = service.services.tokens
+    claims = tokens.read_refresh_token(body["refresh_token"], service.now)
+    user = stored_user(service, body["user_id"], app)
+    identity = VerifiedIdentity(
+        provider, identity_key(issuer + subject), subject, data or {}
+    )
+    assert service.services.store.link_identity(
+        user,
+        user.sessions[claims.session_id],
+        identity,
+        service.now,
+        expires_at=service.now + _LIFETIME,
+    )
+    body["access_token"] = tokens.access_token(
+        stored_user(service, body["user_id"], app),
+        user.sessions[claims.session_id],
+        base_url=f"https://{HOST}",
+        now=service.now,
+    )
+
+
+def open_session(
+    service: Deployment,
+    user_id: str,
+    provider: str,
+    opener_id: str,
+    *,
+    key: str = "",
+    app: str = APP,
+) -> dict[str, str]:
+    """Open a session as a login with an identity or API key; return its answer.
+
+    Args:
+        key: That of the identity, where several have the id.
+    """
+    user = stored_user(service, user_id, app)
+    if not key:
+        keys = [
+            i.key
+            for i in user.identities
+            if (i.provider, i.id) == (provider, opener_id)
+        ]
+        if provider == API_KEY:
+            keys = [user.api_keys[opener_id].hash]
+        (key,) = keys
+    jti = secrets.token_urlsafe(32)
+    session = Session(
+        id=secrets.token_hex(12),
+        token_hash=hash_token_id(jti),
+        provider=provider,
+        created_at=service.now,
+        used_day=utc_day(service.now),
+        expires_at=service.now + _LIFETIME,
+        identity_key=key,
+    )
+    tokens, now = service.services.tokens, service.now
+    ended = user.sessions_to_end(session, now)
+    assert service.services.store.open_session(user, session, ended, now)
+    return {
+        "user_id": user_id,
+        "access_token": tokens.access_token(
+            user, session, base_url=f"https://{HOST}", now=now
+        ),
+        "refresh_token": tokens.refresh_token(user, session, jti=jti, now=now),
+    }
+
+
+def log_in_linked(service: Deployment, subject: str = "ada") -> dict[str, Any]:
+    """Log in anonymously and link a JWT's subject; return the login's answer."""
+    body = service.log_in()
+    link(service, body, "custom-token", subject)
+    return body
+
+
+def stored_user(service: Deployment, user_id: str, app: str = APP) -> User:
+    user = service.services.store.get_user(app, user_id)
+    assert user is not None
+    return user
+
+
+def stored_record(
+    service: Deployment, provider: str, subject: str, app: str = APP
+) -> IdentityRecord | None:
+    return service.services.store.get_identity(app, provider, identity_key(subject))
