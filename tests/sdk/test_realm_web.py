@@ -43,7 +43,8 @@ def require_sdk(*others: str) -> None:
     pytest.skip(reason)
 
 
-# What takes seconds, for CI's long step; README's own programs log in and link.
+# What takes seconds, for CI's long step. The programs of app-services.md log in and
+# link in the default run.
 LONG = {"apikeys", "expiry", "fresh", "link", "refusals", "userpass"}
 
 
@@ -95,14 +96,14 @@ def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
         ),
     ],
 )
-def test_given_a_program_of_readme_when_copied_then_it_prints_what_it_says(
+def test_given_a_program_of_a_page_when_copied_then_it_prints_what_it_says(
     name: str, told: str
 ) -> None:
     node = require_tool("node")
     require_sdk()
     with LocalServer(app_ids=(APP,)) as server:
         code = block(name, server.base_url)
-        ended = subprocess.run(  # noqa: S603 - README's own words
+        ended = subprocess.run(  # noqa: S603 - the page's own words
             [node, "--input-type=module", "--eval", code],
             cwd=HERE,
             capture_output=True,
@@ -134,7 +135,7 @@ def test_given_a_clock_that_moved_when_jose_takes_it_then_new_tokens_are_good() 
             ]) console.log(await verify(token, at).then(told(name), failed(name)));
         """
         )
-        ended = subprocess.run(  # noqa: S603 - README's own words
+        ended = subprocess.run(  # noqa: S603 - the page's own words
             [node, "--input-type=module", "--eval", code],
             cwd=HERE,
             capture_output=True,

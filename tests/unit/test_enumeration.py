@@ -1,7 +1,8 @@
 """Whether an address is registered: what tells nobody, by answer or by work.
 
-What `register` and `confirm/send` tell, they tell by contract (README, "What strangers
-can find out"). Times are the benchmark's: `python tests/bench --only enumeration`.
+What `register` and `confirm/send` tell, they tell by contract (providers.md, "What
+strangers can find out"). The benchmark measures the times: `python tests/bench --only
+enumeration`.
 """
 
 import json

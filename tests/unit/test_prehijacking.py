@@ -483,7 +483,7 @@ def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
 def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_stays(
     world: World,
 ) -> None:
-    """Trojan identifier, what is left of it: README, "Somebody else's address".
+    """Trojan identifier, what is left of it: providers.md, "Somebody else's address".
 
     The owner has opened the confirm mail of Mallory's registration. From then on it is
     as if the owner had registered, and a reset must not take the other identities of
