@@ -1,7 +1,8 @@
-"""The pages about tests and sample events list what there is."""
+"""Tables on the pages list what there is."""
 
 import re
 
+from anonauth.providers.document import PasswordBudgets
 from support.project import sam_template
 from support.project.pages import section
 from support.project.tools import ROOT
@@ -56,3 +57,20 @@ def test_given_the_events_page_then_what_it_says_is_filled_in_has_a_placeholder(
         is_filled = "REPLACE_WITH" in text or "ada@example.com" in text
 
         assert (filled != "nothing") == is_filled, file
+
+
+def test_given_the_rate_limits_when_read_then_they_are_the_defaults() -> None:
+    parameters = sam_template.load()["Parameters"]
+    defaults = {name: each["Default"] for name, each in parameters.items()}
+    defaults |= {
+        name: getattr(PasswordBudgets(), name)
+        for name in PasswordBudgets.__struct_fields__
+    }
+    rows = [
+        (int(default.split()[0]), re.findall(r"`(\w+)`", setting)[0])
+        for _, default, _, setting in rows_of("abuse.md", "## The limits")
+        if default[0].isdigit()
+    ]
+
+    assert len(rows) == 6
+    assert rows == [(int(defaults[name]), name) for _, name in rows]
