@@ -1,4 +1,4 @@
-"""What README says of security is shown by tests that exist."""
+"""What security.md says is shown by tests that exist."""
 
 import ast
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from support.project.licences import listed
+from support.project.pages import DOCS, page
 from support.project.tools import ROOT
 
-SECTION = (ROOT / "README.md").read_text().partition("\n## Security\n")[2]
-SECTION = SECTION.partition("\n## ")[0]
+PAGE = page("security.md")
 
-_TABLE = SECTION.partition("<!-- the threats -->\n")[2].partition("\n\n")[0]
+_TABLE = PAGE.partition("<!-- the threats -->\n")[2].partition("\n\n")[0]
 THREATS = [
     [cell.strip() for cell in line.strip("|").split(" | ")]
     for line in _TABLE.splitlines()[2:]
@@ -38,16 +38,16 @@ def test_given_the_threats_then_each_has_a_control_and_a_test_that_shows_it() ->
         assert _TEST.search(shown), threat
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(_TEST.findall(SECTION))))
-def test_given_a_test_that_the_section_names_then_there_is_one(
+@pytest.mark.parametrize(("file", "name"), sorted(set(_TEST.findall(PAGE))))
+def test_given_a_test_that_the_page_names_then_there_is_one(
     file: str, name: str
 ) -> None:
     assert name in names_in(ROOT / file)
 
 
 def test_given_the_packages_when_counted_then_they_are_so_many() -> None:
-    told = re.search(r"(\d+) pinned packages with \[their licences\]\((\S+)\)", SECTION)
+    told = re.search(r"(\d+) pinned packages with \[their licences\]\((\S+)\)", PAGE)
 
     assert told is not None
     assert int(told[1]) == len(listed())
-    assert (ROOT / told[2]).is_file()
+    assert (DOCS / told[2]).is_file()
