@@ -1,8 +1,8 @@
-"""Writes what `make lock` prints: each pin of requirements.txt with its wheels' hashes.
+"""Prints requirements.lock: each pin of requirements.txt with the hashes of its wheels.
 
-Called by the Makefile: `python lock.py REPORT...`, with the report of `pip install
---report` for each machine that the bundle is built for. Only a wheel's hash is told:
-wherever pip has it from, it is this wheel or the build stops.
+The Makefile runs `python lock.py REPORT...`, with one report of `pip install --report`
+for each machine that the bundle is built for. The lock has hashes and no addresses.
+pip may fetch a wheel from anywhere: if its hash differs, the build stops.
 """
 
 import json
@@ -18,10 +18,10 @@ def lines_of(pins: Iterable[str], reports: Iterable[dict[str, Any]]) -> list[str
 
     Args:
         pins: `name==version`, as in requirements.txt.
-        reports: As pip writes them (pip documentation, "Installation Report").
+        reports: Parsed reports of pip (pip documentation, "Installation Report").
 
     Raises:
-        KeyError: A pin without a wheel.
+        KeyError: No report has a wheel for one of the pins.
     """
     hashes: dict[str, set[str]] = {}
     for report in reports:

@@ -1,8 +1,8 @@
-"""Cuts the dependencies of the bundle down to what the functions use.
+"""Reduces the dependencies in the bundle to what the functions use.
 
-Called by the Makefile: `python trim.py DIRECTORY`. A cold start reads, parses and runs
-what is in the bundle. What is done to a file leans on the versions in requirements.txt:
-if it is not the file that was looked at, the build stops.
+The Makefile runs `python trim.py DIRECTORY`. A cold start reads, parses and runs the
+bundle, so a smaller one starts faster. Each replaced file was reviewed in the version
+that requirements.txt pins. If the file is a different one, the build stops.
 """
 
 import gzip
@@ -31,17 +31,17 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
     "sesv2": frozenset({"SendEmail"}),
     "ssm": frozenset({"GetParameter", "GetParameters"}),
 }
-"""What the functions call, by service. sts is not among them: Lambda hands out
-credentials itself."""
+"""Operations that the functions call, by service. sts is not needed, because Lambda
+provides the credentials."""
 
 UNUSED = (
     "*.dist-info",
     "bin",
     "**/*.pyi",
     "botocore/data/*/*/examples-1.json",
-    # See handlers/_http.py.
+    # handlers/_http.py replaces it.
     "aws_lambda_powertools/event_handler",
-    # Of its utilities Lifecycle needs batch, with data_classes.
+    # LifecycleFunction needs only the utility batch, which needs data_classes.
     "aws_lambda_powertools/utilities/auth_alpha",
     "aws_lambda_powertools/utilities/circuit_breaker",
     "aws_lambda_powertools/utilities/data_masking",
@@ -52,14 +52,14 @@ UNUSED = (
     "aws_lambda_powertools/utilities/parser",
     "aws_lambda_powertools/utilities/streaming",
     "aws_lambda_powertools/utilities/validation",
-    # What cffi has compiled needs its backend, not cffi and its parser of C.
+    # Compiled cffi modules need cffi's backend, but not cffi and its C parser.
     "cffi",
     "pycparser",
-    # email-validator asks the DNS (3 MB) only where it is told to, which we never do:
-    # an address proves itself by its confirm mail.
+    # email-validator uses it (3 MB) only to check domains, which is off here: the
+    # confirmation mail proves that an address exists.
     "dns",
 )
-"""What no function imports, as patterns."""
+"""Glob patterns of files that no function imports."""
 
 STUBS: Mapping[str, str] = {
     "botocore/docs/__init__.py": (
@@ -81,19 +81,19 @@ STUBS: Mapping[str, str] = {
         "c73ac0487ed1e4035190f24ea2de651a70133aadca2aec97cc8e36adc9f09aab"
     ),
 }
-"""Files in whose place those of the directory `stubs` come, and the SHA-256 of each as
-it was looked at."""
+"""Files that are replaced by those in the directory `stubs`, each with the SHA-256 of
+the version that was reviewed."""
 
 
 class Changed(Exception):
-    """A dependency is not as it was when its cut was made."""
+    """A file to replace differs from the version that was reviewed."""
 
 
 def trim(directory: Path) -> None:
     """Trim the packages that pip has installed into a directory.
 
     Raises:
-        Changed: A file to replace is not the one that was looked at.
+        Changed: A file to replace differs from the version that was reviewed.
     """
     for pattern in UNUSED:
         for path in list(directory.glob(pattern)):
@@ -104,7 +104,7 @@ def trim(directory: Path) -> None:
     for name, digest in STUBS.items():
         path = directory / name
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise Changed(f"{name} is another one: look at it, then at stubs/{name}")
+            raise Changed(f"{name} has changed: review it, then stubs/{name}")
         shutil.copyfile(Path(__file__).parent / "stubs" / name, path)
     data = directory / "botocore" / "data"
     for path in data.iterdir():
@@ -135,7 +135,7 @@ def _cut_endpoints(path: Path) -> None:
 
 
 def _cut_model(path: Path, operations: frozenset[str]) -> None:
-    """Leave in a service's model our operations, their shapes, and no documentation."""
+    """Keep our operations and their shapes in a service's model, nothing else."""
     model = _without_documentation(_read(path))
     model["operations"] = {
         name: operation
@@ -168,7 +168,7 @@ def _without_documentation(model: Any) -> Any:
         return {
             name: _without_documentation(each)
             for name, each in model.items()
-            # A member of that name would be an object.
+            # A member named "documentation" would be an object, not a string.
             if not (name == "documentation" and isinstance(each, str))
         }
     if isinstance(model, list):

@@ -1,4 +1,4 @@
-"""What Python 3.13 has itself; the real one brings it to older versions."""
+"""Takes everything from Python 3.13; the original has it for older versions."""
 
 import collections.abc
 import typing

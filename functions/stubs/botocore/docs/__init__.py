@@ -1,1 +1,1 @@
-"""Left out of the bundle: what help() says of a client, and with it html.parser."""
+"""Replaces the package that writes help() of clients and imports html.parser."""

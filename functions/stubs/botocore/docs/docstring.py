@@ -1,10 +1,10 @@
-"""Left out of the bundle: see the package."""
+"""Replaces the docstrings of clients' methods with empty ones."""
 
 from typing import Any, Self
 
 
 class ClientMethodDocstring(str):
-    """Empty; takes what the real one does."""
+    """Empty docstring; takes the same arguments as the original."""
 
     __slots__ = ()
 
@@ -13,8 +13,8 @@ class ClientMethodDocstring(str):
 
 
 class PaginatorDocstring(ClientMethodDocstring):
-    """Empty as well."""
+    """Empty docstring of a paginator."""
 
 
 class WaiterDocstring(ClientMethodDocstring):
-    """Empty as well."""
+    """Empty docstring of a waiter."""

@@ -1,4 +1,4 @@
-"""Left out of the bundle: HTTP/2 needs h2, which no function has.
+"""Replaces HTTP/2 support, which needs h2; the bundle does not have it.
 
-The real one imports importlib.metadata to look for it.
+The original imports importlib.metadata to look for h2.
 """

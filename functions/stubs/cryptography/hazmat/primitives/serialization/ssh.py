@@ -1,4 +1,4 @@
-"""Left out of the bundle: keys in the form of SSH, and with them all ciphers."""
+"""Replaces support for SSH keys, which imports every cipher."""
 
 from typing import Any, NoReturn
 
@@ -6,7 +6,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 
 def load_ssh_public_key(*_args: Any, **_kwargs: Any) -> NoReturn:
-    """Refuse."""
+    """Refuse, because the bundle does not support SSH keys."""
     raise UnsupportedAlgorithm("SSH keys are left out of this bundle")
 
 
