@@ -20,7 +20,7 @@ from moto.events.models import EventPattern
 from anonauth.cli.serve import LocalServer
 from anonauth.providers.document import parse
 from support.project import sam_template
-from support.project.pages import block, section
+from support.project.pages import block, page, section
 from support.project.tools import ROOT, require_tool
 from support.service.calls import APP, call, log_in, login_path
 from support.service.story import SCHEMA
@@ -274,3 +274,19 @@ def test_given_the_parameters_when_read_then_they_are_the_templates() -> None:
     }
 
     assert told == declared
+
+
+def test_given_readme_when_measured_then_it_is_short() -> None:
+    text = page("README.md")
+
+    assert len(text.split()) <= 1800
+    assert text.count("\n") <= 220
+
+
+def test_given_readme_when_read_then_the_test_command_is_the_first_with_pytest() -> (
+    None
+):
+    """A reader who looks for `pytest` finds the command that installs it as well."""
+    first = next(line for line in page("README.md").splitlines() if "pytest" in line)
+
+    assert first == block("the test command").strip()
