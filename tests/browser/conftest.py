@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from browser.person import Person
 from support.project.tools import require_tool
 from support.service.calls import APP

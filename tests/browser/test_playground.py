@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from anonauth.cli.gateway import HttpResponse
-from anonauth.cli.listener import Listener, application
-from anonauth.cli.recent import SentMail
-from anonauth.cli.serve import LocalServer
+from anonauth.local.api_gateway import HttpResponse
+from anonauth.local.http import Listener, application
+from anonauth.local.outbox import SentMail
+from anonauth.local.server import LocalServer
 from browser.person import Person
 from support.forgery.key_server import KeyServer
 from support.project.tools import require_tool

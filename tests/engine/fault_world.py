@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
-from anonauth.cli.live_table import LiveTable
 from anonauth.domain import USERPASS
+from anonauth.local.dynamodb.live_table import LiveTable
 from support.forgery.key_server import Answer, KeyServer, Signer
 from support.project import sam_template
 from support.service.harness import (

@@ -195,7 +195,8 @@ def sites_in_source() -> set[str]:
     return {
         f"{path.relative_to(PACKAGE).with_suffix('')}:{function.name}"
         for path in PACKAGE.rglob("*.py")
-        if path.relative_to(PACKAGE).parts[0] != "cli" and path.name != "table.py"
+        if path.relative_to(PACKAGE).parts[0] not in {"cli", "local"}
+        and path.name != "table.py"
         for function in ast.walk(ast.parse(path.read_text()))
         if isinstance(function, ast.FunctionDef)
         and any(map(_is_call_to_aws, ast.walk(function)))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.live_table import LiveTable, Record
 from anonauth.domain import Change, User, expiry_after
 from anonauth.errors import InvalidSession
+from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.store import Store
 from anonauth.tokens import Tokens
 from anonauth.usecases.lifecycle import events_of

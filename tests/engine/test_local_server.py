@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.engine import TABLE_NAME
-from anonauth.cli.serve import LocalServer
+from anonauth.local.aws import TABLE_NAME
+from anonauth.local.server import LocalServer
 from engine import engines
 from support.service.calls import API, APP, call, log_in
 

@@ -27,8 +27,8 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from anonauth import wiring
-from anonauth.cli import engine
-from anonauth.cli.live_table import LiveTable
+from anonauth.local import aws
+from anonauth.local.dynamodb.live_table import LiveTable
 from support.project.policies import ACCOUNT, REGION, Policies
 from support.project.sam_template import Json, resources, translated
 
@@ -124,7 +124,7 @@ class Aws:
 
     def live_table(self) -> LiveTable:
         """Return the table's stream from now on."""
-        with engine.environment():
+        with aws.environment():
             return LiveTable(self.table_name, self.endpoint_url, wiring.utc_now)
 
     def published(self) -> list[Json]:

@@ -66,6 +66,7 @@ def test_given_a_bundle_then_it_carries_nothing_that_no_function_uses(
         for service in partition["services"]
     } <= services
     assert not (bundle / "anonauth/cli").exists()
+    assert not (bundle / "anonauth/local").exists()
     assert list(bundle.rglob("*.dist-info")) == []
 
 
@@ -89,7 +90,8 @@ def test_given_a_function_when_it_imports_then_only_the_bundle_is_there(
     ours = ["anonauth", "argon2", "botocore", "cryptography", "email_validator", "jwt"]
     ours += ["msgspec", "pynamodb"]
     runtime = ["awslambdaric"]
-    not_ours = ["boto3", "moto", "pip", "pytest", "yaml", "anonauth.cli"]
+    not_ours = ["boto3", "moto", "pip", "pytest", "yaml"]
+    not_ours += ["anonauth.cli", "anonauth.local"]
     not_needed = ["cffi", "dns", "pycparser", "aws_lambda_powertools.event_handler"]
     not_needed += [
         f"aws_lambda_powertools.utilities.{name}"

@@ -23,10 +23,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from anonauth.cli.doctor import CHECKS
-from anonauth.cli.event import fill_event
+from anonauth.cli.deployment import opened
+from anonauth.cli.doctor.examination import CHECKS
 from anonauth.cli.options import Target
-from anonauth.cli.target import opened
+from anonauth.local.sample_event import fill_event
 from engine.engines import free_port
 from runtime.client import claims
 from support.project import sam_template
@@ -158,7 +158,7 @@ class Deployed:
             [
                 sys.executable,
                 "-c",
-                "from anonauth.cli import main; main()",
+                "from anonauth.cli.main import main; main()",
                 *arguments,
                 *target,
                 "--endpoint-url",

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from jsonschema import Draft4Validator
 
 from anonauth import wiring
-from anonauth.cli.live_table import LiveTable
+from anonauth.local.dynamodb.live_table import LiveTable
 from runtime.aws import PARAMETERS, TABLE, Aws
 from runtime.client import call, log_in
 from runtime.conftest import Start, environment_of

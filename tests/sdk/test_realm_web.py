@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from support.project.pages import block
 from support.project.tools import require_tool
 from support.service.calls import APP, OTHER_APP, log_in

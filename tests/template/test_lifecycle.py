@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.template import Resolver, check_parameters, load, read_template
+from anonauth.local.template import Resolver, check_parameters, load, read_template
 from anonauth.store.items import (
     RING_PK,
     SCAN_PK,

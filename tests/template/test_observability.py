@@ -6,15 +6,15 @@ from typing import get_args
 
 import pytest
 
-from anonauth.cli.problem import Problem
-from anonauth.cli.template import (
+from anonauth.domain import MetricName
+from anonauth.local.problem import Problem
+from anonauth.local.template import (
     REGION,
     Resolver,
     check_parameters,
     load,
     read_template,
 )
-from anonauth.domain import MetricName
 from anonauth.metrics import NAMESPACE
 from support.project import sam_template
 from support.project.pages import section

@@ -16,7 +16,7 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from anonauth.bus import SOURCE
-from anonauth.cli.template import read_template
+from anonauth.local.template import read_template
 from anonauth.store.scans import SCANNED
 from support.project import sam_template
 from support.project.pages import block

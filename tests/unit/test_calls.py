@@ -181,6 +181,7 @@ NEEDS: dict[str, set[str]] = {
     "aws_xray_sdk": set(),
     "aws_lambda_powertools.event_handler": set(),
     "anonauth.cli": set(),
+    "anonauth.local": set(),
 }
 
 

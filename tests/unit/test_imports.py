@@ -26,24 +26,28 @@ MAY_IMPORT = {
     | {"bus", "keys", "metrics", "ports", "providers", "settings", "store"}
     | {"tokens"},
     "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
-    # The local service stands in for parts of the store, and reads its items.
+    # It stands in for parts of the store, and reads its items.
+    "local": PURE
+    | {"answers", "bus", "local", "ports", "providers", "settings", "store"}
+    | {"usecases", "wiring"},
     "cli": PURE
-    | {"answers", "bus", "cli", "metrics", "ports", "providers", "settings"}
-    | {"store", "usecases", "wiring"},
+    | {"answers", "cli", "local", "metrics", "ports", "providers", "settings"}
+    | {"usecases", "wiring"},
 }
 # Names of the outside world and the parts that may know them.
 ONLY = {
     "pynamodb": {"store"},
     "jwt": {"tokens", "providers"},
     "cryptography": {"keys", "tokens", "providers"},
-    "botocore": {"answers", "bus", "cli", "keys", "providers", "store", "wiring"},
+    "botocore": {"answers", "bus", "keys", "providers", "store", "wiring"}
+    | {"cli", "local"},
     "argon2": {"providers"},
     "email_validator": {"providers"},
-    "msgspec": {"providers", "cli"},
-    "boto3": {"cli"},
-    "moto": {"cli"},
+    "msgspec": {"providers", "local"},
+    "boto3": {"cli", "local"},
+    "moto": {"local"},
     "aws_lambda_powertools": {"handlers", "metrics"},
-    "os": {"wiring", "cli"},
+    "os": {"wiring", "cli", "local"},
 }
 AT_IMPORT = (
     ast.FunctionDef,

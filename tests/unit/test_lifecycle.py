@@ -12,8 +12,8 @@ import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from anonauth.cli.live_table import Record
 from anonauth.domain import Change, expiry_after, identity_key
+from anonauth.local.dynamodb.live_table import Record
 from anonauth.usecases.lifecycle import events_of
 from support.project import sam_template
 from support.service import wire

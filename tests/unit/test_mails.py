@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.serve import LOCAL_PARAMETERS
 from anonauth.domain import USERPASS
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
+from anonauth.local.server import LOCAL_PARAMETERS
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, send_reset
 from support.project.sam_template import load

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth import wiring
-from anonauth.cli.live_table import LiveTable
+from anonauth.local.dynamodb.live_table import LiveTable
 from support.forgery.key_server import KeyServer
 from support.project.policies import Policies
 from support.project.sam_template import Json, passes_filter

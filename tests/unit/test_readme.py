@@ -17,7 +17,7 @@ import pytest
 import yaml
 from moto.events.models import EventPattern
 
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from anonauth.providers.document import parse
 from support.project import sam_template
 from support.project.pages import block, page, section

@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli import (
-    doctor_command,
-    events_commands,
-    keys_commands,
-    stats_command,
-    users_commands,
-)
-from anonauth.cli.groups import Commands
-from anonauth.cli.options import DEFAULT_ENDPOINT, ENVIRONMENT_FILE
-from anonauth.cli.problem import Problem
+from anonauth.cli.doctor.command import doctor as doctor_command
+from anonauth.cli.events.commands import app as events_app
+from anonauth.cli.keys.commands import app as keys_app
+from anonauth.cli.options import DEFAULT_ENDPOINT
 from anonauth.cli.signals import end_of_service
+from anonauth.cli.stats.command import stats as stats_command
+from anonauth.cli.typer_help import Commands
+from anonauth.cli.users.commands import app as users_app
+from anonauth.local.names import ENVIRONMENT_FILE
+from anonauth.local.problem import Problem
 
 if TYPE_CHECKING:
-    from anonauth.cli.serve import LocalServer
+    from anonauth.local.server import LocalServer
 
 # Not the address of README's sessions, nor the page's: it would be taken for whoever
 # tries one after the other.
@@ -42,9 +41,9 @@ app = _with_groups(
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     ),
-    events=events_commands.app,
-    keys=keys_commands.app,
-    users=users_commands.app,
+    events=events_app,
+    keys=keys_app,
+    users=users_app,
 )
 
 
@@ -208,7 +207,7 @@ def serve(  # noqa: PLR0913 - an option each
     log.propagate = False
     with suppress(KeyboardInterrupt), end_of_service() as wait:
         # Brings the functions along; `anonauth --help` does without.
-        from anonauth.cli.serve import LocalServer  # noqa: PLC0415
+        from anonauth.local.server import LocalServer  # noqa: PLC0415
 
         with LocalServer(
             host=host,
@@ -263,8 +262,8 @@ def event(
       --env-vars events/env.local.json`
     * `anonauth event login`, which needs no token and no service
     """
-    from anonauth.cli.event import fill_event  # noqa: PLC0415
-    from anonauth.cli.template import find_template  # noqa: PLC0415
+    from anonauth.local.sample_event import fill_event  # noqa: PLC0415
+    from anonauth.local.template import find_template  # noqa: PLC0415
 
     events = (template or find_template(Path.cwd())).parent / "events"
     filled = fill_event(
@@ -276,8 +275,8 @@ def event(
     print(json.dumps(filled, indent=2))
 
 
-doctor = app.command()(doctor_command.doctor)
-stats = app.command()(stats_command.stats)
+doctor = app.command()(doctor_command)
+stats = app.command()(stats_command)
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli.problem import Problem
+from anonauth.local.problem import Problem
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -21,9 +21,6 @@ EXIT_CODES = (
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
 """Where `anonauth serve --aws-port 4566` has its AWS."""
-
-ENVIRONMENT_FILE = "env.local.json"
-"""Of `events/`: the functions' variables, as `sam local invoke` takes them."""
 
 Stack = Annotated[
     str | None,
@@ -106,9 +103,9 @@ def print_json(body: object) -> None:
 
 def print_table(table: "RichTable") -> None:
     """Print a table; see `tables`."""
-    from anonauth.cli import tables  # noqa: PLC0415 - help does without
+    from anonauth.cli import text_table  # noqa: PLC0415 - help does without
 
-    tables.print_table(table)
+    text_table.print_table(table)
 
 
 def arrow() -> str:

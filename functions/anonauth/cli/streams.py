@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TextIO
 
-from anonauth.cli.problem import Problem
+from anonauth.local.problem import Problem
 
 
 class _Output(io.TextIOWrapper):

@@ -6,7 +6,7 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
-from anonauth.cli.live_table import LiveTable
+from anonauth.local.dynamodb.live_table import LiveTable
 from support.model.model import MOST_IN_A_ROW, MOST_MAILS, MOST_WRONG_PASSWORDS
 from support.model.table import Items
 from support.model.world import API_KEY, CUSTOM, USERPASS, App

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 _CODE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from anonauth.cli import main
+from anonauth.cli.main import main
 main()
 """
 

@@ -16,7 +16,7 @@ from botocore.config import Config
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth import wiring
-from anonauth.cli.template import read_template
+from anonauth.local.template import read_template
 from anonauth.providers.passwords import Argon2Passwords
 from anonauth.settings import Settings
 from anonauth.store import Store

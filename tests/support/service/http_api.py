@@ -11,8 +11,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from anonauth.cli.gateway import Gateway, HttpRequest
-from anonauth.cli.template import read_template
+from anonauth.local.api_gateway import Gateway, HttpRequest
+from anonauth.local.template import read_template
 from support.contracts.openapi_contract import require_documented
 from support.project.tools import ROOT
 from support.service.harness import HOST, Deployment

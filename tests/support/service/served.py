@@ -14,10 +14,10 @@ from uuid import uuid4
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
-from anonauth.cli.engine import TABLE_NAME
-from anonauth.cli.gateway import HttpRequest
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.template import REGION
+from anonauth.local.api_gateway import HttpRequest
+from anonauth.local.aws import TABLE_NAME
+from anonauth.local.server import LocalServer
+from anonauth.local.template import REGION
 from support.service.calls import API, APP, login_path
 
 UNLIMITED = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 
-from anonauth.cli.live_table import LiveTable, Record
+from anonauth.local.dynamodb.live_table import LiveTable, Record
 from support.project.tools import ROOT
 from support.service.harness import Deployment
 

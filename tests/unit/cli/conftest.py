@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from support.service.calls import APP, OTHER_APP
 
 

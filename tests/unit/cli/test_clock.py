@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from anonauth.cli.gateway import HttpRequest, HttpResponse
-from anonauth.cli.local import LocalApi
-from anonauth.cli.serve import LocalServer
+from anonauth.local.api_gateway import HttpRequest, HttpResponse
+from anonauth.local.control import LocalApi
+from anonauth.local.server import LocalServer
 from support.service.calls import API, APP, call, log_in
 
 CLOCK = "/_local/clock"

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from support.project.pages import block, section
 from support.project.tools import ROOT
 from support.service.calls import API, APP, OTHER_APP, call, log_in
@@ -129,7 +129,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
     assert "Ctrl-C" in out
     # Each of them registers an address, and a newcomer tries one after the other. The
     # README's is of the guest's id, so that its session can be run again.
-    page = (ROOT / "functions/anonauth/cli/playground/index.html").read_text()
+    page = (ROOT / "functions/anonauth/local/page/index.html").read_text()
     used = [set(re.findall(r"\w+@example\.com", text)) for text in (out, page)]
     assert [len(addresses) for addresses in used] == [1, 1]
     assert len(set.union(*used)) == 2

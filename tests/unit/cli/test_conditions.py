@@ -24,12 +24,12 @@ from botocore.exceptions import (
 from rich.table import Table
 from typer.testing import CliRunner
 
-from anonauth.cli import streams, tables
+from anonauth.cli import streams, text_table
 from anonauth.cli.commands import app
+from anonauth.cli.deployment import credentials_trouble, reached
 from anonauth.cli.options import Target, arrow
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.target import credentials_trouble, reached
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import APP, call, log_in
 from support.service.command import environment, run
@@ -275,7 +275,7 @@ _READY = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.write(int(os.environ["READY"]), b".")
-from anonauth.cli import main
+from anonauth.cli.main import main
 main()
 """
 
@@ -484,7 +484,7 @@ def users(width: int, monkeypatch: pytest.MonkeyPatch, **env: str) -> str:
     table.add_row("all", "", "", "", "", "", style="bold")
     screen = _Screen()
     monkeypatch.setattr("sys.stdout", screen)
-    tables.print_table(table)
+    text_table.print_table(table)
     return screen.text
 
 

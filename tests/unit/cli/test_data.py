@@ -16,13 +16,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from anonauth.cli import engine
-from anonauth.cli.engine import KEY_ALIAS, TABLE_NAME
-from anonauth.cli.journal import DataDirectory
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.stack import LocalStack
-from anonauth.cli.template import find_template, read_template
+from anonauth.local import aws
+from anonauth.local.aws import KEY_ALIAS, TABLE_NAME
+from anonauth.local.journal import DataDirectory
+from anonauth.local.lambdas import LocalStack
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
+from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
 from support.service.calls import API, APP, call, log_in
 
@@ -54,7 +54,7 @@ def events(server: LocalServer, user: dict[str, str]) -> list[dict[str, Any]]:
 def clients(server: LocalServer) -> list[Any]:
     """Return clients of DynamoDB, SSM and KMS on --aws-port."""
     return [
-        engine.session().create_client(
+        aws.session().create_client(
             name,
             endpoint_url=server.aws_url,
             region_name="eu-central-1",
@@ -192,7 +192,7 @@ def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
     tmp_path: Path,
 ) -> None:
     template = read_template(find_template(ROOT))
-    kept = DataDirectory(tmp_path, longest_journal=2_000)
+    kept = DataDirectory(tmp_path, longest_journal=100)
     with LocalStack(template, data=kept) as stack:
         table = stack._table
         assert table is not None
@@ -204,7 +204,7 @@ def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
         stack.run_schedules()  # whose key ring needs its key
 
     assert json.loads(header)["generation"] > 1
-    assert size <= 2 * 2_000 + 2 * len("".join([header, *items]))
+    assert size <= 2 * 100 + 2 * len("".join([header, *items]))
     found = {json.loads(item)["pk"]["S"] for item in items}
     assert {"KEY#ring", "SCAN#expiring"} <= found
     # Not only ours: moto has those of other tests in this process, too.

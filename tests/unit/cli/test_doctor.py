@@ -28,15 +28,15 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from anonauth import wiring
-from anonauth.cli import checks, doctor
-from anonauth.cli.checks import Case
 from anonauth.cli.commands import app
-from anonauth.cli.doctor import CHECKS, Report
-from anonauth.cli.finding import Finding, State
+from anonauth.cli.deployment import Deployment, reached
+from anonauth.cli.doctor import aws_checks, examination
+from anonauth.cli.doctor.aws_checks import Case
+from anonauth.cli.doctor.examination import CHECKS, Report
+from anonauth.cli.doctor.finding import Finding, State
 from anonauth.cli.options import Target
-from anonauth.cli.problem import Problem
-from anonauth.cli.target import Deployment, reached
 from anonauth.domain import Ring, User
+from anonauth.local.problem import Problem
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.keys import rotate_keys
@@ -150,7 +150,7 @@ class Cloud:
 
 def look(name: str, case: Case) -> Finding:
     (check,) = (check for check in CHECKS if check.name == name)
-    return doctor.look(check, case)
+    return examination.look(check, case)
 
 
 @functools.cache
@@ -925,7 +925,7 @@ def test_given_what_lambda_says_of_a_mapping_when_judged_then_it_is_told(
         "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::b"}},
     }
 
-    found = checks._mapping(mapping | changes, "b")
+    found = aws_checks._mapping(mapping | changes, "b")
 
     assert found.state == state
     assert says in found.says
@@ -957,17 +957,19 @@ def test_given_what_lambda_says_of_a_function_when_judged_then_it_is_told(
     well = {
         "State": "Active",
         "LastUpdateStatus": "Successful",
-        "Runtime": checks.RUNTIME,
+        "Runtime": aws_checks.RUNTIME,
     }
 
-    found = checks._functions({"KeysFunction": well, "LoginFunction": well | changes})
+    found = aws_checks._functions(
+        {"KeysFunction": well, "LoginFunction": well | changes}
+    )
 
     assert found.state == state
     assert says in found.says
 
 
 def test_given_no_function_for_keys_when_judged_then_it_failed() -> None:
-    assert checks._functions({}).state == "failed"
+    assert aws_checks._functions({}).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -1247,7 +1249,7 @@ def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknow
         cloud.pages[JWKS] = (200, services.ring.jwks(services.clock()))
     cloud.denied.add(denied)
 
-    report = doctor.examine(cloud.case())
+    report = examination.examine(cloud.case())
 
     found = {each.name: each for each in report.findings}
     assert not report.is_well
@@ -1265,8 +1267,10 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
     (check,) = (check for check in CHECKS if check.name == "settings")
     message = "User: x is not authorized to perform: kms:Decrypt on resource: y"
 
-    assert doctor._missing_action(check, "GetParameter", message) == "kms:Decrypt"
-    assert doctor._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
+    assert examination._missing_action(check, "GetParameter", message) == "kms:Decrypt"
+    assert (
+        examination._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
+    )
 
 
 @pytest.mark.parametrize(
@@ -1354,7 +1358,7 @@ def test_given_nobody_is_logged_in_when_looked_at_then_no_check_can_see(
 
 
 def test_given_the_runtime_when_judged_then_it_is_the_templates() -> None:
-    assert sam_template.load()["Globals"]["Function"]["Runtime"] == checks.RUNTIME
+    assert sam_template.load()["Globals"]["Function"]["Runtime"] == aws_checks.RUNTIME
 
 
 def test_given_the_page_when_read_then_it_has_the_checks_and_their_permissions() -> (

@@ -9,12 +9,12 @@ import boto3
 import pytest
 from werkzeug.wrappers import Response
 
-from anonauth.cli import document, engine
-from anonauth.cli.listener import Listener
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
-from anonauth.cli.stack import LocalStack
-from anonauth.cli.template import find_template, read_template
+from anonauth.local import aws, settings_file
+from anonauth.local.http import Listener
+from anonauth.local.lambdas import LocalStack
+from anonauth.local.problem import Problem
+from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
+from anonauth.local.template import find_template, read_template
 from support.forgery.key_server import KeyServer, Signer
 from support.project.tools import ROOT
 from support.service.calls import API, APP, OTHER_APP, Answer, call, log_in
@@ -40,7 +40,7 @@ def write(path: Path, content: Any) -> Path:
 
 def of_length(length: int) -> str:
     """Return a valid document of so many bytes."""
-    return document.DEFAULT.ljust(length)
+    return settings_file.DEFAULT.ljust(length)
 
 
 def register(server: LocalServer, app: str = APP) -> Answer:
@@ -140,7 +140,7 @@ def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
 ) -> None:
     write(path, USERPASS_OFF)
     with LocalServer(settings=path) as server:
-        path.write_text(document.DEFAULT)
+        path.write_text(settings_file.DEFAULT)
         during = register(server).status
     with LocalServer(settings=path) as server:
         after = register(server).status
@@ -188,7 +188,7 @@ def described_as(name: str) -> dict[str, Any]:
             id="reference in a list",
         ),
         pytest.param(
-            of_length(document.LONGEST + 1).encode(),
+            of_length(settings_file.LONGEST + 1).encode(),
             "8193 bytes; an SSM parameter holds at most 8192",
             id="one byte too long",
         ),
@@ -214,7 +214,7 @@ def test_given_a_bad_file_when_served_then_one_line_names_it_and_the_key(
     [
         pytest.param(4096, id="longest of the standard tier"),
         pytest.param(4097, id="one byte more"),
-        pytest.param(document.LONGEST, id="longest"),
+        pytest.param(settings_file.LONGEST, id="longest"),
     ],
 )
 def test_given_a_document_when_stored_then_it_is_a_secure_string_of_any_tier(
@@ -271,7 +271,7 @@ def test_given_another_engine_when_served_without_a_file_then_its_document_count
             given = server.providers
         with LocalServer(endpoint_url=url) as server:
             kept, registered = server.providers, register(server)
-        path.write_text(document.DEFAULT)
+        path.write_text(settings_file.DEFAULT)
         with LocalServer(endpoint_url=url, settings=path) as server:
             replaced = server.providers
 
@@ -310,7 +310,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
     # With the same parameter, so that it is this one that cleans up.
     stack = LocalStack(read_template(find_template(ROOT), LOCAL_PARAMETERS))
     with stack:
-        everything = engine.over_http(stack.lock)
+        everything = aws.over_http(stack.lock)
 
         def without_one(environ: Any, start_response: Any) -> Any:
             wanted = environ.get("HTTP_X_AMZ_TARGET", environ["PATH_INFO"])
@@ -353,7 +353,7 @@ def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
         {"apps": {APP: {"custom-token": {"issuers": [{"jwks_url": url}]}}}}
     )
 
-    told = document.fault_on_aws(document.read_text(text, "file"))
+    told = settings_file.fault_on_aws(settings_file.read_text(text, "file"))
 
     where = f"apps.{APP}.custom-token.issuers[0].jwks_url: "
     assert told == (where + fault if fault else "")
@@ -371,9 +371,9 @@ def test_given_senders_when_read_then_each_address_is_there_once() -> None:
         "e": {},
     }
 
-    read = document.read_text(json.dumps({"apps": apps}), "a test")
+    read = settings_file.read_text(json.dumps({"apps": apps}), "a test")
 
-    assert document.senders(read) == ["app@example.com", "other@example.com"]
+    assert settings_file.senders(read) == ["app@example.com", "other@example.com"]
 
 
 @pytest.mark.parametrize(
@@ -395,6 +395,6 @@ def test_given_an_app_when_its_providers_are_asked_for_then_its_entry_counts(
         "off": {"api-key": {"enabled": False}},
     }
 
-    read = document.read_text(json.dumps({"apps": apps}), "a test")
+    read = settings_file.read_text(json.dumps({"apps": apps}), "a test")
 
-    assert document.providers_on(read, app) == providers
+    assert settings_file.providers_on(read, app) == providers

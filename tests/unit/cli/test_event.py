@@ -9,12 +9,12 @@ import boto3
 import jwt
 import pytest
 
-from anonauth.cli.event import fill_event
 from anonauth.cli.options import DEFAULT_ENDPOINT
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LOCAL_PARAMETERS, LocalServer
-from anonauth.cli.stack import LocalStack
-from anonauth.cli.template import find_template, read_template
+from anonauth.local.lambdas import LocalStack
+from anonauth.local.problem import Problem
+from anonauth.local.sample_event import fill_event
+from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
+from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
 
 EVENTS = ROOT / "events"

@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 from moto.dynamodb.models.table import Table
 
 from anonauth.bus import EventBridgeBus
-from anonauth.cli.live_table import LiveTable
-from anonauth.cli.recent import MOST_KEPT, Recent, RecordingBus
-from anonauth.cli.serve import LocalServer
 from anonauth.errors import EventsUnavailable
+from anonauth.local.dynamodb.live_table import LiveTable
+from anonauth.local.outbox import MOST_KEPT, Recent, RecordingBus
+from anonauth.local.server import LocalServer
 from support.service.calls import API, APP, call, log_in
 from support.service.story import VALIDATOR, types
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from anonauth.cli import export as export_module
 from anonauth.cli.commands import app
-from anonauth.cli.export import Plan, Progress, opened, write_all
-from anonauth.cli.problem import Problem
-from anonauth.cli.scan import ParallelScan
+from anonauth.cli.table_scan import ParallelScan
+from anonauth.cli.users import export as export_module
+from anonauth.cli.users.export import Plan, Progress, opened, write_all
 from anonauth.domain import User, UserFilter, UserPage
 from anonauth.errors import StoreUnavailable
+from anonauth.local.problem import Problem
 from anonauth.ports import OverviewStore
 from anonauth.store import Store
 from support.contracts.identity_contract import a_linked_user

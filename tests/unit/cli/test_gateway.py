@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.gateway import (
+from anonauth.local.api_gateway import (
     FunctionTimedOut,
     Gateway,
     HttpRequest,
     HttpResponse,
     make_event,
 )
-from anonauth.cli.template import Cors, Function, Template, Throttling
+from anonauth.local.template import Cors, Function, Template, Throttling
 
 NOW = datetime(2026, 11, 23, 13, 33, 20, 500_000, UTC)
 ORIGIN = "https://www.example.com"

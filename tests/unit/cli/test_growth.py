@@ -8,7 +8,7 @@ import pytest
 from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from support.service.served import (
     MOST_BYTES,
     Direct,

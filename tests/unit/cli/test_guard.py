@@ -11,8 +11,8 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from anonauth.cli.guard import for_programs
-from anonauth.cli.serve import LocalServer
+from anonauth.local.guard import for_programs
+from anonauth.local.server import LocalServer
 from support.service.calls import Answer, call
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
-from anonauth.cli.keys import KeyList
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.stats import Days, Stock, day_table
+from anonauth.cli.keys.actions import KeyList
+from anonauth.cli.stats.counts import Days, Stock, day_table
 from anonauth.domain import UserPage, brought_forward, without
+from anonauth.local.server import LocalServer
 from support.contracts.store_contract import DAY, NOW, a_guest
 from support.project.tools import ROOT
 from support.service.calls import APP, OTHER_APP, log_in
@@ -62,7 +62,7 @@ def test_given_help_when_an_option_has_a_value_then_its_type_is_named() -> None:
 # Prints how it ended, and what it has imported by then.
 _CODE = """
 import sys
-from anonauth.cli import main
+from anonauth.cli.main import main
 try:
     main()
 except SystemExit as exc:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.journal import DataDirectory, NotKept, Remembered
-from anonauth.cli.problem import Problem
+from anonauth.local.journal import DataDirectory, NotKept, Remembered
+from anonauth.local.problem import Problem
 
 AWS = {"keys": [], "parameters": {"/settings": {"type": "String", "value": "{}"}}}
 

@@ -17,12 +17,12 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
-from anonauth.cli.keys import KeyList, consequences
+from anonauth.cli.deployment import opened, reached
+from anonauth.cli.keys.actions import KeyList, consequences
 from anonauth.cli.options import Target
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.target import opened, reached
 from anonauth.domain import MOST_KEYS, Ring, RingKey
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
 from anonauth.store import Store
 from anonauth.usecases.keys import rotate_keys
 from support.project.tools import ROOT
@@ -655,8 +655,9 @@ def test_given_a_local_service_when_a_stack_is_named_then_one_line() -> None:
 def test_given_help_when_asked_for_then_the_service_is_not_imported() -> None:
     code = (
         "import sys, anonauth.cli.commands;"
-        "print(*{'anonauth.cli.' + name for name in ('export', 'keys', 'scan', 'stats',"
-        "'tail', 'target', 'users')} & sys.modules.keys())"
+        "print(*{'anonauth.cli.' + name for name in ('deployment', 'events.tail',"
+        "'keys.actions', 'stats.counts', 'table_scan', 'users.actions',"
+        "'users.export')} & sys.modules.keys())"
     )
     ran = subprocess.run(  # noqa: S603 - constant words
         [sys.executable, "-c", code],
@@ -673,7 +674,12 @@ def ask(*arguments: str, answer: str) -> tuple[int, str]:
     """Run the command on a terminal, where somebody answers; return what is seen."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", "from anonauth.cli import main; main()", *arguments],
+        [
+            sys.executable,
+            "-c",
+            "from anonauth.cli.main import main; main()",
+            *arguments,
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "functions"), "COLUMNS": "200"},
         cwd=ROOT,
         stdin=inside,

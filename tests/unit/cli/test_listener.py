@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
-from anonauth.cli.listener import Listener, application
-from anonauth.cli.problem import Problem
+from anonauth.local.api_gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
+from anonauth.local.http import Listener, application
+from anonauth.local.problem import Problem
 
 Talk = Callable[[bytes], bytes]
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from anonauth.cli.gateway import HttpRequest
-from anonauth.cli.local import LocalApi
-from anonauth.cli.serve import LocalServer
+from anonauth.local.api_gateway import HttpRequest
+from anonauth.local.control import LocalApi
+from anonauth.local.server import LocalServer
 from support.service.calls import call
 
 CLOCK = "/_local/clock"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.cli.local_store import LocalStore
-from anonauth.cli.moto_table import MotoTable
 from anonauth.domain import User
+from anonauth.local.dynamodb.local_store import LocalStore
+from anonauth.local.dynamodb.moto_table import MotoTable
 from anonauth.store import Store
 from support.contracts.events_contract import UNTIL, ExpiringContract, a_guest_until
 from support.contracts.store_contract import APP, DAY, NOW, SECOND

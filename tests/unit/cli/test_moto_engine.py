@@ -13,8 +13,8 @@ from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.table import Table
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.cli.moto_engine import VERSION, quick_moto, require_version
-from anonauth.cli.problem import Problem
+from anonauth.local.dynamodb.moto_engine import VERSION, quick_moto, require_version
+from anonauth.local.problem import Problem
 from support.hostile.dice import dice_of
 from support.project.tools import ROOT
 

@@ -13,10 +13,15 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.cli.api_table import ApiTable
-from anonauth.cli.live_table import LiveTable, Source
-from anonauth.cli.moto_engine import quick_moto
-from anonauth.cli.moto_table import MOST_ITERATORS, MOST_KEPT, MotoTable, Records
+from anonauth.local.dynamodb.live_table import LiveTable, Source
+from anonauth.local.dynamodb.moto_engine import quick_moto
+from anonauth.local.dynamodb.moto_table import (
+    MOST_ITERATORS,
+    MOST_KEPT,
+    MotoTable,
+    Records,
+)
+from anonauth.local.dynamodb.remote_table import ApiTable
 from support.hostile.dice import dice_of
 from support.service.harness import make_table
 

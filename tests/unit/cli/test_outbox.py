@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from anonauth.cli.gateway import HttpRequest
-from anonauth.cli.local import LocalApi
-from anonauth.cli.recent import MOST_KEPT, Recent, RecordingMailer, SentMail
-from anonauth.cli.serve import LocalServer
 from anonauth.errors import MailUnavailable
+from anonauth.local.api_gateway import HttpRequest
+from anonauth.local.control import LocalApi
+from anonauth.local.outbox import MOST_KEPT, Recent, RecordingMailer, SentMail
+from anonauth.local.server import LocalServer
 from support.service.calls import API, APP, Answer, call
 
 OUTBOX = "/_local/outbox"

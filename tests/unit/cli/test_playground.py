@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from anonauth.cli import page
-from anonauth.cli.gateway import HttpRequest
-from anonauth.cli.local import LocalApi
-from anonauth.cli.serve import LocalServer
+from anonauth.local import playground
+from anonauth.local.api_gateway import HttpRequest
+from anonauth.local.control import LocalApi
+from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import APP, OTHER_APP, call
 
 STACK = "/_local/stack"
 HOST = ("Host", "127.0.0.1:8080")
 CHALLENGE = {"verify_url": "https://challenges.example.com/", "secret": "secret"}
-DIRECTORY = ROOT / "functions" / "anonauth" / "cli" / "playground"
+DIRECTORY = ROOT / "functions" / "anonauth" / "local" / "page"
 FILES = sorted(DIRECTORY.iterdir())
 
 
-@pytest.mark.parametrize("path", page.FILES)
+@pytest.mark.parametrize("path", playground.FILES)
 def test_given_a_file_of_the_page_when_read_then_it_is_shut_off_from_elsewhere(
     path: str, server: LocalServer
 ) -> None:
     answer = call(server.base_url, "GET", path)
 
-    name, content_type = page.FILES[path]
+    name, content_type = playground.FILES[path]
     assert answer.status == 200
     assert answer.body == (DIRECTORY / name).read_bytes()
     assert answer.headers["content-type"] == content_type
@@ -136,7 +136,9 @@ def test_given_no_file_of_the_page_when_asked_then_it_is_refused(
 
 
 def test_given_the_directory_when_listed_then_each_file_is_served() -> None:
-    assert {path.name for path in FILES} == {name for name, _ in page.FILES.values()}
+    assert {path.name for path in FILES} == {
+        name for name, _ in playground.FILES.values()
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -146,7 +148,7 @@ def test_given_a_file_when_read_then_it_needs_nothing_from_elsewhere(
     text = path.read_text()
 
     linked = set(re.findall(r"(?:href|src)=\"([^\"#][^\"]*)\"", text))
-    assert linked <= page.FILES.keys()
+    assert linked <= playground.FILES.keys()
     assert re.findall(r"(?:https?:)?//\w[\w.-]*\.\w+", text) in (
         [],
         ["http://www.w3.org"],  # a namespace, which nobody fetches

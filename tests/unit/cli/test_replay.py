@@ -22,8 +22,8 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from anonauth.cli.commands import app
-from anonauth.cli.live_table import Record
-from anonauth.cli.problem import Problem
+from anonauth.local.dynamodb.live_table import Record
+from anonauth.local.problem import Problem
 from support.service.harness import Deployment
 from support.service.story import Story, types
 

@@ -16,14 +16,14 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 from werkzeug.wrappers import Response
 
-from anonauth.cli import engine
 from anonauth.cli.commands import app
-from anonauth.cli.gateway import FunctionStopped, HttpRequest
-from anonauth.cli.listener import Listener
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.stack import LocalStack
-from anonauth.cli.template import find_template, read_template
+from anonauth.local import aws
+from anonauth.local.api_gateway import FunctionStopped, HttpRequest
+from anonauth.local.http import Listener
+from anonauth.local.lambdas import LocalStack
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
+from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
 from support.service.calls import API, APP, OTHER_APP, Answer, call, log_in, login_path
 
@@ -336,7 +336,7 @@ def test_given_options_that_cannot_work_when_served_then_one_line_says_why(
     assert "\n" not in str(problem.value)
 
 
-def aws(service: Literal["dynamodb", "kms", "secretsmanager"], url: str) -> Any:
+def aws_client(service: Literal["dynamodb", "kms", "secretsmanager"], url: str) -> Any:
     return boto3.session.Session().client(
         service,
         region_name="us-east-1",
@@ -352,7 +352,10 @@ def test_given_an_aws_port_when_boto3_asks_then_it_sees_what_the_service_wrote()
 ):
     with LocalServer(aws_port=0) as server:
         opened = log_in(server.base_url)
-        dynamodb, kms = aws("dynamodb", server.aws_url), aws("kms", server.aws_url)
+        dynamodb, kms = (
+            aws_client("dynamodb", server.aws_url),
+            aws_client("kms", server.aws_url),
+        )
 
         item = dynamodb.get_item(
             TableName="anonauth-local",
@@ -392,7 +395,7 @@ def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there()
         LocalServer(aws_port=0) as server,
         pytest.raises(ClientError, match="only DynamoDB, KMS, SSM, SES and EventBr"),
     ):
-        aws("secretsmanager", server.aws_url).list_secrets()
+        aws_client("secretsmanager", server.aws_url).list_secrets()
 
 
 def test_given_an_aws_port_when_the_doctor_looks_then_all_is_well() -> None:
@@ -408,7 +411,7 @@ def test_given_an_aws_port_when_the_doctor_looks_then_all_is_well() -> None:
 def test_given_an_engine_without_backups_when_served_then_it_does_without() -> None:
     table = read_template(find_template(ROOT)).table
     with LocalServer(aws_port=0) as host:
-        everything = engine.over_http(host.stack.lock)
+        everything = aws.over_http(host.stack.lock)
 
         def no_backups(environ: Any, start_response: Any) -> Any:
             if not environ["HTTP_X_AMZ_TARGET"].endswith("ContinuousBackups"):
@@ -419,10 +422,10 @@ def test_given_an_engine_without_backups_when_served_then_it_does_without() -> N
         listener = Listener("127.0.0.1", 0)
         listener.serve(no_backups)
         url = f"http://127.0.0.1:{listener.port}"
-        host_table = engine.connect("dynamodb", url)
-        host_table.delete_table(TableName=engine.TABLE_NAME)
-        with engine.opened(table, url):
-            made = host_table.describe_table(TableName=engine.TABLE_NAME)["Table"]
+        host_table = aws.connect("dynamodb", url)
+        host_table.delete_table(TableName=aws.TABLE_NAME)
+        with aws.opened(table, url):
+            made = host_table.describe_table(TableName=aws.TABLE_NAME)["Table"]
         listener.close()
 
     assert made["TableStatus"] == "ACTIVE"
@@ -443,7 +446,7 @@ def test_given_another_engine_when_served_then_its_table_outlives_the_service() 
 def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None:
     stack = LocalStack(read_template(find_template(ROOT)))
     with stack:
-        everything = engine.over_http(stack.lock)
+        everything = aws.over_http(stack.lock)
 
         def dynamodb_only(environ: Any, start_response: Any) -> Any:
             if environ["HTTP_X_AMZ_TARGET"].startswith("DynamoDB"):

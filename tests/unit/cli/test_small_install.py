@@ -23,7 +23,7 @@ for name in {LEFT_OUT}:
     sys.modules[name] = None
 import botocore.session
 from botocore.exceptions import ClientError
-from anonauth.cli.serve import LocalServer
+from anonauth.local.server import LocalServer
 from support.service.calls import log_in, APP
 
 with LocalServer(app_ids=(APP,), aws_port=0) as server:

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
-from anonauth.cli.problem import Problem
-from anonauth.cli.stats import LINKABLE, Days, Flow, Stock, day_table, read_flow
+from anonauth.cli.stats.counts import LINKABLE, Days, Flow, Stock, day_table, read_flow
 from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
+from anonauth.local.problem import Problem
 from anonauth.providers.document import AppSettings
 from support.contracts.identity_contract import (
     a_foreign_identity,

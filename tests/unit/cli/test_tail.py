@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.tail import follow, line_of
+from anonauth.cli.events.tail import follow, line_of
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import API, APP, call, log_in
 from support.service.ctrl_c import COMMAND, ended, in_the_background

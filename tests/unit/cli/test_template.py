@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from anonauth.cli.problem import Problem
-from anonauth.cli.template import (
+from anonauth.local.problem import Problem
+from anonauth.local.template import (
     Resolver,
     Throttling,
     check_parameters,

@@ -13,9 +13,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
-from anonauth.cli.problem import Problem
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.users import UserList
+from anonauth.cli.users.actions import UserList
 from anonauth.domain import (
     API_KEY,
     USERPASS,
@@ -28,6 +26,8 @@ from anonauth.domain import (
     identity_key,
     rfc3339,
 )
+from anonauth.local.problem import Problem
+from anonauth.local.server import LocalServer
 from anonauth.providers.email_address import EmailSyntax
 from anonauth.store import Store
 from anonauth.wiring import utc_now

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 
-from anonauth.cli import engine
-from anonauth.cli.gateway import Gateway, HttpRequest
-from anonauth.cli.local import LocalApi
-from anonauth.cli.recent import MOST_KEPT
-from anonauth.cli.serve import LocalServer
-from anonauth.cli.template import find_template, read_template
-from anonauth.cli.why import Reason, Refused, heard, place_of, say_waited
+from anonauth.local import aws
+from anonauth.local.api_gateway import Gateway, HttpRequest
+from anonauth.local.control import LocalApi
+from anonauth.local.outbox import MOST_KEPT
+from anonauth.local.reasons import Reason, Refused, heard, place_of, say_waited
+from anonauth.local.server import LocalServer
+from anonauth.local.template import find_template, read_template
 from support.contracts.store_contract import NOW
 from support.project.tools import ROOT
 from support.service.calls import API, APP, Answer, call
@@ -181,7 +181,7 @@ def test_given_trouble_when_a_call_fails_then_it_says_where(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with LocalServer(app_ids=(APP,)) as server:
-        engine.connect("ssm", None).put_parameter(
+        aws.connect("ssm", None).put_parameter(
             Name=server.stack.template.settings_parameter, Value="{", Overwrite=True
         )
         with caplog.at_level(logging.INFO, "anonauth.serve"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
-from anonauth.cli.live_table import Record
+from anonauth.local.dynamodb.live_table import Record
 from support.hostile.fuzzing import Mutator, new_seed
 from support.service.harness import DELETE, SESSION, Deployment
 from support.service.linked import link, open_session

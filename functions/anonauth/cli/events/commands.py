@@ -1,0 +1,130 @@
+"""`anonauth events`: its commands and their options; see `replay` for what they do."""
+
+import json
+import sys
+import time
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from anonauth.cli.options import AsJson, Region, Target, print_json
+from anonauth.cli.preflight import checked
+from anonauth.cli.streams import is_read
+from anonauth.cli.typer_help import Commands
+
+app = Commands()
+
+_PAUSE = 1  # seconds between two looks at a local service
+
+
+@app.callback()
+def events() -> None:
+    """Events about users: follow them locally; replay those that failed on AWS."""
+
+
+@app.command()
+def replay(
+    *,
+    stack: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The deployment's CloudFormation stack, whose outputs say the rest.",
+            show_default=False,
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be replayed.")
+    ] = False,
+    region: Region = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Another AWS.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the events that Lambda has given up on, after their cause is mended.
+
+    Each batch in the bucket is handed to the function again, in the order of what
+    happened, and removed once all of it is published. The first that fails ends the
+    command and stays, with those after it. Safe to repeat: an event that was published
+    before has the same id.
+
+    **Examples**
+
+    * `anonauth events replay --stack anonauth --dry-run`
+    * `anonauth events replay --stack anonauth`
+    """
+    target = checked(Target(stack, region=region, endpoint_url=endpoint_url))
+    from anonauth.cli.deployment import reached  # noqa: PLC0415
+    from anonauth.cli.events.replay import FailedBatches  # noqa: PLC0415
+    from anonauth.domain import rfc3339  # noqa: PLC0415
+
+    with reached(target) as found:
+        failed = FailedBatches(
+            found.connect("s3"),
+            # As long as the function may run, and a little more.
+            found.connect("lambda", seconds=70),
+            bucket=found.output("FailedRecordsBucket"),
+            function=found.output("LifecycleFunctionName"),
+        )
+        batches = failed.find()
+        records = 0
+        for done, count in enumerate([] if dry_run else failed.replay(batches), 1):
+            records += count
+            print(f"{done} of {len(batches)} batches published", file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "batches": [
+                    {"key": batch.key, "failed_at": rfc3339(batch.failed_at)}
+                    for batch in batches
+                ],
+                "records": records,
+                "replayed": not dry_run,
+            }
+        )
+    elif dry_run:
+        for batch in batches:
+            print(f"{rfc3339(batch.failed_at)}  {batch.key}")
+        print(f"batches to be published: {len(batches)}")
+    else:
+        print(f"published, batches: {len(batches)}, records: {records}")
+
+
+@app.command()
+def tail(
+    *,
+    base_url: Annotated[
+        str, typer.Option(metavar="URL", help="Of the running `anonauth serve`.")
+    ] = "http://127.0.0.1:8080",
+    as_json: AsJson = False,
+) -> None:
+    """Follow the events of a local service, one a line. Ctrl-C ends it.
+
+    Begins with those that it has already. Nothing is published from there; each event
+    is as a target of EventBridge would get it, and `--json` prints it whole (JSON
+    Lines).
+
+    **On AWS** a rule with a log group as its target does the same (the log group's
+    resource policy must let EventBridge write):
+
+    * `aws events put-rule --name anonauth-tail
+      --event-pattern '{"source": ["anonauth"]}'`
+    * `aws events put-targets --rule anonauth-tail
+      --targets Id=log,Arn=arn:aws:logs:REGION:ACCOUNT:log-group:/aws/events/anonauth`
+    * `aws logs tail /aws/events/anonauth --follow`
+
+    **Examples**
+
+    * `anonauth events tail`
+    * `anonauth events tail --json | jq 'select(."detail-type" == "user.deleted")'`
+    """
+    with suppress(KeyboardInterrupt):
+        from anonauth.cli.events.tail import follow, line_of  # noqa: PLC0415
+
+        for event in follow(base_url, lambda: time.sleep(_PAUSE)):
+            print(json.dumps(event) if as_json else line_of(event), flush=True)
+            if not is_read():
+                break

@@ -1,0 +1,49 @@
+"""The other door: the `anonauth` command. No handler imports anything of it."""
+
+import sys
+
+# ruff: noqa: PLC0415 - Ctrl-C while something is imported here would be a traceback
+
+
+def main() -> None:
+    """Run the command; the entry point of the package.
+
+    Ends the process with one of `options.EXIT_CODES`, whatever is interrupted.
+    """
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
+    import os
+    import signal
+
+    from anonauth.cli import streams
+    from anonauth.local.problem import Problem
+
+    streams.prepare()
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        # Typer's own name for it; CI services have colours asked for otherwise.
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
+    try:
+        try:
+            _command()
+        finally:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                # What is still awaited is awaited for nobody: the next Ctrl-C ends it.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            sys.stdout.flush()
+    except Problem as exc:
+        sys.exit(f"anonauth: {exc}")
+
+
+def _command() -> None:
+    try:
+        from anonauth.cli.commands import app
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("anonauth"):
+            raise
+        sys.exit(f"anonauth: {exc.name} is missing; pip install 'anonauth[cli]'")
+    app()

@@ -1,0 +1,343 @@
+"""What `anonauth stats` does: who there is, by a scan; what happened, by metrics."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from anonauth.cli.options import printable
+from anonauth.cli.table_scan import ParallelScan
+from anonauth.domain import (
+    ANONYMOUS,
+    USERPASS,
+    MetricName,
+    User,
+    UserFilter,
+    UserPage,
+    utc_day,
+)
+from anonauth.metrics import NAMESPACE
+from anonauth.ports import UserStore
+from anonauth.wiring import Services
+
+LINKABLE = (
+    USERPASS,
+    "custom-token",
+    "oauth2-google",
+    "oauth2-apple",
+    "oauth2-facebook",
+)
+"""Providers of identities that can be linked."""
+
+REASONS = ("logout", "expired", "requested")
+"""Of a deletion."""
+
+MOST_DAYS = 455
+"""CloudWatch keeps no metric for longer (its user guide, "Metrics retention")."""
+
+_DAY = timedelta(days=1)
+_SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """So many UTC days in a row, the last of which is today."""
+
+    first: date
+    count: int
+
+    @classmethod
+    def until(cls, now: datetime, count: int) -> "Days":
+        """Return the last days up to that of `now`."""
+        return cls(utc_day(now) - (count - 1) * _DAY, count)
+
+    def all(self) -> list[date]:
+        """Return each of them, the first one first."""
+        return [self.first + n * _DAY for n in range(self.count)]
+
+
+def count_stock(
+    services: Services,
+    days: Days,
+    *,
+    segments: int,
+    rate: float | None = None,
+    see: Callable[[UserPage], object],
+) -> "Stock":
+    """Count the users that there are now, by a scan of the whole table.
+
+    Args:
+        rate: Read units a second, at most; None: no limit.
+        see: Called with each page, by several threads at once; what it raises ends
+            the scan.
+    """
+    stock = Stock(days, services.clock())
+    scan = ParallelScan(
+        services.store,
+        segments=segments,
+        wanted=UserFilter(with_owners=True),
+        rate=rate,
+    )
+
+    def take(_segment: int, page: UserPage) -> None:
+        stock.add(page)
+        see(page)
+
+    scan.run(dict.fromkeys(range(segments), ""), take)
+    stock.look_again(services.store)
+    return stock
+
+
+class Stock:
+    """The users that there are now, counted. Threads may share it.
+
+    Users that have expired are counted apart, and nowhere else: they only wait for
+    DynamoDB's sweep.
+    """
+
+    def __init__(self, days: Days, now: datetime) -> None:
+        self._days = days
+        self._now = now
+        self._lock = threading.Lock()
+        self.apps: dict[str, Counter[str]] = {}
+        self.providers: Counter[str] = Counter()
+        self.created: Counter[date] = Counter()
+        self.unreadable = 0
+        self._owners: Counter[tuple[str, str]] = Counter()
+        self._there: set[tuple[str, str]] = set()
+
+    def add(self, page: UserPage) -> None:
+        """Count the users of a page."""
+        with self._lock:
+            self.unreadable += page.unreadable
+            self._owners.update(page.owners)
+            self._there |= {(u.app, u.id) for u in page.users if not u.anonymous}
+            for user in page.users:
+                self._count(user)
+
+    @property
+    def orphans(self) -> int:
+        """Identities whose user is not there, API keys left out."""
+        return sum(n for owner, n in self._owners.items() if owner not in self._there)
+
+    def look_again(self, store: UserStore) -> None:
+        """Look for the users that identities name and the scan has not seen.
+
+        One that was made meanwhile may be in a page that had been read before.
+        """
+        for app, user_id in self._owners.keys() - self._there:
+            if store.get_user(app, user_id) is not None:
+                self._there.add((app, user_id))
+
+    def total(self, kind: str) -> int:
+        """Return the `anonymous`, `permanent` or `expired` users of all apps."""
+        return sum(counts[kind] for counts in self.apps.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all counts."""
+        return {
+            **{kind: self.total(kind) for kind in _KINDS},
+            "by_app": {
+                app: {kind: counts[kind] for kind in _KINDS}
+                for app, counts in sorted(self.apps.items())
+            },
+            "by_provider": {name: self.providers[name] for name in LINKABLE},
+            "created": {day.isoformat(): self.created[day] for day in self._days.all()},
+            "orphans": self.orphans,
+            "unreadable": self.unreadable,
+        }
+
+    def as_table(self) -> Table:
+        """Return the users of each app, for people."""
+        table = Table(title="Users now", title_justify="left", box=None)
+        table.add_column("app")
+        for kind in _KINDS:
+            table.add_column(kind, justify="right")
+        for app, counts in sorted(self.apps.items()):
+            table.add_row(
+                Text(printable(app)), *[f"{counts[kind]:,}" for kind in _KINDS]
+            )
+        totals = [f"{self.total(kind):,}" for kind in _KINDS]
+        table.add_row("all", *totals, style="bold")
+        return table
+
+    def lines(self) -> Iterator[str]:
+        """Yield how many users have an identity of each provider."""
+        told = [f"{name} {self.providers[name]:,}" for name in LINKABLE]
+        yield f"permanent, by provider (one may have several): {', '.join(told)}"
+        if self.orphans:
+            yield (
+                f"identities whose user's item is lost: {self.orphans} (a login by one "
+                "makes the user again)"
+            )
+        if self.unreadable:
+            yield f"items that could not be read, and were left out: {self.unreadable}"
+
+    def _count(self, user: User) -> None:
+        counts = self.apps.setdefault(user.app, Counter())
+        if user.is_expired(self._now):
+            counts["expired"] += 1
+            return
+        counts["anonymous" if user.anonymous else "permanent"] += 1
+        self.created[utc_day(user.created_at)] += 1
+        linked = {identity.provider for identity in user.identities}
+        self.providers.update(linked - {ANONYMOUS})
+
+
+_KINDS = ("anonymous", "permanent", "expired")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A count that CloudWatch has for each day: `value` is that of its dimension."""
+
+    name: MetricName
+    dimension: str
+    value: str
+
+
+_CREATED = [Metric("UsersCreated", "provider", name) for name in (ANONYMOUS, *LINKABLE)]
+_LINKED = [Metric("UsersLinked", "provider", name) for name in LINKABLE]
+_DELETED = [Metric("UsersDeleted", "reason", reason) for reason in REASONS]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What happened to users on each day, those included that are gone."""
+
+    days: Days
+    counts: Mapping[Metric, Mapping[date, int]] = field(default_factory=dict)
+
+    def on(self, day: date, metrics: Sequence[Metric]) -> int:
+        """Return how often any of these happened on a day."""
+        return sum(self.counts.get(metric, {}).get(day, 0) for metric in metrics)
+
+    def total(self, metrics: Sequence[Metric]) -> int:
+        """Return the same of all days."""
+        return sum(self.on(day, metrics) for day in self.days.all())
+
+    def conversion(self) -> dict[str, float | None]:
+        """Return which part of the guests that came were linked, by provider.
+
+        None if none came. Who is linked on one day may have come on another: of few
+        days it can be more than 1.
+        """
+        came = self.total(_CREATED[:1])
+        return {
+            metric.value: self.total([metric]) / came if came else None
+            for metric in _LINKED
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts of each day, their sums, and the conversion."""
+        return {
+            "days": [
+                {"day": day.isoformat(), **self._counted(day)}
+                for day in self.days.all()
+            ],
+            "total": self._counted(None),
+            "conversion": self.conversion(),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the conversion in words."""
+        came = self.total(_CREATED[:1])
+        if not came:
+            yield "conversion: no guest came in these days, as far as metrics tell"
+            return
+        told = [
+            f"{name} {part:.1%}" for name, part in self.conversion().items() if part
+        ]
+        linked = self.total(_LINKED)
+        yield (
+            f"conversion: {linked:,} of {came:,} guests, {linked / came:.1%}"
+            + (f" ({', '.join(told)})" if told else "")
+        )
+
+    def _counted(self, day: date | None) -> dict[str, dict[str, int]]:
+        return {
+            name: {
+                metric.value: self.total([metric])
+                if day is None
+                else self.on(day, [metric])
+                for metric in metrics
+            }
+            for name, metrics in (
+                ("created", _CREATED),
+                ("linked", _LINKED),
+                ("deleted", _DELETED),
+            )
+        }
+
+
+def read_flow(cloudwatch: Any, *, service: str, days: Days) -> Flow:
+    """Ask CloudWatch for the metrics of a deployment.
+
+    Args:
+        cloudwatch: A client.
+        service: The stack's name, which the metrics have as a dimension.
+        days: Those that are not over count as far as they are told yet.
+    """
+    metrics = [*_CREATED, *_LINKED, *_DELETED]
+    queries = [
+        {
+            "Id": f"m{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": NAMESPACE,
+                    "MetricName": metric.name,
+                    "Dimensions": [
+                        {"Name": "service", "Value": service},
+                        {"Name": metric.dimension, "Value": metric.value},
+                    ],
+                },
+                "Period": _SECONDS_A_DAY,
+                "Stat": "Sum",
+            },
+        }
+        for number, metric in enumerate(metrics)
+    ]
+    start = datetime.combine(days.first, time(), UTC)
+    counts: dict[Metric, Counter[date]] = {metric: Counter() for metric in metrics}
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries, StartTime=start, EndTime=start + days.count * _DAY
+    )
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            of_metric = counts[metrics[int(result["Id"][1:])]]
+            for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                of_metric[utc_day(at)] += int(value)
+    return Flow(days, counts)
+
+
+def day_table(days: Days, stock: Stock | None, flow: Flow | None) -> Table:
+    """Return a row for each day with something to tell, and their sums, for people."""
+    columns: list[tuple[str, Sequence[Metric]]] = [
+        ("guests came", _CREATED[:1]),
+        ("others came", _CREATED[1:]),
+        ("guests linked", _LINKED),
+        *[(metric.value, [metric]) for metric in _DELETED],
+    ]
+    told = f"{days.count} days" if days.count > 1 else "1 day"
+    title = f"Days are UTC; of {told} those with nothing are left out"
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("day", no_wrap=True)
+    if flow is not None:
+        for name, _ in columns:
+            table.add_column(name, justify="right")
+    if stock is not None:
+        table.add_column("still here", justify="right")
+    for day in days.all():
+        row = [flow.on(day, metrics) for _, metrics in columns] if flow else []
+        row += [stock.created[day]] if stock else []
+        if any(row):
+            table.add_row(day.isoformat(), *[f"{count:,}" for count in row])
+    sums = [flow.total(metrics) for _, metrics in columns] if flow else []
+    sums += [sum(stock.created[day] for day in days.all())] if stock else []
+    table.add_row("all", *[f"{count:,}" for count in sums], style="bold")
+    return table

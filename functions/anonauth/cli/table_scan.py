@@ -1,0 +1,114 @@
+"""The whole table, read by several threads, with a bar that shows how far it is."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from anonauth.cli.deployment import Deployment
+from anonauth.cli.signals import left_to_the_main_thread
+from anonauth.cli.text_table import console
+from anonauth.domain import UserFilter, UserPage
+from anonauth.ports import OverviewStore
+
+# Seconds after which the main thread looks up: one that sleeps for good may never hear
+# of Ctrl-C (see `commands`).
+_LOOK_UP = 0.2
+
+
+class ParallelScan:
+    """A scan of all users that are wanted, with a thread for each segment.
+
+    Args:
+        rate: Read units a second, at most, of all segments together; None: no limit.
+    """
+
+    def __init__(
+        self,
+        store: OverviewStore,
+        *,
+        segments: int,
+        wanted: UserFilter,
+        rate: float | None = None,
+    ) -> None:
+        self._store = store
+        self._segments = segments
+        self._wanted = wanted
+        self._rate = rate
+        self._stopped = threading.Event()
+
+    def run(
+        self, positions: Mapping[int, str], take: Callable[[int, UserPage], None]
+    ) -> None:
+        """Read segments to their ends; whatever ends it ends all threads first.
+
+        Args:
+            positions: Where each segment goes on; "" is its beginning.
+            take: Called with each page and its segment, by several threads at once.
+        """
+        if not positions:
+            return
+        self._store.connect()
+        with ThreadPoolExecutor(len(positions)) as threads:
+            try:
+                with left_to_the_main_thread():
+                    running = {
+                        threads.submit(self._read, segment, after, take)
+                        for segment, after in positions.items()
+                    }
+                while running:
+                    done, running = wait(running, _LOOK_UP, FIRST_EXCEPTION)
+                    for each in done:
+                        each.result()
+            finally:
+                self._stopped.set()
+
+    def _read(
+        self, segment: int, after: str, take: Callable[[int, UserPage], None]
+    ) -> None:
+        position: str | None = after
+        while position is not None and not self._stopped.is_set():
+            page = self._store.scan_users(
+                segment, self._segments, position, self._wanted
+            )
+            take(segment, page)
+            position = page.position
+            if self._rate is not None:
+                self._stopped.wait(page.units * self._segments / self._rate)
+
+
+@contextmanager
+def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yield what moves a bar on stderr by so many items; none but on a terminal.
+
+    Args:
+        items: All of them, as far as it is known; 0 if it is not.
+        done: Those before.
+    """
+    screen = console(stderr=True)
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+    )
+    with left_to_the_main_thread():
+        bar.start()
+    try:
+        task = bar.add_task("items", total=max(items, done) or None, completed=done)
+        yield lambda count: bar.advance(task, count)
+    finally:
+        bar.stop()
+
+
+def count_items(found: Deployment) -> tuple[str, int]:
+    """Return the table's full name, and about how many items it has.
+
+    DynamoDB counts them every six hours.
+    """
+    table = found.connect("dynamodb").describe_table(TableName=found.table)["Table"]
+    return str(table.get("TableArn", found.table)), int(table.get("ItemCount", 0))

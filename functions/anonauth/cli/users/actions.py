@@ -1,0 +1,399 @@
+"""What `anonauth users` does: find and show users, delete one, end its sessions."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from anonauth import wiring
+from anonauth.cli.deployment import Deployment
+from anonauth.cli.options import printable
+from anonauth.domain import (
+    SWEEP_DELAY,
+    USERPASS,
+    Session,
+    User,
+    UserFilter,
+    identity_key,
+    rfc3339,
+)
+from anonauth.local.problem import Problem
+from anonauth.ports import OverviewStore
+from anonauth.usecases.operating import (
+    AnonymousUser,
+    UnknownUser,
+    UserChanged,
+    delete_as_shown,
+    revoke_sessions,
+)
+
+_DOLLARS_PER_MILLION = 0.125  # read units on demand, us-east-1, as README counts
+_CENT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ShownUser:
+    """A user and what its providers tell of it, at a time. No secret, no hash.
+
+    `data` is that of the identities, in their order.
+    """
+
+    user: User
+    data: Sequence[Mapping[str, str]]
+    now: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it; instants as RFC 3339, null for never."""
+        user = self.user
+        return {
+            **summary(user, self.data),
+            "expired": user.is_expired(self.now),
+            "sessions": [self._session(each) for each in user.sessions.values()],
+            "api_keys": [
+                {
+                    "id": key.id,
+                    "name": key.name,
+                    "created_at": rfc3339(key.created_at),
+                    "disabled": key.disabled,
+                }
+                for key in user.api_keys.values()
+            ],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the same for people; times in UTC."""
+        user = self.user
+        yield f"user {printable(user.id)} of app {printable(user.app)}"
+        yield f"  {self._state()}"
+        yield (
+            f"  created {rfc3339(user.created_at)}, last active on "
+            f"{user.last_active_day}"
+        )
+        yield f"identities: {len(user.identities)}"
+        for identity, data in zip(user.identities, self.data, strict=True):
+            named = f"  key {identity.key}" if identity.has_issuer else ""
+            told = _pairs(data)
+            yield f"  {identity.provider}  {printable(identity.id)}{named}{told}"
+        yield f"sessions: {len(user.sessions)}"
+        for session in user.sessions.values():
+            yield f"  {self._session_line(session)}"
+        yield f"API keys: {len(user.api_keys)}"
+        for key in user.api_keys.values():
+            off = ", disabled" if key.disabled else ""
+            yield (
+                f"  {key.id}  {printable(key.name)}, made {rfc3339(key.created_at)}"
+                f"{off}"
+            )
+
+    def _state(self) -> str:
+        user = self.user
+        if user.expires_at is None:
+            return "permanent"
+        at = rfc3339(user.expires_at)
+        if user.is_expired(self.now):
+            return (
+                f"anonymous; expired at {at}: refused everywhere, and deleted by "
+                "DynamoDB, usually within days"
+            )
+        return f"anonymous; expires at {at} if it stays silent"
+
+    def _session(self, session: Session) -> dict[str, Any]:
+        return {
+            "id": session.id,
+            "provider": session.provider,
+            "created_at": rfc3339(session.created_at),
+            "used_day": session.used_day.isoformat(),
+            "expires_at": session.expires_at and rfc3339(session.expires_at),
+            "live": self._is_live(session),
+            "device": {"id": session.device.id, "info": dict(session.device.info)},
+        }
+
+    def _session_line(self, session: Session) -> str:
+        until = f", until {rfc3339(session.expires_at)}" if session.expires_at else ""
+        over = "" if self._is_live(session) else ", over"
+        return (
+            f"{session.id}  {session.provider}, since {rfc3339(session.created_at)}, "
+            f"last used on {session.used_day}{until}{over}"
+            f"{_pairs(session.device.info)}"
+        )
+
+    def _is_live(self, session: Session) -> bool:
+        return self.user.live_session(session.id, self.now) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """Users that a scan has found, and what it took.
+
+    `more` says that there may be others. `read` counts items of the table.
+    """
+
+    users: Sequence[User]
+    now: datetime
+    more: bool
+    read: int
+    units: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return users as an export has them, and what reading them took."""
+        return {
+            "users": [summary(user) for user in self.users],
+            "more": self.more,
+            "items_read": self.read,
+            "read_units": self.units,
+        }
+
+    def as_table(self) -> Table:
+        """Return the users for people; times in UTC."""
+        table = Table(title="Times are UTC", title_justify="left", box=None)
+        table.add_column("uid", no_wrap=True)
+        table.add_column("app", overflow="fold")
+        for name in ("state", "created", "last active", "providers"):
+            table.add_column(name)
+        for user in self.users:
+            providers = [identity.provider for identity in user.identities]
+            row = (
+                user.id,
+                user.app,
+                _state_word(user, self.now),
+                f"{user.created_at:%Y-%m-%d %H:%M}",
+                user.last_active_day.isoformat(),
+                ", ".join(providers),
+            )
+            table.add_row(*[Text(printable(cell)) for cell in row])
+        return table
+
+    def note(self) -> str:
+        """Return what it took, in one line."""
+        units = math.ceil(self.units)
+        dollars = units * _DOLLARS_PER_MILLION / 1_000_000
+        cost = f"${dollars:,.2f} on demand" if dollars >= _CENT else "less than a cent"
+        more = "; there may be more users, see --limit" if self.more else ""
+        return (
+            f"users: {len(self.users)}, in {_count(self.read, 'item')} of the table "
+            f"that {'was' if self.read == 1 else 'were'} read: "
+            f"{_count(units, 'read unit')}, {cost}{more}"
+        )
+
+
+def summary(
+    user: User, data: Sequence[Mapping[str, str]] | None = None
+) -> dict[str, Any]:
+    """Return a user as JSON without sessions and API keys: a line of an export.
+
+    An identity's `key` is there where its id is an issuer's own. That of
+    `local-userpass` would tell the e-mail address to whoever guesses it.
+
+    Args:
+        data: What is displayed of the identities, in their order; None leaves it out.
+    """
+    identities: list[dict[str, Any]] = [
+        {"provider": each.provider, "id": each.id}
+        | ({"key": each.key} if each.has_issuer else {})
+        for each in user.identities
+    ]
+    for identity, known in zip(identities, data or (), strict=False):
+        identity["data"] = dict(known)
+    return {
+        "app": user.app,
+        "uid": user.id,
+        "anonymous": user.anonymous,
+        "created_at": rfc3339(user.created_at),
+        "last_active_day": user.last_active_day.isoformat(),
+        "expires_at": user.expires_at and rfc3339(user.expires_at),
+        "identities": identities,
+    }
+
+
+def find_app(found: Deployment, app: str | None) -> str:
+    """Return the app that is meant. One that is served no more may still have users.
+
+    Raises:
+        Problem: None was named, and there is not just one.
+    """
+    if app:
+        return app
+    served = found.apps()
+    if len(served) != 1:
+        which = (
+            f"It is one of {', '.join(served)}"
+            if served
+            else "A table does not tell which there are; `anonauth users list` does"
+        )
+        raise Problem(f"which app? Give --app ID. {which}")
+    return served[0]
+
+
+def show_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
+    """Read a user and what is displayed of it: two calls.
+
+    Raises:
+        Problem: There is none of that id in that app.
+    """
+    user = services.store.get_user(app, user_id)
+    if user is None:
+        raise Problem(_nobody(app, user_id))
+    data = services.store.get_identity_data(app, user.identities)
+    return ShownUser(user, data, services.clock())
+
+
+def find_by_email(services: wiring.Services, app: str, address: str) -> str:
+    """Return the id of the user that has an e-mail address with a password: one call.
+
+    Raises:
+        Problem: No user has it. Of a record without a user it says when that goes: who
+            wants to be forgotten asks for that, too.
+    """
+    key = identity_key(services.addresses.normalise(address))
+    record = services.store.get_identity(app, USERPASS, key)
+    nobody = f"nobody has registered {printable(address)} in app '{app}'"
+    if record is not None and record.user_id is not None:
+        return record.user_id
+    if record is None or record.expires_at is None:
+        raise Problem(nobody)
+    end, ttl = rfc3339(record.expires_at), rfc3339(record.expires_at + SWEEP_DELAY)
+    swept = f"and DynamoDB deletes its record after {ttl}, usually within days"
+    if record.is_expired(services.clock()):
+        raise Problem(f"{nobody}; an earlier registration ended at {end}, {swept}")
+    raise Problem(
+        f"{printable(address)} is registered and {record.state}, but no user has it "
+        f"yet: if nobody uses it, it ends by itself at {end}, {swept}"
+    )
+
+
+def list_users(
+    store: OverviewStore, wanted: UserFilter, *, limit: int, now: datetime
+) -> UserList:
+    """Read the table, page by page, until there are so many users."""
+    users: list[User] = []
+    position: str | None = ""
+    read, units = 0, 0.0
+    while position is not None and len(users) < limit:
+        page = store.scan_users(0, 1, position, wanted)
+        users += page.users
+        position = page.position
+        read, units = read + page.read, units + page.units
+    more = position is not None or len(users) > limit
+    return UserList(users[:limit], now, more, read, units)
+
+
+def deletion(shown: ShownUser, place: str) -> Iterator[str]:
+    """Yield what the deletion of a user will do, in words.
+
+    Args:
+        place: Where the user is, to begin with: ids look alike everywhere.
+
+    Raises:
+        Problem: It has expired.
+    """
+    user = shown.user
+    if user.is_expired(shown.now):
+        raise Problem(
+            f"user {user.id} has expired: everybody refuses it, and DynamoDB deletes "
+            "it by itself, usually within days"
+        )
+    yield f"In {place}:"
+    yield "Deleting"
+    yield from shown.lines()
+    yield (
+        "- All of this goes, for good. Who logs in by the same identity is a new user."
+    )
+    yield (
+        "- Apps hear of it by `user.deleted`, with the reason `requested`; what they "
+        "keep of the user is theirs to remove."
+    )
+    yield _ACCESS_TOKENS
+
+
+def delete(shown: ShownUser, services: wiring.Services) -> None:
+    """Delete a user as it was shown.
+
+    Raises:
+        Problem: It changed meanwhile, and was not deleted; or it is gone.
+    """
+    user = shown.user
+    try:
+        delete_as_shown(user, users=services.store, now=services.clock())
+    except UnknownUser as exc:
+        raise Problem(_nobody(user.app, user.id)) from exc
+    except UserChanged as exc:
+        raise Problem(
+            f"user {user.id} has changed while it was shown, and was not deleted: "
+            "look again"
+        ) from exc
+
+
+def revocation(shown: ShownUser, place: str) -> Iterator[str]:
+    """Yield what the end of all sessions of a user will do, in words.
+
+    Args:
+        place: As for `deletion`.
+
+    Raises:
+        Problem: The user is anonymous.
+    """
+    user = shown.user
+    if user.anonymous:
+        raise Problem(_anonymous(user.id))
+    yield f"In {place}:"
+    yield "Revoking the sessions of"
+    yield from shown.lines()
+    yield (
+        f"- Sessions that end: {len(user.sessions)}, those of API keys among them. To "
+        "go on, clients log in again."
+    )
+    yield "- Passwords, linked identities and API keys stay as good as they are."
+    yield _ACCESS_TOKENS
+
+
+def revoke(user: User, services: wiring.Services) -> int:
+    """End all sessions of a user; return how many there were.
+
+    Raises:
+        Problem: It is gone, or anonymous.
+    """
+    try:
+        was = revoke_sessions(
+            user.app, user.id, users=services.store, now=services.clock()
+        )
+    except UnknownUser as exc:
+        raise Problem(_nobody(user.app, user.id)) from exc
+    except AnonymousUser as exc:
+        raise Problem(_anonymous(user.id)) from exc
+    return len(was.sessions)
+
+
+_ACCESS_TOKENS = (
+    "- Access tokens are refused here at once. Your own API, which does not ask here, "
+    "takes them until they expire: AccessTokenMinutes at most, 30 unless set."
+)
+
+
+def _nobody(app: str, user_id: str) -> str:
+    return f"no user '{printable(user_id)}' in app '{printable(app)}'"
+
+
+def _anonymous(user_id: str) -> str:
+    return (
+        f"user {user_id} is anonymous: without its session nobody could ever log in to "
+        f"it again. `anonauth users delete {user_id}` is what is meant"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _state_word(user: User, now: datetime) -> str:
+    if user.is_expired(now):
+        return "expired"
+    return "anonymous" if user.anonymous else "permanent"
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    told: Iterable[str] = (f"{name}: {text}" for name, text in values.items())
+    return f"  ({printable(', '.join(told))})" if values else ""

@@ -1,0 +1,335 @@
+"""`anonauth users`: its commands and their options; see `users` and `export`."""
+
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anonauth.cli.options import (
+    App,
+    AsJson,
+    EndpointUrl,
+    Rate,
+    Region,
+    Segments,
+    Stack,
+    Table,
+    Target,
+    Yes,
+    ask,
+    print_json,
+    print_table,
+    printable,
+)
+from anonauth.cli.preflight import checked
+from anonauth.cli.typer_help import Commands
+from anonauth.local.problem import Problem
+
+# ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
+
+app = Commands()
+
+_DATES = "as 2026-11-01 or 2026-11-01T12:00:00Z"
+
+
+def _instant(text: str) -> datetime:
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+    raise typer.BadParameter(f"'{printable(text)}' is no date {_DATES}")
+
+
+_UserId = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
+
+
+@app.callback()
+def users() -> None:
+    """The users: show, list, delete, end sessions, export. No secret is ever shown.
+
+    A person writes in, and wants to be forgotten:
+
+    * `anonauth users show --email ada@example.com --stack anonauth`
+    * `anonauth users delete UID --stack anonauth`
+    """
+
+
+@app.command()
+def show(
+    user_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[UID]", help="The user's id.", show_default=False),
+    ] = None,
+    *,
+    email: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Instead of the id: the e-mail address that it logs in by, with a "
+            "password. (An address that Google or another tells is not looked for.)",
+            show_default=False,
+        ),
+    ] = None,
+    app_id: App = None,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a user: its state, identities, sessions and API keys.
+
+    Reads two items, three with `--email`.
+
+    **Examples**
+
+    * `anonauth users show 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
+    * `anonauth users show --email ada@example.com --stack anonauth`
+    * `anonauth users show UID --endpoint-url http://127.0.0.1:4566`,
+      of `anonauth serve --aws-port 4566`
+    """
+    if (user_id is None) == (email is None):
+        raise typer.BadParameter("give a user's id, or --email, and not both")
+    target = checked(Target(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import reached
+    from anonauth.cli.users.actions import find_app, find_by_email, show_user
+
+    with reached(target) as found:
+        app_of_user, services = find_app(found, app_id), found.services()
+        if user_id is None:
+            user_id = find_by_email(services, app_of_user, email or "")
+        shown = show_user(services, app_of_user, user_id)
+    if as_json:
+        print_json(shown.as_json())
+    else:
+        print(*shown.lines(), sep="\n")
+
+
+@app.command("list")
+def list_users(  # noqa: PLR0913 - an option each
+    *,
+    app_id: Annotated[
+        str | None,
+        typer.Option("--app", metavar="ID", help="Only of this app."),
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Only anonymous users.")
+    ] = False,
+    permanent: Annotated[
+        bool, typer.Option("--permanent", help="Only permanent users.")
+    ] = False,
+    created_after: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_instant,
+            metavar="DATE",
+            help=f"Only those made at that time (UTC) or later, {_DATES}.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List users, in no order: the first that a scan of the table finds.
+
+    Reads the table from its beginning, 1 MB at a time, until there are enough: if few
+    users are as asked for, all of it. That is a read unit for 8 KB, so a million guests
+    (0.5 KB each) cost less than a cent. To have all users, `anonauth users export`.
+
+    **Examples**
+
+    * `anonauth users list --stack anonauth --limit 10`
+    * `anonauth users list --stack anonauth --permanent --created-after 2026-11-01`
+    """
+    if anonymous and permanent:
+        raise typer.BadParameter("give --anonymous or --permanent, and not both")
+    target = checked(Target(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import opened
+    from anonauth.cli.users.actions import list_users as list_some
+    from anonauth.domain import UserFilter
+
+    kind = anonymous if anonymous or permanent else None
+    wanted = UserFilter(app_id, kind, created_after)
+    with opened(target) as services:
+        found = list_some(services.store, wanted, limit=limit, now=services.clock())
+    print(found.note(), file=sys.stderr)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_table(found.as_table())
+
+
+@app.command()
+def delete(
+    user_id: _UserId,
+    *,
+    yes: Yes = False,
+    app_id: App = None,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a user with its identities, sessions and API keys, for good.
+
+    Says where and who it is and what goes, and asks. It is the transaction that the
+    user's own request would be: apps hear of it by `user.deleted`, reason `requested`.
+    What has changed since it was shown is not deleted unseen: then nothing is, and you
+    look again.
+
+    **Examples**
+
+    * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
+    * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth --yes --json`
+    """
+    target = checked(Target(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import reached
+    from anonauth.cli.users.actions import delete as delete_one
+    from anonauth.cli.users.actions import deletion, find_app, show_user
+
+    with reached(target) as found:
+        services = found.services()
+        shown = show_user(services, find_app(found, app_id), user_id)
+        print(*deletion(shown, found.place), sep="\n", file=sys.stderr)
+        if not yes:
+            ask("Delete it?")
+        delete_one(shown, services)
+    if as_json:
+        print_json({"deleted": shown.user.id, "app": shown.user.app})
+    else:
+        print(f"user {shown.user.id} is deleted")
+
+
+@app.command()
+def revoke(
+    user_id: _UserId,
+    *,
+    yes: Yes = False,
+    app_id: App = None,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """End all sessions of a permanent user: it has to log in again, everywhere.
+
+    Says where and what will happen, and asks. Passwords, linked identities and API
+    keys stay. Access tokens are refused here at once; your own API takes them until
+    they expire, AccessTokenMinutes at most. An anonymous user is refused: nobody could
+    ever log in to it again, so `delete` is what is meant.
+
+    **Examples**
+
+    * `anonauth users revoke 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
+    """
+    target = checked(Target(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import reached
+    from anonauth.cli.users.actions import find_app, revocation, show_user
+    from anonauth.cli.users.actions import revoke as revoke_one
+
+    with reached(target) as found:
+        services = found.services()
+        shown = show_user(services, find_app(found, app_id), user_id)
+        words = list(revocation(shown, found.place))
+        ended = 0
+        if shown.user.sessions:
+            print(*words, sep="\n", file=sys.stderr)
+            if not yes:
+                ask("Revoke them?")
+            ended = revoke_one(shown.user, services)
+    if as_json:
+        print_json({"revoked": shown.user.id, "app": shown.user.app, "sessions": ended})
+    elif not shown.user.sessions:
+        print(f"user {shown.user.id} has no sessions: nothing was changed")
+    else:
+        print(f"user {shown.user.id}: sessions that have ended: {ended}")
+
+
+@app.command()
+def export(  # noqa: PLR0913 - an option each
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+    *,
+    app_id: Annotated[
+        str | None,
+        typer.Option("--app", metavar="ID", help="Only of this app."),
+    ] = None,
+    data: Annotated[
+        bool,
+        typer.Option(
+            "--data",
+            help="With what is displayed of each identity, such as its e-mail address. "
+            "Half a read unit more for each.",
+        ),
+    ] = False,
+    segments: Segments = 4,
+    rate: Rate = None,
+    stack: Stack = None,
+    table: Table = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write all users to FILE, one a line, as JSON. Run it again to go on.
+
+    However it ends, by Ctrl-C, a crash or a full disk: with the same FILE and options
+    the next run goes on where it was, with the help of FILE.resume. In the end FILE has
+    each user that was there all the while, once; who came or went meanwhile may be in
+    it or not. Expired users are, until DynamoDB has deleted them. Only you can read it.
+
+    Items that cannot be read are left out: then the file has all others, and the exit
+    code is 1.
+
+    A line, without secrets and sessions; `expires_at` is null unless anonymous:
+
+    `{"app": "myapp-abcde", "uid": "65f0…", "anonymous": true, "created_at":
+    "2026-11-24T12:00:00Z", "last_active_day": "2026-11-24", "expires_at":
+    "2027-02-23T01:00:00Z", "identities": [{"provider": "anon-user", "id": "65f1…"}]}`
+
+    **Examples**
+
+    * `anonauth users export users.jsonl --stack anonauth`
+    * `anonauth users export users.jsonl --stack anonauth --data --rate 500`
+    """
+    if str(file) == "-":
+        raise typer.BadParameter("give a file's name: it goes on where it was killed")
+    target = checked(Target(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import reached
+    from anonauth.cli.table_scan import ParallelScan, count_items, progress
+    from anonauth.cli.users.export import Plan, opened, write_all
+
+    with reached(target) as found:
+        name, items = count_items(found)
+        plan, store = Plan(name, segments, app_id, data), found.services().store
+        scan = ParallelScan(store, segments=segments, wanted=plan.wanted, rate=rate)
+        with opened(file, plan) as into:
+            before = into.progress
+            if before.read:
+                print(f"going on; users so far: {before.users:,}", file=sys.stderr)
+            with progress(items, before.read) as advance:
+                write_all(into, scan, store, advance)
+            done = into.progress
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "users": done.users,
+                "items_read": done.read,
+                "unreadable": done.unreadable,
+                "resumed": before.read > 0,
+            }
+        )
+    else:
+        print(f"users in {file}: {done.users:,}")
+    if done.unreadable:
+        raise Problem(
+            f"items that could not be read, and were left out: {done.unreadable}; "
+            f"{file} has all others"
+        )

@@ -1,0 +1,310 @@
+"""What `anonauth users export` does: all users into a file, however often it is killed.
+
+Beside the file stands its checkpoint: how long the file is up to the last page that is
+whole, and where each segment goes on. A page's lines are on the disk before the
+checkpoint says so; what the file has beyond it is of a page that will be read again,
+and is cut off. So no line is torn, none is doubled, and no page is left out.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anonauth.cli.table_scan import ParallelScan
+from anonauth.cli.users.actions import summary
+from anonauth.domain import UserFilter, UserPage
+from anonauth.local.problem import Problem
+from anonauth.ports import OverviewStore
+
+_FORM = 1  # of the checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an export is of: the same each time that it goes on.
+
+    `table` is the full name; `app` None: of all apps; `with_data` adds what is
+    displayed of identities.
+    """
+
+    table: str
+    segments: int
+    app: str | None = None
+    with_data: bool = False
+
+    @property
+    def wanted(self) -> UserFilter:
+        """Which users it has."""
+        return UserFilter(app=self.app)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an export has come.
+
+    The file is good up to `offset` (bytes) and has so many `users` by then. `positions`
+    are those of the segments that are not at their end. Of the items that were `read`
+    so many were `unreadable`.
+    """
+
+    offset: int
+    positions: Mapping[int, str]
+    users: int = 0
+    read: int = 0
+    unreadable: int = 0
+
+
+class Export:
+    """A file that grows page by page; made by `opened`. Threads may share it."""
+
+    def __init__(self, path: Path, file: int, plan: Plan, progress: Progress) -> None:
+        self._path = path
+        self._file = file
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._is_torn = False
+        self.progress = progress
+
+    def add(self, segment: int, page: UserPage, store: OverviewStore) -> None:
+        """Append a page's users, and note that they are there.
+
+        Args:
+            store: Asked for what is displayed of identities, if the plan has that.
+
+        Raises:
+            Problem: The disk does not take it.
+        """
+        text = b"".join(_lines(page, self._plan, store))
+        with self._lock:
+            if self._is_torn:
+                return  # a failure of another thread ends this one, too
+            self._is_torn = True
+            ahead = {s: p for s, p in self.progress.positions.items() if s != segment}
+            if page.position is not None:
+                ahead[segment] = page.position
+            after = Progress(
+                self.progress.offset + len(text),
+                ahead,
+                self.progress.users + len(page.users),
+                self.progress.read + page.read,
+                self.progress.unreadable + page.unreadable,
+            )
+            with _disk(self._path):
+                _append(self._file, text)
+                os.fsync(self._file)
+                _save(_checkpoint(self._path), self._plan, after)
+            self.progress = after
+            self._is_torn = False
+
+    def finish(self) -> None:
+        """Remove the checkpoint: the file is complete."""
+        with _disk(self._path):
+            os.unlink(_checkpoint(self._path))
+
+
+def write_all(
+    export: Export,
+    scan: ParallelScan,
+    store: OverviewStore,
+    advance: Callable[[int], None],
+) -> None:
+    """Read what is left, write it, and finish.
+
+    Whatever ends it before, Ctrl-C included, leaves an export to go on with, and a line
+    on stderr that says so.
+
+    Args:
+        advance: Told of each page's items.
+    """
+
+    def take(segment: int, page: UserPage) -> None:
+        export.add(segment, page, store)
+        advance(page.read)
+
+    try:
+        scan.run(export.progress.positions, take)
+    except BaseException:
+        print("not complete; run it again to go on", file=sys.stderr)
+        raise
+    export.finish()
+
+
+@contextmanager
+def opened(path: Path, plan: Plan) -> Iterator[Export]:
+    """Yield the export into a file, begun or gone on with.
+
+    Raises:
+        Problem: The file is there and not an unfinished export, or one of something
+            else, or of another user; or another process writes it; or the disk refuses.
+    """
+    checkpoint = _checkpoint(path)
+    with _disk(path):
+        try:
+            file = _made(path, os.O_RDWR)
+        except FileExistsError:
+            # Not truncated by that: it may be something else.
+            file = _opened_ours(path, os.O_RDWR)
+    try:
+        with _disk(path):
+            _lock(file, path)
+            before = _load(checkpoint, plan)
+            size = os.fstat(file).st_size
+            if before is None and size:
+                raise Problem(
+                    f"{path} is there already, and is no unfinished export: remove it, "
+                    "or name another file"
+                )
+            if before is None:
+                before = Progress(0, dict.fromkeys(range(plan.segments), ""))
+                os.fchmod(file, 0o600)  # an empty one may have been there
+                _save(checkpoint, plan, before)
+            if size < before.offset:
+                raise Problem(
+                    f"{path} is shorter than {checkpoint.name} says: it was changed. "
+                    "Remove both to start over"
+                )
+            os.ftruncate(file, before.offset)
+            os.lseek(file, 0, os.SEEK_END)
+        yield Export(path, file, plan, before)
+    finally:
+        os.close(file)
+
+
+def _lines(page: UserPage, plan: Plan, store: OverviewStore) -> Iterator[bytes]:
+    data: Sequence[Any] = (
+        store.get_data_of(page.users) if plan.with_data else [None] * len(page.users)
+    )
+    for user, known in zip(page.users, data, strict=True):
+        yield json.dumps(summary(user, known), separators=(",", ":")).encode() + b"\n"
+
+
+def _append(file: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(file, text) :]
+
+
+def _made(path: Path, flags: int) -> int:
+    """Make a file that nobody else can read; never what a link names, even a dead one.
+
+    Raises:
+        FileExistsError: Something is there.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _opened_ours(path: Path, flags: int) -> int:
+    """Open a file that is there, if it is this user's own.
+
+    In a directory like /tmp others may have put it there: a link to a file of this
+    user's, or a file of theirs, which they go on reading and changing.
+
+    Raises:
+        Problem: It is a link or no plain file, or another user's.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        # Not to wait until somebody writes into a pipe.
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise Problem(
+                f"{path} is a symbolic link; remove it, or name the file itself"
+            ) from exc
+        raise
+    status = os.fstat(file)
+    is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if is_plain and status.st_uid == os.geteuid():
+        return file
+    os.close(file)
+    if not is_plain:
+        raise Problem(f"{path} is no plain file with one name; name another file")
+    raise Problem(f"{path} is another user's; name another file")
+
+
+def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
+    body = {"form": _FORM, "plan": asdict(plan), "progress": asdict(progress)}
+    new = checkpoint.with_name(checkpoint.name + ".new")
+    try:
+        file = _made(new, os.O_WRONLY)
+    except FileExistsError:
+        os.close(_opened_ours(new, os.O_WRONLY))  # of a run that was killed
+        os.unlink(new)
+        file = _made(new, os.O_WRONLY)
+    try:
+        _append(file, json.dumps(body).encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(new, checkpoint)
+
+
+def _load(checkpoint: Path, plan: Plan) -> Progress | None:
+    try:
+        file = _opened_ours(checkpoint, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(file, "rb") as opened_file:
+        text = opened_file.read()
+    try:
+        body = json.loads(text)
+        form, before = body["form"], Plan(**body["plan"])
+        progress = Progress(**body["progress"])
+        positions = {int(s): str(p) for s, p in progress.positions.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise Problem(_unknown(checkpoint)) from exc
+    if form != _FORM:
+        raise Problem(_unknown(checkpoint))
+    if before != plan:
+        raise Problem(
+            f"{checkpoint} is of another export: it was begun "
+            f"{', '.join(_differences(before, plan))}. Give the same options, or "
+            "remove it and the file beside it to start over"
+        )
+    return replace(progress, positions=positions)
+
+
+def _unknown(checkpoint: Path) -> str:
+    return (
+        f"{checkpoint} is no checkpoint of this version; remove it and the file beside "
+        "it to start over"
+    )
+
+
+def _differences(before: Plan, plan: Plan) -> Iterator[str]:
+    if before.table != plan.table:
+        yield f"on the table {before.table}"
+    if before.app != plan.app:
+        yield f"with --app {before.app}" if before.app else "without --app"
+    if before.segments != plan.segments:
+        yield f"with --segments {before.segments}"
+    if before.with_data != plan.with_data:
+        yield "with --data" if before.with_data else "without --data"
+
+
+def _checkpoint(path: Path) -> Path:
+    return path.with_name(path.name + ".resume")
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        # Gone with the process, however it ends.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise Problem(f"another export is writing {path}") from exc
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Problem(f"cannot write {exc.filename or path}: {exc.strerror}") from exc

@@ -1,0 +1,386 @@
+"""The local AWS, in this process (moto) or at another address.
+
+DynamoDB and its streams, KMS, SSM for the settings document, SES for mail, EventBridge.
+"""
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth.answers import check_answers
+from anonauth.local.dynamodb.moto_engine import quick_moto
+from anonauth.local.problem import Problem
+from anonauth.local.template import REGION
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from botocore.awsrequest import AWSPreparedRequest
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_ssm import SSMClient
+    from werkzeug.wrappers import Request
+
+TABLE_NAME = "anonauth-local"
+KEY_ALIAS = "alias/anonauth-local"
+APPS_PARAMETER = "/anonauth/local/app-ids"
+"""In SSM: which apps the local service serves; a stack has an output for it."""
+
+# What `create_table` takes of the template's properties; the others (protection,
+# encryption) mean nothing here, and backups only to `anonauth doctor`.
+_TABLE_PROPERTIES = (
+    "AttributeDefinitions",
+    "BillingMode",
+    "GlobalSecondaryIndexes",
+    "KeySchema",
+)
+
+# By what their calls are told; SES has paths instead.
+_TARGETS = {
+    "DynamoDB_": "dynamodb",
+    "DynamoDBStreams_": "streams.dynamodb",
+    "TrentService.": "kms",
+    "AmazonSSM.": "ssm",
+    "AWSEvents.": "events",
+}
+
+# What the SDK, its HTTP client and moto go by. Not a list of their variables: the next
+# version has one more, and a call goes elsewhere.
+_FOREIGN = re.compile(
+    r"(AWS|BOTO|BOTO3|BOTOCORE|MOTO)_.*|_X_AMZN_.*|.*_PROXY|(REQUESTS|CURL)_CA_BUNDLE"
+    r"|TEST_(SERVER|PROXY)_MODE|INITIAL_NO_AUTH_ACTION_COUNT",
+    re.IGNORECASE,
+)
+_LOCAL = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "NO_PROXY": "*",  # a system may have one in its settings
+}
+
+
+@contextmanager
+def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]:
+    """Have table and key for the time of a `with` block; make what is not there.
+
+    Args:
+        table: The properties of the template's table.
+        endpoint_url: Where AWS is; None for moto, which then answers every AWS call
+            of this process and forgets all at the end.
+
+    Raises:
+        Problem: Nothing answers there, or not DynamoDB, or it has no KMS.
+    """
+    with environment(), _in_process() if endpoint_url is None else _nothing():
+        try:
+            dynamodb: DynamoDBClient = connect("dynamodb", endpoint_url)
+            is_made_here = _make_table(dynamodb, table)
+        except (BotoCoreError, ClientError, ValueError) as exc:
+            raise _absent("DynamoDB", endpoint_url, "", exc) from exc
+        try:
+            _make_key(connect("kms", endpoint_url))
+        except (BotoCoreError, ClientError) as exc:
+            raise _absent(
+                "KMS", endpoint_url, ", and anonauth wraps its keys with it", exc
+            ) from exc
+        try:
+            yield
+        finally:
+            # While something else in this process mocks AWS too, moto forgets nothing.
+            if is_made_here and endpoint_url is None:
+                dynamodb.delete_table(TableName=TABLE_NAME)
+
+
+@contextmanager
+def stored_document(
+    name: str, text: str | None, *, default: str, endpoint_url: str | None
+) -> Iterator[str]:
+    """Have a settings document in SSM for the time of a `with` block; yield it.
+
+    Args:
+        name: Of the SSM parameter.
+        text: The document; None for the one that is there already.
+        default: The document if there is none.
+        endpoint_url: As for `opened`, inside which this has to run.
+
+    Raises:
+        Problem: No SSM there, or it does not take the document.
+    """
+    try:
+        ssm: SSMClient = connect("ssm", endpoint_url)
+        before = _read_parameter(ssm, name)
+        document = text or before or default
+        if document != before:
+            ssm.put_parameter(
+                Name=name,
+                Value=document,
+                Type="SecureString",
+                Tier="Intelligent-Tiering",  # up to 8 KB, and never a downgrade
+                Overwrite=True,
+            )
+    except (BotoCoreError, ClientError) as exc:
+        raise _absent(
+            "SSM", endpoint_url, ", and anonauth reads the settings document there", exc
+        ) from exc
+    try:
+        yield document
+    finally:
+        # As the table, which see.
+        if before is None and endpoint_url is None:
+            ssm.delete_parameters(Names=[name])  # no error if it has gone
+
+
+def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
+    """Make SES send mails from these addresses.
+
+    Raises:
+        Problem: No SES there.
+    """
+    try:
+        ses: SESV2Client = connect("sesv2", endpoint_url)
+        for address in addresses:
+            try:
+                ses.create_email_identity(EmailIdentity=address)
+            except ses.exceptions.AlreadyExistsException:
+                continue
+    except (BotoCoreError, ClientError) as exc:
+        raise _absent(
+            "SES", endpoint_url, ", and the settings document has mail sent", exc
+        ) from exc
+
+
+def over_http(lock: threading.RLock) -> "WSGIApplication":
+    """Return moto's AWS of this process, as far as it is used, as a WSGI application.
+
+    Any region and any credentials reach the one local table and key. The lock is
+    held for each call: moto's transactions are not atomic between threads.
+    """
+    from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415
+    from botocore.compat import HTTPHeaders  # noqa: PLC0415
+    from moto.core.models import botocore_stubber  # noqa: PLC0415
+    from werkzeug.wrappers import Request, Response  # noqa: PLC0415
+
+    # What this process's own clients are answered by; moto's server needs Flask, and
+    # ten times as much as that.
+    @Request.application
+    def application(request: Request) -> Response:
+        service = _service_of(request)
+        if service is None:
+            text = '{"message":"only DynamoDB, KMS, SSM, SES and EventBridge are here"}'
+            return Response(text, 404, content_type="application/json")
+        signed = re.sub(
+            r"Credential=[^/]+/([0-9]+)/[^/]+/",
+            rf"Credential=local/\1/{REGION}/",
+            request.headers.get("Authorization", ""),
+        )
+        headers = HTTPHeaders.from_dict({**request.headers, "Authorization": signed})
+        # Read before the lock: a slow sender must not hold up the service. What has
+        # left, or sends no chunks, is answered by Werkzeug.
+        body = request.get_data()
+        url = f"https://{service}.{REGION}.amazonaws.com{request.full_path.rstrip('?')}"
+        asked = AWSPreparedRequest(
+            request.method, url, headers, body, stream_output=False
+        )
+        with lock:
+            found = botocore_stubber.process_request(asked)
+        status, answered, content = found or (404, {}, "")
+        answer = Response(content, status)
+        answer.headers.extend({name: str(value) for name, value in answered.items()})
+        return answer
+
+    return application
+
+
+def _service_of(request: "Request") -> str | None:
+    """Return the beginning of the host's name that AWS has for what is asked."""
+    if request.path.startswith("/v2/email/"):
+        return "email"
+    target = request.headers.get("X-Amz-Target", "")
+    names = (name for start, name in _TARGETS.items() if target.startswith(start))
+    return next(names, None)
+
+
+@contextmanager
+def _in_process() -> Iterator[None]:
+    # Costs 0.3 s; not needed with another engine.
+    from moto import mock_aws  # noqa: PLC0415
+
+    with quick_moto(), mock_aws():
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """Keep AWS's tools, for the time of a `with` block, from looking elsewhere.
+
+    Of the AWS and proxy configuration of whoever runs this nothing is left, nor are
+    their credentials.
+    """
+    foreign = dict.fromkeys(filter(_FOREIGN.fullmatch, os.environ))
+    models = botocore.loaders.Loader.CUSTOMER_DATA_PATH
+    with variables({**foreign, **_LOCAL}):
+        botocore.loaders.Loader.CUSTOMER_DATA_PATH = os.devnull  # of ~/.aws/models
+        try:
+            yield
+        finally:
+            botocore.loaders.Loader.CUSTOMER_DATA_PATH = models
+
+
+def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None:
+    """Refuse the calls of clients that this session makes from now on, if they leave.
+
+    Args:
+        endpoint_url: Where they may go; None for nowhere: moto answers.
+    """
+
+    def refuse(**event: Any) -> None:
+        request: AWSPreparedRequest = event["request"]
+        asked = urlsplit(request.url)
+        if _stays(asked, urlsplit(endpoint_url or "")):
+            return
+        raise Problem(
+            f"a call to {asked.netloc} was not sent: it would leave "
+            f"{endpoint_url or 'the built-in AWS'}"
+        )
+
+    session.register("before-send", refuse)
+
+
+def _stays(asked: SplitResult, own: SplitResult) -> bool:
+    # S3 may have the name of a bucket before that of the host, AWS the service's.
+    host = f".{asked.hostname}"
+    if own.netloc:
+        is_port = (asked.scheme, asked.port) == (own.scheme, own.port)
+        return is_port and host.endswith(f".{own.hostname}")
+    from moto.core.models import botocore_stubber  # noqa: PLC0415 - costs 0.3 s
+
+    # It answers whatever ends so, with 404 if it has nothing of the kind, and lets all
+    # else through.
+    return botocore_stubber.enabled and host.endswith(".amazonaws.com")
+
+
+@contextmanager
+def variables(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables for the time of a `with` block; None unsets one."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(changes: Mapping[str, str | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -> Any:
+    """Return a client of one of the services, that does not wait long.
+
+    Args:
+        validates: Check parameters as AWS would.
+    """
+    config = Config(
+        connect_timeout=1,
+        read_timeout=5,
+        retries={"mode": "standard"},
+        parameter_validation=validates,
+    )
+    made = session()
+    keep_at(endpoint_url, made)
+    return made.create_client(
+        service, region_name=REGION, endpoint_url=endpoint_url, config=config
+    )
+
+
+def session() -> botocore.session.Session:
+    """Return a session that need not read what others have read of AWS.
+
+    It checks answers as the functions do, and leaves repeating to the operator.
+    """
+    made = botocore.session.get_session()
+    share_models(made)
+    check_answers(made, repeats=False)
+    return made
+
+
+def share_models(session: botocore.session.Session) -> None:
+    """Let a session that is new use what others have read of AWS: 11 MB each time."""
+    session.register_component("data_loader", _loader())
+
+
+@functools.cache
+def _loader() -> botocore.loaders.Loader:
+    # Reading what botocore knows of a service takes longer than all that is asked of
+    # it here.
+    return botocore.loaders.create_loader()
+
+
+def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
+    if TABLE_NAME in dynamodb.list_tables()["TableNames"]:
+        return False
+    wanted = {
+        name: properties[name] for name in _TABLE_PROPERTIES if name in properties
+    }
+    if stream := properties.get("StreamSpecification"):
+        wanted["StreamSpecification"] = {"StreamEnabled": True, **stream}
+    dynamodb.create_table(TableName=TABLE_NAME, **wanted)
+    dynamodb.get_waiter("table_exists").wait(TableName=TABLE_NAME)
+    if ttl := properties.get("TimeToLiveSpecification"):
+        dynamodb.update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=ttl)
+    if backups := properties.get("PointInTimeRecoverySpecification"):
+        with suppress(ClientError):  # few engines have it, and nothing here needs it
+            dynamodb.update_continuous_backups(
+                TableName=TABLE_NAME, PointInTimeRecoverySpecification=backups
+            )
+    return True
+
+
+def _make_key(kms: "KMSClient") -> None:
+    try:
+        kms.describe_key(KeyId=KEY_ALIAS)
+    except kms.exceptions.NotFoundException:
+        key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+        kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key_id)
+
+
+def _read_parameter(ssm: "SSMClient", name: str) -> str | None:
+    try:
+        found = ssm.get_parameter(Name=name, WithDecryption=True)
+    except ssm.exceptions.ParameterNotFound:
+        return None
+    return found["Parameter"]["Value"]
+
+
+def _absent(
+    service: str, endpoint_url: str | None, why: str, exc: Exception
+) -> Problem:
+    place = endpoint_url or "the built-in AWS"
+    return Problem(f"no {service} at {place}{why}: {_first_line(exc)}")
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0]

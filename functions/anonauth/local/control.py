@@ -1,0 +1,207 @@
+"""`/`, `/logs`, `/_local/*`: what only a local service does, for this machine alone."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+# It ships no types.
+import isodate  # type: ignore[import-untyped]
+
+from anonauth.bus import SOURCE
+from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
+from anonauth.errors import AuthError
+from anonauth.local import playground
+from anonauth.local.api_gateway import HttpRequest, HttpResponse, json_response
+from anonauth.local.guard import host_name, is_forwarded, is_loopback
+from anonauth.local.journal import NotKept
+from anonauth.local.lambdas import LocalStack
+from anonauth.local.outbox import MOST_KEPT, Recent, SentMail
+from anonauth.local.settings_file import providers_on
+
+PREFIX = "/_local/"
+LOGS = "/logs"
+"""Where the `link` of an error answer leads (client-api.md §1.5)."""
+
+_T = TypeVar("_T")
+
+_LONGEST_DURATION = 64  # characters
+
+
+class LocalApi:
+    """Answers for the playground, clock, outbox and events, to this machine's operator.
+
+    Pages of other origins are refused whatever they send, and no answer carries CORS
+    headers; a Host that is not loopback may be a page's name rebound to it.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+
+    @staticmethod
+    def takes(request: HttpRequest) -> bool:
+        """Say whether a request is for this and not for the API."""
+        is_ours = request.path == LOGS or request.path.startswith(PREFIX)
+        return is_ours or playground.is_page(request)
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request that it `takes`."""
+        if not _is_from_here(request):
+            return _refuse(
+                HTTPStatus.FORBIDDEN,
+                "the playground, /logs and /_local/ answer this machine only, at "
+                "127.0.0.1",
+            )
+        if request.path in playground.FILES:
+            return self._file(request)
+        answers = {
+            PREFIX + "clock": self._clock,
+            PREFIX + "events": self._events,
+            PREFIX + "outbox": self._outbox,
+            PREFIX + "stack": self._describe,
+            LOGS: self._why,
+        }
+        if request.path in answers:
+            try:
+                return answers[request.path](request)
+            except NotKept:
+                return _refuse(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "the directory of data cannot be written; the terminal says why",
+                )
+        return _refuse(
+            HTTPStatus.NOT_FOUND,
+            "no such endpoint; try /_local/clock, /_local/outbox or /_local/events",
+        )
+
+    def _file(self, request: HttpRequest) -> HttpResponse:
+        if request.method in playground.METHODS:
+            return playground.file_response(request.path)
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+
+    def _describe(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        apps = [self._app_body(app) for app in self._stack.template.app_ids]
+        return json_response(HTTPStatus.OK, {"apps": apps})
+
+    def _app_body(self, app: str) -> dict[str, Any]:
+        settings = self._stack.settings
+        accounts = settings.app(app).local_userpass
+        mail = accounts.mail if accounts else None
+        return {
+            "id": app,
+            "providers": [ANONYMOUS, *providers_on(settings, app)],
+            # Of a page of the app's; None if every address counts as confirmed.
+            "confirm_url": mail.confirm_url if mail else None,
+            # Whether an anonymous login needs `options.challenge`.
+            "challenge": settings.app(app).challenge is not None,
+        }
+
+    def _clock(self, request: HttpRequest) -> HttpResponse:
+        if request.method == "GET":
+            return self._now(self._stack.clock())
+        if request.method == "POST":
+            return self._advance(request)
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it")
+
+    def _outbox(self, request: HttpRequest) -> HttpResponse:
+        return _list_or_clear(request, self._stack.outbox, _mail_body)
+
+    def _events(self, request: HttpRequest) -> HttpResponse:
+        if not self._stack.tells_events:
+            return _refuse(
+                HTTPStatus.NOT_IMPLEMENTED, "the engine has no streams to learn from"
+            )
+        self._stack.tell_changes()  # others may write to the table, too
+        return _list_or_clear(request, self._stack.events, _event_body)
+
+    def _why(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "GET":
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        asked = parse_qs(request.query).get("co_id", [""])[-1]
+        for refused in self._stack.refused.entries():
+            if asked and refused.why.co_id == asked:
+                return json_response(HTTPStatus.OK, refused.body())
+        return _refuse(
+            HTTPStatus.NOT_FOUND,
+            f"no such co_id among the last {MOST_KEPT} refusals since the start",
+        )
+
+    def _advance(self, request: HttpRequest) -> HttpResponse:
+        try:
+            duration = _read_duration(request)
+            return self._now(self._stack.advance(duration))
+        except (ValueError, ArithmeticError, RecursionError):
+            return _refuse(
+                HTTPStatus.BAD_REQUEST,
+                'expected {"advance": "P91D"}: an ISO 8601 duration, forward, of 5 '
+                "years at most, that ends before the year 10000",
+            )
+        except AuthError as exc:
+            return _refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"the clock is at {rfc3339(self._stack.clock())}, where something "
+                f"that is scheduled failed: {exc}",
+            )
+
+    def _now(self, now: datetime) -> HttpResponse:
+        return json_response(HTTPStatus.OK, {"now": rfc3339(now)})
+
+
+def _list_or_clear(
+    request: HttpRequest, recent: Recent[_T], body_of: Callable[[_T], Any]
+) -> HttpResponse:
+    if request.method == "GET":
+        return json_response(HTTPStatus.OK, [body_of(e) for e in recent.entries()])
+    if request.method == "DELETE":
+        recent.clear()
+        return json_response(HTTPStatus.OK, {})
+    return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it")
+
+
+def _event_body(event: UserEvent) -> dict[str, Any]:
+    # What a rule's target gets, but for what EventBridge adds of itself.
+    return {
+        "source": SOURCE,
+        "detail-type": event.type,
+        "time": rfc3339(event.at),
+        "detail": event.detail,
+    }
+
+
+def _mail_body(mail: SentMail) -> dict[str, str]:
+    return {
+        "to": mail.recipient,
+        "from": mail.sender,
+        "subject": mail.subject,
+        "text": mail.text,
+        "sent_at": rfc3339(mail.sent_at),
+    }
+
+
+def _read_duration(request: HttpRequest) -> Any:
+    body = json.loads(request.body)
+    duration = body.get("advance") if isinstance(body, dict) else None
+    if not isinstance(duration, str) or len(duration) > _LONGEST_DURATION:
+        raise ValueError
+    return isodate.parse_duration(duration)
+
+
+def _is_from_here(request: HttpRequest) -> bool:
+    host = request.header("host")
+    origin = request.header("origin")
+    if is_forwarded(name for name, _ in request.headers):
+        return False
+    return (
+        is_loopback(request.peer)
+        and host is not None
+        and is_loopback(host_name(host))
+        and origin in {None, f"http://{host}"}
+    )
+
+
+def _refuse(status: HTTPStatus, error: str) -> HttpResponse:
+    return json_response(status, {"error": error})

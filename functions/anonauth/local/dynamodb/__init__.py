@@ -1,0 +1,1 @@
+"""DynamoDB on this machine: moto made fast, or an engine at another address."""

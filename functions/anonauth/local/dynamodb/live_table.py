@@ -1,0 +1,129 @@
+"""What DynamoDB does of itself on AWS: tell of changes, and sweep expired items."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from anonauth.local.aws import connect
+from anonauth.local.dynamodb.local_store import Ending
+from anonauth.local.dynamodb.moto_table import MotoTable
+from anonauth.local.dynamodb.remote_table import ApiTable
+from anonauth.local.template import REGION
+
+Record = dict[str, Any]
+
+_SWEEPER = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+
+
+class Source(Protocol):
+    """A table of some engine, as far as a live one needs it.
+
+    `stream_arn` is empty where the engine has no streams.
+    """
+
+    stream_arn: str
+
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """Return the stream's records since the last call, or since it was opened."""
+
+    def due_days(self) -> set[date]:
+        """Return the days on which something expires, or is to be swept."""
+
+    def expired(self, now: datetime) -> list[str]:
+        """Return the keys of what is past its `ttl`."""
+
+    def delete(self, key: str, now: datetime) -> bool:
+        """Delete an item that is past its `ttl`; say whether it still was."""
+
+
+class LiveTable:
+    """A table's stream from now on, as functions read it, and its TTL.
+
+    `has_stream` is False where the engine has none; nothing is told there. `ending`
+    returns what expires between two instants; None where only a scan could.
+
+    Args:
+        endpoint_url: As for `engine.opened`.
+        clock: The service's, which the engine does not know.
+    """
+
+    def __init__(
+        self, table: str, endpoint_url: str | None, clock: Callable[[], datetime]
+    ) -> None:
+        self._clock = clock
+        self._source: Source
+        self.ending: Ending | None = None
+        if endpoint_url is None:
+            self._source = moto = MotoTable(table)
+            self.ending = moto.ending
+        else:
+            self._source = _by_api(table, endpoint_url)
+        self._swept: set[str] = set()
+        self.has_stream = bool(self._source.stream_arn)
+
+    def changes(self) -> list[Record]:
+        """Return what has happened since the last call, as Lambda would hand it over.
+
+        Oldest first. Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example.
+        """
+        if not self.has_stream:
+            return []
+        return [self._record(record) for record in self._source.records()]
+
+    def due_days(self) -> set[date]:
+        """Return the days on which something expires, or is to be swept."""
+        return self._source.due_days()
+
+    def sweep(self) -> int:
+        """Delete what is past its `ttl` by the service's clock; return how many.
+
+        An engine that sweeps by itself goes by the real time.
+        """
+        now = self._clock()
+        deleted = 0
+        for key in self._source.expired(now):
+            self._swept.add(key)
+            if self._source.delete(key, now):
+                deleted += 1
+            else:
+                self._swept.discard(key)
+        return deleted
+
+    def _record(self, record: Mapping[str, Any]) -> Record:
+        stream = _as_json(record["dynamodb"])
+        stream["ApproximateCreationDateTime"] = int(self._clock().timestamp())
+        made: Record = {
+            "eventID": record["eventID"],
+            "eventName": record["eventName"],
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": REGION,
+            "dynamodb": stream,
+            "eventSourceARN": self._source.stream_arn,
+        }
+        pk = stream["Keys"]["pk"]["S"]
+        if record["eventName"] == "REMOVE" and pk in self._swept:
+            self._swept.remove(pk)
+            made["userIdentity"] = _SWEEPER
+        return made
+
+
+def _by_api(table: str, endpoint_url: str) -> ApiTable:
+    streams = connect(
+        "dynamodbstreams",
+        endpoint_url,
+        validates=False,  # dynoxide has shorter sequence numbers than AWS
+    )
+    return ApiTable(table, connect("dynamodb", endpoint_url), streams)
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case Mapping():
+            return {key: _as_json(each) for key, each in value.items()}
+        case list():
+            return [_as_json(each) for each in value]
+    return value

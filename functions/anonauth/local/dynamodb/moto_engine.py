@@ -1,0 +1,188 @@
+"""moto, but no call costs the more, the more there is in the table.
+
+Its transactions copy the whole table, stream included, for each of their items; what
+it has ever made it keeps, for a page that shows it; its serialiser looks for every
+attribute under several names; and it lists the methods of a class anew for each call.
+What is done here leans on the inside of one version.
+"""
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from anonauth.local.problem import Problem
+
+if TYPE_CHECKING:
+    from moto.dynamodb.models import DynamoDBBackend
+    from moto.dynamodb.models.table import Table
+
+VERSION = "5.2.5"
+"""Of moto, the one that was looked at; see tests/unit/cli/test_moto_engine.py."""
+
+_lock = threading.Lock()
+_users: list["_Patches"] = []
+
+
+@contextmanager
+def quick_moto() -> Iterator[None]:
+    """Have moto so for the time of a `with` block; blocks may overlap.
+
+    Raises:
+        Problem: It is another version.
+    """
+    import moto  # noqa: PLC0415
+
+    require_version(moto.__version__)
+    with _lock:
+        patches = _users[0] if _users else _Patches()
+        if not _users:
+            patches.start()
+        _users.append(patches)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users.remove(patches)
+            if not _users:
+                patches.stop()
+
+
+def require_version(found: str) -> None:
+    """Refuse another moto than that whose inside is known here.
+
+    Raises:
+        Problem: It is one.
+    """
+    if found != VERSION:
+        raise Problem(
+            f"moto is {found}, and the built-in AWS leans on the inside of {VERSION}: "
+            "install anonauth[cli] again"
+        )
+
+
+class _Patches:
+    """What is other than in moto, from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        from moto.core import responses, utils  # noqa: PLC0415
+        from moto.core.serialize import ResponseSerializer  # noqa: PLC0415
+        from moto.dynamodb.models import DynamoDBBackend  # noqa: PLC0415
+        from moto.dynamodb.models.dynamo_type import Item  # noqa: PLC0415
+        from moto.dynamodb.models.table import StreamRecord  # noqa: PLC0415
+        from moto.dynamodbstreams.models import ShardIterator  # noqa: PLC0415
+
+        self._patches: list[Any] = [
+            patch.object(
+                DynamoDBBackend,
+                "transact_write_items",
+                _transaction(DynamoDBBackend.transact_write_items),
+            ),
+            patch.object(
+                ResponseSerializer, "get_value", _get_value(ResponseSerializer)
+            ),
+            patch.object(
+                responses,
+                "method_names_from_class",
+                functools.cache(utils.method_names_from_class),
+            ),
+            *(
+                patch.object(model, "instances_tracked", _Forgetful())
+                for model in (Item, ShardIterator, StreamRecord)
+            ),
+        ]
+
+    def start(self) -> None:
+        for each in self._patches:
+            each.start()
+
+    def stop(self) -> None:
+        for each in reversed(self._patches):
+            each.stop()
+
+
+class _Forgetful(list[Any]):
+    """Takes what it is given, and keeps nothing."""
+
+    def append(self, made: Any) -> None:
+        pass
+
+
+def _transaction(original: Any) -> Any:
+    def transact_write_items(
+        self: "DynamoDBBackend", transact_items: list[dict[str, Any]]
+    ) -> None:
+        before = _Before(self, transact_items)
+        try:
+            with before.uncopied():
+                original(self, transact_items)
+        except BaseException:
+            before.put_back()
+            raise
+
+    return transact_write_items
+
+
+class _Before:
+    """What a transaction may change, as it was before."""
+
+    def __init__(self, backend: "DynamoDBBackend", actions: list[Any]) -> None:
+        import copy  # noqa: PLC0415
+
+        from moto.dynamodb.models.dynamo_type import DynamoType  # noqa: PLC0415
+
+        self._tables: dict[str, Table] = {}
+        self._lengths: dict[str, int] = {}
+        self._items: dict[tuple[str, Any], Any] = {}
+        for action in actions:
+            # moto says what is wrong with it, before it changes anything.
+            with suppress(Exception):
+                (operation,) = action.values()
+                table = backend.get_table(operation["TableName"])
+                shard = table.stream_shard
+                if table.name not in self._tables:
+                    self._tables[table.name] = table
+                    self._lengths[table.name] = 0 if shard is None else len(shard.items)
+                key = operation.get("Item") or operation["Key"]
+                hash_key = DynamoType(key[table.hash_key_attr])
+                found = (table.name, hash_key)
+                if found not in self._items:
+                    item = table.items.get(hash_key)
+                    self._items[found] = copy.deepcopy(item)
+
+    @contextmanager
+    def uncopied(self) -> Iterator[None]:
+        """Have moto take each table itself for its copy."""
+        for table in self._tables.values():
+            vars(table)["__deepcopy__"] = lambda _, table=table: table
+        try:
+            yield
+        finally:
+            for table in self._tables.values():
+                del vars(table)["__deepcopy__"]
+
+    def put_back(self) -> None:
+        for (name, hash_key), item in self._items.items():
+            items: Any = self._tables[name].items
+            if item is None:
+                items.pop(hash_key, None)
+            else:
+                items[hash_key] = item
+        for name, table in self._tables.items():
+            if table.stream_shard is not None:
+                del table.stream_shard.items[self._lengths[name] :]
+
+
+def _get_value(serializer: Any) -> Any:
+    by_any_name = serializer.get_value
+
+    def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
+        # DynamoDB's attributes have the right name already.
+        service = self.operation_model.service_model.service_name
+        if service == "dynamodb" and type(value) is dict:
+            return value.get(key)
+        return by_any_name(self, value, key, shape)
+
+    return get_value

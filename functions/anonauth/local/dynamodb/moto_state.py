@@ -1,0 +1,135 @@
+"""What is in moto's AWS, to be read out and put back: moto itself keeps nothing."""
+
+import base64
+import gc
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from anonauth.local.aws import TABLE_NAME
+from anonauth.local.journal import Remembered
+from anonauth.local.template import ACCOUNT, REGION
+
+
+def is_empty() -> bool:
+    """Say whether nothing is in the table."""
+    return not _table().items
+
+
+def read_aws() -> dict[str, Any]:
+    """Return the keys of KMS with what they encrypt by, and the parameters of SSM."""
+    from moto.kms.models import kms_backends  # noqa: PLC0415 - see `engine`
+    from moto.ssm.models import ssm_backends  # noqa: PLC0415
+
+    parameters = ssm_backends[ACCOUNT][REGION]._parameters  # noqa: SLF001
+    return {
+        "keys": [
+            {
+                "id": key.id,
+                "material": base64.b64encode(key.key_material).decode(),
+                "aliases": sorted(key.aliases),
+                "enabled": key.enabled,
+                "state": key.key_state,
+            }
+            for key in kms_backends[ACCOUNT][REGION].keys.values()
+            if key.key_spec == "SYMMETRIC_DEFAULT"
+        ],
+        "parameters": {
+            name: {
+                "type": versions[-1].parameter_type,
+                "value": versions[-1].decrypt(versions[-1].value),
+            }
+            for name, versions in parameters.items()
+            if versions and not name.startswith("/aws/")
+        },
+    }
+
+
+def put_back(remembered: Remembered) -> None:
+    """Put into a new table, and beside it, what was there before."""
+    from moto.dynamodb.models.dynamo_type import DynamoType, Item  # noqa: PLC0415
+
+    table = _table()
+    with _without_garbage():
+        for pk, text in remembered.items.items():
+            item = Item(DynamoType({"S": pk}), None, {})
+            for name, value in json.loads(text).items():
+                # Not moto's own setting, which adds up all sizes each time.
+                dict.__setitem__(item.attrs, name, DynamoType(_as_moto(value)))
+            table.items[item.hash_key] = item
+    if remembered.sequence is not None:
+        # Of a user's events the later has the larger number, restart or not.
+        table.stream_shard.starting_sequence_number = remembered.sequence
+    if remembered.aws:
+        _put_keys(remembered.aws["keys"])
+        _put_parameters(remembered.aws["parameters"])
+
+
+@contextmanager
+def _without_garbage() -> Iterator[None]:
+    """Let Python not look for garbage where only what lasts is made: half the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _as_moto(attribute: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an attribute with its bytes as bytes."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "B":
+            value = base64.b64decode(value)
+        case "BS":
+            value = [base64.b64decode(each) for each in value]
+        case "M":
+            value = {name: _as_moto(each) for name, each in value.items()}
+        case "L":
+            value = [_as_moto(each) for each in value]
+    return {kind: value}
+
+
+def _put_keys(keys: list[Mapping[str, Any]]) -> None:
+    from moto.kms.models import kms_backends  # noqa: PLC0415
+
+    kms = kms_backends[ACCOUNT][REGION]
+    for each in keys:
+        key = kms.create_key(None, "ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT", "", None)
+        del kms.keys[key.id]
+        key.arn = key.arn.replace(key.id, each["id"])
+        key.id = each["id"]
+        key.key_material = base64.b64decode(each["material"])
+        key.enabled, key.key_state = each["enabled"], each["state"]
+        kms.keys[key.id] = key
+        for alias in each["aliases"]:
+            kms.delete_alias(alias)
+            kms.create_alias(key.id, alias)
+
+
+def _put_parameters(parameters: Mapping[str, Mapping[str, str]]) -> None:
+    from moto.ssm.models import ssm_backends  # noqa: PLC0415
+
+    for name, each in parameters.items():
+        ssm_backends[ACCOUNT][REGION].put_parameter(
+            name=name,
+            description="",
+            value=each["value"],
+            parameter_type=each["type"],
+            allowed_pattern="",
+            keyid="",
+            overwrite=True,
+            tags=[],
+            data_type="text",
+            tier=None,
+            policies=None,
+        )
+
+
+def _table() -> Any:
+    from moto.dynamodb.models import dynamodb_backends  # noqa: PLC0415
+
+    return dynamodb_backends[ACCOUNT][REGION].tables[TABLE_NAME]

@@ -1,0 +1,238 @@
+"""The built-in engine's table, read from inside of moto: no call, and no copies.
+
+It leans on the inside of one version of moto; see `moto_engine`.
+"""
+
+import weakref
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, overload
+
+from anonauth.local.dynamodb.ttl_index import Due, seconds_in
+from anonauth.local.template import REGION
+
+if TYPE_CHECKING:
+    from moto.dynamodb.models.dynamo_type import Item
+    from moto.dynamodb.models.table import StreamRecord, Table
+    from moto.dynamodbstreams.models import ShardIterator
+
+MOST_ITERATORS = 100
+"""Of the streams API; older ones are expired, as on AWS after 15 minutes."""
+
+MOST_KEPT = 10_000
+"""Records for readers that come by the streams API, and may never come again."""
+
+
+class MotoTable:
+    """A table of moto's in this process.
+
+    Nothing else may run meanwhile: it is for who holds the local service's lock.
+    """
+
+    def __init__(self, name: str) -> None:
+        # Costs 0.3 s; not needed with another engine.
+        from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
+        from moto.dynamodb.models import dynamodb_backends  # noqa: PLC0415
+        from moto.dynamodbstreams.models import dynamodbstreams_backends  # noqa: PLC0415
+
+        self._name = name
+        self._tables = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables
+        self._streams = dynamodbstreams_backends[DEFAULT_ACCOUNT_ID][REGION]
+        self._reader = Reader()
+        self._news: list[Mapping[str, Any]] = []
+        table = self._tables[name]
+        self._due = _all_due(table)
+        self.stream_arn = ""
+        if table.stream_shard is not None:
+            self.stream_arn = f"{table.table_arn}/stream/{table.latest_stream_label}"
+            records = self._records(table)
+            records.open(self._reader, len(records))
+
+    def records(self) -> list[Mapping[str, Any]]:
+        """Return the stream's records since the last call."""
+        self._catch_up()
+        read, self._news = self._news, []
+        return read
+
+    def due_days(self) -> set[date]:
+        """Return the days on which something expires, or is to be swept."""
+        return self._up_to_date().days()
+
+    def expired(self, now: datetime) -> list[str]:
+        """Return the keys of what is past its `ttl`."""
+        return self._up_to_date().swept_by(now)
+
+    def ending(self, now: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Return the items whose `expires_at` is after `now` and before `until`."""
+        table = self._tables.get(self._name)
+        if table is None:
+            return []
+        found = (_item(table, key) for key in self._up_to_date().ending(now, until))
+        return [_attributes(item) for item in found if item is not None]
+
+    def delete(self, key: str, now: datetime) -> bool:
+        """Delete an item that is past its `ttl`; say whether it still was."""
+        table = self._tables.get(self._name)
+        item = None if table is None else _item(table, key)
+        if table is None or item is None:
+            return False
+        ttl = seconds_in(_attributes(item), "ttl")
+        if ttl is None or ttl > int(now.timestamp()):
+            return False
+        table.delete_item(item.hash_key, None)
+        return True
+
+    def _up_to_date(self) -> Due:
+        table = self._tables.get(self._name)
+        if not self.stream_arn:  # nobody tells what has changed
+            return Due() if table is None else _all_due(table)
+        self._catch_up()
+        return self._due
+
+    def _catch_up(self) -> None:
+        table = self._tables.get(self._name)
+        if table is None or table.stream_shard is None:
+            return
+        records = self._records(table)
+        if not records.has(self._reader):  # it is another table of that name
+            records.open(self._reader, 0)
+            self._due = Due()
+        for record in records.read(self._reader):
+            change = record["dynamodb"]
+            self._due.note(change["Keys"]["pk"]["S"], change.get("NewImage"))
+            self._news.append(record)
+        records.drop(self._oldest_iterator(table))
+
+    def _records(self, table: "Table") -> "Records":
+        shard = table.stream_shard
+        assert shard is not None  # noqa: S101  # nosec B101
+        found: Any = shard.items
+        records = found if isinstance(found, Records) else Records(found)
+        vars(shard)["items"] = records  # which moto takes for its list
+        if not isinstance(self._streams.shard_iterators, Iterators):
+            self._streams.shard_iterators = Iterators(self._streams.shard_iterators)
+        return records
+
+    def _oldest_iterator(self, table: "Table") -> int | None:
+        shard = table.stream_shard
+        return min(
+            (
+                each.sequence_number - shard.starting_sequence_number
+                for each in self._streams.shard_iterators.values()
+                if shard is not None and each.stream_shard is shard
+            ),
+            default=None,
+        )
+
+
+class Reader:
+    """Somebody who reads a stream; once it is gone, nothing is kept for it."""
+
+    def __deepcopy__(self, _: object) -> "Reader":
+        return self  # moto copies tables, and its readers are the same
+
+
+class Records:
+    """What takes the place of a shard's list of records, and forgets those it can.
+
+    The numbers go on as if nothing were dropped: moto makes sequence numbers of them.
+    """
+
+    def __init__(self, records: "Iterable[StreamRecord]" = ()) -> None:
+        self._kept = list(records)
+        self._dropped = 0
+        self._read: weakref.WeakKeyDictionary[Reader, int] = weakref.WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        return self._dropped + len(self._kept)
+
+    @property
+    def kept(self) -> int:
+        """How many are there."""
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, at: int) -> "StreamRecord": ...
+    @overload
+    def __getitem__(self, at: slice) -> "list[StreamRecord]": ...
+    def __getitem__(self, at: int | slice) -> "StreamRecord | list[StreamRecord]":
+        """Return records by their numbers; a slice that begins before what is kept
+        is one of as many of the oldest."""
+        if isinstance(at, int):
+            return self._kept[at - self._dropped]
+        start, stop, _ = at.indices(max(len(self), at.stop or 0))
+        first = max(start - self._dropped, 0)
+        return self._kept[first : first + stop - start]
+
+    def __delitem__(self, at: slice) -> None:
+        """Forget the newest, of a transaction that was cancelled."""
+        del self._kept[max(at.start - self._dropped, 0) :]
+
+    def append(self, record: "StreamRecord") -> None:
+        """Add a record."""
+        self._kept.append(record)
+
+    def open(self, reader: Reader, position: int) -> None:
+        """Let somebody read from a number on."""
+        self._read[reader] = position
+
+    def has(self, reader: Reader) -> bool:
+        """Say whether somebody reads here."""
+        return reader in self._read
+
+    def read(self, reader: Reader) -> list[Mapping[str, Any]]:
+        """Return what is new for a reader."""
+        position = max(self._read[reader], self._dropped)
+        self._read[reader] = len(self)
+        return [each.to_json() for each in self._kept[position - self._dropped :]]
+
+    def drop(self, needed: int | None) -> None:
+        """Forget what every reader has had.
+
+        Args:
+            needed: From here on others may still read, who do not come as readers.
+        """
+        until = min(self._read.values(), default=0)
+        if needed is not None:
+            until = min(until, max(needed, len(self) - MOST_KEPT))
+        if until > self._dropped:
+            del self._kept[: until - self._dropped]
+            self._dropped = until
+
+
+class Iterators(dict[str, "ShardIterator"]):
+    """The newest iterators of the streams API."""
+
+    def __setitem__(self, name: str, made: "ShardIterator") -> None:
+        """Keep an iterator, and forget the oldest."""
+        super().__setitem__(name, made)
+        while len(self) > MOST_ITERATORS:
+            del self[next(iter(self))]
+
+    def __missing__(self, name: str) -> "ShardIterator":
+        """Refuse one that is none any more, as AWS does."""
+        from moto.core.exceptions import JsonRESTError  # noqa: PLC0415
+
+        raise JsonRESTError("ExpiredIteratorException", "The iterator has expired")
+
+
+def _all_due(table: "Table") -> Due:
+    due = Due()
+    items: Any = table.items.values()  # a hash key alone: `pk`
+    for item in items:
+        # Not the whole item: of 100,000 that would take seconds.
+        found = {name: item.attrs.get(name) for name in ("ttl", "expires_at")}
+        times = {name: value.to_json() for name, value in found.items() if value}
+        due.note(item.hash_key.value, times)
+    return due
+
+
+def _item(table: "Table", key: str) -> "Item | None":
+    from moto.dynamodb.models.dynamo_type import DynamoType  # noqa: PLC0415
+
+    return table.get_item(DynamoType({"S": key}))
+
+
+def _attributes(item: "Item") -> dict[str, Any]:
+    attributes: dict[str, Any] = item.to_json()["Attributes"]
+    return attributes

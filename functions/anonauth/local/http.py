@@ -1,0 +1,147 @@
+"""The sockets: Werkzeug's server, and what it reads as the gateway wants it."""
+
+import errno
+import json
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from anonauth.local.api_gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
+from anonauth.local.problem import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+_JSON = "application/json"
+
+
+class Listener:
+    """A port that is ours; nothing is answered before `serve`.
+
+    Args:
+        host: An address of this machine.
+        port: 0 for any free one.
+        option: The command's name for the port, for the message if it is taken.
+
+    Raises:
+        Problem: The port is taken, or the address is not of this machine.
+    """
+
+    def __init__(self, host: str, port: int, *, option: str = "--port") -> None:
+        self._host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            # Werkzeug would print and exit if this failed.
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                raise Problem(
+                    f"port {port} is taken; name another, or {option} 0 for a free one"
+                ) from exc
+            raise Problem(
+                f"cannot listen on {host} port {port}: {exc.strerror}"
+            ) from exc
+        self.port: int = self._socket.getsockname()[1]
+        self._stop: Callable[[], None] = self._socket.close
+
+    def serve(self, application: "WSGIApplication") -> None:
+        """Answer requests, each in a thread of its own, until `close`."""
+        server = make_server(
+            self._host,
+            self.port,
+            application,
+            threaded=True,
+            request_handler=_Quiet,
+            fd=self._socket.fileno(),
+        )
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        thread.start()
+
+        def stop() -> None:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            self._socket.close()
+
+        self._stop = stop
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._stop()
+
+
+def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplication":
+    """Return what answers WSGI requests with the gateway's own words."""
+
+    @Request.application
+    def respond(request: Request) -> Response:
+        # One byte more than is taken: a chunked body is cut there without a word.
+        request.max_content_length = LONGEST_PAYLOAD + 1
+        try:
+            body = request.get_data(cache=False)
+            too_large = len(body) > LONGEST_PAYLOAD
+        except RequestEntityTooLarge:
+            too_large = True
+        except HTTPException as exc:  # chunks that are none
+            return Response(_message(exc.name), exc.code, content_type=_JSON)
+        response = answer(
+            HttpRequest(
+                method=request.method,
+                target=request.environ["REQUEST_URI"],
+                headers=tuple(request.headers.items()),
+                body=b"" if too_large else body,
+                peer=request.remote_addr or "",
+                protocol=request.environ["SERVER_PROTOCOL"],
+                too_large=too_large,
+            )
+        )
+        return _Untyped(response.body, response.status, list(response.headers))
+
+    return respond
+
+
+def _message(text: str) -> str:
+    return json.dumps({"message": text}, separators=(",", ":"))
+
+
+class _Untyped(Response):
+    """Names no content type of its own: on a 204 SDKs take one for a body."""
+
+    default_mimetype = None
+
+
+class _Quiet(WSGIRequestHandler):
+    """The gateway logs, and leaves out what must not be logged."""
+
+    default_request_version = "HTTP/1.0"  # 0.9 would get bodies without headers
+    error_content_type = _JSON
+
+    def parse_request(self) -> bool:
+        """Read a request's head, and keep its target as it was sent.
+
+        Python folds slashes at its beginning into one, for servers that redirect.
+        API Gateway does not: `//api/…` is another path than `/api/…`.
+        """
+        is_good = super().parse_request()
+        if is_good:
+            self.path = self.requestline.split()[1]
+        return is_good
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        """Refuse a malformed request with a body as the gateway's own."""
+        self.error_message_format = _message(HTTPStatus(code).phrase)
+        super().send_error(code, message, explain)
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+        pass

@@ -1,0 +1,477 @@
+"""The functions of a template, run in this process as Lambda would run them."""
+
+import functools
+import importlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anonauth import wiring
+from anonauth.domain import UserEvent, rfc3339
+from anonauth.local import aws, reasons, settings_file
+from anonauth.local.api_gateway import FunctionStopped, FunctionTimedOut
+from anonauth.local.dynamodb import moto_state
+from anonauth.local.dynamodb.live_table import LiveTable, Record
+from anonauth.local.dynamodb.local_store import LocalStore
+from anonauth.local.journal import DataDirectory
+from anonauth.local.outbox import Recent, RecordingBus, RecordingMailer, SentMail
+from anonauth.local.problem import Problem
+from anonauth.local.template import ACCOUNT, REGION, Function, Template
+from anonauth.ports import EventBus, Mailer
+from anonauth.providers.document import Document
+from anonauth.settings import Settings, SettingsError
+from anonauth.store import Store
+
+Event = dict[str, Any]
+
+logger = logging.getLogger("anonauth.serve")
+
+# Records in one event, as the template has it.
+_BATCH = 100
+
+# A jump of the clock stops this often at least, for what is scheduled.
+_LONGEST_STEP = timedelta(days=30)
+
+LONGEST_JUMP = timedelta(days=5 * 366)
+"""Longer than anything lives here. Its 61 stops take 1.5 s, most of it for new keys,
+while nothing else is answered."""
+
+
+class LocalClock:
+    """The real time plus whatever was added to it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """Return the time of the local service, in UTC."""
+        return wiring.utc_now() + self.ahead
+
+    def move_to(self, instant: datetime) -> None:
+        """Make `instant` the present, from which time goes on."""
+        self.ahead = instant - wiring.utc_now()
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaContext:
+    """What Lambda tells a function of its invocation, and Powertools reads."""
+
+    function_name: str
+    memory_limit_in_mb: int
+    deadline: float
+    function_version: str = "$LATEST"
+    log_group_name: str = "local"
+    log_stream_name: str = "local"
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def invoked_function_arn(self) -> str:
+        """The ARN of the function."""
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the function may still run."""
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    function: Function
+    handler: Callable[[Event, LambdaContext], Any]
+    services: wiring.Services
+
+
+class _LocalServices(wiring.Services):
+    """The real services; what is sent to others is kept as well."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: LocalClock,
+        table: LiveTable,
+        outbox: Recent[SentMail],
+        events: Recent[UserEvent],
+    ) -> None:
+        super().__init__(settings, clock)
+        # Everybody else waits for the one function that runs.
+        self.pause = lambda _: None
+        self._table = table
+        self._outbox = outbox
+        self._events = events
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The real store; the built-in engine's knows who will soon expire."""
+        made = (
+            super().store
+            if self._table.ending is None
+            else LocalStore(
+                self.settings.table_name,
+                region=self.settings.region,
+                ending=self._table.ending,
+            )
+        )
+        aws.share_models(made.session)
+        aws.keep_at(self.settings.endpoint_url or None, made.session)
+        return made
+
+    @functools.cached_property
+    def bus(self) -> EventBus:
+        """The real bus, recorded."""
+        return RecordingBus(super().bus, self._events)
+
+    @functools.cached_property
+    def mailer(self) -> Mailer:
+        """The real sending of mail, recorded."""
+        return RecordingMailer(super().mailer, self._outbox, self.clock)
+
+
+class LocalStack:
+    """A deployed template: table, key, settings and functions; a context manager.
+
+    Each function runs with the environment that the template gives it, of which only
+    what is otherwise just here is replaced. One runs at a time: moto's transactions
+    are not atomic between threads. Without an `endpoint_url` all stacks of a process
+    share one table, so one clock has to do for those that run together.
+
+    Args:
+        template: With parameters put in.
+        base_url: The public address of the service, without a trailing slash.
+        page_origins: Under which this machine's browser may know the playground, which
+            calls the service whatever `AllowedOrigins` says.
+        endpoint_url: Of another AWS than the built-in one.
+        settings: The settings document, checked; None for the one that is there
+            already, and for the default if there is none.
+        data: Where all is kept; None for memory. Not with an `endpoint_url`.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        *,
+        base_url: str = "http://127.0.0.1:8080",
+        page_origins: tuple[str, ...] = (),
+        endpoint_url: str | None = None,
+        settings: str | None = None,
+        data: DataDirectory | None = None,
+    ) -> None:
+        self.template = template
+        self._page_origins = page_origins
+        self.settings = Document()
+        self.outbox: Recent[SentMail] = Recent()
+        self.events: Recent[UserEvent] = Recent()
+        self.refused: Recent[reasons.Refused] = Recent()
+        self.clock = LocalClock()
+        self.lock = threading.RLock()
+        self._endpoint_url = endpoint_url
+        self._document = settings
+        self._replaced = {
+            "BASE_URL": base_url,
+            "TABLE_NAME": aws.TABLE_NAME,
+            "KMS_KEY_ID": aws.KEY_ALIAS,
+            "ENDPOINT_URL": endpoint_url or "",
+            # A developer's key server is on this machine.
+            "ALLOW_PRIVATE_ISSUERS": "true",
+            # For CloudWatch alone; here they would stand between the lines of the log.
+            "METRICS": "false",
+        }
+        self._running: dict[str, _Running] = {}
+        self._table: LiveTable | None = None
+        self._untold: list[Record] = []
+        self._data = data
+        self._kept_aws: dict[str, Any] = {}
+        self.found = ""
+        """What the directory of data had at the start; empty without one."""
+        self._closing = ExitStack()
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether the engine has streams, so that events can be published."""
+        return self._table is not None and self._table.has_stream
+
+    def __enter__(self) -> Self:
+        """Start; the key ring exists afterwards.
+
+        Raises:
+            Problem: The engine or a setting is not as it has to be.
+        """
+        with ExitStack() as opening:
+            if self._data is not None:  # before another service could be disturbed
+                opening.enter_context(self._data)
+            opening.enter_context(aws.opened(self.template.table, self._endpoint_url))
+            if self._data is not None:
+                self._remember(self._data)
+            self._open_settings(opening)
+            table = LiveTable(aws.TABLE_NAME, self._endpoint_url, self.clock)
+            self._table = table
+            if self._data is not None:  # before anything is encrypted by its keys
+                self._keep_aws(self._data)
+            self._running = {
+                function.name: self._start(function, table)
+                for function in self.template.functions.values()
+            }
+            opening.enter_context(reasons.listening())
+            self.run_schedules()
+            self._closing = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self.lock:
+            # A late request must not run without the engine, against real AWS.
+            self._running = {}
+            self._table = None
+            self._closing.close()
+
+    def invoke(self, name: str, event: Event) -> Any:
+        """Run a function of the template on an event and return its answer.
+
+        Raises:
+            FunctionTimedOut: It took longer than its Timeout. It ran to its end all
+                the same: a thread cannot be stopped.
+            FunctionStopped: The stack has ended.
+            NotKept: What it changed cannot be kept; see `tell_changes`.
+        """
+        asked = time.monotonic()
+        with self.lock:
+            reasons.say_waited(time.monotonic() - asked)
+            try:
+                return self._run(name, event)
+            finally:
+                self.tell_changes()
+
+    def tell_changes(self) -> None:
+        """Hand what has changed in the table to the function on its stream.
+
+        What that does not take it gets again at the next call, as on AWS. A record
+        that it cannot read is dropped, where AWS would put it into the bucket.
+
+        Raises:
+            NotKept: The directory of data cannot be written. Whatever was to be
+                answered, it must not be: a restart would forget it.
+        """
+        with self.lock:
+            if self._table is None:
+                return
+            changes: list[Record] = []
+            try:
+                changes = self._table.changes()
+            except (BotoCoreError, ClientError) as exc:
+                # No reason to give the request another answer than it got.
+                logger.error("the stream cannot be read: %s", type(exc).__name__)  # noqa: TRY400
+            self._untold += changes
+            if self._data is not None:
+                self._keep(self._data, changes)
+            untold = len(self._untold)
+            functions = self.template.functions.values()
+            name = next((f.name for f in functions if f.streamed), None)
+            size = _BATCH
+            while self._untold and name in self._running:
+                taken = self._hand_over(name, self._untold[:size])
+                if taken == 0:
+                    break  # trouble that will pass
+                if taken is None and size > 1:
+                    size = 1  # what Lambda comes to by halves
+                else:
+                    del self._untold[: taken or 1]
+            told = untold - len(self._untold)
+            if self._data is not None and told:
+                self._data.append({"told": told})
+
+    def notice(self) -> None:
+        """Keep, and tell of, what others have done to the engine.
+
+        Raises:
+            NotKept: See `tell_changes`.
+        """
+        self.tell_changes()
+        with self.lock:
+            if self._data is not None and self._table is not None:
+                self._keep_aws(self._data)
+
+    def advance(self, duration: Any) -> datetime:
+        """Move the clock forward, and return the new time.
+
+        On the way it stops on each day on which something happens by itself: items
+        are swept, warnings fall due, keys are rotated.
+
+        Args:
+            duration: A timedelta, or an isodate Duration with months and years.
+
+        Raises:
+            ValueError: Not forward, or longer than `LONGEST_JUMP`.
+            OverflowError: Past the year 9999.
+            NotKept: See `tell_changes`.
+        """
+        with self.lock:
+            now = self.clock()
+            end: datetime = now + duration
+            if not timedelta(0) < end - now <= LONGEST_JUMP:
+                raise ValueError
+            for stop in self._stops(now, end):
+                self.clock.move_to(stop)
+                if self._data is not None:
+                    self._data.append({"ahead": self.clock.ahead.total_seconds()})
+                if self._table is not None:
+                    self._table.sweep()
+                self.run_schedules()
+            self.tell_changes()  # of a sweep, where nothing is scheduled
+            return self.clock()
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment variables that a function runs with."""
+        # Only what the template declares: a function that lacks a variable on AWS
+        # has to lack it here.
+        declared = self.template.functions[name].environment
+        values = {
+            key: self._replaced.get(key, value) for key, value in declared.items()
+        }
+        if (origins := values.get("ALLOWED_ORIGINS", "*")) != "*":
+            listed = (*filter(None, [origins]), *self._page_origins)
+            values["ALLOWED_ORIGINS"] = ",".join(listed)
+        return {**values, "AWS_REGION": REGION}
+
+    def run_schedules(self) -> None:
+        """Run every scheduled function once, as EventBridge does each day."""
+        for name, running in self._running.items():
+            if running.function.scheduled:
+                self.invoke(name, _schedule_event(name, self.clock()))
+
+    def _remember(self, data: DataDirectory) -> None:
+        view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
+        if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+            raise Problem("--data needs a table with a stream of its items' new images")
+        if not moto_state.is_empty():
+            raise Problem("--data: another service of this process has the table")
+        remembered = data.read()
+        moto_state.put_back(remembered)
+        self.clock.ahead = remembered.ahead
+        self._untold = list(remembered.untold)
+        self._kept_aws = remembered.aws
+        self.found = "new" if data.is_new else str(remembered)
+
+    def _keep_aws(self, data: DataDirectory) -> None:
+        aws = moto_state.read_aws()
+        if aws != self._kept_aws:
+            self._kept_aws = aws
+            data.append({"aws": aws})
+
+    def _keep(self, data: DataDirectory, changes: list[Record]) -> None:
+        if changes:
+            # One line: what a transaction wrote comes back whole or not at all.
+            data.append({"records": changes})
+        else:
+            data.flush()
+        if data.is_long:
+            data.write_snapshot()
+
+    def _stops(self, now: datetime, end: datetime) -> list[datetime]:
+        notices = {
+            days
+            for running in self._running.values()
+            for days in running.services.settings.expiry_notice_days
+        }
+        due = set() if self._table is None else self._table.due_days()
+        days = {day - timedelta(days=ahead) for day in due for ahead in {0, *notices}}
+        stops = {datetime(d.year, d.month, d.day, 12, tzinfo=UTC) for d in days}
+        steps = (end - now) // _LONGEST_STEP
+        stops |= {now + number * _LONGEST_STEP for number in range(1, steps + 1)}
+        return [*sorted(stop for stop in stops if now < stop < end), end]
+
+    def _run(self, name: str, event: Event) -> Any:
+        running = self._running.get(name)
+        if running is None:
+            raise FunctionStopped(name)
+        with wiring.using(running.services):
+            deadline = time.monotonic() + running.function.timeout
+            context = LambdaContext(name, running.function.memory, deadline)
+            answer = running.handler(event, context)
+            if time.monotonic() > deadline:
+                raise FunctionTimedOut
+        return answer
+
+    def _hand_over(self, name: str, batch: list[Record]) -> int | None:
+        """Return how many records were taken; None if the function raised."""
+        try:
+            answer = self._run(name, {"Records": batch})
+        except Exception as exc:  # noqa: BLE001 - whatever a function raises
+            logger.error(  # noqa: TRY400
+                "%s raised %s on %d records", name, type(exc).__name__, len(batch)
+            )
+            return None
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
+        return next((i for i, n in enumerate(numbers) if n in failed), len(batch))
+
+    def _open_settings(self, opening: ExitStack) -> None:
+        name = self.template.settings_parameter
+        if not name:  # as on AWS: no provider is on
+            return
+        text = opening.enter_context(
+            aws.stored_document(
+                name,
+                self._document,
+                default=settings_file.DEFAULT,
+                endpoint_url=self._endpoint_url,
+            )
+        )
+        self.settings = settings_file.read_text(text, f"SSM parameter {name}")
+        asked = self.template.functions["LoginFunction"].environment
+        challenged = settings_file.challenged(self.settings, self.template.app_ids)
+        if challenged and asked["ANONYMOUS_CHALLENGE"] != "true":
+            raise Problem(
+                f"the settings have a challenge for {', '.join(challenged)}, which "
+                "nobody asks without --parameter AnonymousChallenge=true"
+            )
+        aws.verify_senders(settings_file.senders(self.settings), self._endpoint_url)
+        opening.enter_context(
+            aws.stored_document(
+                aws.APPS_PARAMETER,
+                ",".join(self.template.app_ids),
+                default="",
+                endpoint_url=self._endpoint_url,
+            )
+        )
+
+    def _start(self, function: Function, table: LiveTable) -> _Running:
+        module, _, attribute = function.handler.rpartition(".")
+        environment = self.environment(function.name)
+        try:
+            settings = Settings.from_environment(environment)
+        except SettingsError as exc:
+            raise Problem(f"{function.name}: {exc}") from exc
+        # Powertools reads its level when a module makes its Logger.
+        with aws.variables(
+            {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
+        ):
+            handler = getattr(importlib.import_module(module), attribute)
+        services = _LocalServices(settings, self.clock, table, self.outbox, self.events)
+        return _Running(function, handler, services)
+
+
+def _schedule_event(name: str, now: datetime) -> Event:
+    rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/local-{name}"
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNT,
+        "time": rfc3339(now),
+        "region": REGION,
+        "resources": [rule],
+        "detail": {},
+    }

@@ -1,0 +1,271 @@
+"""`anonauth event`: an event of `events/` with a fresh token in it."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from anonauth import wiring
+from anonauth.domain import USERPASS, VerifiedIdentity, identity_key
+from anonauth.errors import Unavailable
+from anonauth.local import aws
+from anonauth.local.names import ENVIRONMENT_FILE
+from anonauth.local.problem import Problem
+from anonauth.local.template import REGION
+from anonauth.settings import Settings, SettingsError
+from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
+from anonauth.usecases.login import OpenedSession, log_in_anonymously, new_id
+from anonauth.usecases.userpass import (
+    Accounts,
+    MailRules,
+    register_account,
+    send_reset,
+)
+
+PLACEHOLDER = "REPLACE_WITH_TOKEN"
+"""Stands in an event's Authorization header for a token."""
+
+_API_KEYS = "/auth/api_keys"
+_IDENTITIES = "/auth/identities"
+
+# Their calls carry the refresh token (client-api.md §2; unlinking is our own).
+_TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
+
+Event = dict[str, Any]
+
+
+def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) -> Event:
+    """Return an event that its function answers well, once, if its provider is on.
+
+    A token in it is that of a user made just now, such as the route takes: permanent
+    for API keys, with the identity that is to be unlinked. An e-mail address in it is
+    a new one, for which all has been done just now that comes before the event.
+
+    Args:
+        name: Of the file, without `.json`.
+        events: The directory of the events.
+        env_vars: The functions' variables, as `sam local invoke --env-vars` takes them.
+        endpoint_url: Where the service's AWS is; replaces ENDPOINT_URL, which is an
+            address as seen from a container.
+
+    Raises:
+        Problem: No such event, or nobody can log in there.
+    """
+    names = sorted(path.stem for path in events.glob("*.json"))
+    if ENVIRONMENT_FILE.removesuffix(".json") in names:
+        names.remove(ENVIRONMENT_FILE.removesuffix(".json"))
+    if name not in names:
+        raise Problem(f"no event '{name}' in {events}; there are {', '.join(names)}")
+    event: Event = _read_json(events / f"{name}.json")
+    step = event.get("rawPath", "").partition(f"/{USERPASS}/")[2]
+    account = _renew_address(event) if step else None
+    is_authorized = PLACEHOLDER in event.get("headers", {}).get("authorization", "")
+    if not is_authorized and step in {"", "register"}:
+        return event
+    app = event.get("pathParameters", {}).get("appId")
+    settings = _read_settings(env_vars, endpoint_url)
+    with aws.environment():
+        try:
+            people = _People(settings, app)
+            if account is not None:
+                _fill_body(event, people.prepare(step, account))
+            if is_authorized:
+                _fill_tokens(event, people)
+        except (Unavailable, ValueError) as exc:  # the second: not a URL
+            raise Problem(
+                f"cannot log in with DynamoDB and KMS at {endpoint_url}; "
+                "start `anonauth serve --aws-port 4566`, or name another --endpoint-url"
+            ) from exc
+    return event
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    email: str
+    password: str
+
+
+def _renew_address(event: Event) -> _Account:
+    body = json.loads(event["body"])
+    email = f"ada-{secrets.token_hex(4)}@example.com"
+    _fill_body(event, {name: email for name in ("email", "username") if name in body})
+    return _Account(email, body.get("password", "correct horse"))
+
+
+def _fill_body(event: Event, values: Mapping[str, str]) -> None:
+    body = {**json.loads(event["body"]), **values}
+    event["body"] = json.dumps(body, separators=(",", ":"))
+    event["headers"]["content-length"] = str(len(event["body"]))
+
+
+def _fill_tokens(event: Event, people: "_People") -> None:
+    path, headers = event["rawPath"], event["headers"]
+    if path.endswith(_IDENTITIES):
+        query = event["queryStringParameters"]
+        opened, identity_id = people.log_in_with_two_identities(query["provider"])
+        query["id"] = identity_id
+        event["rawQueryString"] = urlencode(query)
+    elif path.endswith(_API_KEYS):
+        opened = people.log_in_permanently()
+    else:
+        opened = people.log_in_anonymously()
+    is_refresh = path.endswith(_TAKE_REFRESH_TOKEN)
+    token = opened.refresh_token if is_refresh else opened.access_token
+    headers["authorization"] = headers["authorization"].replace(PLACEHOLDER, token)
+
+
+class _People:
+    """Does, through the use cases, what clients have done before an event."""
+
+    def __init__(self, settings: Settings, app: str | None) -> None:
+        self._services = wiring.Services(settings)
+        aws.keep_at(settings.endpoint_url, self._services.store.session)
+        self._app = app or min(settings.app_ids)
+
+    def prepare(self, step: str, account: _Account) -> dict[str, str]:
+        """Do what comes before a step of `local-userpass`; return the mail's tokens.
+
+        Args:
+            step: What the route has after the provider's name.
+        """
+        services, postbox = self._services, _Postbox()
+        now, email = services.clock(), account.email
+        page = "https://example.com/"
+        by_mail = Accounts(
+            app=self._app,
+            store=services.store,
+            passwords=services.passwords,
+            addresses=services.addresses,
+            mailer=postbox,
+            min_password_length=1,
+            mail=MailRules("", page, page, per_hour=9),
+            registrations=None,
+            mails=None,
+        )
+        is_pending = step in {"confirm", "confirm/send"}
+        accounts = by_mail if is_pending else replace(by_mail, mail=None)
+        register_account(accounts, email=email, password=account.password, now=now)
+        if step == "reset":
+            send_reset(by_mail, email=email, now=now)
+        return postbox.tokens() if step in {"confirm", "reset"} else {}
+
+    def log_in_anonymously(self) -> OpenedSession:
+        """Open the session of a new anonymous user."""
+        services = self._services
+        return log_in_anonymously(
+            self._app,
+            link=False,
+            device=None,
+            base_url=services.settings.base_url,
+            users=services.store,
+            tokens=services.tokens,
+            admission=None,
+            now=services.clock(),
+        )
+
+    def log_in_permanently(self) -> OpenedSession:
+        """Open a session of a new permanent user."""
+        identity = _new_identity("custom-token")
+        return log_in(
+            self._attempt(identity),
+            parts=self._parts(identity),
+            now=self._services.clock(),
+        )
+
+    def log_in_with_two_identities(self, provider: str) -> tuple[OpenedSession, str]:
+        """Link another identity to such a user; return that one's id too."""
+        opened, identity = self.log_in_permanently(), _new_identity(provider)
+        self._link(opened, identity)
+        return opened, identity.id
+
+    def _link(self, opened: OpenedSession, identity: VerifiedIdentity) -> None:
+        link_identity(
+            opened.access_token,
+            self._attempt(identity),
+            parts=self._parts(identity),
+            now=self._services.clock(),
+        )
+
+    def _attempt(self, identity: VerifiedIdentity) -> Attempt:
+        base_url = self._services.settings.base_url
+        return Attempt(self._app, identity.provider, {}, None, "127.0.0.1", base_url)
+
+    def _parts(self, identity: VerifiedIdentity) -> Parts:
+        services = self._services
+        return Parts(
+            users=services.store,
+            identities=services.store,
+            providers=_Voucher(identity),
+            tokens=services.tokens,
+            limits=services.settings.session_limits,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Voucher:
+    """`Providers` and `Provider` that vouch for one identity, whatever is shown."""
+
+    identity: VerifiedIdentity
+
+    def find(self, app: str, provider: str) -> "_Voucher":
+        del app, provider
+        return self
+
+    def verify(
+        self, credential: Mapping[str, Any], *, network: str, now: datetime
+    ) -> VerifiedIdentity:
+        del credential, network, now
+        return self.identity
+
+
+class _Postbox:
+    """`Mailer` that keeps the last mail."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
+        del sender, recipient, subject
+        self._text = text
+
+    def tokens(self) -> dict[str, str]:
+        """Return what the link in the mail carries."""
+        (query,) = re.findall(r"https://\S+\?(\S+)", self._text)
+        return dict(parse_qsl(query))
+
+
+def _new_identity(provider: str) -> VerifiedIdentity:
+    subject = new_id()
+    return VerifiedIdentity(provider, identity_key(subject), subject)
+
+
+def _read_settings(env_vars: Path, endpoint_url: str) -> Settings:
+    variables = {
+        "AWS_REGION": REGION,
+        **_read_json(env_vars).get("Parameters", {}),
+        "ENDPOINT_URL": endpoint_url,
+    }
+    try:
+        settings = Settings.from_environment(variables)
+    except SettingsError as exc:
+        raise Problem(f"--env-vars: {exc}") from exc
+    if not settings.base_url:
+        raise Problem("--env-vars: BASE_URL: not set")
+    return settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_bytes())
+    except OSError as exc:
+        raise Problem(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise Problem(f"{path} is not JSON: {exc}") from exc
+    if not isinstance(read, dict):
+        raise Problem(f"{path} is not a JSON object")
+    return read
