@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-_TABLES = ("endpoint_table",)
+_TABLES = ("endpoint_table", "route_table")
 
 if __name__ == "__main__":
     # Python has put this directory there; `support` is two above.
