@@ -23,7 +23,8 @@ SETTINGS = HERE / "settings.json"
 
 
 # What scenarios use beside realm-web.
-OTHER_SDKS = {"fresh": ("realm-web-1", "mongodb-stitch-server-sdk", "realm")}
+OTHERS = ("realm-web-1", "mongodb-stitch-server-sdk", "realm")
+OTHER_SDKS = {"fresh": OTHERS, "gone": OTHERS}
 
 
 def require_sdk(*others: str) -> None:
@@ -45,7 +46,7 @@ def require_sdk(*others: str) -> None:
 
 # What takes seconds, for CI's long step. The programs of app-services.md log in and
 # link in the default run.
-LONG = {"apikeys", "expiry", "fresh", "link", "refusals", "userpass"}
+LONG = {"apikeys", "expiry", "fresh", "gone", "link", "refusals", "userpass"}
 
 
 @pytest.mark.parametrize(
