@@ -1,1 +1,1 @@
-"""Serverless anonymous authentication. README.md shows the data flow."""
+"""Serverless anonymous authentication. functions/README.md shows the data flow."""

@@ -31,7 +31,7 @@ from anonauth.usecases.operating import (
     revoke_sessions,
 )
 
-_DOLLARS_PER_MILLION = 0.125  # read units on demand, us-east-1, as README counts
+_DOLLARS_PER_MILLION = 0.125  # read units on demand, us-east-1, as events.md counts
 _CENT = 0.01
 
 
