@@ -20,8 +20,8 @@ from anonauth.store import Store
 
 if TYPE_CHECKING:
     from anonauth.ports import Challenges, EmailAddresses, EventBus, Mailer, Passwords
+    from anonauth.provider_settings.ssm import SettingsSource
     from anonauth.providers.registry import Registry
-    from anonauth.providers.source import SettingsSource
     from anonauth.tokens import Tokens
 
 
@@ -80,7 +80,7 @@ class Services:
     @functools.cached_property
     def bus(self) -> "EventBus":
         """Where events about users go; only Lifecycle and Expiring import it."""
-        from anonauth.bus import EventBridgeBus  # noqa: PLC0415
+        from anonauth.event_bus import EventBridgeBus  # noqa: PLC0415
 
         return EventBridgeBus(
             lambda: self._connect("events"), self.settings.event_bus, pause=self.pause
@@ -96,7 +96,7 @@ class Services:
         """What apps ask before an anonymous login; nothing is imported if nothing."""
         if not self.settings.anonymous_challenge:
             return None
-        from anonauth.providers.challenge import SettingsChallenges  # noqa: PLC0415
+        from anonauth.challenges import SettingsChallenges  # noqa: PLC0415
 
         return SettingsChallenges(
             # The one login that has to go on whatever is wrong with the providers.
@@ -105,7 +105,7 @@ class Services:
         )
 
     def _settings_source(self, *, only: str | None = None) -> "SettingsSource":
-        from anonauth.providers.source import SettingsSource  # noqa: PLC0415
+        from anonauth.provider_settings.ssm import SettingsSource  # noqa: PLC0415
 
         return SettingsSource(
             lambda: self._connect("ssm"),
@@ -134,21 +134,21 @@ class Services:
     @functools.cached_property
     def passwords(self) -> "Passwords":
         """Password hashing."""
-        from anonauth.providers.passwords import Argon2Passwords  # noqa: PLC0415
+        from anonauth.passwords import Argon2Passwords  # noqa: PLC0415
 
         return Argon2Passwords()
 
     @functools.cached_property
     def addresses(self) -> "EmailAddresses":
         """Syntax of e-mail addresses."""
-        from anonauth.providers.email_address import EmailSyntax  # noqa: PLC0415
+        from anonauth.email_addresses import EmailSyntax  # noqa: PLC0415
 
         return EmailSyntax()
 
     @functools.cached_property
     def mailer(self) -> "Mailer":
         """Sending of mail."""
-        from anonauth.providers.mail import SesMailer  # noqa: PLC0415
+        from anonauth.mailer import SesMailer  # noqa: PLC0415
 
         return SesMailer(lambda: self._connect("sesv2"))
 

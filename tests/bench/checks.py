@@ -8,7 +8,7 @@ from typing import Any
 from botocore.awsrequest import HeadersDict
 from botocore.session import get_session
 
-from anonauth.answers import is_damaged
+from anonauth.aws_answers import is_damaged
 from support.project.sam_template import Json
 
 MOST = 20e-6

@@ -94,7 +94,7 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
             people.guest()["access_token"],
         ),
         "UserpassFunction": people.register,
-        "ApiKeysFunction": lambda: request("apikeys-list", permanent["refresh_token"]),
+        "ApiKeysFunction": lambda: request("api_keys-list", permanent["refresh_token"]),
         "LifecycleFunction": lambda: event("lifecycle"),
         "ExpiringFunction": lambda: event("expiring"),
         "KeysFunction": lambda: event("keys"),

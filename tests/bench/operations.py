@@ -76,7 +76,7 @@ class People:
                 user, _ = self.permanent()
                 made = self.send(
                     "ApiKeysFunction",
-                    request("apikeys", user["refresh_token"], body={"name": "laptop"}),
+                    request("api_keys", user["refresh_token"], body={"name": "laptop"}),
                 )
                 return {"key": made["key"]}
         issuer = _ISSUERS[provider]

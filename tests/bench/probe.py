@@ -28,9 +28,9 @@ _PARTS = {
     "SigV4": ["botocore.signers:RequestSigner.sign"],
     "HTTP": [
         "botocore.httpsession:URLLib3Session.send",
-        "anonauth.providers.fetch:Fetcher.get",
+        "anonauth.issuers.fetch:Fetcher.get",
     ],
-    "checked answers": ["anonauth.answers:is_damaged"],
+    "checked answers": ["anonauth.aws_answers:is_damaged"],
     "PyJWT": ["jwt:encode", "jwt:decode", "jwt:decode_complete"],
     "RSA, HMAC": [
         "jwt.algorithms:RSAAlgorithm.sign",

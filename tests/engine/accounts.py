@@ -13,7 +13,7 @@ from anonauth.domain import (
     hash_secret,
     identity_key,
 )
-from anonauth.providers.email_address import EmailSyntax
+from anonauth.email_addresses import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, reset_password
 from engine.racing import Service, a_subject
 from support.contracts.store_contract import APP, DAY, NOW

@@ -15,7 +15,7 @@ from typing import Any
 from anonauth.domain import USERPASS, expiry_after, hash_secret, utc_day
 from anonauth.errors import Unavailable
 from anonauth.keys import RING_MAX_AGE
-from anonauth.providers.passwords import Argon2Passwords
+from anonauth.passwords import Argon2Passwords
 from engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
 from support.service.harness import (
     APP,

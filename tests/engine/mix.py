@@ -15,7 +15,7 @@ from anonauth.domain import USERPASS, Ring, RingKey, User, identity_key
 from anonauth.errors import AuthError
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.tokens import Tokens
-from anonauth.usecases.keys import rotate_keys, rotate_now
+from anonauth.usecases.key_ring import rotate_keys, rotate_now
 from anonauth.usecases.login import OpenedSession
 from engine.accounts import a_mail_token, an_account, by_password, reset
 from engine.racing import CALLERS, Service, a_subject, race

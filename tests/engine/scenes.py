@@ -20,7 +20,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
 from anonauth.store import Store
-from anonauth.usecases.apikeys import delete_api_key, switch_api_key
+from anonauth.usecases.api_keys import delete_api_key, switch_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.userpass import (
     confirm_account,

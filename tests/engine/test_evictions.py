@@ -15,9 +15,9 @@ import pytest
 
 from anonauth.domain import API_KEY, USERPASS, ApiKey, hash_secret
 from anonauth.errors import AuthError, WrongPassword
-from anonauth.usecases.apikeys import delete_api_key
+from anonauth.usecases.api_keys import delete_api_key
 from anonauth.usecases.login import OpenedSession
-from anonauth.usecases.operating import delete_as_shown, revoke_sessions
+from anonauth.usecases.operator import delete_as_shown, revoke_sessions
 from engine.accounts import NEW, a_mail_token, an_account, by_password, reset
 from engine.engines import Engine
 from engine.racing import Service, a_subject, assert_items_whole, user_of

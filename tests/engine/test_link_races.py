@@ -30,7 +30,7 @@ from anonauth.errors import (
     TooManyIdentities,
     WrongPassword,
 )
-from anonauth.usecases.apikeys import create_api_key, switch_api_key
+from anonauth.usecases.api_keys import create_api_key, switch_api_key
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
 from engine.accounts import a_mail_token, an_account, by_password, reset

@@ -14,7 +14,7 @@ from anonauth.errors import InvalidSession
 from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.store import Store
 from anonauth.tokens import Tokens
-from anonauth.usecases.lifecycle import events_of
+from anonauth.usecases.events import events_of
 from engine import engines
 from engine.racing import Service, a_subject, assert_all_whole
 from support.contracts.identity_contract import a_foreign_identity, link, read

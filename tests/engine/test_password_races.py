@@ -9,7 +9,7 @@ import pytest
 
 from anonauth.domain import USERPASS
 from anonauth.errors import BudgetSpent, WrongPassword
-from anonauth.providers.document import LocalUserpassSettings
+from anonauth.provider_settings.schema import LocalUserpassSettings
 from anonauth.providers.local_userpass import LocalUserpass
 from engine.accounts import OLD, PlainPasswords, an_account, by_password
 from engine.racing import Service, race

@@ -11,7 +11,7 @@ import pytest
 
 from anonauth.domain import expiry_after
 from anonauth.errors import SessionNotFound
-from anonauth.usecases.keys import rotate_keys
+from anonauth.usecases.key_ring import rotate_keys
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
 from engine import engines

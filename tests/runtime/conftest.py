@@ -147,7 +147,7 @@ def granted(cloud: aws.Aws) -> Iterator[None]:
 def functions(start: Start) -> dict[str, runtime_api.Function]:
     """One execution environment of each function, with a key ring to use."""
     started = {name: start(name) for name in FUNCTIONS}
-    started["KeysFunction"].invoke(event("keys"))
+    started["KeysFunction"].invoke(event("key_ring"))
     return started
 
 

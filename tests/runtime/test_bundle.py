@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
+from bundle.trim import OPERATIONS
 from runtime.runtime_api import importable
 from support.project.licences import listed
 from support.project.tools import require_tool
-from trim import OPERATIONS
 
 MAX_BYTES = 30_000_000  # unzipped
 MAX_ZIPPED = 10_000_000

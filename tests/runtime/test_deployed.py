@@ -60,13 +60,13 @@ TOKENS = {"access_token", "device_id", "refresh_token", "user_id"}
 # Of each event of `events/`: what the answer of its function has, with status 200
 # where it is one of HTTP.
 ANSWERS = {
-    "apikeys": {"_id", "disabled", "key", "name"},
-    "apikeys-list": [],
+    "api_keys": {"_id", "disabled", "key", "name"},
+    "api_keys-list": [],
     "discovery": {"deployment_model", "hostname", "location", "ws_hostname"},
     "discovery-jwks": {"keys"},
     "discovery-openapi": {"components", "info", "openapi", "paths", "servers", "tags"},
     "expiring": {"day", "is_done", "pages", "unreadable", "warned"},
-    "keys": {"kids", "version"},
+    "key_ring": {"kids", "version"},
     "lifecycle": {"batchItemFailures"},
     "link": {"access_token", "device_id", "user_id"},
     "link-login": TOKENS,
@@ -83,7 +83,6 @@ ANSWERS = {
     "userpass-reset-send": set(),
 }
 FUNCTIONS = sam_template.resources(sam_template.load(), "AWS::Serverless::Function")
-FUNCTION_OF = {route.key: route.function for route in sam_template.routes()}
 HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"  # in the events
 ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -394,16 +393,10 @@ def test_given_a_deployed_stack_when_the_operator_comes_then_the_commands_work(
 def test_given_the_events_when_counted_then_each_is_sent_to_a_function() -> None:
     """What has no answer here would not be tried."""
     files = {path.stem for path in sam_template.EVENTS.glob("*.json")} - {"env.local"}
-    functions = {function_of(name, sam_template.event(name)) for name in files}
+    functions = {sam_template.function_of(name) for name in files}
 
     assert ANSWERS.keys() == files
     assert functions == set(FUNCTIONS)
-
-
-def function_of(name: str, event: Json) -> str:
-    """Return the function that an event is for."""
-    scheduled = f"{name.capitalize()}Function"
-    return FUNCTION_OF[event["routeKey"]] if "routeKey" in event else scheduled
 
 
 @pytest.mark.parametrize("name", sorted(ANSWERS))
@@ -412,7 +405,7 @@ def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_document
 ) -> None:
     event = deployed.filled(name)
 
-    answer = deployed.invoke(function_of(name, event), event)
+    answer = deployed.invoke(sam_template.function_of(name), event)
 
     if "routeKey" in event:
         assert answer["statusCode"] == 200, answer

@@ -22,7 +22,7 @@ def test_given_no_key_ring_when_the_schedule_fires_then_there_is_one(
 ) -> None:
     keys = start("KeysFunction")
 
-    answer = keys.invoke(event("keys"))
+    answer = keys.invoke(event("key_ring"))
 
     ring = cloud.item("KEY#ring")
     assert ring is not None
@@ -172,8 +172,8 @@ def test_given_a_user_when_it_deletes_itself_then_its_tokens_are_refused(
         pytest.param("ProfileFunction", "profile-delete", id="delete"),
         pytest.param("ProfileFunction", "profile-unlink", id="unlink"),
         pytest.param("LinkFunction", "link", id="link"),
-        pytest.param("ApiKeysFunction", "apikeys", id="create an API key"),
-        pytest.param("ApiKeysFunction", "apikeys-list", id="list API keys"),
+        pytest.param("ApiKeysFunction", "api_keys", id="create an API key"),
+        pytest.param("ApiKeysFunction", "api_keys-list", id="list API keys"),
     ],
 )
 def test_given_the_placeholder_for_a_token_when_sent_then_it_is_a_401(

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("granted")
 def functions(start: Start) -> dict[str, Function]:
     """Those that change users, and those that tell of it."""
     started = {name: start(name) for name in FUNCTIONS}
-    started["KeysFunction"].invoke(event("keys"))
+    started["KeysFunction"].invoke(event("key_ring"))
     return started
 
 

@@ -83,7 +83,7 @@ class Client:
 
     def create_key(self, user: Json, name: str = "laptop") -> tuple[int, Any]:
         api_keys = self._functions["ApiKeysFunction"]
-        return call(api_keys, "apikeys", user["refresh_token"], body={"name": name})
+        return call(api_keys, "api_keys", user["refresh_token"], body={"name": name})
 
     def key(
         self, user: Json, method: str, key_id: str, verb: str = ""
@@ -91,7 +91,7 @@ class Client:
         route = f"{method} /api/client/v2.0/auth/api_keys/{{id}}{verb}"
         return call(
             self._functions["ApiKeysFunction"],
-            "apikeys-list",
+            "api_keys-list",
             user["refresh_token"],
             routeKey=route,
             pathParameters={"id": key_id},
@@ -99,7 +99,7 @@ class Client:
 
     def keys(self, user: Json) -> tuple[int, Any]:
         api_keys = self._functions["ApiKeysFunction"]
-        return call(api_keys, "apikeys-list", user["refresh_token"])
+        return call(api_keys, "api_keys-list", user["refresh_token"])
 
     def _login(
         self, event: str, token: str, credential: Json, provider: str

@@ -11,9 +11,9 @@ from typing import Any
 import botocore
 import pytest
 
+from bundle.trim import OPERATIONS, STUBS, Changed, trim
 from runtime.runtime_api import run
 from support.project.sam_template import resources, translated
-from trim import OPERATIONS, STUBS, Changed, trim
 
 HANDLERS = {
     name: function["Handler"].rpartition(".")[0]

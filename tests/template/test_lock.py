@@ -1,35 +1,21 @@
 """`requirements.lock`: the bundle is built from the wheels that were looked at."""
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 from importlib.metadata import distribution
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from bundle import lock
 from support.project.tools import ROOT, machine, require_tool
 
 FUNCTIONS = ROOT / "functions"
 LOCK = (FUNCTIONS / "requirements.lock").read_text()
 REQUIREMENTS = (FUNCTIONS / "requirements.txt").read_text()
-
-
-def _lock() -> ModuleType:
-    # Not in the package: `make lock` alone runs it.
-    spec = importlib.util.spec_from_file_location("lock", FUNCTIONS / "lock.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-lock = _lock()
 
 
 def test_given_the_lock_when_read_then_its_pins_are_those_of_the_requirements() -> None:

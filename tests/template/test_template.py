@@ -15,9 +15,10 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 )
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from anonauth.bus import SOURCE
+from anonauth.event_bus import SOURCE
 from anonauth.local.template import read_template
 from anonauth.store.scans import SCANNED
+from bundle.trim import OPERATIONS
 from support.project import sam_template
 from support.project.pages import block
 from support.project.sam_template import (
@@ -29,7 +30,6 @@ from support.project.sam_template import (
     translate,
 )
 from support.project.tools import ROOT
-from trim import OPERATIONS
 
 # SAM resolves references to parameters itself, so some look unused afterwards.
 ALLOWED_FINDINGS = {"W2001"}
@@ -701,7 +701,7 @@ def test_given_a_function_when_imported_then_its_handler_serves_its_routes(
 def test_given_a_function_then_its_names_match_and_it_has_an_event(
     function: str,
 ) -> None:
-    name = function.removesuffix("Function").lower()
+    name = sam_template.word_of(function)
     properties = resources(sam_template.translated(), "AWS::Lambda::Function")[function]
 
     event = sam_template.event(name)
@@ -750,7 +750,7 @@ def test_given_events_without_a_route_then_they_are_those_of_what_else_starts_it
         "KeysFunction": "schedule",
     }
     for name, kind in started.items():
-        event = sam_template.event(name.removesuffix("Function").lower())
+        event = sam_template.event(sam_template.word_of(name))
         assert ("Records" in event) == (kind == "stream"), name
         assert ("detail-type" in event) == (kind == "schedule"), name
         assert not template.functions[name].routes

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from anonauth.challenges import SiteVerify
 from anonauth.errors import SettingsUnavailable
-from anonauth.providers.challenge import SiteVerify
-from anonauth.providers.document import ChallengeSettings, Secret, SecretReference
-from anonauth.providers.fetch import Fetcher
+from anonauth.issuers.fetch import Fetcher
+from anonauth.provider_settings.schema import ChallengeSettings, Secret, SecretReference
 from support.forgery.key_server import Answer, KeyServer, changed
 from support.service.harness import APP, LOGIN, OTHER_APP, SESSION, Deployment, Reply
 from support.service.wire import FAULTS

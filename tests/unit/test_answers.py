@@ -23,7 +23,7 @@ from botocore.retries.quota import RetryQuota
 from botocore.session import Session, get_session
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.answers import DAMAGED, check_answers, is_damaged
+from anonauth.aws_answers import DAMAGED, check_answers, is_damaged
 from anonauth.domain import USERPASS
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store

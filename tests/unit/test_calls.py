@@ -171,10 +171,10 @@ NEEDS: dict[str, set[str]] = {
     "argon2": {"Link", "Userpass"},
     "email_validator": {"Userpass"},
     "msgspec": {"Link", "Userpass", "ApiKeys"},
-    "anonauth.bus": set(),  # Lifecycle and Expiring, when they publish
+    "anonauth.event_bus": set(),  # Lifecycle and Expiring, when they publish
     "aws_lambda_powertools.utilities.batch": {"Lifecycle"},
     "anonauth.providers": {"Link", "Userpass", "ApiKeys"},
-    "anonauth.providers.fetch": set(),  # only if an identity of others comes
+    "anonauth.issuers.fetch": set(),  # only if an identity of others comes
     "boto3": set(),
     "pydantic": set(),
     "requests": set(),

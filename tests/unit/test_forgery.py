@@ -13,7 +13,7 @@ import pytest
 
 from anonauth.domain import hash_secret
 from anonauth.keys import KeyRing
-from anonauth.usecases.keys import revoke_key
+from anonauth.usecases.key_ring import revoke_key
 from support.contracts.openapi_contract import Schema, operations
 from support.forgery.bad_tokens import signed
 from support.forgery.forgeries import (

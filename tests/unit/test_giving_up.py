@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import StoreUnavailable
-from anonauth.providers.email_address import EmailSyntax
-from anonauth.usecases.apikeys import delete_api_key, switch_api_key
+from anonauth.usecases.api_keys import delete_api_key, switch_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.userpass import (
     Accounts,

@@ -24,7 +24,7 @@ from anonauth.domain import (
 )
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import RING_MAX_AGE, KeyRing
-from anonauth.usecases.keys import TooManyKeys, UnknownKey
+from anonauth.usecases.key_ring import TooManyKeys, UnknownKey
 from support.service.rings import MemoryRings, NumberedKeys, RingInMemory
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

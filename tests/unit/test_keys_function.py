@@ -13,7 +13,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from anonauth.usecases.keys import revoke_key
+from anonauth.usecases.key_ring import revoke_key
 from support.service.harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
 from support.service.wire import Forward, no_connection, throttled
 

@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.domain import Change, expiry_after, identity_key
 from anonauth.local.dynamodb.live_table import Record
-from anonauth.usecases.lifecycle import events_of
+from anonauth.usecases.events import events_of
 from support.project import sam_template
 from support.service import wire
 from support.service.harness import (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from anonauth.domain import USERPASS
+from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.local.server import LOCAL_PARAMETERS
-from anonauth.providers.email_address import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, send_reset
 from support.project.sam_template import load
 from support.service.harness import APP, LINK, Deployment

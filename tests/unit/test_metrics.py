@@ -10,7 +10,7 @@ import pytest
 
 from anonauth.domain import MetricName
 from anonauth.metrics import NAMESPACE, Metrics
-from anonauth.usecases.keys import signing_key_age
+from anonauth.usecases.key_ring import signing_key_age
 from support.project.sam_template import passes_filter
 from support.service.harness import APP, LOGIN, LOGOUT, PROFILE, SESSION, Deployment
 from support.service.linked import log_in_linked

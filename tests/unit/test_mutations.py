@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from anonauth.errors import BadCredential, BadRequest, InvalidSession
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import CustomTokenSettings
 from anonauth.providers.custom_token import CustomToken
-from anonauth.providers.document import CustomTokenSettings
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import KeySets
 from support.forgery.key_server import Signer
 from support.forgery.mutations import WAYS, Mutations
 from support.hostile.dice import dice_of

@@ -13,7 +13,7 @@ from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.table import ATTEMPTS
 from anonauth.store.users import MOST_CONFLICTS
-from anonauth.usecases.operating import (
+from anonauth.usecases.operator import (
     AnonymousUser,
     UnknownUser,
     UserChanged,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anonauth.providers.document import PasswordBudgets
+from anonauth.provider_settings.schema import PasswordBudgets
 from support.project import sam_template
 from support.project.pages import PAGES, section
 from support.project.tools import ROOT

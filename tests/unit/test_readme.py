@@ -18,7 +18,7 @@ import yaml
 from moto.events.models import EventPattern
 
 from anonauth.local.server import LocalServer
-from anonauth.providers.document import parse
+from anonauth.provider_settings.document import parse
 from support.project import sam_template
 from support.project.pages import block, page, section
 from support.project.tools import ROOT, require_tool

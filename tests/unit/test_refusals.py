@@ -17,6 +17,7 @@ import pytest
 from anonauth import errors, wiring
 from anonauth.handlers import _http
 from anonauth.settings import SettingsError
+from support.project import sam_template
 from support.service.harness import (
     APP,
     CONFIGURATION,
@@ -465,7 +466,7 @@ def test_given_a_function_when_named_then_one_word_runs_through_all(
     function: str,
 ) -> None:
     """One word: LoginFunction, handlers/login.py, events/login.json."""
-    word = function.removesuffix("Function").lower()
+    word = sam_template.word_of(function)
     root = Path(__file__).parents[2]
 
     importlib.import_module(f"anonauth.handlers.{word}")

@@ -26,11 +26,12 @@ from anonauth.errors import (
     InvalidSession,
     SettingsUnavailable,
 )
+from anonauth.issuers.key_sets import KeySets
+from anonauth.issuers.tokens import ForeignToken
 from anonauth.keys import KeyRing
+from anonauth.provider_settings.document import DocumentError, parse
+from anonauth.provider_settings.schema import CustomTokenSettings
 from anonauth.providers.custom_token import CustomToken
-from anonauth.providers.document import CustomTokenSettings, DocumentError, parse
-from anonauth.providers.foreign_token import ForeignToken
-from anonauth.providers.key_sets import KeySets
 from anonauth.tokens import Tokens
 from support.forgery.wycheproof import Vector, vectors
 from support.service.rings import MemoryRings, TaggedWrapping

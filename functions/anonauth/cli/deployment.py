@@ -32,7 +32,7 @@ from botocore.exceptions import (
 )
 
 from anonauth import wiring
-from anonauth.answers import DAMAGED
+from anonauth.aws_answers import DAMAGED
 from anonauth.cli.options import Target
 from anonauth.errors import Unavailable
 from anonauth.local import aws

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch import (
 from anonauth import wiring
 from anonauth.errors import Unavailable
 from anonauth.handlers._http import logger, trace_of
-from anonauth.usecases.lifecycle import Progress, publish_changes, tally
+from anonauth.usecases.events import Progress, publish_changes, tally
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse

@@ -58,6 +58,6 @@ handler = lambda_handler(
         "anonauth.tokens",
         "anonauth.providers.registry",
         "anonauth.providers.local_userpass",
-        "anonauth.providers.passwords",
+        "anonauth.passwords",
     ),
 )

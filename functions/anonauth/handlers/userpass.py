@@ -147,9 +147,9 @@ ROUTES = {
 handler = lambda_handler(
     ROUTES,
     preload=(
-        "anonauth.providers.email_address",
-        "anonauth.providers.mail",
-        "anonauth.providers.passwords",
+        "anonauth.email_addresses",
+        "anonauth.mailer",
+        "anonauth.passwords",
         "anonauth.providers.registry",
         "email_validator",
     ),

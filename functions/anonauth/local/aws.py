@@ -17,7 +17,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from anonauth.answers import check_answers
+from anonauth.aws_answers import check_answers
 from anonauth.local.dynamodb.moto_engine import quick_moto
 from anonauth.local.problem import Problem
 from anonauth.local.template import REGION

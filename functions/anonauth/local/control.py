@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 # It ships no types.
 import isodate  # type: ignore[import-untyped]
 
-from anonauth.bus import SOURCE
 from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
 from anonauth.errors import AuthError
+from anonauth.event_bus import SOURCE
 from anonauth.local import playground
 from anonauth.local.api_gateway import HttpRequest, HttpResponse, json_response
 from anonauth.local.guard import host_name, is_forwarded, is_loopback

@@ -27,7 +27,7 @@ from anonauth.local.outbox import Recent, RecordingBus, RecordingMailer, SentMai
 from anonauth.local.problem import Problem
 from anonauth.local.template import ACCOUNT, REGION, Function, Template
 from anonauth.ports import EventBus, Mailer
-from anonauth.providers.document import Document
+from anonauth.provider_settings.schema import Document
 from anonauth.settings import Settings, SettingsError
 from anonauth.store import Store
 

@@ -5,13 +5,8 @@ from email.utils import parseaddr
 from pathlib import Path
 
 from anonauth.local.problem import Problem
-from anonauth.providers.document import (
-    Document,
-    DocumentError,
-    check,
-    parse,
-    references,
-)
+from anonauth.provider_settings.document import DocumentError, check, parse, references
+from anonauth.provider_settings.schema import Document
 
 DEFAULT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
 """E-mail and password, confirmed automatically, and API keys, for every app."""

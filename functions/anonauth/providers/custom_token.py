@@ -7,16 +7,10 @@ from typing import Any
 
 from anonauth.domain import VerifiedIdentity, identity_key
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.document import CustomTokenSettings, IssuerSettings
-from anonauth.providers.fields import credential_field, shown
-from anonauth.providers.foreign_token import Claims, ForeignToken
-from anonauth.providers.key_sets import (
-    Configuration,
-    Key,
-    KeySets,
-    load_pem,
-    load_secret,
-)
+from anonauth.issuers.key_sets import Configuration, Key, KeySets, load_pem, load_secret
+from anonauth.issuers.tokens import Claims, ForeignToken
+from anonauth.provider_settings.schema import CustomTokenSettings, IssuerSettings
+from anonauth.providers.credential_fields import credential_field, shown
 
 PROVIDER = "custom-token"
 """The provider's name, as routes spell it."""

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from anonauth.domain import Budget, Counter
 from anonauth.errors import BudgetSpent, Unavailable
+from anonauth.issuers.fetch import UnclearRefusal
 from anonauth.ports import BudgetStore, NetworkHashing
-from anonauth.providers.fetch import UnclearRefusal
 from anonauth.providers.networks import hash_networks
 
 WINDOW = timedelta(hours=1)

@@ -17,6 +17,7 @@ from anonauth.domain import (
     failures_counter,
     identity_key,
 )
+from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import (
     BadRequest,
     BudgetSpent,
@@ -25,8 +26,7 @@ from anonauth.errors import (
     WrongPassword,
 )
 from anonauth.ports import AccountStore, NetworkHashing, Passwords
-from anonauth.providers.document import LocalUserpassSettings
-from anonauth.providers.email_address import EmailSyntax
+from anonauth.provider_settings.schema import LocalUserpassSettings
 from anonauth.providers.networks import hash_networks
 
 TRY_WINDOW = timedelta(hours=1)

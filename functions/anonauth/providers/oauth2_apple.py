@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from anonauth.domain import VerifiedIdentity, identity_key
-from anonauth.providers.document import AppleSettings
-from anonauth.providers.fields import credential_field, shown_claims
-from anonauth.providers.key_sets import KeySets
-from anonauth.providers.oidc import verify_id_token
+from anonauth.issuers.id_tokens import verify_id_token
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import AppleSettings
+from anonauth.providers.credential_fields import credential_field, shown_claims
 
 PROVIDER = "oauth2-apple"
 """The provider's name, as routes spell it."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from anonauth.domain import VerifiedIdentity, identity_key
 from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.document import FacebookSettings
+from anonauth.issuers.fetch import AnswerRefused, Fetcher, Reply, UnclearRefusal
+from anonauth.issuers.id_tokens import verify_id_token
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import FacebookSettings
+from anonauth.providers.credential_fields import credential_field, shown, shown_claims
 from anonauth.providers.failures import Asking
-from anonauth.providers.fetch import AnswerRefused, Fetcher, Reply, UnclearRefusal
-from anonauth.providers.fields import credential_field, shown, shown_claims
-from anonauth.providers.key_sets import KeySets
-from anonauth.providers.oidc import verify_id_token
 
 PROVIDER = "oauth2-facebook"
 """The provider's name, as routes spell it."""

@@ -12,12 +12,12 @@ from anonauth.errors import (
     ProviderUnavailable,
     SettingsUnavailable,
 )
-from anonauth.providers.document import GoogleSettings
+from anonauth.issuers.fetch import AnswerRefused, Fetcher, UnclearRefusal
+from anonauth.issuers.id_tokens import verify_id_token
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import GoogleSettings
+from anonauth.providers.credential_fields import credential_field, shown_claims
 from anonauth.providers.failures import Asking
-from anonauth.providers.fetch import AnswerRefused, Fetcher, UnclearRefusal
-from anonauth.providers.fields import credential_field, shown_claims
-from anonauth.providers.key_sets import KeySets
-from anonauth.providers.oidc import verify_id_token
 
 PROVIDER = "oauth2-google"
 """The provider's name, as routes spell it."""

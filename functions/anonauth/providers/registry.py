@@ -12,7 +12,7 @@ from anonauth.ports import (
     Passwords,
     Provider,
 )
-from anonauth.providers.document import (
+from anonauth.provider_settings.schema import (
     ApiKeySettings,
     AppleSettings,
     AppSettings,
@@ -23,12 +23,12 @@ from anonauth.providers.document import (
     LocalUserpassSettings,
     ProviderSettings,
 )
-from anonauth.providers.source import SettingsSource
+from anonauth.provider_settings.ssm import SettingsSource
 
 if TYPE_CHECKING:
+    from anonauth.issuers.fetch import Fetcher
+    from anonauth.issuers.key_sets import KeySets
     from anonauth.providers.failures import Asking
-    from anonauth.providers.fetch import Fetcher
-    from anonauth.providers.key_sets import KeySets
 
 # ruff: noqa: PLC0415 - PyJWT, argon2 and the rest are imported where they are used: no
 # request needs more than one provider, and Userpass and ApiKeys fetch no keys.
@@ -129,7 +129,7 @@ class Registry:
 
     @functools.cached_property
     def _fetcher(self) -> "Fetcher":
-        from anonauth.providers.fetch import Fetcher
+        from anonauth.issuers.fetch import Fetcher
 
         return Fetcher(allow_private=self._allow_private)
 
@@ -143,6 +143,6 @@ class Registry:
     @functools.cached_property
     def _key_sets(self) -> "KeySets":
         # Keys of other issuers outlive the document that they were fetched for.
-        from anonauth.providers.key_sets import KeySets
+        from anonauth.issuers.key_sets import KeySets
 
         return KeySets(self._fetcher)

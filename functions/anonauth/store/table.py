@@ -12,7 +12,7 @@ from botocore.session import Session, get_session
 from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
-from anonauth.answers import check_answers
+from anonauth.aws_answers import check_answers
 from anonauth.errors import StoreUnavailable
 from anonauth.store.items import (
     AccountItem,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from anonauth.domain import ExpiryScan, User, UserEvent, utc_day
 from anonauth.ports import EventBus, ExpiringStore
-from anonauth.usecases._events import make_event
+from anonauth.usecases._event_detail import make_event
 
 SEGMENTS = 4
 """Parts of the table, read in turn, so that no partition of it bears all the load."""

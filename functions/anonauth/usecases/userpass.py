@@ -47,7 +47,7 @@ from anonauth.ports import (
     UserStore,
 )
 from anonauth.usecases.admission import NetworkBudget
-from anonauth.usecases.mails import Mail, confirmation_mail, reset_mail
+from anonauth.usecases.mail_texts import Mail, confirmation_mail, reset_mail
 
 TOKEN_LIFETIME = timedelta(minutes=30)
 """Of confirm and reset tokens (client-api.md §2.8)."""

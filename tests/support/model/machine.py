@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from anonauth.domain import KeyUse
-from anonauth.usecases.keys import rotate_now
+from anonauth.usecases.key_ring import rotate_now
 from support.forgery.bad_tokens import edited, other_signature
 from support.model.model import SECOND
 from support.model.player import (

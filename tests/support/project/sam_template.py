@@ -160,3 +160,27 @@ def event(name: str) -> Json:
     """Return the event of `events/<name>.json`."""
     loaded: Json = json.loads((EVENTS / f"{name}.json").read_text())
     return loaded
+
+
+def word_of(function: str) -> str:
+    """Return the word of a function: its handler's module, and its sample event.
+
+    Two differ from the logical id: renaming an id would replace the resource.
+    """
+    return {"ApiKeysFunction": "api_keys", "KeysFunction": "key_ring"}.get(
+        function, function.removesuffix("Function").lower()
+    )
+
+
+def function_of(name: str) -> str:
+    """Return the logical id of the function that a sample event is for."""
+    key = event(name).get("routeKey")
+    for route in routes():
+        if route.key == key:
+            return route.function
+    (found,) = [
+        function
+        for function in resources(load(), "AWS::Serverless::Function")
+        if word_of(function) == name
+    ]
+    return found

@@ -17,7 +17,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth import wiring
 from anonauth.local.template import read_template
-from anonauth.providers.passwords import Argon2Passwords
+from anonauth.passwords import Argon2Passwords
 from anonauth.settings import Settings
 from anonauth.store import Store
 from support.contracts.openapi_contract import require_documented

@@ -11,7 +11,7 @@ from anonauth.domain import MOST_KEYS, KeyUse, Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.ports import KeyMaking
-from anonauth.usecases.keys import revoke_key, rotate_keys, rotate_now
+from anonauth.usecases.key_ring import revoke_key, rotate_keys, rotate_now
 
 
 class MemoryRings:

@@ -18,7 +18,7 @@ from anonauth.domain import (
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
 from anonauth.providers.api_key import ApiKeys
-from anonauth.usecases.apikeys import create_api_key
+from anonauth.usecases.api_keys import create_api_key
 from anonauth.usecases.link import (
     Attempt,
     LinkedSession,

@@ -39,7 +39,7 @@ from anonauth.domain import Ring, User
 from anonauth.local.problem import Problem
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
-from anonauth.usecases.keys import rotate_keys
+from anonauth.usecases.key_ring import rotate_keys
 from support.contracts.identity_contract import a_foreign_identity, a_linked_user, lose
 from support.project import sam_template
 from support.project.pages import section

@@ -15,6 +15,7 @@ from anonauth.local.problem import Problem
 from anonauth.local.sample_event import fill_event
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
 from anonauth.local.template import find_template, read_template
+from support.project import sam_template
 from support.project.tools import ROOT
 
 EVENTS = ROOT / "events"
@@ -77,7 +78,7 @@ def providers_of(user: Any) -> list[str]:
 def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
     functions = server.stack.template.functions
     if "routeKey" not in event:
-        function = functions[f"{name.capitalize()}Function"]
+        function = functions[sam_template.function_of(name)]
         assert function.scheduled or function.streamed
         return function.name
     (found,) = [f.name for f in functions.values() if event["routeKey"] in f.routes]
@@ -116,7 +117,7 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
         pytest.param("profile-delete", "access", id="delete"),
         pytest.param("profile-unlink", "refresh", id="unlink"),
         pytest.param("link", "access", id="link"),
-        pytest.param("apikeys", "refresh", id="API keys"),
+        pytest.param("api_keys", "refresh", id="API keys"),
     ],
 )
 def test_given_an_event_when_filled_then_it_has_the_token_its_route_takes(
@@ -131,7 +132,7 @@ def test_given_an_event_when_filled_then_it_has_the_token_its_route_takes(
     ("name", "anonymous", "providers"),
     [
         pytest.param("link", True, ["anon-user"], id="link"),
-        pytest.param("apikeys", False, ["custom-token"], id="API keys"),
+        pytest.param("api_keys", False, ["custom-token"], id="API keys"),
     ],
 )
 def test_given_an_event_when_filled_then_its_user_is_such_as_the_route_takes(

@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.dynamodb.models.table import Table
 
-from anonauth.bus import EventBridgeBus
 from anonauth.errors import EventsUnavailable
+from anonauth.event_bus import EventBridgeBus
 from anonauth.local.dynamodb.live_table import LiveTable
 from anonauth.local.outbox import MOST_KEPT, Recent, RecordingBus
 from anonauth.local.server import LocalServer

@@ -24,7 +24,7 @@ from anonauth.domain import MOST_KEYS, Ring, RingKey
 from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer
 from anonauth.store import Store
-from anonauth.usecases.keys import rotate_keys
+from anonauth.usecases.key_ring import rotate_keys
 from support.project.tools import ROOT
 from support.service.calls import call, log_in
 from support.service.harness import TABLE

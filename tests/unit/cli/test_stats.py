@@ -15,7 +15,7 @@ from anonauth.cli.commands import app
 from anonauth.cli.stats.counts import LINKABLE, Days, Flow, Stock, day_table, read_flow
 from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
 from anonauth.local.problem import Problem
-from anonauth.providers.document import AppSettings
+from anonauth.provider_settings.schema import AppSettings
 from support.contracts.identity_contract import (
     a_foreign_identity,
     a_linked_user,

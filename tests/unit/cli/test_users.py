@@ -26,9 +26,9 @@ from anonauth.domain import (
     identity_key,
     rfc3339,
 )
+from anonauth.email_addresses import EmailSyntax
 from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer
-from anonauth.providers.email_address import EmailSyntax
 from anonauth.store import Store
 from anonauth.wiring import utc_now
 from support.contracts.identity_contract import a_foreign_identity

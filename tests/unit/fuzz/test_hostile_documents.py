@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from anonauth.challenges import SiteVerify
 from anonauth.errors import BadCredential, ChallengeFailed, ProviderUnavailable
-from anonauth.providers.challenge import SiteVerify
-from anonauth.providers.document import (
+from anonauth.issuers.fetch import Fetcher, Reply
+from anonauth.issuers.key_sets import Key, KeySets
+from anonauth.provider_settings.schema import (
     ChallengeSettings,
     FacebookSettings,
     GoogleSettings,
 )
-from anonauth.providers.fetch import Fetcher, Reply
-from anonauth.providers.key_sets import Key, KeySets
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
 from support.forgery.key_server import Answer, KeyServer, Signer, unlimited

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from anonauth.providers.document import DocumentError, parse, references, resolve
+from anonauth.provider_settings.document import (
+    DocumentError,
+    parse,
+    references,
+    resolve,
+)
 from support.hostile.fuzzing import HOSTILE, Body, Mutator, new_seed, timely
 from support.service.harness import LINK, Deployment
 from unit.fuzz.routes import Caller

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import KeySets
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import KeySets
 from support.forgery.key_server import KeyServer, Signer
 
 

@@ -15,9 +15,9 @@ from anonauth.errors import (
     ProviderUnavailable,
     SettingsUnavailable,
 )
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import CustomTokenSettings
 from anonauth.providers.custom_token import MAX_FIELDS, PROVIDER, CustomToken
-from anonauth.providers.document import CustomTokenSettings
-from anonauth.providers.key_sets import KeySets
 from support.forgery.bad_tokens import (
     NOT_TOKENS,
     WRONG_SUBJECTS,

@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.document import (
-    _ADDRESS,
-    AppSettings,
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import load_secret
+from anonauth.provider_settings.document import (
     DocumentError,
     parse,
     references,
     resolve,
 )
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import load_secret
+from anonauth.provider_settings.rules import _ADDRESS
+from anonauth.provider_settings.schema import AppSettings
 from support.project import sam_template
 
 APP = "myapp-abcde"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from anonauth.email_addresses import EmailSyntax, to_ascii
 from anonauth.errors import BadRequest
-from anonauth.providers.email_address import EmailSyntax, to_ascii
 
 LABEL = "b" * 60
 LONGEST = "a" * 64 + "@" + ".".join([LABEL, LABEL, "c" * 60, "de.com"])

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from anonauth.errors import ProviderUnavailable
-from anonauth.providers.fetch import (
+from anonauth.issuers.fetch import (
     MAX_BYTES,
     AddressRefused,
     AnswerRefused,
@@ -20,7 +20,7 @@ from anonauth.providers.fetch import (
     Reply,
     addresses_of,
 )
-from anonauth.providers.urls import UrlRefused, is_public
+from anonauth.issuers.urls import UrlRefused, is_public
 from support.forgery.key_server import Answer, KeyServer, tls_contexts
 
 SHORT = timedelta(seconds=0.3)

@@ -9,10 +9,10 @@ import pytest
 
 from anonauth.domain import VerifiedIdentity, identity_key
 from anonauth.errors import BadCredential, BadRequest, ProviderUnavailable
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import KeySets
 from anonauth.ports import Provider
-from anonauth.providers.document import AppleSettings, GoogleSettings
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import KeySets
+from anonauth.provider_settings.schema import AppleSettings, GoogleSettings
 from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_google import Google
 from support.forgery.bad_tokens import (

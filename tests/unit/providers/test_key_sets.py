@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import RSAAlgorithm
 
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.fetch import AnswerRefused, Fetcher
-from anonauth.providers.key_sets import (
+from anonauth.issuers.fetch import AnswerRefused, Fetcher
+from anonauth.issuers.key_sets import (
     MOST_KEYS,
     Configuration,
     DocumentRefused,
@@ -27,7 +27,7 @@ from anonauth.providers.key_sets import (
     load_pem,
     load_secret,
 )
-from anonauth.providers.weak_keys import _PRIMES
+from anonauth.issuers.weak_keys import _PRIMES
 from support.forgery.key_server import Answer, KeyServer, Signer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -29,9 +29,9 @@ from anonauth.errors import (
     WrongPassword,
 )
 from anonauth.keys import _network
-from anonauth.providers.document import LocalUserpassSettings, PasswordBudgets
+from anonauth.passwords import Argon2Passwords
+from anonauth.provider_settings.schema import LocalUserpassSettings, PasswordBudgets
 from anonauth.providers.local_userpass import LocalUserpass
-from anonauth.providers.passwords import Argon2Passwords
 from anonauth.store import Store
 from support.memory_store import MemoryStore
 from support.service.harness import APP, OTHER_APP, START, Clients

@@ -9,7 +9,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
 from anonauth.errors import MailRefused, MailUnavailable
-from anonauth.providers.mail import SesMailer
+from anonauth.mailer import SesMailer
 from support.service.harness import Clients
 from support.service.wire import FAULTS, Fault
 

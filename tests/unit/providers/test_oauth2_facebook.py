@@ -16,9 +16,9 @@ from anonauth.errors import (
     ProviderUnavailable,
     SettingsUnavailable,
 )
-from anonauth.providers.document import FacebookSettings, Secret, SecretReference
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import KeySets
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import FacebookSettings, Secret, SecretReference
 from anonauth.providers.oauth2_facebook import PROVIDER, Facebook
 from support.forgery.bad_tokens import edited, hmac_signed, unsigned, with_payload
 from support.forgery.key_server import Answer, KeyServer, Signer, changed, unlimited

@@ -12,9 +12,9 @@ from anonauth.errors import (
     ProviderUnavailable,
     SettingsUnavailable,
 )
-from anonauth.providers.document import GoogleSettings, Secret, SecretReference
-from anonauth.providers.fetch import Fetcher
-from anonauth.providers.key_sets import KeySets
+from anonauth.issuers.fetch import Fetcher
+from anonauth.issuers.key_sets import KeySets
+from anonauth.provider_settings.schema import GoogleSettings, Secret, SecretReference
 from anonauth.providers.oauth2_google import PROVIDER, Google
 from support.forgery.key_server import Answer, KeyServer, Signer, unlimited
 

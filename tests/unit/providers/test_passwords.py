@@ -4,7 +4,7 @@ import pytest
 from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from anonauth.providers.passwords import Argon2Passwords
+from anonauth.passwords import Argon2Passwords
 
 PASSWORD = "correct horse battery staple"
 

@@ -212,7 +212,7 @@ def test_given_a_provider_when_found_then_only_its_libraries_are_imported(
     settings = json.dumps({"apps": {"*": SETTINGS | {"custom-token": custom}}})
     code = f"""
 import sys
-from anonauth.providers.document import parse
+from anonauth.provider_settings.document import parse
 from anonauth.providers.registry import Registry
 class Source:
     def document(self, now):

@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from anonauth.errors import SettingsUnavailable
-from anonauth.providers.document import DocumentError
-from anonauth.providers.source import MAX_AGE, SettingsSource
+from anonauth.provider_settings.document import DocumentError
+from anonauth.provider_settings.ssm import MAX_AGE, SettingsSource
 from support.service.harness import Clients
 from support.service.wire import error
 

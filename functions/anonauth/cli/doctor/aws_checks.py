@@ -13,8 +13,8 @@ from anonauth.cli.stats.counts import Days, count_stock
 from anonauth.domain import KEY_LIFETIME, KeyUse, Ring, UserPage, rfc3339
 from anonauth.errors import SettingsUnavailable
 from anonauth.local.settings_file import challenged, senders
-from anonauth.providers.document import DocumentError
-from anonauth.providers.source import SettingsSource
+from anonauth.provider_settings.document import DocumentError
+from anonauth.provider_settings.ssm import SettingsSource
 
 JWKS_LIMIT = timedelta(seconds=1.5)
 """For the key set; an API Gateway authorizer waits no longer (design.md §3)."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from anonauth import wiring
 from anonauth.domain import PUBLISHED_AHEAD, KeyUse, Ring, RingKey, rfc3339, without
 from anonauth.local.problem import Problem
-from anonauth.usecases.keys import TooManyKeys, UnknownKey, revoke_key, rotate_now
+from anonauth.usecases.key_ring import TooManyKeys, UnknownKey, revoke_key, rotate_now
 
 State = Literal["standby", "signing", "verifying", "spent"]
 """Published and yet to sign; the one that signs; good for what it has signed; due to

@@ -23,7 +23,7 @@ from anonauth.domain import (
 )
 from anonauth.local.problem import Problem
 from anonauth.ports import OverviewStore
-from anonauth.usecases.operating import (
+from anonauth.usecases.operator import (
     AnonymousUser,
     UnknownUser,
     UserChanged,

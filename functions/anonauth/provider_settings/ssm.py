@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth.errors import SettingsUnavailable
-from anonauth.providers.document import (
-    Document,
+from anonauth.provider_settings.document import (
     DocumentError,
     parse,
     references,
     resolve,
 )
+from anonauth.provider_settings.schema import Document
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient

@@ -12,11 +12,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from anonauth.errors import ChallengeFailed, ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.document import ChallengeSettings
-from anonauth.providers.source import SettingsSource
+from anonauth.provider_settings.schema import ChallengeSettings
+from anonauth.provider_settings.ssm import SettingsSource
 
 if TYPE_CHECKING:
-    from anonauth.providers.fetch import Fetcher
+    from anonauth.issuers.fetch import Fetcher
 
 # What is wrong with the answer of a client, and not with us or the service, as the
 # three name it.
@@ -51,7 +51,7 @@ class SettingsChallenges:
 
     @functools.cached_property
     def _fetcher(self) -> "Fetcher":
-        from anonauth.providers.fetch import Fetcher  # noqa: PLC0415
+        from anonauth.issuers.fetch import Fetcher  # noqa: PLC0415
 
         return Fetcher(allow_private=self._allow_private)
 

@@ -12,7 +12,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from anonauth.domain import is_timestamp
 from anonauth.errors import BadCredential
-from anonauth.providers.key_sets import Key
+from anonauth.issuers.key_sets import Key
 
 CLOCK_SKEW = timedelta(seconds=60)
 """Tolerance for `exp`, `nbf` and `iat`: clocks differ (RFC 7519 §4.1.4)."""

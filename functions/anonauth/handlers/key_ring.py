@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from anonauth import wiring
 from anonauth.handlers._cloudformation import answer_custom_resource
 from anonauth.handlers._http import logger
-from anonauth.usecases.keys import rotate_keys, signing_key_age
+from anonauth.usecases.key_ring import rotate_keys, signing_key_age
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -7,7 +7,7 @@ from anonauth import wiring
 from anonauth.handlers._answers import api_key, created_api_key
 from anonauth.handlers._body import text
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.apikeys import (
+from anonauth.usecases.api_keys import (
     create_api_key,
     delete_api_key,
     get_api_key,

@@ -1,8 +1,8 @@
 """Prints requirements.lock: each pin of requirements.txt with the hashes of its wheels.
 
-The Makefile runs `python lock.py REPORT...`, with one report of `pip install --report`
-for each machine that the bundle is built for. The lock has hashes and no addresses.
-pip may fetch a wheel from anywhere: if its hash differs, the build stops.
+The Makefile runs `python bundle/lock.py REPORT...`, with one report of `pip install
+--report` for each machine that the bundle is built for. The lock has hashes and no
+addresses. pip may fetch a wheel from anywhere: if its hash differs, the build stops.
 """
 
 import json

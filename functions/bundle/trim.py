@@ -1,8 +1,8 @@
 """Reduces the dependencies in the bundle to what the functions use.
 
-The Makefile runs `python trim.py DIRECTORY`. A cold start reads, parses and runs the
-bundle, so a smaller one starts faster. Each replaced file was reviewed in the version
-that requirements.txt pins. If the file is a different one, the build stops.
+The Makefile runs `python bundle/trim.py DIRECTORY`. A cold start reads, parses and runs
+the bundle, so a smaller one starts faster. Each replaced file was reviewed in the
+version that requirements.txt pins. If the file is a different one, the build stops.
 """
 
 import gzip

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import AllowedPublicKeys
 
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
-from anonauth.providers.weak_keys import is_roca
+from anonauth.issuers.weak_keys import is_roca
 
 Key: TypeAlias = AllowedPublicKeys | bytes
 """A public key, or the secret of an HMAC."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from anonauth.email_addresses import to_ascii
 from anonauth.errors import MailRefused, MailUnavailable
-from anonauth.providers.email_address import to_ascii
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client

@@ -8,7 +8,7 @@ from typing import Any
 from anonauth.domain import Change, EventType, MetricName, User, UserEvent
 from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
-from anonauth.usecases._events import identity_list, make_event
+from anonauth.usecases._event_detail import identity_list, make_event
 
 # Events in one step; what one call to EventBridge takes.
 _AT_ONCE = 10

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from anonauth.providers.foreign_token import Claims, ForeignToken
-from anonauth.providers.key_sets import KeySets
+from anonauth.issuers.key_sets import KeySets
+from anonauth.issuers.tokens import Claims, ForeignToken
 
 
 def verify_id_token(

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from anonauth.errors import ProviderUnavailable
-from anonauth.providers.urls import UrlRefused, is_public, parse_url
+from anonauth.issuers.urls import UrlRefused, is_public, parse_url
 
 TIMEOUT = timedelta(seconds=2)
 """For everything: name, connection, TLS and the last byte of the answer."""

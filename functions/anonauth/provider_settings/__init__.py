@@ -1,0 +1,1 @@
+"""The settings of the identity providers: one JSON document, kept in SSM."""
