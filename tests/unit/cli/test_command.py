@@ -21,7 +21,7 @@ from support.project.tools import ROOT
 from support.service.calls import API, APP, OTHER_APP, call, log_in
 from support.service.ctrl_c import ended, in_the_background
 
-RUN = "from anonauth.cli import main; main()"
+RUN = "from anonauth.cli.main import main; main()"
 EVENTS = ROOT / "events"
 
 
