@@ -1,16 +1,11 @@
 """Tables on the pages list what there is."""
 
 import re
-from pathlib import Path
-
-import pytest
 
 from anonauth.provider_settings.schema import PasswordBudgets
 from support.project import sam_template
-from support.project.pages import PAGES, section
+from support.project.pages import section
 from support.project.tools import ROOT
-
-FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 _BY_SCHEDULE_OR_STREAM = {
     "keys": "KeysFunction",
@@ -79,27 +74,3 @@ def test_given_the_rate_limits_when_read_then_they_are_the_defaults() -> None:
 
     assert len(rows) == 6
     assert rows == [(int(defaults[name]), name) for _, name in rows]
-
-
-def anchors_of(text: str) -> set[str]:
-    """Return the fragments of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", text), re.MULTILINE)
-    return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in headings
-    }
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_given_a_page_when_its_links_are_followed_then_each_leads_somewhere(
-    path: Path,
-) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", path.read_text()))
-    relative = [link for link in links if not link.startswith("https://")]
-
-    for link in relative:
-        file, _, anchor = link.partition("#")
-        target = (path.parent / file) if file else path
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors_of(target.read_text()), link
