@@ -8,7 +8,7 @@ from support.project.pages import section
 from support.project.tools import ROOT
 
 _BY_SCHEDULE_OR_STREAM = {
-    "keys": "KeysFunction",
+    "key_ring": "KeysFunction",
     "expiring": "ExpiringFunction",
     "lifecycle": "LifecycleFunction",
 }
