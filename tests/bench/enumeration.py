@@ -1,7 +1,8 @@
 """Whether the time of an answer tells who is registered.
 
 All cases of a call take turns in one function, in another order each round. What counts
-is how they differ: `tests/unit/test_enumeration.py` has their answers and their work.
+is how they differ: `tests/unit/service/test_enumeration.py` has their answers and their
+work.
 """
 
 import random

@@ -27,58 +27,86 @@ def _store(module: str, *tests: str) -> tuple[str, Part]:
 
 PARTS: Mapping[str, Part] = {
     "tokens": Part("tokens.py", ("test_tokens.py",), bar=100),
-    "keys": Part("keys.py", ("test_keys.py", "test_keys_function.py"), bar=100),
+    "keys": Part("keys.py", ("test_keys.py", "usecases/test_key_ring.py"), bar=100),
     **dict(
         [
-            _store("conditions", "test_store.py"),
-            _store("users", "test_store.py"),
-            _store("identities", "test_store.py"),
-            _store("accounts", "test_store.py"),
-            _store("api_keys", "test_store.py"),
-            _store("expiring", "test_expiring_store.py", "test_store.py"),
-            _store("ring", "test_store.py"),
-            _store("table", "test_store.py"),
-            _store("items", "test_store.py", "test_operating.py", "test_lifecycle.py"),
-            _store("scans", "test_store.py", "test_operating.py"),
-            _store("overview", "test_store.py"),
+            _store("conditions", "store/test_store.py"),
+            _store("users", "store/test_store.py"),
+            _store("identities", "store/test_store.py"),
+            _store("accounts", "store/test_store.py"),
+            _store("api_keys", "store/test_store.py"),
+            _store("expiring", "store/test_expiring.py", "store/test_store.py"),
+            _store("ring", "store/test_store.py"),
+            _store("table", "store/test_store.py"),
+            _store(
+                "items",
+                "store/test_store.py",
+                "usecases/test_operator.py",
+                "usecases/test_events.py",
+            ),
+            _store("scans", "store/test_store.py", "usecases/test_operator.py"),
+            _store("overview", "store/test_store.py"),
             _store(
                 "changes",
-                "test_lifecycle.py",
-                "test_expiring_store.py",
-                "test_store.py",
+                "usecases/test_events.py",
+                "store/test_expiring.py",
+                "store/test_store.py",
             ),
         ]
     ),
     "domain": Part(
         "domain.py",
-        ("test_domain.py", "test_keys.py", "test_expiring.py", "test_store.py"),
+        (
+            "domain/test_domain.py",
+            "test_keys.py",
+            "usecases/test_expiring.py",
+            "store/test_store.py",
+        ),
     ),
     **dict(
         [
             _use_case(
                 "_authenticate",
-                "test_session.py",
-                "test_profile.py",
-                "test_link.py",
-                "test_takeover.py",
+                "usecases/test_session.py",
+                "usecases/test_profile.py",
+                "usecases/test_link.py",
+                "service/test_takeover.py",
             ),
-            _use_case("_event_detail", "test_lifecycle.py", "test_expiring.py"),
-            _use_case("admission", "test_admission.py"),
-            _use_case("api_keys", "test_apikeys.py", "test_giving_up.py"),
-            _use_case("discovery", "test_discovery.py"),
-            _use_case("expiring", "test_expiring.py"),
-            _use_case("key_ring", "test_keys.py", "test_giving_up.py"),
-            _use_case("events", "test_lifecycle.py"),
-            _use_case("link", "test_link.py", "test_takeover.py", "test_giving_up.py"),
-            _use_case("login", "test_login.py", "test_admission.py"),
-            _use_case("logout", "test_logout.py"),
-            _use_case("mail_texts", "test_userpass.py"),
-            _use_case("operator", "test_operating.py", "test_giving_up.py"),
             _use_case(
-                "profile", "test_profile.py", "test_unlink.py", "test_giving_up.py"
+                "_event_detail", "usecases/test_events.py", "usecases/test_expiring.py"
             ),
-            _use_case("session", "test_session.py", "test_giving_up.py"),
-            _use_case("userpass", "test_userpass.py", "test_giving_up.py"),
+            _use_case("admission", "usecases/test_admission.py"),
+            _use_case(
+                "api_keys", "usecases/test_api_keys.py", "usecases/test_giving_up.py"
+            ),
+            _use_case("discovery", "usecases/test_discovery.py"),
+            _use_case("expiring", "usecases/test_expiring.py"),
+            _use_case("key_ring", "test_keys.py", "usecases/test_giving_up.py"),
+            _use_case("events", "usecases/test_events.py"),
+            _use_case(
+                "link",
+                "usecases/test_link.py",
+                "service/test_takeover.py",
+                "usecases/test_giving_up.py",
+            ),
+            _use_case("login", "usecases/test_login.py", "usecases/test_admission.py"),
+            _use_case("logout", "usecases/test_logout.py"),
+            _use_case("mail_texts", "usecases/test_userpass.py"),
+            _use_case(
+                "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
+            ),
+            _use_case(
+                "profile",
+                "usecases/test_profile.py",
+                "usecases/test_unlink.py",
+                "usecases/test_giving_up.py",
+            ),
+            _use_case(
+                "session", "usecases/test_session.py", "usecases/test_giving_up.py"
+            ),
+            _use_case(
+                "userpass", "usecases/test_userpass.py", "usecases/test_giving_up.py"
+            ),
         ]
     ),
 }

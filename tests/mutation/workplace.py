@@ -36,7 +36,9 @@ def make_workplace(part_name: str) -> Path:
     for name in ("conftest.py", "support"):
         (tests / name).symlink_to(ROOT / "tests" / name)
     for name in ("conftest.py", *part.tests):
-        (tests / "unit" / name).symlink_to(ROOT / "tests" / "unit" / name)
+        copy = tests / "unit" / name
+        copy.parent.mkdir(exist_ok=True)
+        copy.symlink_to(ROOT / "tests" / "unit" / name)
     settings = ConfigParser()
     settings["mutmut"] = {
         "source_paths": "src",

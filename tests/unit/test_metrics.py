@@ -15,7 +15,7 @@ from support.project.sam_template import passes_filter
 from support.service.harness import APP, LOGIN, LOGOUT, PROFILE, SESSION, Deployment
 from support.service.linked import log_in_linked
 from support.service.story import Story
-from unit.test_link import DOCUMENT, a_jwt, by_password, link, log_in, register
+from unit.usecases.test_link import DOCUMENT, a_jwt, by_password, link, log_in, register
 
 Figure = tuple[str, str]  # a metric, and the value of its dimension, if it has one
 

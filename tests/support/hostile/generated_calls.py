@@ -34,7 +34,7 @@ REFUSED_FOR_THEIR_MEANING: Mapping[str, frozenset[str]] = {
     "userpass_confirm_call": frozenset({"BadRequest"}),
     "userpass_reset_call": frozenset({"BadRequest"}),
     # The 21st key.
-    "apikeys_create": frozenset({"InvalidParameter"}),
+    "api_keys_create": frozenset({"InvalidParameter"}),
 }
 
 # They end the session of their token, so each call has a user of its own.

@@ -14,11 +14,11 @@ LONG_LIMIT = 1800
 """The same in the long run: `pytest -m long`."""
 
 SLOWEST = (
-    "tests/unit/test_model.py",
-    "tests/unit/fuzz/test_generated_calls.py",
-    "tests/unit/test_mutations.py",
-    "tests/unit/test_forgery.py",
-    "tests/unit/test_time_machine.py",
+    "tests/unit/service/test_model.py",
+    "tests/unit/service/fuzz/test_generated_calls.py",
+    "tests/unit/service/test_mutations.py",
+    "tests/unit/service/test_forgery.py",
+    "tests/unit/service/test_time_machine.py",
     "tests/engine/test_link_races.py",
     "tests/engine/test_mix_races.py",
     "tests/engine/test_races.py",

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -21,6 +20,7 @@ from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
+from support.project.tools import ROOT
 from support.service.harness import APP, LINK, OTHER_APP, Deployment
 
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2
@@ -228,7 +228,7 @@ print(*sorted(set(sys.modules) - ({{"http.client"}} & before)))
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3] / "functions",
+        cwd=ROOT / "functions",
     )
 
     assert HEAVY & set(ran.stdout.split()) == loaded

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moto.dynamodb.models.table import Table
 
 VERSION = "5.2.5"
-"""Of moto, the one that was looked at; see tests/unit/cli/test_moto_engine.py."""
+"""The version of moto that this module was written for; a test compares."""
 
 _lock = threading.Lock()
 _users: list["_Patches"] = []

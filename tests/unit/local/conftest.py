@@ -1,0 +1,3 @@
+from support.service.fixtures import answering, server
+
+__all__ = ["answering", "server"]

@@ -1,0 +1,66 @@
+"""Good requests with small changes at random: no answer is our trouble."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.hostile.fuzzing import VALUES, Mutator, new_seed, timely
+from support.hostile.routes import BODIES, Caller, succeeded
+from support.service.harness import GET_KEY, LINK, UNLINK, Deployment
+
+Record = Callable[[str, object], None]
+
+REPETITIONS = pytest.mark.parametrize(
+    "times", [6, pytest.param(200, marks=pytest.mark.long)]
+)
+
+
+@REPETITIONS
+def test_given_a_good_body_when_changed_then_it_is_taken_or_refused_within_50_ms(
+    service: Deployment, times: int, record_property: Record
+) -> None:
+    """`Deployment.send` compares each answer with the document."""
+    seed, told = new_seed()
+    mutator, caller, statuses = Mutator(seed), Caller(service), set()
+
+    for route, name, good in BODIES:
+        for number in range(times):
+            value = json.dumps(mutator.value(good)).encode()
+            body = mutator.text(json.dumps(good).encode()) if number % 2 else value
+            is_link = route == LINK and number % 3 == 0
+            request = caller.request(route, body, name=name, is_link=is_link)
+            status = timely(request, unless=succeeded).status
+            assert 200 <= status < 500, (told, route, body)
+            statuses.add(status)
+
+    record_property("seed", told)
+    record_property("bodies", f"{len(BODIES) * times}, answered {sorted(statuses)}")
+    assert {200, 400, 401} <= statuses
+
+
+def test_given_a_hostile_text_when_in_path_or_query_then_refused_within_50_ms(
+    service: Deployment,
+) -> None:
+    caller = Caller(service)
+    before = service.items()
+
+    for text in VALUES:
+        # Half a character cannot be in a URL: the gateway decodes UTF-8.
+        if not isinstance(text, str) or "\ud800" in text or "\udc00" in text:
+            continue
+        sent: list[tuple[str, dict[str, Any]]] = [
+            (GET_KEY, {"parameters": {"id": text}}),
+            (UNLINK, {"query": {"provider": text, "id": "nobody"}}),
+            (UNLINK, {"query": {"provider": "custom-token", "id": text}}),
+            (UNLINK, {"query": {text: text}}),
+            (LINK, {"parameters": {"provider": text}}),
+            (LINK, {"query": {"link": text}}),
+        ]
+        for route, options in sent:
+            request = caller.request(route, b"{}", name="api-key", **options)
+            reply = timely(request)
+            assert 400 <= reply.status < 500, (route, options)
+
+    assert service.items() == before

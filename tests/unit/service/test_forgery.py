@@ -1,0 +1,336 @@
+"""Forged tokens at every route that takes one: 401, and nothing stored changes.
+
+The routes are those of `openapi.json`, so that a new one is covered by itself.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import jwt
+import pytest
+
+from anonauth.domain import hash_secret
+from anonauth.keys import KeyRing
+from anonauth.usecases.key_ring import revoke_key
+from support.contracts.openapi_contract import Schema, operations
+from support.forgery.bad_tokens import signed
+from support.forgery.forgeries import (
+    ACCESS_CLAIMS,
+    REFRESH_CLAIMS,
+    Target,
+    forgeries,
+    of_issuer,
+)
+from support.forgery.key_server import Signer
+from support.service.harness import (
+    APP,
+    DELETE,
+    LINK,
+    LOGOUT,
+    OTHER_APP,
+    Deployment,
+    Reply,
+)
+from support.service.linked import log_in_linked
+from support.service.rings import RingInMemory
+from unit.handlers.test_refusals import is_contract_error
+from unit.usecases.test_userpass import World as Mailed
+
+Kind = Literal["access", "refresh"]
+
+_KINDS: Mapping[str, Kind] = {"accessToken": "access", "refreshToken": "refresh"}
+
+
+def _token_routes() -> Iterator[tuple[str, Kind]]:
+    for route, operation in operations():
+        for scheme in operation.get("security", ()):
+            for name in scheme:
+                yield route, _KINDS[name]
+
+
+ROUTES = dict(_token_routes())
+_OPERATIONS = dict(operations())
+
+
+def options(route: str) -> dict[str, Any]:
+    """Return what a request needs beside its token, by the document's examples."""
+    named: dict[str, dict[str, str]] = {"path": {}, "query": {}}
+    for parameter in _OPERATIONS[route]["parameters"]:
+        named[parameter["in"]][parameter["name"]] = parameter["example"]
+    named["path"].pop("appId", None)
+    return {"parameters": named["path"], "query": named["query"], **_body(route)}
+
+
+def _body(route: str) -> dict[str, str]:
+    media: Schema = _OPERATIONS[route].get("requestBody", {}).get("content", {})
+    for each in media.values():
+        examples = [e["value"] for e in each.get("examples", {}).values()]
+        return {"body": json.dumps((examples or [each.get("example", {})])[0])}
+    return {}
+
+
+class World:
+    """A deployment, the tokens of its users, and what is forged of them.
+
+    Args:
+        service: With a key ring that is a day old, so that its next key is published.
+    """
+
+    def __init__(self, service: Deployment) -> None:
+        self.service = service
+        service.advance(timedelta(days=1))
+        # Their keys are stolen, and revoked.
+        self._stolen = self._keys()
+        for kid, _ in self._stolen.values():
+            revoke_key(
+                kid,
+                rings=service.services.store,
+                keys=service.services.key_maker,
+                now=service.now,
+            )
+        service.advance(timedelta(minutes=10))
+        self.user, self.other = log_in_linked(service), service.log_in()
+
+    def _keys(self) -> dict[Kind, tuple[str, Any]]:
+        return _signing_keys(self.service.services.ring, self.service.now)
+
+    def target(self, kind: Kind) -> Target:
+        wrong: Kind = "refresh" if kind == "access" else "access"
+        keys = self._keys()
+        token = self.user[f"{kind}_token"]
+        return Target(
+            token,
+            {
+                "": self.other[f"{kind}_token"],
+                wrong: self.user[f"{wrong}_token"],
+                f"another's {wrong}": self.other[f"{wrong}_token"],
+            },
+            key=keys[kind][1],
+            other_key=keys[wrong],
+            public=keys["access"][1].public_key(),
+            required=ACCESS_CLAIMS if kind == "access" else REFRESH_CLAIMS,
+        )
+
+    def strangers(self, kind: Kind) -> Iterator[tuple[str, str]]:
+        """Yield tokens that are sound, but of nobody who is here."""
+        target = self.target(kind)
+        session = "sid" if kind == "access" else "baas_id"
+        others = jwt.decode(target.others[""], options={"verify_signature": False})
+        for name, changes in {
+            "of nobody": {"sub": "0" * 24},
+            "of an empty subject": {"sub": ""},
+            "of a key of the table": {"sub": f"x#{target.claims['sub']}"},
+            "of a user and a blank": {"sub": target.claims["sub"] + " "},
+            "of a user in capitals": {"sub": target.claims["sub"].upper() + "A"},
+            "of no session": {session: "0" * 24},
+            "of an empty session": {session: ""},
+            "of another's session": {session: others[session]},
+            "of another, with one's own session": {"sub": others["sub"]},
+        }.items():
+            yield name, target.signed(target.claims | changes)
+        if kind == "refresh":
+            for name, jti in (("another's", others["jti"]), ("a new", "j" * 43)):
+                yield f"of {name} jti", target.signed(target.claims | {"jti": jti})
+        yield "of another app's user", self._moved(target, kind)
+        yield from self._ended(kind)
+        yield from self._of_other_keys(target, kind)
+
+    def _moved(self, target: Target, kind: Kind) -> str:
+        token = self.service.log_in(app=OTHER_APP)[f"{kind}_token"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return target.signed(
+            claims | {name: target.claims[name] for name in ("aud", "iss")}
+        )
+
+    def _ended(self, kind: Kind) -> Iterator[tuple[str, str]]:
+        send = self.service.send
+        gone = self.service.log_in()
+        assert send(LOGOUT, token=gone["refresh_token"]).status == 200
+        yield "of a guest that logged out", gone[f"{kind}_token"]
+        deleted = log_in_linked(self.service, "bob")
+        assert send(DELETE, token=deleted["access_token"]).status == 200
+        yield "of a deleted user", deleted[f"{kind}_token"]
+        left = log_in_linked(self.service, f"eve, {kind}")
+        assert send(LOGOUT, token=left["refresh_token"]).status == 200
+        yield "of an ended session", left[f"{kind}_token"]
+
+    def _of_other_keys(self, target: Target, kind: Kind) -> Iterator[tuple[str, str]]:
+        elsewhere = RingInMemory()
+        elsewhere.rotate(self.service.now)
+        theirs = _signing_keys(elsewhere.open(), self.service.now)
+        for whose, keys in (("a revoked", self._stolen), ("another service's", theirs)):
+            kid, key = keys[kind]
+            for named in (kid, target.header["kid"]):
+                header = target.header | {"kid": named}
+                name = f"by {whose} key, {'its' if named == kid else 'our'} kid"
+                yield name, signed(key, header, target.claims)
+
+    def forged(self, kind: Kind) -> dict[str, str]:
+        """Return forged tokens by name, and those of strangers."""
+        return forgeries(self.target(kind)) | dict(self.strangers(kind))
+
+    def send(self, route: str, token: str) -> Reply:
+        return self.service.send(route, token=token, **options(route))
+
+
+def _signing_keys(ring: KeyRing, now: datetime) -> dict[Kind, tuple[str, Any]]:
+    return {
+        "access": ring.access_signing_key(now),
+        "refresh": ring.refresh_signing_key(now),
+    }
+
+
+@pytest.fixture
+def world(service: Deployment) -> World:
+    return World(service)
+
+
+@pytest.fixture
+def mailed(service: Deployment, sent: list[Any]) -> Mailed:
+    """An app that sends mail."""
+    return Mailed(service, sent)
+
+
+def assert_refused(world: World, route: str, forged: Mapping[str, str]) -> None:
+    """Check that the answer to each is the contract's 401."""
+    replies = {name: world.send(route, token) for name, token in forged.items()}
+    other = {
+        name: (reply.status, reply.text)
+        for name, reply in replies.items()
+        if (reply.status, reply.json["error_code"]) != (401, "InvalidSession")
+        or not is_contract_error(reply)
+    }
+    assert other == {}, route
+
+
+def test_given_forged_tokens_when_calling_then_401_and_nothing_changes(
+    world: World,
+) -> None:
+    """Each route gets a twelfth of them, the next one another; see below."""
+    forged = {kind: list(world.forged(kind).items()) for kind in _KINDS.values()}
+    before = world.service.items()
+
+    for at, (route, kind) in enumerate(ROUTES.items()):
+        assert_refused(world, route, dict(forged[kind][at % 12 :: 12]))
+
+    assert world.service.items() == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("route", "kind"), ROUTES.items(), ids=ROUTES)
+def test_given_all_forged_tokens_when_calling_then_401_and_nothing_changes(
+    route: str,
+    kind: Kind,
+    world: World,
+    record_property: Callable[[str, object], None],
+) -> None:
+    forged = world.forged(kind)
+    before = world.service.items()
+
+    assert_refused(world, route, forged)
+
+    assert world.service.items() == before
+    record_property("forged tokens, all refused", len(forged))
+    assert len(forged) > 300
+
+
+def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
+    service: Deployment,
+) -> None:
+    """So that no refusal above comes of anything but the token."""
+    answered = {}
+    for route, kind in ROUTES.items():
+        token = log_in_linked(service, route)[f"{kind}_token"]
+        answered[route] = service.send(route, token=token, **options(route)).status
+
+    assert 401 not in answered.values(), answered
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [({}, 401), ({"link": "true"}, 403)], ids=["login", "link"]
+)
+def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_it(
+    query: dict[str, str], status: int, world: World
+) -> None:
+    """A refused link is no 401, at which SDKs would ask again (client-api.md §7)."""
+    signer = Signer()
+    service = world.service
+    issuer = {"issuer": "https://issuer.example", "pem": signer.pem}
+    service.restart_with({"apps": {APP: {"custom-token": {"issuers": [issuer]}}}})
+    at = int(service.now.timestamp())
+    claims = {"iss": issuer["issuer"], "aud": APP, "sub": "ada", "exp": at + 300}
+    target = of_issuer(
+        signer,
+        {**claims, "iat": at},
+        {kind: world.user[f"{kind}_token"] for kind in _KINDS.values()},
+    )
+    forged = forgeries(target)
+    token = world.user["access_token"] if query else None
+    before = service.items()
+
+    def present(credential: str) -> Reply:
+        return service.send(
+            LINK,
+            parameters={"provider": "custom-token"},
+            body=json.dumps({"token": credential}),
+            query=query,
+            token=token,
+        )
+
+    replies = {name: present(each) for name, each in list(forged.items())[::6]}
+    other = {
+        name: (reply.status, reply.text)
+        for name, reply in replies.items()
+        if (reply.status, reply.json["error_code"])
+        not in ((status, "AuthError"), (400, "BadRequest"))
+        or not is_contract_error(reply)
+    }
+    assert other == {}
+    assert service.items() == before
+    assert present(target.token).status == 200
+
+
+@pytest.mark.parametrize("call", ["confirm", "reset"])
+def test_given_forged_tokens_of_a_mail_when_presented_then_the_account_is_as_it_was(
+    call: str, mailed: Mailed
+) -> None:
+    data = {"confirm": mailed.registered(), "reset": mailed.asked_for_reset()}
+    good, other = data.pop(call), data.popitem()[1]
+    guest = mailed.service.log_in()
+    text = good["token"]
+    forged = {
+        "of the other call": other["token"],
+        "an access token": guest["access_token"],
+        "a refresh token": guest["refresh_token"],
+        "its hash": hash_secret(text),
+        "its record": good["tokenId"],
+        "empty": "",
+        "null": None,
+        "a list": [text],
+        "padded": text + "=",
+        "in capitals": text.upper() + "A",
+        "and a blank": text + " ",
+        "and a line break": text + "\n",
+        "and NUL": text + "\x00",
+        "cut": text[:-1],
+        "longer": text + "A",
+        "unused bits": text[:-1] + chr(ord(text[-1]) + 1),
+        "another": "A" * 43,
+        "true": True,
+        "huge": "A" * 9000,
+    }
+    before = mailed.accounts()
+
+    def present(token: Any) -> Reply:
+        fields = {**good, "token": token, "password": "another password"}
+        return mailed.post(call, **fields)
+
+    replies = {name: present(token) for name, token in forged.items()}
+    for name, reply in replies.items():
+        assert reply.status == 400, name
+        assert reply.json["error_code"] in {"BadRequest", "UserpassTokenInvalid"}, name
+        assert is_contract_error(reply)
+    assert mailed.accounts() == before
+    assert present(good["token"]).status == 200

@@ -1,0 +1,308 @@
+"""What mails are counted in: the mailbox, the network, and what SES has not sent."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from anonauth.domain import USERPASS
+from anonauth.email_addresses import EmailSyntax
+from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
+from anonauth.local.server import LOCAL_PARAMETERS
+from anonauth.usecases.userpass import Accounts, MailRules, send_reset
+from support.project.sam_template import load
+from support.service.harness import APP, LINK, Deployment
+from unit.usecases.test_userpass import (
+    EMAIL,
+    MAIL,
+    OTHER,
+    PASSWORD,
+    World,
+    assert_spent,
+)
+
+CALLS = ("register", "confirm/send", "reset/send")
+NETWORK = "RATE#mail-network#"
+MAILBOXES = ("RATE#mail-confirm#", "RATE#mail-reset#")
+HOUR = 3600
+
+
+@pytest.fixture
+def world(service: Deployment, sent: list[Any]) -> World:
+    """An app that confirms by mail."""
+    return World(service, sent)
+
+
+def limit(world: World, per_network: int, **budgets: int) -> None:
+    """Restart where a network has so many mails."""
+    settings = {APP: {USERPASS: {"mail": MAIL, "budgets": budgets}}}
+    world.service.restart_with({"apps": settings}, MAILS_PER_NETWORK=str(per_network))
+    world.service.services.passwords = world.passwords
+
+
+def counts(world: World, *prefixes: str) -> list[int]:
+    return [
+        int(item["number"]["N"])
+        for prefix in prefixes
+        for item in world.service.items(prefix).values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        pytest.param("Ada+1@example.com", "ada@example.com", id="tag"),
+        pytest.param("ada+1+2@example.com", "ada@example.com", id="two tags"),
+        pytest.param("ada+@example.com", "ada@example.com", id="empty tag"),
+        pytest.param("a.d.a@example.com", "ada@example.com", id="dots"),
+        pytest.param("a.da+b.c@exam.ple.com", "ada@exam.ple.com", id="dots and tag"),
+        pytest.param("+tag@example.com", "+tag@example.com", id="nothing but a tag"),
+        pytest.param(" ada@xn--bcher-kva.de", "ada@b\u00fccher.de", id="spelling"),
+        pytest.param("ada-1@example.com", "ada-1@example.com", id="hyphen"),
+        pytest.param("ada", "ada", id="no address"),
+        pytest.param("", "", id="nothing"),
+    ],
+)
+def test_given_an_address_when_its_mails_are_counted_then_by_mailbox(
+    address: str, mailbox: str
+) -> None:
+    assert (
+        EmailSyntax().mailbox(address).rpartition("@")[2]
+        == (mailbox.rpartition("@")[2])
+    )
+    assert EmailSyntax().mailbox(address) == mailbox
+
+
+@pytest.mark.parametrize("call", ["register", "reset/send"])
+def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
+    world: World, call: str
+) -> None:
+    """`victim+1@`, `victim+2@` and so on reached one person forty times."""
+    spellings = [f"victim+{n}@example.com" for n in range(6)] + ["vic.tim@example.com"]
+    statuses = []
+    for email in spellings:
+        reply = world.post(call, email=email, password=PASSWORD)
+        statuses.append(reply.status)
+
+    if call == "register":  # registered all the same; a limit is on what is sent
+        assert statuses == [200] * 7
+        assert len(world.sent) == 5
+        assert len(world.service.items("IDENT#")) == 7
+    else:
+        assert statuses == [200] * 5 + [429] * 2
+    assert world.post(call, email="other@example.com", password=OTHER).status == 200
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
+    world: World, call: str
+) -> None:
+    limit(world, 2)
+    world.registered()
+    world.registered("eve@example.com")
+    before = world.service.items("IDENT#")
+
+    assert_spent(world.post(call, email=EMAIL, password=PASSWORD), HOUR)
+
+    assert len(world.sent) == 2
+    assert world.service.items("IDENT#") == before
+    assert counts(world, NETWORK) == [2]
+    assert sum(counts(world, *MAILBOXES)) == 2  # those of strangers are not spent
+    other = world.post(call, network="203.0.113.77", email=EMAIL, password=PASSWORD)
+    assert other.status == 200
+    world.wait(timedelta(hours=1))
+    assert world.post(call, email=EMAIL, password=PASSWORD).status == 200
+
+
+def test_given_a_network_that_had_its_mails_when_it_registers_then_a_contest_is_noted(
+    world: World,
+) -> None:
+    limit(world, 1)
+    world.registered()
+
+    assert_spent(world.register(password=OTHER), HOUR)
+
+    assert world.stored().contested
+
+
+def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_same(
+    world: World,
+) -> None:
+    """Whether an address is registered makes no difference to what is counted."""
+    limit(world, 2)
+
+    statuses = [
+        world.post("reset/send", email=f"nobody{n}@example.com").status
+        for n in range(3)
+    ]
+
+    assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_given_a_mailbox_that_had_its_mails_when_asked_then_the_network_keeps_its_own(
+    world: World, call: str
+) -> None:
+    limit(world, 9, mails=1)
+    world.registered()
+    world.post("reset/send", email=EMAIL)
+    before = counts(world, NETWORK)
+
+    reply = world.post(call, email=EMAIL, password=PASSWORD)
+
+    assert reply.status == (200 if call == "register" else 429)
+    assert counts(world, NETWORK) == before == [2]
+
+
+def test_given_no_limit_when_mails_are_sent_then_no_network_is_counted(
+    world: World,
+) -> None:
+    world.registered()
+
+    assert counts(world, NETWORK) == []
+
+
+def test_given_no_mail_when_registering_then_no_mail_is_counted(world: World) -> None:
+    settings: dict[str, Any] = {APP: {USERPASS: {}}}
+    world.service.restart_with({"apps": settings}, MAILS_PER_NETWORK="1")
+
+    assert [world.register(f"{n}@example.com").status for n in (1, 2)] == [200, 200]
+
+    assert counts(world, NETWORK) == []
+
+
+def test_given_a_local_service_when_served_then_mails_have_no_limit() -> None:
+    assert LOCAL_PARAMETERS["MailsPerNetwork"] == "0"
+    assert load()["Parameters"]["MailsPerNetwork"]["Default"] == "100"
+
+
+class Failing:
+    """A `Mailer` that fails, by what it is told."""
+
+    def __init__(self, failure: Callable[[], Exception]) -> None:
+        self._failure = failure
+
+    def send(self, **_: str) -> None:
+        raise self._failure()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
+    world: World, call: str
+) -> None:
+    """Five tries were 429 for an hour after that, and no mail was ever sent."""
+    world.registered()
+    limit(world, 3, mails=2)
+    before = counts(world, NETWORK, *MAILBOXES)
+    mailer = world.service.services.mailer
+    world.service.services.mailer = Failing(MailRefused)
+
+    failed = [world.post(call, email=EMAIL, password=PASSWORD).status for _ in range(6)]
+
+    assert failed == [503] * 6
+    assert sum(counts(world, NETWORK, *MAILBOXES)) == sum(before)
+    world.service.services.mailer = mailer
+    assert world.post(call, email=EMAIL, password=PASSWORD).status == 200
+    assert len(world.sent) == 2
+
+
+def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
+    world: World,
+) -> None:
+    """It may have been sent."""
+    world.registered()
+    limit(world, 9)
+    world.service.services.mailer = Failing(MailUnavailable)
+
+    assert world.post("reset/send", email=EMAIL).status == 503
+
+    assert counts(world, NETWORK, "RATE#mail-reset#") == [1, 1]
+
+
+# What strangers ask for, and what the owner does.
+
+HOME, AWAY = "203.0.113.1", "192.0.2.1"
+
+
+def logged_in_from_home(world: World) -> None:
+    world.confirmed()
+    credential = json.dumps({"username": EMAIL, "password": PASSWORD})
+    reply = world.service.send(
+        LINK, parameters={"provider": USERPASS}, body=credential, network=HOME
+    )
+    assert reply.status == 200
+
+
+def ask_for_resets(world: World, network: str, email: str = EMAIL) -> list[int]:
+    return [
+        world.post("reset/send", network=network, email=email).status for _ in range(6)
+    ]
+
+
+def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_mailed(
+    world: World,
+) -> None:
+    logged_in_from_home(world)
+
+    by_stranger = ask_for_resets(world, "198.51.100.7")
+    elsewhere = world.post("reset/send", network=AWAY, email=EMAIL)
+    del world.sent[:]
+    at_home = ask_for_resets(world, HOME)
+
+    assert by_stranger == [200] * 5 + [429]
+    assert_spent(elsewhere, HOUR)
+    assert at_home == [200] * 5 + [429]
+    assert len(world.sent) == 5
+    assert sorted(counts(world, "RATE#mail-reset#")) == [5, 5]
+
+
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
+def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share(
+    world: World, email: str
+) -> None:
+    world.confirmed()
+
+    first, second = (ask_for_resets(world, network, email) for network in (HOME, AWAY))
+
+    assert first == [200] * 5 + [429]
+    assert second == [429] * 6
+    assert counts(world, "RATE#mail-reset#") == [5]
+
+
+def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
+    world: World,
+) -> None:
+    """Whoever had the old password may have been at home there."""
+    logged_in_from_home(world)
+    data = world.asked_for_reset()
+    assert world.post("reset", **data, password=OTHER).status == 200
+    ask_for_resets(world, AWAY)
+
+    assert_spent(world.post("reset/send", network=HOME, email=EMAIL), HOUR)
+
+
+def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anybody(
+    world: World,
+) -> None:
+    logged_in_from_home(world)
+    services = world.service.services
+    accounts = Accounts(
+        app=APP,
+        store=services.store,
+        passwords=world.passwords,
+        addresses=EmailSyntax(),
+        mailer=services.mailer,
+        min_password_length=6,
+        mail=MailRules(**MAIL, per_hour=1),
+        registrations=None,
+        mails=None,
+    )
+    del world.sent[:]
+
+    send_reset(accounts, email=EMAIL, now=world.now)
+    with pytest.raises(BudgetSpent):
+        send_reset(accounts, email=EMAIL, now=world.now)
+
+    assert len(world.sent) == 1
