@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from anonauth.domain import UserEvent
+from anonauth.domain.events import UserEvent
 from anonauth.errors import EventsUnavailable
 
 if TYPE_CHECKING:

@@ -5,9 +5,7 @@ encryption context, so that the policy of a function decides which of them it ca
 unwrap; that happens once per key and cold start, never per request (design.md §5).
 """
 
-import base64
 import functools
-import hashlib
 import hmac
 import ipaddress
 import json
@@ -33,7 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from anonauth.domain import KeyUse, Ring, RingKey
+from anonauth.domain.encoding import base64url, sha256_base64url
+from anonauth.domain.signing_keys import KeyUse, Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.ports import KeyWrapping, RingStore
 
@@ -223,7 +222,7 @@ class KeyRing:
         # Told apart from a token by what is before the colon: no JWT has one there.
         message = b"network:" + _network(address, prefix).encode()
         digest = hmac.digest(key, message, "sha256")
-        return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+        return base64url(digest[:16])
 
     def jwks(self, now: datetime) -> dict[str, Any]:
         """Return the JWK Set (RFC 7517 §5), keys that are yet to sign included.
@@ -382,11 +381,10 @@ def _public_members(key: RSAPublicKey) -> dict[str, str]:
 
 def _base64url_uint(number: int) -> str:
     octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+    return base64url(octets)
 
 
 def _thumbprint(key: RSAPublicKey) -> str:
     # RFC 7638 §3: the required members only, sorted, without white space.
     canonical = json.dumps(_public_members(key), sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return sha256_base64url(canonical)

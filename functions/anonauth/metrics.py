@@ -5,7 +5,7 @@ In the embedded metric format (EMF), which CloudWatch Logs turns into metrics.
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from anonauth.domain import MetricName
+from anonauth.domain.events import MetricName
 
 NAMESPACE = "anonauth"
 """Of all metrics. Each has the dimension `service`, the stack's name."""

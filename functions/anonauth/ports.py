@@ -10,26 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from anonauth.domain import (
-    AccessClaims,
-    ApiKey,
-    Change,
-    Count,
-    Counter,
-    ExpiryScan,
+from anonauth.domain.budgets import Count, Counter
+from anonauth.domain.claims import AccessClaims, RefreshClaims
+from anonauth.domain.events import Change, ExpiryScan, UserEvent
+from anonauth.domain.identities import (
     Identity,
     IdentityRecord,
     MailToken,
-    RefreshClaims,
-    Ring,
-    RingKey,
-    Session,
-    User,
-    UserEvent,
-    UserFilter,
-    UserPage,
     VerifiedIdentity,
 )
+from anonauth.domain.signing_keys import Ring, RingKey
+from anonauth.domain.users import ApiKey, Session, User, UserFilter, UserPage
 
 
 class UserStore(Protocol):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from anonauth.domain import SessionLimits
+from anonauth.domain.expiry import SessionLimits
 
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")

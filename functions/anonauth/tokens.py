@@ -16,16 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from jwt import InvalidSignatureError, PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
 
-from anonauth.domain import (
-    AccessClaims,
-    RefreshClaims,
-    Session,
-    User,
-    hash_token_id,
-    internal_id,
-    is_timestamp,
-    issuer_of,
-)
+from anonauth.domain.claims import AccessClaims, RefreshClaims, issuer_of
+from anonauth.domain.encoding import hash_token_id, internal_id, is_timestamp
+from anonauth.domain.users import Session, User
 from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
 from anonauth.keys import KeyRing
 

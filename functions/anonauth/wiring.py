@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
-from anonauth.domain import ANONYMOUS
+from anonauth.domain.providers import ANONYMOUS
 from anonauth.keys import KeyMaker, KeyRing, KmsWrapping
 from anonauth.metrics import Metrics
 from anonauth.settings import Settings

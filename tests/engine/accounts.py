@@ -5,14 +5,10 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from anonauth.domain import (
-    UNBOUND_LIFETIME,
-    USERPASS,
-    IdentityRecord,
-    MailToken,
-    hash_secret,
-    identity_key,
-)
+from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.expiry import UNBOUND_LIFETIME
+from anonauth.domain.identities import IdentityRecord, MailToken
+from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, reset_password
 from engine.racing import Service, a_subject

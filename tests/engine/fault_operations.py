@@ -12,7 +12,9 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from anonauth.domain import USERPASS, expiry_after, hash_secret, utc_day
+from anonauth.domain.encoding import hash_secret
+from anonauth.domain.expiry import expiry_after, utc_day
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.keys import RING_MAX_AGE
 from anonauth.passwords import Argon2Passwords

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.local.dynamodb.live_table import LiveTable
 from support.forgery.key_server import Answer, KeyServer, Signer
 from support.project import sam_template

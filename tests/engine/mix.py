@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from anonauth.domain import USERPASS, Ring, RingKey, User, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.signing_keys import (
+    Ring,
+    RingKey,
+)
+from anonauth.domain.users import User
 from anonauth.errors import AuthError
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.tokens import Tokens

@@ -7,13 +7,12 @@ act that explains a failure of the engine, nor a 401 of a session that nobody en
 
 from collections.abc import Sequence
 
-from anonauth.domain import (
-    USERPASS,
+from anonauth.domain.expiry import expiry_after, utc_day
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.signing_keys import (
     Ring,
-    Session,
-    expiry_after,
-    utc_day,
 )
+from anonauth.domain.users import Session
 from anonauth.errors import (
     AuthError,
     IdentityNotFound,

@@ -12,14 +12,8 @@ from typing import Any, TypeVar
 from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
 
-from anonauth.domain import (
-    API_KEY,
-    MOST_API_KEYS,
-    MOST_IDENTITIES,
-    MOST_SESSIONS,
-    USERPASS,
-    User,
-)
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.users import MOST_API_KEYS, MOST_IDENTITIES, MOST_SESSIONS, User
 from anonauth.errors import AuthError
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession

@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from anonauth.domain import (
-    USERPASS,
-    Counter,
-    ExpiryScan,
-    Identity,
-    IdentityRecord,
-    identity_key,
-)
+from anonauth.domain.budgets import Counter
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.events import ExpiryScan
+from anonauth.domain.identities import Identity, IdentityRecord
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
 from anonauth.store import Store
 from anonauth.usecases.api_keys import delete_api_key, switch_api_key

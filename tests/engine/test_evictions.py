@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from anonauth.domain import API_KEY, USERPASS, ApiKey, hash_secret
+from anonauth.domain.encoding import hash_secret
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.users import ApiKey
 from anonauth.errors import AuthError, WrongPassword
 from anonauth.usecases.api_keys import delete_api_key
 from anonauth.usecases.login import OpenedSession

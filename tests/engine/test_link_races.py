@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import (
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import (
     MOST_API_KEYS,
     MOST_IDENTITIES,
     MOST_SESSIONS,
-    USERPASS,
     ApiKey,
     User,
 )

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import Change, User, expiry_after
+from anonauth.domain.events import Change
+from anonauth.domain.expiry import expiry_after
+from anonauth.domain.users import User
 from anonauth.errors import InvalidSession
 from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.store import Store

@@ -10,7 +10,8 @@ from functools import partial
 
 import pytest
 
-from anonauth.domain import USERPASS, User
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import User
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.usecases.login import OpenedSession
 from engine.accounts import NEW, a_mail_token, an_account, by_password, reset

@@ -7,7 +7,7 @@ from threading import Lock
 
 import pytest
 
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import BudgetSpent, WrongPassword
 from anonauth.provider_settings.schema import LocalUserpassSettings
 from anonauth.providers.local_userpass import LocalUserpass

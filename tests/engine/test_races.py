@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from anonauth.domain import expiry_after
+from anonauth.domain.expiry import expiry_after
 from anonauth.errors import SessionNotFound
 from anonauth.usecases.key_ring import rotate_keys
 from anonauth.usecases.link import LinkedSession

@@ -21,6 +21,10 @@ def _use_case(module: str, *tests: str) -> tuple[str, Part]:
     return f"usecases/{module}", Part(f"usecases/{module}.py", tests)
 
 
+def _domain(module: str, *tests: str) -> tuple[str, Part]:
+    return f"domain/{module}", Part(f"domain/{module}.py", tests)
+
+
 def _store(module: str, *tests: str) -> tuple[str, Part]:
     return f"store/{module}", Part(f"store/{module}.py", tests, bar=100)
 
@@ -54,14 +58,17 @@ PARTS: Mapping[str, Part] = {
             ),
         ]
     ),
-    "domain": Part(
-        "domain.py",
-        (
-            "domain/test_domain.py",
-            "test_keys.py",
-            "usecases/test_expiring.py",
-            "store/test_store.py",
-        ),
+    **dict(
+        [
+            _domain("users", "domain/test_domain.py", "store/test_store.py"),
+            _domain("identities", "domain/test_domain.py", "store/test_store.py"),
+            _domain("expiry", "domain/test_domain.py", "store/test_store.py"),
+            _domain("signing_keys", "domain/test_domain.py", "test_keys.py"),
+            _domain("events", "domain/test_domain.py", "usecases/test_expiring.py"),
+            _domain("budgets", "domain/test_domain.py", "store/test_store.py"),
+            _domain("claims", "domain/test_domain.py", "test_tokens.py"),
+            _domain("encoding", "domain/test_domain.py", "store/test_store.py"),
+        ]
     ),
     **dict(
         [

@@ -9,28 +9,28 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zlib import crc32
 
-from anonauth.domain import (
-    API_KEY,
-    MOST_SESSIONS,
-    SWEEP_DELAY,
-    UNBOUND_LIFETIME,
-    USERPASS,
-    ApiKey,
-    Count,
-    Counter,
+from anonauth.domain.budgets import Count, Counter
+from anonauth.domain.claims import RefreshClaims
+from anonauth.domain.expiry import SWEEP_DELAY, UNBOUND_LIFETIME, utc_day
+from anonauth.domain.identities import (
     Identity,
     IdentityRecord,
     MailToken,
-    RefreshClaims,
+    VerifiedIdentity,
+)
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.signing_keys import (
     Ring,
     RingKey,
+)
+from anonauth.domain.users import (
+    MOST_SESSIONS,
+    ApiKey,
     Session,
     User,
     UserFilter,
     UserPage,
-    VerifiedIdentity,
     user_after_reset,
-    utc_day,
 )
 
 _NEVER = datetime.max.replace(tzinfo=UTC)

@@ -14,13 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 
-from anonauth.domain import (
-    AccessClaims,
-    RefreshClaims,
-    Session,
-    User,
-    hash_token_id,
-)
+from anonauth.domain.claims import AccessClaims, RefreshClaims
+from anonauth.domain.encoding import hash_token_id
+from anonauth.domain.users import Session, User
 from anonauth.errors import AuthError, InvalidSession, Unavailable
 from anonauth.usecases.login import OpenedSession
 from support.contracts.store_contract import APP, DAY, NOW, SECOND

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from anonauth.domain import MetricName
+from anonauth.domain.events import MetricName
 from anonauth.local.problem import Problem
 from anonauth.local.template import (
     REGION,

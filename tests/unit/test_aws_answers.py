@@ -24,7 +24,7 @@ from botocore.session import Session, get_session
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth.aws_answers import DAMAGED, check_answers, is_damaged
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from support.service.harness import (

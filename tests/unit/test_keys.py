@@ -13,7 +13,7 @@ from hashlib import sha256
 import jwt
 import pytest
 
-from anonauth.domain import (
+from anonauth.domain.signing_keys import (
     CLOCK_MARGIN,
     FOUND_AHEAD,
     MOST_KEYS,

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from anonauth.domain import MetricName
+from anonauth.domain.events import MetricName
 from anonauth.metrics import NAMESPACE, Metrics
 from anonauth.usecases.key_ring import signing_key_age
 from support.project.sam_template import passes_filter

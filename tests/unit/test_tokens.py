@@ -10,18 +10,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from anonauth.domain import (
-    ANONYMOUS,
-    AccessClaims,
-    ApiKey,
-    Device,
-    Identity,
-    RefreshClaims,
-    Session,
-    User,
-    expiry_after,
-    hash_token_id,
-)
+from anonauth.domain.claims import AccessClaims, RefreshClaims
+from anonauth.domain.encoding import hash_token_id
+from anonauth.domain.expiry import expiry_after
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import ANONYMOUS
+from anonauth.domain.users import ApiKey, Device, Session, User
 from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
 from anonauth.tokens import Tokens
 from support.forgery.forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries

@@ -287,7 +287,7 @@ def _key_and_value(text: str) -> tuple[str, str]:
 
 
 def _introduce(server: "LocalServer") -> None:
-    from anonauth.domain import USERPASS  # noqa: PLC0415 - help does without
+    from anonauth.domain.providers import USERPASS  # noqa: PLC0415 - help does without
 
     base_url, first = server.base_url, server.app_ids[0]
     providers = f"{base_url}/api/client/v2.0/app/{first}/auth/providers"

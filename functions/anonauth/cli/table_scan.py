@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from anonauth.cli.deployment import Deployment
 from anonauth.cli.signals import left_to_the_main_thread
 from anonauth.cli.text_table import console
-from anonauth.domain import UserFilter, UserPage
+from anonauth.domain.users import UserFilter, UserPage
 from anonauth.ports import OverviewStore
 
 # Seconds after which the main thread looks up: one that sleeps for good may never hear

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from anonauth.domain import ApiKey, User, internal_id, rfc3339
+from anonauth.domain.encoding import internal_id, rfc3339
+from anonauth.domain.users import ApiKey, User
 from anonauth.usecases.login import OpenedSession
 
 if TYPE_CHECKING:  # Login, the hot path, does not need it

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from anonauth.domain import NO_DEVICE, Device
+from anonauth.domain.users import NO_DEVICE, Device
 from anonauth.errors import BadRequest
 
 LONGEST_BODY = 16 * 1024  # bytes

@@ -1,7 +1,7 @@
 """POST …/anon-user/login: create an anonymous user and open a session for it."""
 
 from anonauth import wiring
-from anonauth.domain import ANONYMOUS
+from anonauth.domain.providers import ANONYMOUS
 from anonauth.handlers._answers import opened_session
 from anonauth.handlers._body import parse_challenge, parse_device
 from anonauth.handlers._http import Answer, Request, lambda_handler

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from anonauth import wiring
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import BadRequest, ProviderNotFound
 from anonauth.handlers._body import text
 from anonauth.handlers._http import Answer, Request, lambda_handler

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 from jwt.warnings import InsecureKeyLengthWarning
 
-from anonauth.domain import is_timestamp
+from anonauth.domain.encoding import is_timestamp
 from anonauth.errors import BadCredential
 from anonauth.issuers.key_sets import Key
 

@@ -10,7 +10,9 @@ from urllib.parse import parse_qs
 # It ships no types.
 import isodate  # type: ignore[import-untyped]
 
-from anonauth.domain import ANONYMOUS, UserEvent, rfc3339
+from anonauth.domain.encoding import rfc3339
+from anonauth.domain.events import UserEvent
+from anonauth.domain.providers import ANONYMOUS
 from anonauth.errors import AuthError
 from anonauth.event_bus import SOURCE
 from anonauth.local import playground

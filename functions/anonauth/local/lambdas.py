@@ -16,7 +16,8 @@ from typing import Any, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth import wiring
-from anonauth.domain import UserEvent, rfc3339
+from anonauth.domain.encoding import rfc3339
+from anonauth.domain.events import UserEvent
 from anonauth.local import aws, reasons, settings_file
 from anonauth.local.api_gateway import FunctionStopped, FunctionTimedOut
 from anonauth.local.dynamodb import moto_state

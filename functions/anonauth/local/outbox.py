@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from anonauth.domain import UserEvent
+from anonauth.domain.events import UserEvent
 from anonauth.ports import EventBus, Mailer
 
 MOST_KEPT = 1000

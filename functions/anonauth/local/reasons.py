@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import rfc3339
+from anonauth.domain.encoding import rfc3339
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from anonauth import wiring
-from anonauth.domain import USERPASS, VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
+from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.local import aws
 from anonauth.local.names import ENVIRONMENT_FILE

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from anonauth.domain import ANONYMOUS, MOST_CONSECUTIVE_FAILURES
+from anonauth.domain.budgets import MOST_CONSECUTIVE_FAILURES
+from anonauth.domain.providers import ANONYMOUS
 
 Text = Annotated[str, Meta(min_length=1, max_length=2048)]
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import API_KEY, VerifiedIdentity, hash_secret
+from anonauth.domain.encoding import hash_secret
+from anonauth.domain.identities import VerifiedIdentity
+from anonauth.domain.providers import API_KEY
 from anonauth.errors import BadCredential, BadRequest
 from anonauth.ports import IdentityStore
 

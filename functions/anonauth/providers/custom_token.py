@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.issuers.key_sets import Configuration, Key, KeySets, load_pem, load_secret
 from anonauth.issuers.tokens import Claims, ForeignToken

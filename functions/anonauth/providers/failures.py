@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from anonauth.domain import Budget, Counter
+from anonauth.domain.budgets import Budget, Counter
 from anonauth.errors import BudgetSpent, Unavailable
 from anonauth.issuers.fetch import UnclearRefusal
 from anonauth.ports import BudgetStore, NetworkHashing

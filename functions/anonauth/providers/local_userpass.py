@@ -6,17 +6,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from anonauth.domain import (
+from anonauth.domain.budgets import (
     PASSWORD_WINDOW,
-    USERPASS,
     Budget,
     Count,
     Counter,
-    IdentityRecord,
-    VerifiedIdentity,
     failures_counter,
-    identity_key,
 )
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import (
     BadRequest,

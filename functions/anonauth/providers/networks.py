@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from anonauth.domain import IPV6_PREFIXES
+from anonauth.domain.budgets import IPV6_PREFIXES
 from anonauth.ports import NetworkHashing
 
 

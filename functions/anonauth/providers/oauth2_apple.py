@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.issuers.id_tokens import verify_id_token
 from anonauth.issuers.key_sets import KeySets
 from anonauth.provider_settings.schema import AppleSettings

@@ -11,7 +11,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavailable
 from anonauth.issuers.fetch import AnswerRefused, Fetcher, Reply, UnclearRefusal
 from anonauth.issuers.id_tokens import verify_id_token

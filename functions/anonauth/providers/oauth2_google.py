@@ -5,7 +5,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import (
     BadCredential,
     BadRequest,

@@ -12,18 +12,12 @@ from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from anonauth.domain import (
-    SWEEP_DELAY,
-    UNBOUND_LIFETIME,
-    USERPASS,
-    Count,
-    Counter,
-    IdentityRecord,
-    MailToken,
-    User,
-    hash_token_id,
-    user_after_reset,
-)
+from anonauth.domain.budgets import Count, Counter
+from anonauth.domain.encoding import hash_token_id
+from anonauth.domain.expiry import SWEEP_DELAY, UNBOUND_LIFETIME
+from anonauth.domain.identities import IdentityRecord, MailToken
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import User, user_after_reset
 from anonauth.store.conditions import all_of, as_read, record_in_time
 from anonauth.store.identities import Identities, same_version
 from anonauth.store.items import (

@@ -5,7 +5,9 @@ from datetime import datetime
 from pynamodb.expressions.update import Action, RemoveAction
 from pynamodb.transactions import TransactWrite
 
-from anonauth.domain import API_KEY, ApiKey, IdentityRecord, Session, User
+from anonauth.domain.identities import IdentityRecord
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import ApiKey, Session, User
 from anonauth.store.conditions import asked_by
 from anonauth.store.identities import Identities
 from anonauth.store.items import (

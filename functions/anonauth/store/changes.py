@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from anonauth.domain import Change, User
+from anonauth.domain.events import Change
+from anonauth.domain.users import User
 from anonauth.store.items import USER_PREFIX, gone_pk, user_in
 from anonauth.store.table import Table
 

@@ -7,7 +7,7 @@ from operator import and_
 
 from pynamodb.expressions.condition import Condition, size
 
-from anonauth.domain import MOST_SESSIONS, Session, User
+from anonauth.domain.users import MOST_SESSIONS, Session, User
 from anonauth.store.items import IdentityItem, UserItem, epoch
 
 

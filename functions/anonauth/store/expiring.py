@@ -4,7 +4,8 @@ from datetime import date, datetime
 
 from pynamodb.exceptions import DoesNotExist
 
-from anonauth.domain import ExpiryScan, UserPage
+from anonauth.domain.events import ExpiryScan
+from anonauth.domain.users import UserPage
 from anonauth.store.items import SCAN_PK, ScanItem, UserItem
 from anonauth.store.scans import Scans, active_users
 from anonauth.store.table import Refused

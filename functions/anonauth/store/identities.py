@@ -9,13 +9,8 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from anonauth.domain import (
-    Identity,
-    IdentityRecord,
-    Session,
-    User,
-    VerifiedIdentity,
-)
+from anonauth.domain.identities import Identity, IdentityRecord, VerifiedIdentity
+from anonauth.domain.users import Session, User
 from anonauth.store.conditions import as_read, asked_by, record_in_time, room
 from anonauth.store.items import (
     IdentityItem,

@@ -15,18 +15,10 @@ from pynamodb.attributes import (
 from pynamodb.constants import NUMBER
 from pynamodb.models import Model
 
-from anonauth.domain import (
-    SWEEP_DELAY,
-    ApiKey,
-    Device,
-    Identity,
-    IdentityRecord,
-    MailToken,
-    Ring,
-    RingKey,
-    Session,
-    User,
-)
+from anonauth.domain.expiry import SWEEP_DELAY
+from anonauth.domain.identities import Identity, IdentityRecord, MailToken
+from anonauth.domain.signing_keys import Ring, RingKey
+from anonauth.domain.users import ApiKey, Device, Session, User
 
 RING_PK = "KEY#ring"
 SCAN_PK = "SCAN#expiring"

@@ -5,7 +5,8 @@ from typing import Any
 
 from pynamodb.expressions.condition import Condition
 
-from anonauth.domain import API_KEY, User, UserFilter, UserPage
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.store.items import IdentityItem, UserItem, identity_pk
 from anonauth.store.scans import Scans, active_users
 

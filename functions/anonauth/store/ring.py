@@ -2,7 +2,7 @@
 
 from pynamodb.exceptions import DoesNotExist
 
-from anonauth.domain import Ring
+from anonauth.domain.signing_keys import Ring
 from anonauth.store.items import RING_PK, RingItem, ring_key_map, ring_of
 from anonauth.store.table import Refused, Table
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from pynamodb.expressions.condition import Condition
 
-from anonauth.domain import User, UserPage
+from anonauth.domain.users import User, UserPage
 from anonauth.store.items import USER_PREFIX, UserItem, user_in, user_pk
 from anonauth.store.table import Table
 

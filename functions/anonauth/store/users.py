@@ -8,16 +8,11 @@ from pynamodb.exceptions import DoesNotExist
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from anonauth.domain import (
-    API_KEY,
-    SWEEP_DELAY,
-    ApiKey,
-    Identity,
-    RefreshClaims,
-    Session,
-    User,
-    utc_day,
-)
+from anonauth.domain.claims import RefreshClaims
+from anonauth.domain.expiry import SWEEP_DELAY, utc_day
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import ApiKey, Session, User
 from anonauth.store.conditions import alive, as_read, asked_by, mine, room
 from anonauth.store.items import (
     GoneItem,

@@ -8,7 +8,9 @@ access token may do it only while it is young (`FRESH_FOR`).
 import hmac
 from datetime import datetime, timedelta
 
-from anonauth.domain import API_KEY, AccessClaims, Session, User
+from anonauth.domain.claims import AccessClaims
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import Session, User
 from anonauth.errors import ApiKeySessionRefused, InvalidSession, SessionNotFound
 from anonauth.ports import TokenIssuer, UserStore
 

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import EventType, Identity, User, UserEvent, rfc3339
+from anonauth.domain.encoding import rfc3339
+from anonauth.domain.events import EventType, UserEvent
+from anonauth.domain.identities import Identity
+from anonauth.domain.users import User
 
 
 def make_event(

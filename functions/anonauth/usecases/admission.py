@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from anonauth.domain import Budget, Counter
+from anonauth.domain.budgets import Budget, Counter
 from anonauth.errors import BudgetSpent, ChallengeFailed, Unavailable
 from anonauth.ports import BudgetStore, Challenges, NetworkHashing
 

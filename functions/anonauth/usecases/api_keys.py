@@ -7,7 +7,9 @@ import re
 import secrets
 from datetime import datetime
 
-from anonauth.domain import API_KEY, MOST_API_KEYS, ApiKey, User, hash_secret
+from anonauth.domain.encoding import hash_secret
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import MOST_API_KEYS, ApiKey, User
 from anonauth.errors import (
     ApiKeyNameTaken,
     ApiKeyNotFound,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anonauth.domain import issuer_of
+from anonauth.domain.claims import issuer_of
 from anonauth.errors import (
     AuthError,
     FunctionNotFound,

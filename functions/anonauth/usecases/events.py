@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from anonauth.domain import Change, EventType, MetricName, User, UserEvent
+from anonauth.domain.events import Change, EventType, MetricName, UserEvent
+from anonauth.domain.users import User
 from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
 from anonauth.usecases._event_detail import identity_list, make_event

@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from anonauth.domain import ExpiryScan, User, UserEvent, utc_day
+from anonauth.domain.events import ExpiryScan, UserEvent
+from anonauth.domain.expiry import utc_day
+from anonauth.domain.users import User
 from anonauth.ports import EventBus, ExpiringStore
 from anonauth.usecases._event_detail import make_event
 

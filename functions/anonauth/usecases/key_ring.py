@@ -5,19 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
 
-from anonauth.domain import (
+from anonauth.domain.signing_keys import (
     MOST_KEYS,
     PUBLISHED_AHEAD,
     KeyUse,
     Ring,
     RingKey,
-    brought_forward,
-    first_signing_period,
-    refresh_signing_start,
-    standby_signing_period,
-    with_signer,
-    without,
-    without_gap,
 )
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import KeyMaking, RingStore
@@ -80,7 +73,7 @@ def rotate_now(
         if use == "refresh":
             further = _with_new_refresh_key(ring, keys, now)
         else:
-            further = _supplied(brought_forward(ring, now), keys, now)
+            further = _supplied(ring.advance_standby(now), keys, now)
         # What the daily rotation or a revocation adds is never too much.
         if len(further.keys) > max(len(ring.keys), MOST_KEYS):
             raise TooManyKeys(len(ring.keys))
@@ -109,7 +102,7 @@ def revoke_key(kid: str, *, rings: RingStore, keys: KeyMaking, now: datetime) ->
         revoked = next((key for key in ring.keys if key.kid == kid), None)
         if revoked is None:
             raise UnknownKey(kid)
-        rest = without(ring, revoked, now)
+        rest = ring.revoke(revoked, now)
         if _was_youngest_refresh_key(revoked, rest, now):
             rest = rest.added(_new_refresh_key(rest, keys, now))
         return _supplied(rest, keys, now)
@@ -132,7 +125,7 @@ def _with_new_refresh_key(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
 
 def _new_refresh_key(ring: Ring, keys: KeyMaking, now: datetime) -> RingKey:
     return keys.make_refresh_key(
-        published_at=now, signs_from=refresh_signing_start(ring, now)
+        published_at=now, signs_from=ring.refresh_signing_start(now)
     )
 
 
@@ -151,10 +144,10 @@ def _decide(rings: RingStore, change: Callable[[Ring], Ring]) -> Ring:
 def _supplied(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
     ring = replace(ring, keys=tuple(k for k in ring.keys if not k.is_spent(now)))
     for use in get_args(KeyUse):
-        ring = with_signer(ring, use, now)
+        ring = ring.ensure_signer(use, now)
     if all(key.has_stopped(now) for key in ring.of("refresh")):
         ring = ring.added(_new_refresh_key(ring, keys, now))
-    for due in (first_signing_period, standby_signing_period):
+    for due in (Ring.first_signing_period, Ring.standby_signing_period):
         period = due(ring, now)
         if period is not None:
             signs_from, stops_at = period
@@ -162,4 +155,4 @@ def _supplied(ring: Ring, keys: KeyMaking, now: datetime) -> Ring:
                 published_at=now, signs_from=signs_from, stops_at=stops_at
             )
             ring = ring.added(key)
-    return without_gap(ring, now)
+    return ring.cover_gap(now)

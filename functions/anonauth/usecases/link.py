@@ -10,19 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import (
-    API_KEY,
+from anonauth.domain.expiry import SessionLimits, utc_day
+from anonauth.domain.identities import Identity, IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.users import (
     MOST_IDENTITIES,
-    USERPASS,
     Device,
-    Identity,
-    IdentityRecord,
     Session,
-    SessionLimits,
     User,
-    VerifiedIdentity,
     user_made_again,
-    utc_day,
 )
 from anonauth.errors import (
     ApiKeyLinkRefused,

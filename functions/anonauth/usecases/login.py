@@ -5,17 +5,11 @@ import string
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from anonauth.domain import (
-    ANONYMOUS,
-    NO_DEVICE,
-    Device,
-    Identity,
-    Session,
-    User,
-    expiry_after,
-    hash_token_id,
-    utc_day,
-)
+from anonauth.domain.encoding import hash_token_id
+from anonauth.domain.expiry import expiry_after, utc_day
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import ANONYMOUS
+from anonauth.domain.users import NO_DEVICE, Device, Session, User
 from anonauth.errors import AnonymousLinkRefused, StoreUnavailable
 from anonauth.ports import TokenIssuer, UserStore
 from anonauth.usecases.admission import Admission

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from anonauth.domain import User
+from anonauth.domain.users import User
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import UserStore
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from anonauth.domain import ANONYMOUS, API_KEY, ApiKey, Identity, User
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import ANONYMOUS, API_KEY
+from anonauth.domain.users import ApiKey, User
 from anonauth.errors import (
     AmbiguousIdentity,
     AnonymousUnlinkRefused,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from anonauth.domain import SessionLimits, expiry_after, utc_day
+from anonauth.domain.expiry import SessionLimits, expiry_after, utc_day
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import TokenIssuer, UserStore
 from anonauth.usecases._authenticate import authenticate_refresh

@@ -14,20 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from anonauth.domain import (
-    PENDING_LIFETIME,
-    UNBOUND_LIFETIME,
-    USERPASS,
-    Budget,
-    Counter,
-    IdentityRecord,
-    MailToken,
-    User,
-    failures_counter,
-    hash_secret,
-    identity_key,
-    user_made_again,
-)
+from anonauth.domain.budgets import Budget, Counter, failures_counter
+from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.expiry import PENDING_LIFETIME, UNBOUND_LIFETIME
+from anonauth.domain.identities import IdentityRecord, MailToken
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import User, user_made_again
 from anonauth.errors import (
     AccountNameInUse,
     AlreadyConfirmed,

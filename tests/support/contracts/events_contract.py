@@ -12,13 +12,12 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from anonauth.domain import (
-    Counter,
-    Device,
-    ExpiryScan,
+from anonauth.domain.budgets import Counter
+from anonauth.domain.events import ExpiryScan
+from anonauth.domain.signing_keys import (
     Ring,
-    User,
 )
+from anonauth.domain.users import Device, User
 from anonauth.store import Store
 from anonauth.store.items import UserItem
 from support.contracts.identity_contract import (

@@ -12,25 +12,17 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import (
-    ANONYMOUS,
-    API_KEY,
-    MOST_SESSIONS,
-    PENDING_LIFETIME,
-    UNBOUND_LIFETIME,
-    USERPASS,
-    ApiKey,
-    Count,
-    Counter,
+from anonauth.domain.budgets import Count, Counter
+from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.expiry import PENDING_LIFETIME, UNBOUND_LIFETIME
+from anonauth.domain.identities import (
     Identity,
     IdentityRecord,
     MailToken,
-    User,
     VerifiedIdentity,
-    hash_secret,
-    identity_key,
-    user_made_again,
 )
+from anonauth.domain.providers import ANONYMOUS, API_KEY, USERPASS
+from anonauth.domain.users import MOST_SESSIONS, ApiKey, User, user_made_again
 from anonauth.store import Store
 from anonauth.store.items import user_pk
 from support.contracts.store_contract import (

@@ -10,7 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from anonauth.domain import Counter, Ring, User, UserFilter, UserPage
+from anonauth.domain.budgets import Counter
+from anonauth.domain.signing_keys import (
+    Ring,
+)
+from anonauth.domain.users import User, UserFilter, UserPage
 from support.contracts.identity_contract import (
     a_linked_user,
     a_pending_account,

@@ -11,18 +11,15 @@ from typing import Protocol
 
 import pytest
 
-from anonauth.domain import (
-    ANONYMOUS,
-    Device,
-    Identity,
-    RefreshClaims,
+from anonauth.domain.claims import RefreshClaims
+from anonauth.domain.expiry import SessionLimits, expiry_after
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import ANONYMOUS
+from anonauth.domain.signing_keys import (
     Ring,
     RingKey,
-    Session,
-    SessionLimits,
-    User,
-    expiry_after,
 )
+from anonauth.domain.users import Device, Session, User
 from anonauth.ports import (
     AccountStore,
     ApiKeyStore,

@@ -15,7 +15,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from anonauth.domain import KeyUse
+from anonauth.domain.signing_keys import (
+    KeyUse,
+)
 from anonauth.usecases.key_ring import rotate_now
 from support.forgery.bad_tokens import edited, other_signature
 from support.model.model import SECOND

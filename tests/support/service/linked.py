@@ -5,16 +5,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from anonauth.domain import (
-    API_KEY,
-    IdentityRecord,
-    Session,
-    User,
-    VerifiedIdentity,
-    hash_token_id,
-    identity_key,
-    utc_day,
-)
+from anonauth.domain.encoding import hash_token_id, identity_key
+from anonauth.domain.expiry import utc_day
+from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import API_KEY
+from anonauth.domain.users import Session, User
 from support.service.harness import APP, HOST, Deployment
 
 _LIFETIME = timedelta(days=60)

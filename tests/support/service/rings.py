@@ -7,7 +7,12 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from anonauth.domain import MOST_KEYS, KeyUse, Ring, RingKey
+from anonauth.domain.signing_keys import (
+    MOST_KEYS,
+    KeyUse,
+    Ring,
+    RingKey,
+)
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.ports import KeyMaking

@@ -5,16 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from anonauth.domain import (
-    API_KEY,
-    USERPASS,
-    ApiKey,
-    IdentityRecord,
-    SessionLimits,
-    User,
-    VerifiedIdentity,
-    identity_key,
-)
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.expiry import SessionLimits
+from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.users import ApiKey, User
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
 from anonauth.providers.api_key import ApiKeys

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from anonauth.cli.commands import app
 from anonauth.cli.keys.actions import KeyList
 from anonauth.cli.stats.counts import Days, Stock, day_table
-from anonauth.domain import UserPage, brought_forward, without
+from anonauth.domain.users import UserPage
 from anonauth.local.server import LocalServer
 from support.contracts.store_contract import DAY, NOW, a_guest
 from support.project.tools import ROOT
@@ -203,10 +203,10 @@ def test_given_a_rotation_and_a_revocation_when_listed_then_the_columns_agree() 
     now, ring = NOW + 2 * DAY, made.ring
     first, second = ring.of("access")
 
-    rotated = brought_forward(ring, now)
+    rotated = ring.advance_standby(now)
     by_rotation = columns(KeyList(rotated, now))
     successor = rotated.of("access")[1]
-    revoked = columns(KeyList(without(rotated, successor, now), now))
+    revoked = columns(KeyList(rotated.revoke(successor, now), now))
 
     start = f"{successor.signs_from:%Y-%m-%d %H:%M}"
     assert by_rotation[first.kid][0] == "verifying"

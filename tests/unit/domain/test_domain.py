@@ -5,38 +5,25 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from anonauth.domain import (
-    ANONYMOUS,
-    API_KEY,
+from anonauth.domain.budgets import Budget, Count, Counter, failures_counter
+from anonauth.domain.encoding import hash_token_id, identity_key
+from anonauth.domain.expiry import SessionLimits, expiry_after
+from anonauth.domain.identities import MOST_NETWORKS, Identity, IdentityRecord
+from anonauth.domain.providers import ANONYMOUS, API_KEY, USERPASS
+from anonauth.domain.signing_keys import (
     CLOCK_MARGIN,
     KEY_LIFETIME,
-    MOST_API_KEY_SESSIONS,
-    MOST_NETWORKS,
-    MOST_SESSIONS,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
-    USERPASS,
-    ApiKey,
-    Budget,
-    Count,
-    Counter,
-    Identity,
-    IdentityRecord,
     Ring,
     RingKey,
+)
+from anonauth.domain.users import (
+    MOST_API_KEY_SESSIONS,
+    MOST_SESSIONS,
+    ApiKey,
     Session,
-    SessionLimits,
     User,
-    brought_forward,
-    expiry_after,
-    failures_counter,
-    first_signing_period,
-    hash_token_id,
-    identity_key,
-    standby_signing_period,
-    with_signer,
-    without,
-    without_gap,
 )
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -120,7 +107,7 @@ def a_ring(*starts: float) -> Ring:
 
 
 def test_given_no_key_when_one_is_due_then_it_signs_at_once() -> None:
-    assert first_signing_period(Ring(0, ()), NOON) == (NOON, NOON + 97 * DAY)
+    assert Ring(0, ()).first_signing_period(NOON) == (NOON, NOON + 97 * DAY)
 
 
 def test_given_a_key_that_can_sign_when_asked_for_a_first_one_then_none_is_due() -> (
@@ -128,9 +115,9 @@ def test_given_a_key_that_can_sign_when_asked_for_a_first_one_then_none_is_due()
 ):
     ring = a_ring(0)
 
-    assert first_signing_period(ring, NOON + 97 * DAY - SECOND) is None
-    assert first_signing_period(ring, NOON + 97 * DAY) is not None
-    assert first_signing_period(ring, NOON - DAY) is None  # it is yet to sign
+    assert ring.first_signing_period(NOON + 97 * DAY - SECOND) is None
+    assert ring.first_signing_period(NOON + 97 * DAY) is not None
+    assert ring.first_signing_period(NOON - DAY) is None  # it is yet to sign
 
 
 @pytest.mark.parametrize(
@@ -148,7 +135,7 @@ def test_given_no_standby_when_one_is_due_then_it_signs_90_days_on_or_a_day_ahea
 ) -> None:
     begins = NOON + signs_on * DAY
 
-    period = standby_signing_period(a_ring(0), NOON + days * DAY)
+    period = a_ring(0).standby_signing_period(NOON + days * DAY)
 
     assert period == (begins, begins + 97 * DAY)
 
@@ -156,8 +143,8 @@ def test_given_no_standby_when_one_is_due_then_it_signs_90_days_on_or_a_day_ahea
 def test_given_a_standby_when_one_is_due_then_only_once_it_signs() -> None:
     ring = a_ring(0, 90)
 
-    assert standby_signing_period(ring, NOON + 90 * DAY - SECOND) is None
-    assert standby_signing_period(ring, NOON + 90 * DAY) == (
+    assert ring.standby_signing_period(NOON + 90 * DAY - SECOND) is None
+    assert ring.standby_signing_period(NOON + 90 * DAY) == (
         NOON + 2 * KEY_LIFETIME,
         NOON + 2 * KEY_LIFETIME + 97 * DAY,
     )
@@ -167,12 +154,12 @@ def test_given_a_standby_when_the_last_key_stops_before_it_then_that_goes_on() -
     ring = a_ring(0, 97)
     late = a_ring(0, 97.5)
 
-    bridged = without_gap(late, NOON + 96.5 * DAY)
+    bridged = late.cover_gap(NOON + 96.5 * DAY)
 
     assert bridged.keys[0].stops_at == NOON + 97.5 * DAY
     assert bridged.keys[1] == late.keys[1]
-    assert without_gap(ring, NOON) is ring  # one stops as the other begins
-    assert without_gap(a_ring(0), NOON) == a_ring(0)
+    assert ring.cover_gap(NOON) is ring  # one stops as the other begins
+    assert a_ring(0).cover_gap(NOON) == a_ring(0)
 
 
 def test_given_two_keys_when_signing_then_the_youngest_able_one_signs() -> None:
@@ -206,8 +193,8 @@ def test_given_a_signer_that_has_just_begun_when_the_next_is_due_then_that_signs
     )
     revoked = access_key("revoked", NOON, NOON + 97 * DAY)
 
-    moved = brought_forward(Ring(1, (signer, standby)), NOON)
-    left = without(Ring(1, (signer, revoked, standby)), revoked, NOON)
+    moved = Ring(1, (signer, standby)).advance_standby(NOON)
+    left = Ring(1, (signer, revoked, standby)).revoke(revoked, NOON)
 
     taken_over = replace(standby, signs_from=NOON + begins)
     assert moved.signing_key("access", NOON) == taken_over
@@ -233,7 +220,7 @@ def test_given_a_standby_when_brought_forward_then_it_was_public_for_a_day(
     )
     ring = Ring(1, (*a_ring(-3).keys, standby))
 
-    moved = brought_forward(ring, NOON)
+    moved = ring.advance_standby(NOON)
 
     assert moved.keys[1] == replace(standby, signs_from=NOON + begins)
     assert moved.signing_key("access", NOON + max(begins, 0 * SECOND)) == moved.keys[1]
@@ -245,7 +232,7 @@ def test_given_nobody_to_sign_when_a_standby_is_brought_forward_then_it_begins()
     (standby,) = a_ring(5).keys
     standby = replace(standby, published_at=NOON - 2 * DAY)
 
-    moved = brought_forward(Ring(1, (standby,)), NOON)
+    moved = Ring(1, (standby,)).advance_standby(NOON)
 
     assert moved.keys == (replace(standby, signs_from=NOON - CLOCK_MARGIN),)
 
@@ -253,12 +240,12 @@ def test_given_nobody_to_sign_when_a_standby_is_brought_forward_then_it_begins()
 def test_given_nobody_to_sign_when_somebody_stands_by_then_that_one_signs() -> None:
     ring = a_ring(5)
 
-    moved = with_signer(ring, "access", NOON)
+    moved = ring.ensure_signer("access", NOON)
 
     assert [k.signs_from for k in moved.keys] == [NOON - CLOCK_MARGIN]
-    assert with_signer(moved, "access", NOON) is moved
-    assert with_signer(ring, "refresh", NOON) is ring
-    assert with_signer(ring, "access", NOON + 5 * DAY) is ring
+    assert moved.ensure_signer("access", NOON) is moved
+    assert ring.ensure_signer("refresh", NOON) is ring
+    assert ring.ensure_signer("access", NOON + 5 * DAY) is ring
 
 
 def test_given_a_stopped_key_when_a_day_has_passed_then_it_is_spent() -> None:

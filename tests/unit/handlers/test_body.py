@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import NO_DEVICE, Device
+from anonauth.domain.users import NO_DEVICE, Device
 from anonauth.errors import BadRequest
 from anonauth.handlers._body import (
     DEEPEST_BODY,

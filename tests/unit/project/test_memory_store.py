@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from anonauth.domain import Counter
+from anonauth.domain.budgets import Counter
 from support.contracts.identity_contract import (
     IdentityContract,
     a_linked_user,

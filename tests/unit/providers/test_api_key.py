@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import ApiKey, Session, User, hash_secret
+from anonauth.domain.encoding import hash_secret
+from anonauth.domain.users import ApiKey, Session, User
 from anonauth.errors import BadCredential, BadRequest, StoreUnavailable
 from anonauth.providers.api_key import ApiKeys
 from anonauth.store import Store

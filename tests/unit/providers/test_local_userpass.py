@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import (
-    FAILURES_KEPT,
-    UNBOUND_LIFETIME,
-    USERPASS,
+from anonauth.domain.budgets import FAILURES_KEPT
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.expiry import UNBOUND_LIFETIME
+from anonauth.domain.identities import (
     Identity,
     IdentityRecord,
     MailToken,
-    User,
     VerifiedIdentity,
-    identity_key,
 )
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import User
 from anonauth.errors import (
     AuthError,
     BadRequest,

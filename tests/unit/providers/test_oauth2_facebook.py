@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import VerifiedIdentity, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import (
     BadCredential,
     BadRequest,

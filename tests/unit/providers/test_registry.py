@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.handlers import _http
 from anonauth.providers.api_key import ApiKeys
 from anonauth.providers.custom_token import CustomToken

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from argon2 import extract_parameters
 
-from anonauth.domain import PENDING_LIFETIME, USERPASS, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.expiry import PENDING_LIFETIME
+from anonauth.domain.providers import USERPASS
 from support.service.harness import APP, LINK, OTHER_APP, Deployment, Reply
 from unit.usecases.test_userpass import MAIL, PASSWORD, World
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jwt
 import pytest
 
-from anonauth.domain import hash_secret
+from anonauth.domain.encoding import hash_secret
 from anonauth.keys import KeyRing
 from anonauth.usecases.key_ring import revoke_key
 from support.contracts.openapi_contract import Schema, operations

@@ -14,15 +14,14 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from anonauth.domain import (
-    ANONYMOUS,
-    Identity,
+from anonauth.domain.claims import issuer_of
+from anonauth.domain.expiry import expiry_after
+from anonauth.domain.identities import Identity
+from anonauth.domain.providers import ANONYMOUS
+from anonauth.domain.signing_keys import (
     Ring,
-    Session,
-    User,
-    expiry_after,
-    issuer_of,
 )
+from anonauth.domain.users import Session, User
 from anonauth.keys import RING_MAX_AGE, KeyRing
 from anonauth.ports import RingStore
 from anonauth.tokens import Tokens

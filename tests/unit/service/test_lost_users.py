@@ -11,7 +11,7 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from support.service.harness import APP, DELETE, Deployment, Reply
 from support.service.linked import stored_user
 from support.service.story import Story, types

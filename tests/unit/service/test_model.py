@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from anonauth.domain import Session, User, expiry_after
+from anonauth.domain.expiry import expiry_after
+from anonauth.domain.users import Session, User
 from anonauth.providers.custom_token import CustomToken
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store

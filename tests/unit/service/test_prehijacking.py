@@ -22,7 +22,8 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
-from anonauth.domain import API_KEY, USERPASS, hash_secret, identity_key
+from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.providers import API_KEY, USERPASS
 from support.forgery.key_server import KeyServer, Signer
 from support.service.harness import (
     APP,

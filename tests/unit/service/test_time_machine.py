@@ -10,7 +10,9 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from anonauth.domain import RefreshClaims, Session, User, VerifiedIdentity
+from anonauth.domain.claims import RefreshClaims
+from anonauth.domain.identities import VerifiedIdentity
+from anonauth.domain.users import Session, User
 from support.contracts.store_contract import DAY, NOW, SECOND
 from support.memory_store import MemoryStore
 from support.time_machine import (

@@ -18,7 +18,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from anonauth import tokens
-from anonauth.domain import KeyUse, Ring, RingKey
+from anonauth.domain.signing_keys import (
+    KeyUse,
+    Ring,
+    RingKey,
+)
 from anonauth.errors import (
     AuthError,
     BadCredential,

@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.domain import (
-    USERPASS,
-    Counter,
-    Identity,
-    MailToken,
+from anonauth.domain.budgets import Counter
+from anonauth.domain.identities import Identity, MailToken
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.signing_keys import (
     Ring,
     RingKey,
-    UserFilter,
 )
+from anonauth.domain.users import UserFilter
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.conditions import record_in_time

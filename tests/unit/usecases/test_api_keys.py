@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import hash_secret
+from anonauth.domain.encoding import hash_secret
 from support.service.harness import (
     APP,
     COMMON_HEADERS,

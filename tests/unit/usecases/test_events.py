@@ -12,7 +12,9 @@ import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from anonauth.domain import Change, expiry_after, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.events import Change
+from anonauth.domain.expiry import expiry_after
 from anonauth.local.dynamodb.live_table import Record
 from anonauth.usecases.events import events_of
 from support.project import sam_template

@@ -10,7 +10,9 @@ from itertools import count
 
 import pytest
 
-from anonauth.domain import ExpiryScan, UserEvent, UserPage, expiry_after
+from anonauth.domain.events import ExpiryScan, UserEvent
+from anonauth.domain.expiry import expiry_after
+from anonauth.domain.users import UserPage
 from anonauth.errors import EventsUnavailable
 from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
 from support.contracts.store_contract import a_guest

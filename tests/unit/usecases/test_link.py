@@ -10,7 +10,8 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain import MailToken, identity_key
+from anonauth.domain.encoding import identity_key
+from anonauth.domain.identities import MailToken
 from support.service.harness import (
     APP,
     LINK,

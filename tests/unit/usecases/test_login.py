@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain import User
+from anonauth.domain.users import User
 from anonauth.keys import KeyRing
 from anonauth.store import Store
 from support.service.harness import (

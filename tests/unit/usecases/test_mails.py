@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import USERPASS
+from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.local.server import LOCAL_PARAMETERS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.domain import User, UserFilter
+from anonauth.domain.users import User, UserFilter
 from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.table import ATTEMPTS

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain import identity_key
+from anonauth.domain.encoding import identity_key
 from support.service.harness import (
     APP,
     COMMON_HEADERS,

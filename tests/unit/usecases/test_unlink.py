@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.domain import identity_key
+from anonauth.domain.encoding import identity_key
 from support.service.harness import (
     APP,
     LOGOUT,

@@ -10,19 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from anonauth.domain import (
-    ANONYMOUS,
-    SWEEP_DELAY,
-    USERPASS,
-    ApiKey,
-    Identity,
-    IdentityRecord,
-    Session,
-    User,
-    VerifiedIdentity,
-    hash_secret,
-    identity_key,
-)
+from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.expiry import SWEEP_DELAY
+from anonauth.domain.identities import Identity, IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import ANONYMOUS, USERPASS
+from anonauth.domain.users import ApiKey, Session, User
 from anonauth.errors import AuthError, MailUnavailable
 from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password

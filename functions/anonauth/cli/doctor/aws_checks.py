@@ -10,7 +10,9 @@ from anonauth.cli.doctor.finding import Finding, failed, ok, warning
 from anonauth.cli.events.replay import PREFIX
 from anonauth.cli.keys.actions import KeyList
 from anonauth.cli.stats.counts import Days, count_stock
-from anonauth.domain import KEY_LIFETIME, KeyUse, Ring, UserPage, rfc3339
+from anonauth.domain.encoding import rfc3339
+from anonauth.domain.signing_keys import KEY_LIFETIME, KeyUse, Ring
+from anonauth.domain.users import UserPage
 from anonauth.errors import SettingsUnavailable
 from anonauth.local.settings_file import challenged, senders
 from anonauth.provider_settings.document import DocumentError

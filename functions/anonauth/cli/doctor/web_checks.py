@@ -16,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from anonauth.cli.doctor.aws_checks import Case
 from anonauth.cli.doctor.finding import Finding, failed, ok, warning
-from anonauth.domain import RingKey
+from anonauth.domain.signing_keys import RingKey
 
 MOST_DIFFERENCE = timedelta(seconds=60)
 """How far two clocks may differ when a token is checked (design.md §5)."""

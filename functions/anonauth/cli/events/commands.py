@@ -59,7 +59,7 @@ def replay(
     target = checked(Target(stack, region=region, endpoint_url=endpoint_url))
     from anonauth.cli.deployment import reached  # noqa: PLC0415
     from anonauth.cli.events.replay import FailedBatches  # noqa: PLC0415
-    from anonauth.domain import rfc3339  # noqa: PLC0415
+    from anonauth.domain.encoding import rfc3339  # noqa: PLC0415
 
     with reached(target) as found:
         failed = FailedBatches(

@@ -8,7 +8,13 @@ from typing import Any, Literal
 from rich.table import Table
 
 from anonauth import wiring
-from anonauth.domain import PUBLISHED_AHEAD, KeyUse, Ring, RingKey, rfc3339, without
+from anonauth.domain.encoding import rfc3339
+from anonauth.domain.signing_keys import (
+    PUBLISHED_AHEAD,
+    KeyUse,
+    Ring,
+    RingKey,
+)
 from anonauth.local.problem import Problem
 from anonauth.usecases.key_ring import TooManyKeys, UnknownKey, revoke_key, rotate_now
 
@@ -244,7 +250,7 @@ def _lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
 
 
 def _refresh_successor(key: RingKey, keys: KeyList) -> str:
-    rest = without(keys.ring, key, keys.now)
+    rest = keys.ring.revoke(key, keys.now)
     if rest.signing_key("refresh", keys.now) is not None:
         return (
             "- A new key signs from then on. (`anonauth keys rotate --use refresh` "
@@ -261,7 +267,7 @@ def _refresh_successor(key: RingKey, keys: KeyList) -> str:
 
 
 def _successor(key: RingKey, keys: KeyList) -> str:
-    later = without(keys.ring, key, keys.now).signing_key("access", keys.now)
+    later = keys.ring.revoke(key, keys.now).signing_key("access", keys.now)
     if later is None:
         return (
             "- There is no other key. A new one signs at once, and others refuse its "

@@ -12,15 +12,10 @@ from rich.text import Text
 
 from anonauth.cli.options import printable
 from anonauth.cli.table_scan import ParallelScan
-from anonauth.domain import (
-    ANONYMOUS,
-    USERPASS,
-    MetricName,
-    User,
-    UserFilter,
-    UserPage,
-    utc_day,
-)
+from anonauth.domain.events import MetricName
+from anonauth.domain.expiry import utc_day
+from anonauth.domain.providers import ANONYMOUS, USERPASS
+from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.metrics import NAMESPACE
 from anonauth.ports import UserStore
 from anonauth.wiring import Services

@@ -12,15 +12,10 @@ from rich.text import Text
 from anonauth import wiring
 from anonauth.cli.deployment import Deployment
 from anonauth.cli.options import printable
-from anonauth.domain import (
-    SWEEP_DELAY,
-    USERPASS,
-    Session,
-    User,
-    UserFilter,
-    identity_key,
-    rfc3339,
-)
+from anonauth.domain.encoding import identity_key, rfc3339
+from anonauth.domain.expiry import SWEEP_DELAY
+from anonauth.domain.providers import USERPASS
+from anonauth.domain.users import Session, User, UserFilter
 from anonauth.local.problem import Problem
 from anonauth.ports import OverviewStore
 from anonauth.usecases.operator import (

@@ -152,7 +152,7 @@ def list_users(  # noqa: PLR0913 - an option each
     target = checked(Target(stack, table, None, region, endpoint_url))
     from anonauth.cli.deployment import opened
     from anonauth.cli.users.actions import list_users as list_some
-    from anonauth.domain import UserFilter
+    from anonauth.domain.users import UserFilter
 
     kind = anonymous if anonymous or permanent else None
     wanted = UserFilter(app_id, kind, created_after)

@@ -21,7 +21,7 @@ from typing import Any
 
 from anonauth.cli.table_scan import ParallelScan
 from anonauth.cli.users.actions import summary
-from anonauth.domain import UserFilter, UserPage
+from anonauth.domain.users import UserFilter, UserPage
 from anonauth.local.problem import Problem
 from anonauth.ports import OverviewStore
 

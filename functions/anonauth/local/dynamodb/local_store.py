@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain import User, UserPage
+from anonauth.domain.users import User, UserPage
 from anonauth.store import Store
 from anonauth.store.items import USER_PREFIX, user_in
 from anonauth.store.scans import SCANNED

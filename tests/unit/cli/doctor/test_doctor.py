@@ -35,7 +35,10 @@ from anonauth.cli.doctor.aws_checks import Case
 from anonauth.cli.doctor.examination import CHECKS, Report
 from anonauth.cli.doctor.finding import Finding, State
 from anonauth.cli.options import Target
-from anonauth.domain import Ring, User
+from anonauth.domain.signing_keys import (
+    Ring,
+)
+from anonauth.domain.users import User
 from anonauth.local.problem import Problem
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration

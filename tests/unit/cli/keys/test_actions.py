@@ -20,7 +20,11 @@ from anonauth.cli.commands import app
 from anonauth.cli.deployment import opened, reached
 from anonauth.cli.keys.actions import KeyList, consequences
 from anonauth.cli.options import Target
-from anonauth.domain import MOST_KEYS, Ring, RingKey
+from anonauth.domain.signing_keys import (
+    MOST_KEYS,
+    Ring,
+    RingKey,
+)
 from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer
 from anonauth.store import Store

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
 from anonauth.cli.stats.counts import LINKABLE, Days, Flow, Stock, day_table, read_flow
-from anonauth.domain import ANONYMOUS, API_KEY, UserFilter
+from anonauth.domain.providers import ANONYMOUS, API_KEY
+from anonauth.domain.users import UserFilter
 from anonauth.local.problem import Problem
 from anonauth.provider_settings.schema import AppSettings
 from support.contracts.identity_contract import (

@@ -14,18 +14,10 @@ from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
 from anonauth.cli.users.actions import UserList
-from anonauth.domain import (
-    API_KEY,
-    USERPASS,
-    ApiKey,
-    Device,
-    IdentityRecord,
-    User,
-    VerifiedIdentity,
-    hash_secret,
-    identity_key,
-    rfc3339,
-)
+from anonauth.domain.encoding import hash_secret, identity_key, rfc3339
+from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
+from anonauth.domain.providers import API_KEY, USERPASS
+from anonauth.domain.users import ApiKey, Device, User
 from anonauth.email_addresses import EmailSyntax
 from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer

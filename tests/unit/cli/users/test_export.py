@@ -18,7 +18,7 @@ from anonauth.cli.commands import app
 from anonauth.cli.table_scan import ParallelScan
 from anonauth.cli.users import export as export_module
 from anonauth.cli.users.export import Plan, Progress, opened, write_all
-from anonauth.domain import User, UserFilter, UserPage
+from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.errors import StoreUnavailable
 from anonauth.local.problem import Problem
 from anonauth.ports import OverviewStore

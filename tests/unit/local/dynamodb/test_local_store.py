@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.domain import User
+from anonauth.domain.users import User
 from anonauth.local.dynamodb.local_store import LocalStore
 from anonauth.local.dynamodb.moto_table import MotoTable
 from anonauth.store import Store

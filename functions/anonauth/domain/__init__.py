@@ -1,0 +1,1 @@
+"""Users, identities and keys, and the rules about them. An import names its room."""

@@ -1,0 +1,36 @@
+"""The claims of access and refresh tokens that have been verified.
+
+Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What a verified access token says: whose it is and of which session.
+
+    `anonymous` is what the user was when it was signed, at `issued_at`.
+    """
+
+    app: str
+    user_id: str
+    session_id: str
+    anonymous: bool
+    issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """What a verified refresh token says; `token_hash` is that of its `jti`."""
+
+    app: str
+    user_id: str
+    session_id: str
+    token_hash: str
+
+
+def issuer_of(base_url: str, app: str) -> str:
+    """Return the issuer (`iss`) of an app's access tokens, also its URL prefix."""
+    return f"{base_url}/api/client/v2.0/app/{app}"

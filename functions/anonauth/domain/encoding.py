@@ -1,0 +1,65 @@
+"""How instants, subjects and secrets are written in tokens and in the table.
+
+Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+
+
+def rfc3339(instant: datetime) -> str:
+    """Return an aware instant as `2026-11-23T13:33:20Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_timestamp(seconds: float) -> bool:
+    """Tell whether a NumericDate (RFC 7519 §2) lies in the years 1 to 9999.
+
+    No other number is a date: milliseconds lie thousands of years ahead, so that a
+    token with such an `exp` would never expire.
+    """
+    return -62_135_596_800 <= seconds <= 253_402_300_799
+
+
+def identity_key(subject: str) -> str:
+    """Return the key of a subject's record: base64url(SHA-256), 43 characters.
+
+    Args:
+        subject: As the provider has it, byte for byte; an e-mail address normalised.
+    """
+    return sha256_base64url(subject)
+
+
+def internal_id(*names: str) -> str:
+    """Return an id such as the old service had for each app and each of its providers.
+
+    Tokens and profiles show them, 24 hex digits; ours need only be stable.
+
+    Args:
+        names: The app's id; for a provider its name after it.
+    """
+    return hashlib.sha256("/".join(names).encode()).hexdigest()[:24]
+
+
+def hash_token_id(jti: str) -> str:
+    """Return the stored form of a refresh token's `jti`: base64url(SHA-256), 43 chars.
+
+    A plain hash is enough: the `jti` carries 256 random bits (OWASP ASVS 5.0 §11.4).
+    """
+    return sha256_base64url(jti)
+
+
+def hash_secret(secret: str) -> str:
+    """Return the stored form of an API key or a mail token, both of 256 random bits."""
+    return sha256_base64url(secret)
+
+
+def sha256_base64url(text: str) -> str:
+    """Return the SHA-256 of a text as base64url, 43 characters."""
+    return base64url(hashlib.sha256(text.encode()).digest())
+
+
+def base64url(octets: bytes) -> str:
+    """Return octets as base64url without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

@@ -1,0 +1,133 @@
+"""Identities, their own records, and what a provider vouches for.
+
+Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+from anonauth.domain.encoding import sha256_base64url
+from anonauth.domain.expiry import utc_day
+from anonauth.domain.providers import ANONYMOUS, USERPASS
+
+MOST_NETWORKS = 8
+"""Networks that an account remembers of those that it was logged in to from."""
+
+NETWORK_NOTED_FOR = timedelta(days=7)
+"""How long a login from a network that the account knows writes nothing about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A pair of a provider and that provider's subject, as its user lists it.
+
+    `key` names the identity's own record (see `identity_key`) and is empty for the
+    anonymous one, which has none. `version` is that of the credential: a reset
+    password raises it here and in the record, and both must agree.
+    """
+
+    id: str
+    provider: str
+    key: str = ""
+    version: int = 1
+
+    @property
+    def has_issuer(self) -> bool:
+        """Whether an issuer gave the `id`, which is unique only within that issuer."""
+        return self.provider not in {ANONYMOUS, USERPASS}
+
+
+@dataclass(frozen=True, slots=True)
+class MailToken:
+    """A secret that was sent by mail: the hash of it, and until when it is good."""
+
+    hash: str
+    expires_at: datetime
+
+
+IdentityState = Literal["pending", "confirmed", "bound"]
+"""`pending`: an e-mail address nobody has confirmed; `confirmed`: it was, but no user
+has it yet; `bound`: one user has it. Identities of other providers are always bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRecord:
+    """An identity's own record: whose it is, and what is known of it.
+
+    `data` is for display only (profile). What follows it is of `local-userpass`
+    alone: `verified` says that a mail to the address has come back, ever; `contested`
+    that several passwords were set before that, so that it is open whose has come back;
+    `networks` are the names of networks that a right password came from, each with the
+    day on which that was noted, in no form that tells the network.
+    `expires_at` is set if and only if the identity is not bound.
+    """
+
+    app: str
+    provider: str
+    key: str
+    id: str
+    state: IdentityState
+    user_id: str | None = None
+    version: int = 1
+    data: Mapping[str, str] = field(default_factory=dict)
+    password_hash: str = ""
+    verified: bool = False
+    contested: bool = False
+    confirmation: MailToken | None = None
+    reset: MailToken | None = None
+    networks: Mapping[str, date] = field(default_factory=dict)
+    expires_at: datetime | None = None
+
+    def knows(self, network: str) -> bool:
+        """Tell whether a right password came from that network before.
+
+        Args:
+            network: The network's keyed hash.
+        """
+        return self._network_name(network) in self.networks
+
+    def networks_with(self, network: str, now: datetime) -> Mapping[str, date] | None:
+        """Return the networks to remember after a right password from this one.
+
+        None if it was noted within the last week, so that few logins write it. The
+        network that was noted the longest time ago makes room.
+
+        Args:
+            network: The network's keyed hash.
+        """
+        name, today = self._network_name(network), utc_day(now)
+        noted = self.networks.get(name)
+        if noted is not None and today < noted + NETWORK_NOTED_FOR:
+            return None
+        newest_first = sorted(
+            (item for item in self.networks.items() if item[0] != name),
+            key=lambda item: item[1],
+            reverse=True,
+        )
+        return {name: today, **dict(newest_first[: MOST_NETWORKS - 1])}
+
+    def _network_name(self, network: str) -> str:
+        # Another one in each account: the table must not tell who shares a network.
+        return sha256_base64url(f"{self.key}#{network}")[:22]
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether nobody confirmed it or bound it in time: it is free again."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """What a provider vouches for at this moment: the bearer is that subject.
+
+    `id` is shown in profiles, `key` is what counts (see `identity_key`). `data` is for
+    display. `record` is the identity's own record where the provider has read it to
+    verify the credential (`local-userpass`, `api-key`), None where it has not.
+    """
+
+    provider: str
+    key: str
+    id: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    record: IdentityRecord | None = None
