@@ -155,7 +155,7 @@ class Ring:
         return _signing_period(now)
 
     def standby_signing_period(self, now: datetime) -> tuple[datetime, datetime] | None:
-        """Return (`signs_from`, `stops_at`) of a standby to add; None if one is there."""
+        """Return (`signs_from`, `stops_at`) of a standby, or None if there is one."""
         if self.standby("access", now) is not None:
             return None
         youngest = max((key.signs_from for key in self.of("access")), default=now)
