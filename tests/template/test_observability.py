@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from anonauth.domain.events import MetricName
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.template import (
     REGION,
     Resolver,
@@ -231,7 +231,7 @@ def test_given_a_log_level_when_deployed_then_metrics_pass_whatever_it_is() -> N
 def test_given_a_challenge_without_settings_when_deployed_then_a_rule_refuses() -> None:
     asked = {"AnonymousChallenge": "true"}
 
-    with pytest.raises(Problem, match="needs a SettingsParameter"):
+    with pytest.raises(CommandError, match="needs a SettingsParameter"):
         read_template(PATH, asked)
 
     named = read_template(PATH, {**asked, "SettingsParameter": "/a"})

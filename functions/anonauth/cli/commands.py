@@ -18,8 +18,8 @@ from anonauth.cli.signals import end_of_service
 from anonauth.cli.stats.command import stats as stats_command
 from anonauth.cli.typer_help import Commands
 from anonauth.cli.users.commands import app as users_app
+from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
-from anonauth.local.problem import Problem
 
 if TYPE_CHECKING:
     from anonauth.local.server import LocalServer
@@ -282,7 +282,7 @@ stats = app.command()(stats_command)
 def _key_and_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise Problem(f"--parameter {text}: expected KEY=VALUE")
+        raise CommandError(f"--parameter {text}: expected KEY=VALUE")
     return key, value
 
 

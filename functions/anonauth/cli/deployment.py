@@ -36,7 +36,7 @@ from anonauth.aws_answers import DAMAGED
 from anonauth.cli.options import Target
 from anonauth.errors import Unavailable
 from anonauth.local import aws
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.template import REGION
 from anonauth.settings import Settings
 
@@ -128,7 +128,7 @@ class Deployment:
         """Return its services, without what only its functions know.
 
         Raises:
-            Problem: The operator's AWS configuration cannot be used.
+            CommandError: The operator's AWS configuration cannot be used.
         """
         services = wiring.Services(
             Settings.from_environment(
@@ -159,10 +159,10 @@ class Deployment:
         """Return an output of the stack.
 
         Raises:
-            Problem: No stack was named, or it is one of an earlier version.
+            CommandError: No stack was named, or it is one of an earlier version.
         """
         if name not in self.outputs:
-            raise Problem(
+            raise CommandError(
                 f"needs the output {name} of a stack of this version: give --stack, "
                 "and deploy it anew if it is older"
             )
@@ -174,7 +174,7 @@ def reached(target: Target) -> Iterator[Deployment]:
     """Yield a deployment, for the time of a `with` block.
 
     Raises:
-        Problem: It is not clear which deployment is meant, or AWS does not let us
+        CommandError: It is not clear which deployment is meant, or AWS does not let us
             in. Also what AWS has against a call within the block.
     """
     place, last_call = "", LastCall()
@@ -185,7 +185,7 @@ def reached(target: Target) -> Iterator[Deployment]:
             place = f"table '{deployment.table}' in {deployment.region}"
             yield deployment
         except (BotoCoreError, ClientError, Unavailable) as exc:
-            raise Problem(_explain(exc, place, last_call.name)) from exc
+            raise CommandError(_explain(exc, place, last_call.name)) from exc
 
 
 @contextmanager
@@ -197,11 +197,11 @@ def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Service
         with_key: Whether something has to be wrapped, so that a KMS key is needed.
 
     Raises:
-        Problem: As for `reached`.
+        CommandError: As for `reached`.
     """
     with reached(target) as deployment:
         if with_key and not deployment.kms_key:
-            raise Problem(
+            raise CommandError(
                 "--table needs --kms-key too, to wrap a new key; it is the "
                 "stack's output RingKeyArn"
             )
@@ -215,7 +215,7 @@ def _find_region(target: Target) -> str:
     # botocore leaves out the first, which all other tools of AWS obey.
     region = target.region or os.environ.get("AWS_REGION") or configured
     if not region:
-        raise Problem("no region: give --region, or set AWS_REGION")
+        raise CommandError("no region: give --region, or set AWS_REGION")
     return str(region)
 
 
@@ -235,13 +235,13 @@ def _read_outputs(
 ) -> Mapping[str, str]:
     client = _connect("cloudformation", region, endpoint_url, last_call)
     hint = "; leave out --stack for a local service" if endpoint_url else ""
-    another = Problem(f"no CloudFormation at {client.meta.endpoint_url}{hint}")
+    another = CommandError(f"no CloudFormation at {client.meta.endpoint_url}{hint}")
     try:
         (found,) = client.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as exc:
         code = exc.response.get("Error", {}).get("Code")
         if code == "ValidationError":
-            raise Problem(f"no stack '{stack}' in {region}") from exc
+            raise CommandError(f"no stack '{stack}' in {region}") from exc
         if code and code != DAMAGED:
             raise
         raise another from exc
@@ -249,7 +249,7 @@ def _read_outputs(
         raise another from exc
     outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
     if not {"TableName", "RingKeyArn"} <= outputs.keys():
-        raise Problem(
+        raise CommandError(
             f"stack '{stack}' is not one of anonauth, or not complete: "
             "it has no outputs TableName and RingKeyArn"
         )
@@ -283,7 +283,7 @@ def _configured() -> Iterator[None]:
         yield
     except (ValueError, OSError) as exc:  # a number that is none, a file that is not
         text = str(exc).partition("\n")[0]
-        raise Problem(f"your AWS configuration cannot be used: {text}") from exc
+        raise CommandError(f"your AWS configuration cannot be used: {text}") from exc
 
 
 def _explain(exc: Exception, place: str, operation: str) -> str:

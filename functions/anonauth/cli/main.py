@@ -21,7 +21,7 @@ def _run() -> None:
     import signal
 
     from anonauth.cli import streams
-    from anonauth.local.problem import Problem
+    from anonauth.local.command_error import CommandError
 
     streams.prepare()
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
@@ -35,7 +35,7 @@ def _run() -> None:
                 # What is still awaited is awaited for nobody: the next Ctrl-C ends it.
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout.flush()
-    except Problem as exc:
+    except CommandError as exc:
         sys.exit(f"anonauth: {exc}")
 
 

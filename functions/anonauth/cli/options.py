@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -122,14 +122,14 @@ def ask(question: str) -> None:
     """Ask on the terminal; return if the answer is yes.
 
     Raises:
-        Problem: It is no, or nobody is there.
+        CommandError: It is no, or nobody is there.
         KeyboardInterrupt: Ctrl-C, which typer's own prompt turns into a no.
     """
     if not sys.stdin.isatty():
-        raise Problem("nobody is here to be asked; --yes if this is what you want")
+        raise CommandError("nobody is here to be asked; --yes if this is what you want")
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise Problem("nothing was changed")
+        raise CommandError("nothing was changed")
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 from anonauth.cli.options import DEFAULT_ENDPOINT, Target
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 _SECONDS = 2
 
@@ -20,15 +20,17 @@ def checked(target: Target) -> Target:
     """Return the deployment that an operator's options name, if they name one.
 
     Raises:
-        Problem: They name none, or two; or nothing answers at the endpoint, or the
+        CommandError: They name none, or two; or nothing answers at the endpoint, or the
             local service, which is not its AWS.
     """
     url = target.endpoint_url
     endpoint = _endpoint(url) if url else None
     if target.stack and target.table:
-        raise Problem("--stack and --table both name a deployment; give one of them")
+        raise CommandError(
+            "--stack and --table both name a deployment; give one of them"
+        )
     if not (target.stack or target.table or url):
-        raise Problem(
+        raise CommandError(
             "which deployment? Give --stack NAME, or --table NAME; for a local one "
             f"{_START}"
         )
@@ -42,9 +44,9 @@ def _endpoint(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as exc:
-        raise Problem(f"--endpoint-url: '{url}' is not a URL") from exc
+        raise CommandError(f"--endpoint-url: '{url}' is not a URL") from exc
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Problem(f"--endpoint-url: '{url}' is not a URL")
+        raise CommandError(f"--endpoint-url: '{url}' is not a URL")
     return parts
 
 
@@ -54,12 +56,12 @@ def _look(url: str, endpoint: SplitResult) -> None:
         with socket.create_connection((endpoint.hostname, port), _SECONDS):
             pass
     except OSError as exc:
-        raise Problem(
+        raise CommandError(
             f"nothing answers at {url} ({exc.strerror or exc}); for a local service "
             f"{_START}"
         ) from exc
     if endpoint.scheme == "http" and _is_the_service(endpoint.hostname or "", port):
-        raise Problem(
+        raise CommandError(
             f"the service at {url} does not show its AWS there: {_START}; the address "
             "is in its line `AWS:`"
         )

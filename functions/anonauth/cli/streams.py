@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TextIO
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 
 class _Output(io.TextIOWrapper):
@@ -21,7 +21,7 @@ class _Output(io.TextIOWrapper):
         """Write, as far as somebody is there.
 
         Raises:
-            Problem: The disk does not take what a command prints.
+            CommandError: The disk does not take what a command prints.
         """
         try:
             return super().write(text)
@@ -44,7 +44,7 @@ class _Output(io.TextIOWrapper):
         os.close(nowhere)
         self.is_gone = True
         if not isinstance(exc, BrokenPipeError) and number == 1:
-            raise Problem(f"cannot write the output: {exc.strerror}") from exc
+            raise CommandError(f"cannot write the output: {exc.strerror}") from exc
 
 
 def prepare() -> None:

@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth.aws_answers import check_answers
+from anonauth.local.command_error import CommandError
 from anonauth.local.dynamodb.moto_engine import quick_moto
-from anonauth.local.problem import Problem
 from anonauth.local.template import REGION
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
             of this process and forgets all at the end.
 
     Raises:
-        Problem: Nothing answers there, or not DynamoDB, or it has no KMS.
+        CommandError: Nothing answers there, or not DynamoDB, or it has no KMS.
     """
     with environment(), _in_process() if endpoint_url is None else _nothing():
         try:
@@ -118,7 +118,7 @@ def stored_document(
         endpoint_url: As for `opened`, inside which this has to run.
 
     Raises:
-        Problem: No SSM there, or it does not take the document.
+        CommandError: No SSM there, or it does not take the document.
     """
     try:
         ssm: SSMClient = connect("ssm", endpoint_url)
@@ -148,7 +148,7 @@ def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
     """Make SES send mails from these addresses.
 
     Raises:
-        Problem: No SES there.
+        CommandError: No SES there.
     """
     try:
         ses: SESV2Client = connect("sesv2", endpoint_url)
@@ -257,7 +257,7 @@ def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None
         asked = urlsplit(request.url)
         if _stays(asked, urlsplit(endpoint_url or "")):
             return
-        raise Problem(
+        raise CommandError(
             f"a call to {asked.netloc} was not sent: it would leave "
             f"{endpoint_url or 'the built-in AWS'}"
         )
@@ -377,9 +377,9 @@ def _read_parameter(ssm: "SSMClient", name: str) -> str | None:
 
 def _absent(
     service: str, endpoint_url: str | None, why: str, exc: Exception
-) -> Problem:
+) -> CommandError:
     place = endpoint_url or "the built-in AWS"
-    return Problem(f"no {service} at {place}{why}: {_first_line(exc)}")
+    return CommandError(f"no {service} at {place}{why}: {_first_line(exc)}")
 
 
 def _first_line(exc: Exception) -> str:

@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from anonauth.local.api_gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -31,7 +31,7 @@ class Listener:
         option: The command's name for the port, for the message if it is taken.
 
     Raises:
-        Problem: The port is taken, or the address is not of this machine.
+        CommandError: The port is taken, or the address is not of this machine.
     """
 
     def __init__(self, host: str, port: int, *, option: str = "--port") -> None:
@@ -42,10 +42,10 @@ class Listener:
             self._socket = socket.create_server((host, port), family=family)
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
-                raise Problem(
+                raise CommandError(
                     f"port {port} is taken; name another, or {option} 0 for a free one"
                 ) from exc
-            raise Problem(
+            raise CommandError(
                 f"cannot listen on {host} port {port}: {exc.strerror}"
             ) from exc
         self.port: int = self._socket.getsockname()[1]

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.store.items import USER_PREFIX
 
 FORMAT = 1
@@ -104,20 +104,21 @@ class DataDirectory:
         """Take the directory.
 
         Raises:
-            Problem: Another service has it, or it has other files, or cannot be used.
+            CommandError: Another service has it, or it has other files, or cannot be
+            used.
         """
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = set(os.listdir(self._path))
             if _SNAPSHOT not in names and names - _BEFORE_THE_FIRST:
-                raise Problem(
+                raise CommandError(
                     f"--data {self._path} has files that are not anonauth's; name a "
                     "new directory"
                 )
             self._path.chmod(0o700)
             self._take_lock()
         except OSError as exc:
-            raise Problem(f"--data {self._path}: {exc.strerror}") from exc
+            raise CommandError(f"--data {self._path}: {exc.strerror}") from exc
         return self
 
     def __exit__(
@@ -137,12 +138,12 @@ class DataDirectory:
         A last line without its end is cut: its call was never answered.
 
         Raises:
-            Problem: It is of another format, or damaged.
+            CommandError: It is of another format, or damaged.
         """
         try:
             return self._read()
         except OSError as exc:
-            raise Problem(f"--data {self._path}: {exc.strerror}") from exc
+            raise CommandError(f"--data {self._path}: {exc.strerror}") from exc
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write down what has happened; see `Remembered.apply`.
@@ -191,7 +192,9 @@ class DataDirectory:
         try:
             import fcntl  # noqa: PLC0415 - not on Windows
         except ImportError as exc:
-            raise Problem("--data needs a system with flock, such as Linux") from exc
+            raise CommandError(
+                "--data needs a system with flock, such as Linux"
+            ) from exc
         self._lock = self._open(_LOCK)
         try:
             # The system lets go of it when this process ends in any way.
@@ -200,7 +203,7 @@ class DataDirectory:
             owner = os.pread(self._lock, 20, 0).decode(errors="replace")
             os.close(self._lock)
             self._lock = -1
-            raise Problem(
+            raise CommandError(
                 f"--data {self._path} is in use by another service (process {owner})"
             ) from exc
         os.ftruncate(self._lock, 0)
@@ -221,9 +224,11 @@ class DataDirectory:
                 self._remembered = _of_snapshot(header, lines)
                 self._generation = header["generation"]
         except (ValueError, KeyError, TypeError) as exc:
-            raise Problem(f"--data {self._path}: its {_SNAPSHOT} is damaged") from exc
+            raise CommandError(
+                f"--data {self._path}: its {_SNAPSHOT} is damaged"
+            ) from exc
         if found != FORMAT:
-            raise Problem(
+            raise CommandError(
                 f"--data {self._path} has format {found}, and this anonauth reads "
                 f"{FORMAT}; name a new directory"
             )
@@ -239,7 +244,7 @@ class DataDirectory:
             try:
                 self._remembered.apply(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as exc:
-                raise Problem(
+                raise CommandError(
                     f"--data {self._path}: line {number} of {name} is damaged"
                 ) from exc
         self._length = len(whole + end)

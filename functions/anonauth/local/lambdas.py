@@ -20,12 +20,12 @@ from anonauth.domain.encoding import rfc3339
 from anonauth.domain.events import UserEvent
 from anonauth.local import aws, reasons, settings_file
 from anonauth.local.api_gateway import FunctionStopped, FunctionTimedOut
+from anonauth.local.command_error import CommandError
 from anonauth.local.dynamodb import moto_state
 from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.local.dynamodb.local_store import LocalStore
 from anonauth.local.journal import DataDirectory
 from anonauth.local.outbox import Recent, RecordingBus, RecordingMailer, SentMail
-from anonauth.local.problem import Problem
 from anonauth.local.template import ACCOUNT, REGION, Function, Template
 from anonauth.ports import EventBus, Mailer
 from anonauth.provider_settings.schema import Document
@@ -203,7 +203,7 @@ class LocalStack:
         """Start; the key ring exists afterwards.
 
         Raises:
-            Problem: The engine or a setting is not as it has to be.
+            CommandError: The engine or a setting is not as it has to be.
         """
         with ExitStack() as opening:
             if self._data is not None:  # before another service could be disturbed
@@ -354,9 +354,11 @@ class LocalStack:
     def _remember(self, data: DataDirectory) -> None:
         view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
         if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
-            raise Problem("--data needs a table with a stream of its items' new images")
+            raise CommandError(
+                "--data needs a table with a stream of its items' new images"
+            )
         if not moto_state.is_empty():
-            raise Problem("--data: another service of this process has the table")
+            raise CommandError("--data: another service of this process has the table")
         remembered = data.read()
         moto_state.put_back(remembered)
         self.clock.ahead = remembered.ahead
@@ -433,7 +435,7 @@ class LocalStack:
         asked = self.template.functions["LoginFunction"].environment
         challenged = settings_file.challenged(self.settings, self.template.app_ids)
         if challenged and asked["ANONYMOUS_CHALLENGE"] != "true":
-            raise Problem(
+            raise CommandError(
                 f"the settings have a challenge for {', '.join(challenged)}, which "
                 "nobody asks without --parameter AnonymousChallenge=true"
             )
@@ -453,7 +455,7 @@ class LocalStack:
         try:
             settings = Settings.from_environment(environment)
         except SettingsError as exc:
-            raise Problem(f"{function.name}: {exc}") from exc
+            raise CommandError(f"{function.name}: {exc}") from exc
         # Powertools reads its level when a module makes its Logger.
         with aws.variables(
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}

@@ -16,8 +16,8 @@ from anonauth.domain.identities import VerifiedIdentity
 from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.local import aws
+from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
-from anonauth.local.problem import Problem
 from anonauth.local.template import REGION
 from anonauth.settings import Settings, SettingsError
 from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
@@ -56,13 +56,15 @@ def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) ->
             address as seen from a container.
 
     Raises:
-        Problem: No such event, or nobody can log in there.
+        CommandError: No such event, or nobody can log in there.
     """
     names = sorted(path.stem for path in events.glob("*.json"))
     if ENVIRONMENT_FILE.removesuffix(".json") in names:
         names.remove(ENVIRONMENT_FILE.removesuffix(".json"))
     if name not in names:
-        raise Problem(f"no event '{name}' in {events}; there are {', '.join(names)}")
+        raise CommandError(
+            f"no event '{name}' in {events}; there are {', '.join(names)}"
+        )
     event: Event = _read_json(events / f"{name}.json")
     step = event.get("rawPath", "").partition(f"/{USERPASS}/")[2]
     account = _renew_address(event) if step else None
@@ -79,7 +81,7 @@ def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) ->
             if is_authorized:
                 _fill_tokens(event, people)
         except (Unavailable, ValueError) as exc:  # the second: not a URL
-            raise Problem(
+            raise CommandError(
                 f"cannot log in with DynamoDB and KMS at {endpoint_url}; "
                 "start `anonauth serve --aws-port 4566`, or name another --endpoint-url"
             ) from exc
@@ -255,9 +257,9 @@ def _read_settings(env_vars: Path, endpoint_url: str) -> Settings:
     try:
         settings = Settings.from_environment(variables)
     except SettingsError as exc:
-        raise Problem(f"--env-vars: {exc}") from exc
+        raise CommandError(f"--env-vars: {exc}") from exc
     if not settings.base_url:
-        raise Problem("--env-vars: BASE_URL: not set")
+        raise CommandError("--env-vars: BASE_URL: not set")
     return settings
 
 
@@ -265,9 +267,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_bytes())
     except OSError as exc:
-        raise Problem(f"cannot read {path}: {exc.strerror}") from exc
+        raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise Problem(f"{path} is not JSON: {exc}") from exc
+        raise CommandError(f"{path} is not JSON: {exc}") from exc
     if not isinstance(read, dict):
-        raise Problem(f"{path} is not a JSON object")
+        raise CommandError(f"{path} is not a JSON object")
     return read

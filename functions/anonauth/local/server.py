@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from anonauth.local import aws
 from anonauth.local.api_gateway import Gateway, HttpRequest, HttpResponse
+from anonauth.local.command_error import CommandError
 from anonauth.local.control import LocalApi
 from anonauth.local.guard import EVERY_ADDRESS, for_programs, is_loopback
 from anonauth.local.http import Listener, application
 from anonauth.local.journal import DataDirectory, NotKept
 from anonauth.local.lambdas import LocalStack
 from anonauth.local.playground import PAGE
-from anonauth.local.problem import Problem
 from anonauth.local.settings_file import fault_on_aws, providers_on, read_file, senders
 from anonauth.local.template import find_template, read_template
 
@@ -134,19 +134,23 @@ class LocalServer:
         """Serve, in threads of its own.
 
         Raises:
-            Problem: See `Listener`, `LocalStack`, `read_template` and `read_file`.
+            CommandError: See `Listener`, `LocalStack`, `read_template` and `read_file`.
         """
         options = self.options
         if not options.host:  # as from a variable that is not set
-            raise Problem("--host is empty; 0.0.0.0 is every address of this machine")
+            raise CommandError(
+                "--host is empty; 0.0.0.0 is every address of this machine"
+            )
         if options.endpoint_url and options.aws_port is not None:
-            raise Problem("--aws-port exposes the built-in AWS; leave --endpoint-url")
+            raise CommandError(
+                "--aws-port exposes the built-in AWS; leave --endpoint-url"
+            )
         if options.endpoint_url and options.data is not None:
-            raise Problem("--data keeps the built-in AWS; leave --endpoint-url")
+            raise CommandError("--data keeps the built-in AWS; leave --endpoint-url")
         if options.aws_host is not None and options.aws_port is None:
-            raise Problem("--aws-host is for --aws-port, which is not given")
+            raise CommandError("--aws-host is for --aws-port, which is not given")
         if options.aws_host == "":
-            raise Problem("--aws-host is empty; leave it for this machine alone")
+            raise CommandError("--aws-host is empty; leave it for this machine alone")
         parameters = {**LOCAL_PARAMETERS, **options.parameters}
         if options.app_ids:
             parameters["AppIds"] = ",".join(options.app_ids)
@@ -154,7 +158,9 @@ class LocalServer:
         template = read_template(path, parameters)
         settings = None if options.settings is None else read_file(options.settings)
         if settings and not template.settings_parameter:
-            raise Problem("--settings needs a SettingsParameter, which is set to none")
+            raise CommandError(
+                "--settings needs a SettingsParameter, which is set to none"
+            )
         data = None if options.data is None else DataDirectory(options.data)
         with ExitStack() as opening:
             listener = Listener(options.host, options.port)

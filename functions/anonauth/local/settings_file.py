@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from email.utils import parseaddr
 from pathlib import Path
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.provider_settings.document import DocumentError, check, parse, references
 from anonauth.provider_settings.schema import Document
 
@@ -19,22 +19,23 @@ def read_file(path: Path) -> str:
     """Return the settings document in a file.
 
     Raises:
-        Problem: It cannot be read, or not be used here; names the file and the key.
+        CommandError: It cannot be read, or not be used here; names the file and the
+        key.
     """
     try:
         content = path.read_bytes()
     except OSError as exc:
-        raise Problem(f"cannot read {path}: {exc.strerror}") from exc
+        raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
     if len(content) > LONGEST:
-        raise Problem(
+        raise CommandError(
             f"{path}: {len(content)} bytes; an SSM parameter holds at most {LONGEST}"
         )
     try:
         text = content.decode()
     except UnicodeDecodeError as exc:
-        raise Problem(f"{path} is not UTF-8") from exc
+        raise CommandError(f"{path} is not UTF-8") from exc
     for key in references(read_text(text, str(path))):
-        raise Problem(
+        raise CommandError(
             f"{path}: {key}: there are no SSM parameters here to refer to; write the "
             "secret itself into the local file"
         )
@@ -48,12 +49,12 @@ def read_text(text: str, source: str) -> Document:
         source: What the message of a problem is to name.
 
     Raises:
-        Problem: It is none; names the key.
+        CommandError: It is none; names the key.
     """
     try:
         return parse(text, allow_private=True)
     except DocumentError as exc:
-        raise Problem(f"{source}: {exc}") from exc
+        raise CommandError(f"{source}: {exc}") from exc
 
 
 def fault_on_aws(document: Document) -> str:

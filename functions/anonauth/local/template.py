@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -100,7 +100,7 @@ def find_template(start: Path) -> Path:
     """Return the `template.yaml` of this project, looking upward from `start`.
 
     Raises:
-        Problem: Neither there nor where this package was checked out.
+        CommandError: Neither there nor where this package was checked out.
     """
     checkout = Path(__file__).resolve().parents[3]
     for directory in (start, *start.parents, checkout):
@@ -108,7 +108,7 @@ def find_template(start: Path) -> Path:
         # Another project's template may lie on the way.
         if path.is_file() and "anonauth.handlers." in path.read_text(errors="ignore"):
             return path
-    raise Problem(
+    raise CommandError(
         f"no template.yaml of anonauth in {start} or above: run it in a clone of "
         "anonauth, or name the file with --template"
     )
@@ -121,7 +121,7 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         parameters: What is set; the template's defaults count for the others.
 
     Raises:
-        Problem: No such file, not a template, or a parameter it does not take.
+        CommandError: No such file, not a template, or a parameter it does not take.
     """
     document = load(path)
     resolver = Resolver(document, check_parameters(document, parameters or {}))
@@ -166,17 +166,17 @@ def load(path: Path) -> Json:
     """Return a template as written, intrinsic functions in their long form.
 
     Raises:
-        Problem: No such file, or not a SAM template.
+        CommandError: No such file, or not a SAM template.
     """
     try:
         # A SafeLoader: it makes dicts of tags, never objects.
         document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # nosec B506
     except OSError as exc:
-        raise Problem(f"cannot read {path}: {exc.strerror}") from exc
+        raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
     except yaml.YAMLError as exc:
-        raise Problem(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
+        raise CommandError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict) or "Resources" not in document:
-        raise Problem(f"{path} is not a SAM template: it has no Resources")
+        raise CommandError(f"{path} is not a SAM template: it has no Resources")
     return document
 
 
@@ -184,24 +184,26 @@ def check_parameters(document: Json, given: Mapping[str, str]) -> dict[str, Any]
     """Return the value of every parameter, lists as lists.
 
     Raises:
-        Problem: CloudFormation would refuse one of those given.
+        CommandError: CloudFormation would refuse one of those given.
     """
     declared: Json = document.get("Parameters", {})
     for name in given:
         if name not in declared:
-            raise Problem(
+            raise CommandError(
                 f"the template has no parameter {name}; it has {', '.join(declared)}"
             )
     values: dict[str, Any] = {}
     for name, rules in declared.items():
         value = given.get(name, rules.get("Default"))
         if value is None:
-            raise Problem(f"the parameter {name} has no default; set {name}=...")
+            raise CommandError(f"the parameter {name} has no default; set {name}=...")
         is_list = rules["Type"] == "CommaDelimitedList"
         parts = [part.strip() for part in str(value).split(",")] if is_list else [value]
         for part in parts:
             if fault := _fault(str(part), rules):
-                raise Problem(f"parameter {name}: '{part}' is not allowed: {fault}")
+                raise CommandError(
+                    f"parameter {name}: '{part}' is not allowed: {fault}"
+                )
         values[name] = parts if is_list else str(value)
     return values
 
@@ -266,20 +268,20 @@ class Resolver:
         """Check what the template asserts of its parameters together.
 
         Raises:
-            Problem: An assertion does not hold.
+            CommandError: An assertion does not hold.
         """
         for rule in self._document.get("Rules", {}).values():
             if not self.resolve(rule.get("RuleCondition", True)):
                 continue
             for assertion in rule["Assertions"]:
                 if not self.resolve(assertion["Assert"]):
-                    raise Problem(assertion["AssertDescription"])
+                    raise CommandError(assertion["AssertDescription"])
 
     def resolve(self, node: Any) -> Any:
         """Return a part of the template without intrinsic functions.
 
         Raises:
-            Problem: One that is not known here, or a name the template lacks.
+            CommandError: One that is not known here, or a name the template lacks.
         """
         if isinstance(node, list):
             items = (self.resolve(item) for item in node)
@@ -291,7 +293,7 @@ class Resolver:
             if name in self._functions and not isinstance(argument, dict):
                 return self._functions[name](argument)
             if str(name).startswith("Fn::"):
-                raise Problem(f"the template uses {name}, which is not known here")
+                raise CommandError(f"the template uses {name}, which is not known here")
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not _NO_VALUE}
 
@@ -300,7 +302,7 @@ class Resolver:
 
     def _condition(self, name: str) -> bool:
         if name not in self._document.get("Conditions", {}):
-            raise Problem(f"the template has no condition {name}")
+            raise CommandError(f"the template has no condition {name}")
         return bool(self.resolve(self._document["Conditions"][name]))
 
     def _if(self, arms: list[Any]) -> Any:
@@ -337,7 +339,7 @@ class Resolver:
 
     def _require_resource(self, name: str) -> None:
         if name not in self._document["Resources"]:
-            raise Problem(f"the template refers to {name}, which it does not have")
+            raise CommandError(f"the template refers to {name}, which it does not have")
 
 
 def _function(name: str, common: Json, own: Json, *, streamed: bool) -> Function:

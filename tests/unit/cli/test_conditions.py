@@ -28,7 +28,7 @@ from anonauth.cli import streams, text_table
 from anonauth.cli.commands import app
 from anonauth.cli.deployment import credentials_trouble, reached
 from anonauth.cli.options import Target, arrow
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import APP, call, log_in
@@ -339,7 +339,7 @@ def test_given_credentials_that_are_refused_when_run_then_the_remedy_is_told_onc
 
     result = CliRunner().invoke(app, line(name, refusing(code)))
 
-    assert isinstance(result.exception, Problem), result.output
+    assert isinstance(result.exception, CommandError), result.output
     told = str(result.exception)
     assert told.startswith(CODES[code])
     assert "\n" not in told
@@ -402,7 +402,7 @@ def test_given_a_call_that_times_out_when_told_then_only_a_write_may_have_happen
                 client.describe_table(TableName=table)
             raise ReadTimeoutError(endpoint_url="https://aws")
 
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(CommandError) as refused:
         late()
 
     assert str(refused.value).endswith(f"; {told}")
@@ -441,7 +441,7 @@ def test_given_a_configuration_that_is_none_when_run_on_aws_then_one_line(
 
     result = CliRunner().invoke(app, arguments)
 
-    assert isinstance(result.exception, Problem), result.output
+    assert isinstance(result.exception, CommandError), result.output
     assert "\n" not in str(result.exception)
 
 

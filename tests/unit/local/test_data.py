@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError
 
 from anonauth.local import aws
 from anonauth.local.aws import KEY_ALIAS, TABLE_NAME
+from anonauth.local.command_error import CommandError
 from anonauth.local.journal import DataDirectory
 from anonauth.local.lambdas import LocalStack
-from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer
 from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
@@ -239,9 +239,9 @@ def test_given_a_directory_in_use_when_served_then_the_first_goes_on(
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path) as server:
-        with pytest.raises(Problem, match="is in use by another service"):
+        with pytest.raises(CommandError, match="is in use by another service"):
             serving(tmp_path).__enter__()
-        with pytest.raises(Problem, match="another service of this process"):
+        with pytest.raises(CommandError, match="another service of this process"):
             serving(tmp_path / "other").__enter__()
 
         log_in(server.base_url)

@@ -14,7 +14,7 @@ from moto import mock_aws
 from moto.core.models import botocore_stubber
 
 from anonauth.local import aws
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from anonauth.local.template import REGION
 from support.service.calls import log_in
@@ -201,7 +201,7 @@ def test_given_the_built_in_aws_when_a_call_would_leave_it_then_it_fails_loudly(
     with aws.environment(), mock_aws():
         dynamodb = client(None, **config)
         if host:
-            with pytest.raises(Problem) as refused:
+            with pytest.raises(CommandError) as refused:
                 dynamodb.list_tables()
         else:
             dynamodb.list_tables()
@@ -218,7 +218,7 @@ def test_given_the_built_in_aws_when_it_has_ended_then_no_call_goes_to_aws(
     with aws.environment(), mock_aws():
         dynamodb = client(None)
         monkeypatch.setattr(botocore_stubber, "enabled", False)
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(CommandError) as refused:
             dynamodb.list_tables()
 
     assert "dynamodb.eu-central-1.amazonaws.com was not sent" in str(refused.value)
@@ -252,5 +252,5 @@ def test_given_an_endpoint_when_a_call_goes_elsewhere_then_it_is_not_sent(
         dynamodb.meta.events.register_first("before-send", redirect)
         dynamodb.meta.events.register_last("before-send", send)
 
-        with pytest.raises(Sent if goes else Problem):
+        with pytest.raises(Sent if goes else CommandError):
             dynamodb.list_tables()

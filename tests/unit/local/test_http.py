@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from anonauth.local.api_gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
+from anonauth.local.command_error import CommandError
 from anonauth.local.http import Listener, application
-from anonauth.local.problem import Problem
 
 Talk = Callable[[bytes], bytes]
 
@@ -175,7 +175,7 @@ def test_given_clients_that_leave_when_they_do_then_the_next_is_served(
 def test_given_a_taken_port_when_listening_then_the_line_names_it_and_0(
     listener: Listener,
 ) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CommandError) as problem:
         Listener("127.0.0.1", listener.port, option="--aws-port")
 
     assert str(problem.value) == (
@@ -193,7 +193,7 @@ def test_given_a_taken_port_when_listening_then_the_line_names_it_and_0(
 def test_given_an_address_of_nobody_here_when_listening_then_it_says_so(
     host: str,
 ) -> None:
-    with pytest.raises(Problem, match=f"cannot listen on {host} port 0: "):
+    with pytest.raises(CommandError, match=f"cannot listen on {host} port 0: "):
         Listener(host, 0)
 
 

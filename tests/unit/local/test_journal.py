@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from anonauth.local.command_error import CommandError
 from anonauth.local.journal import DataDirectory, NotKept, Remembered
-from anonauth.local.problem import Problem
 
 AWS = {"keys": [], "parameters": {"/settings": {"type": "String", "value": "{}"}}}
 
@@ -92,7 +92,7 @@ def test_given_a_last_line_that_is_torn_anywhere_when_read_then_it_is_cut(
 def test_given_a_directory_in_use_when_taken_again_then_refused_until_it_is_free(
     tmp_path: Path,
 ) -> None:
-    with DataDirectory(tmp_path), pytest.raises(Problem) as refused:
+    with DataDirectory(tmp_path), pytest.raises(CommandError) as refused:
         DataDirectory(tmp_path).__enter__()
     with DataDirectory(tmp_path):
         pass
@@ -161,7 +161,7 @@ def test_given_what_is_no_data_when_read_then_one_line_says_so_and_it_is_left_al
     make(path)
     before = {each.name: each.read_bytes() for each in path.glob("[!l]*")}
 
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(CommandError) as refused:
         read(path)
 
     assert str(refused.value).startswith(f"--data {path}")

@@ -10,8 +10,8 @@ import jwt
 import pytest
 
 from anonauth.cli.options import DEFAULT_ENDPOINT
+from anonauth.local.command_error import CommandError
 from anonauth.local.lambdas import LocalStack
-from anonauth.local.problem import Problem
 from anonauth.local.sample_event import fill_event
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
 from anonauth.local.template import find_template, read_template
@@ -185,14 +185,14 @@ def test_given_two_fillings_when_compared_then_each_has_a_user_of_its_own(
 
 
 def test_given_an_unknown_name_when_filled_then_the_known_ones_are_listed() -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CommandError) as problem:
         fill_event("env.local", events=EVENTS, env_vars=ENV_VARS, endpoint_url="")
 
     assert str(problem.value).endswith("there are " + ", ".join(NAMES))
 
 
 def test_given_no_service_when_filled_then_it_says_what_to_start() -> None:
-    with pytest.raises(Problem, match="start `anonauth serve --aws-port 4566`"):
+    with pytest.raises(CommandError, match="start `anonauth serve --aws-port 4566`"):
         fill_event(
             "logout",
             events=EVENTS,
@@ -224,5 +224,5 @@ def test_given_a_bad_variables_file_when_filled_then_one_line_says_so(
     if text is not None:
         path.write_text(text)
 
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(CommandError, match=message):
         fill_event("logout", events=EVENTS, env_vars=path, endpoint_url="")

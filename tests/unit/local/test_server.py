@@ -19,9 +19,9 @@ from werkzeug.wrappers import Response
 from anonauth.cli.commands import app
 from anonauth.local import aws
 from anonauth.local.api_gateway import FunctionStopped, HttpRequest
+from anonauth.local.command_error import CommandError
 from anonauth.local.http import Listener
 from anonauth.local.lambdas import LocalStack
-from anonauth.local.problem import Problem
 from anonauth.local.server import LocalServer
 from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
@@ -329,7 +329,7 @@ def test_given_a_host_when_served_then_the_base_url_can_be_called(
 def test_given_options_that_cannot_work_when_served_then_one_line_says_why(
     options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(Problem) as problem, LocalServer(**options):
+    with pytest.raises(CommandError) as problem, LocalServer(**options):
         pass
 
     assert message in str(problem.value)
@@ -457,7 +457,7 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
         listener = Listener("127.0.0.1", 0)
         listener.serve(dynamodb_only)
         url = f"http://127.0.0.1:{listener.port}"
-        with pytest.raises(Problem) as problem, LocalServer(endpoint_url=url):
+        with pytest.raises(CommandError) as problem, LocalServer(endpoint_url=url):
             pass
         listener.close()
 

@@ -10,9 +10,9 @@ import pytest
 from werkzeug.wrappers import Response
 
 from anonauth.local import aws, settings_file
+from anonauth.local.command_error import CommandError
 from anonauth.local.http import Listener
 from anonauth.local.lambdas import LocalStack
-from anonauth.local.problem import Problem
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
 from anonauth.local.template import find_template, read_template
 from support.forgery.key_server import KeyServer, Signer
@@ -115,7 +115,9 @@ def test_given_a_challenge_when_served_then_anonymous_logins_ask_for_it(
             body = b'{"options": {"challenge": "answer"}}'
             passed = call(server.base_url, "POST", login, body=body)
             assert server.providers == []
-        with pytest.raises(Problem, match=f"for {APP}, .+ AnonymousChallenge=true"):
+        with pytest.raises(
+            CommandError, match=f"for {APP}, .+ AnonymousChallenge=true"
+        ):
             LocalServer(settings=path, app_ids=(APP,)).__enter__()
 
     assert (without.status, passed.status) == (400, 200)
@@ -200,7 +202,7 @@ def test_given_a_bad_file_when_served_then_one_line_names_it_and_the_key(
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(Problem) as problem, LocalServer(settings=path):
+    with pytest.raises(CommandError) as problem, LocalServer(settings=path):
         pass
 
     assert str(path) in str(problem.value)
@@ -250,7 +252,7 @@ def test_given_no_parameter_when_served_then_no_provider_is_on(path: Path) -> No
     with LocalServer(parameters=nowhere) as server:
         registered, providers = register(server), server.providers
     with (
-        pytest.raises(Problem) as problem,
+        pytest.raises(CommandError) as problem,
         LocalServer(parameters=nowhere, settings=write(path, USERPASS_OFF)),
     ):
         pass
@@ -287,7 +289,7 @@ def test_given_a_document_of_another_engine_that_is_none_then_one_line_names_it(
         ssm = boto3.client("ssm", "eu-central-1")
         ssm.put_parameter(Name=NAME, Value="{", Type="SecureString", Overwrite=True)
         with (
-            pytest.raises(Problem) as problem,
+            pytest.raises(CommandError) as problem,
             LocalServer(endpoint_url=host.aws_url),
         ):
             pass
@@ -323,7 +325,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
         listener.serve(without_one)
         url = f"http://127.0.0.1:{listener.port}"
         with (
-            pytest.raises(Problem) as problem,
+            pytest.raises(CommandError) as problem,
             LocalServer(endpoint_url=url, settings=path),
         ):
             pass

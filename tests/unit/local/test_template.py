@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.template import (
     Resolver,
     Throttling,
@@ -143,7 +143,7 @@ def test_given_no_origins_when_read_then_there_is_no_cors() -> None:
 def test_given_a_bad_parameter_when_read_then_one_line_names_it(
     parameters: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CommandError) as problem:
         read_template(PATH, parameters)
 
     assert message in str(problem.value)
@@ -153,7 +153,7 @@ def test_given_a_bad_parameter_when_read_then_one_line_names_it(
 def test_given_no_default_when_not_set_then_it_is_asked_for() -> None:
     document = {"Parameters": {"Name": {"Type": "String"}}, "Resources": {}}
 
-    with pytest.raises(Problem, match="set Name="):
+    with pytest.raises(CommandError, match="set Name="):
         check_parameters(document, {})
 
 
@@ -209,7 +209,7 @@ def test_given_a_name_the_template_lacks_when_resolved_then_it_says_so(
 ) -> None:
     resolver = Resolver(DOCUMENT, {"Stage": "dev"})
 
-    with pytest.raises(Problem, match="template"):
+    with pytest.raises(CommandError, match="template"):
         resolver.resolve(node)
 
 
@@ -250,14 +250,14 @@ def test_given_short_forms_when_loaded_then_they_are_long(tmp_path: Path) -> Non
 def test_given_another_file_when_loaded_then_one_line_says_so(
     text: str, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(Problem, match=message) as problem:
+    with pytest.raises(CommandError, match=message) as problem:
         load(write(tmp_path, text))
 
     assert "\n" not in str(problem.value)
 
 
 def test_given_no_file_when_loaded_then_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="No such file"):
+    with pytest.raises(CommandError, match="No such file"):
         load(tmp_path / "template.yaml")
 
 

@@ -13,7 +13,7 @@ from anonauth.cli.options import (
     print_table,
 )
 from anonauth.cli.preflight import checked
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 # ruff: noqa: PLC0415 - what the command does brings the service along
 
@@ -70,4 +70,4 @@ def doctor(
         print_table(report.as_table(arrow()))
         print(f"\n{report.summary()}")
     if not report.is_well:
-        raise Problem(f"it is not well: {report.summary()}")
+        raise CommandError(f"it is not well: {report.summary()}")

@@ -15,7 +15,7 @@ from anonauth.cli.doctor import aws_checks, web_checks
 from anonauth.cli.doctor.aws_checks import Case
 from anonauth.cli.doctor.finding import Finding, State, failed
 from anonauth.errors import Unavailable
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def look(check: Check, case: Case) -> Finding:
             f"no answer: {exc}",
             "see the stack's API, and the DNS record of a custom domain",
         )
-    except Problem as exc:  # the stack has not the output
+    except CommandError as exc:  # the stack has not the output
         found = failed(str(exc), "deploy this version")
     except (BotoCoreError, ClientError, Unavailable) as exc:
         cause = cause_of(exc)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -53,7 +53,7 @@ class FailedBatches:
         """Return all, shard by shard in the order of what happened.
 
         Raises:
-            Problem: One of them is none.
+            CommandError: One of them is none.
         """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=PREFIX
@@ -76,7 +76,8 @@ class FailedBatches:
         """Publish batches, each removed once it is done; yield each one's records.
 
         Raises:
-            Problem: One cannot be published, or is none; it stays, as do those after
+            CommandError: One cannot be published, or is none; it stays, as do those
+            after
                 it, which may have later events of the same users.
         """
         for batch in batches:
@@ -94,7 +95,7 @@ class FailedBatches:
             records: list[Any] = event["Records"]
             _ = int(records[0]["dynamodb"]["SequenceNumber"])
         except (ValueError, LookupError, TypeError) as exc:
-            raise Problem(
+            raise CommandError(
                 f"{key} is not an invocation record of Lambda with a batch in it; "
                 "look at it, and move it away to go on"
             ) from exc
@@ -108,7 +109,7 @@ class FailedBatches:
         result: Any = json.loads(answer["Payload"].read())
         # An error that the function raised is told beside an answer of 200.
         if answer.get("FunctionError") or result["batchItemFailures"]:
-            raise Problem(
+            raise CommandError(
                 f"{batch.key} could not be published; it is still there. The log of "
                 f"{self._function} says why"
             )

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anonauth.cli.options import printable
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 _TIMEOUT = 10  # seconds
 
@@ -40,10 +40,10 @@ def follow(base_url: str, pause: Callable[[], object]) -> Iterator[dict[str, Any
         pause: Waits before the next look.
 
     Raises:
-        Problem: No such service is there, or not any more.
+        CommandError: No such service is there, or not any more.
     """
     if urlsplit(base_url).scheme not in {"http", "https"}:
-        raise Problem(f"--base-url: '{base_url}' is not a URL")
+        raise CommandError(f"--base-url: '{base_url}' is not a URL")
     seen: set[str] = set()
     while True:
         events = _read(f"{base_url.rstrip('/')}/_local/events")
@@ -75,9 +75,9 @@ def _read(url: str) -> list[dict[str, Any]]:
             events: list[dict[str, Any]] = json.load(answer)
     except urllib.error.HTTPError as exc:
         with exc:
-            raise Problem(f"{url}: {exc.code} {_error(exc.read())}") from exc
+            raise CommandError(f"{url}: {exc.code} {_error(exc.read())}") from exc
     except (OSError, ValueError) as exc:
-        raise Problem(
+        raise CommandError(
             f"no local service answers at {url}: start `anonauth serve`, or give its "
             "address by --base-url"
         ) from exc

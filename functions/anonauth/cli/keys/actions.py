@@ -15,7 +15,7 @@ from anonauth.domain.signing_keys import (
     Ring,
     RingKey,
 )
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.usecases.key_ring import TooManyKeys, UnknownKey, revoke_key, rotate_now
 
 State = Literal["standby", "signing", "verifying", "spent"]
@@ -96,13 +96,17 @@ class KeyList:
         """Return the key of an id, of which the beginning is enough if it is unique.
 
         Raises:
-            Problem: There is none, or more than one.
+            CommandError: There is none, or more than one.
         """
         found = [key for key in self.ring.keys if key.kid.startswith(start)]
         if not start or not found:
-            raise Problem(f"no key '{start}' in the ring; `anonauth keys list` has all")
+            raise CommandError(
+                f"no key '{start}' in the ring; `anonauth keys list` has all"
+            )
         if len(found) > 1:
-            raise Problem(f"'{start}' begins the ids of {len(found)} keys; give more")
+            raise CommandError(
+                f"'{start}' begins the ids of {len(found)} keys; give more"
+            )
         return found[0]
 
 
@@ -110,11 +114,11 @@ def read_keys(services: wiring.Services) -> KeyList:
     """Read the ring.
 
     Raises:
-        Problem: There is none.
+        CommandError: There is none.
     """
     ring = services.store.load_ring()
     if ring is None:
-        raise Problem(
+        raise CommandError(
             f"table '{services.settings.table_name}' has no key ring yet; "
             "the deployment makes it, and else the daily schedule"
         )
@@ -125,13 +129,14 @@ def keys_to_change(services: wiring.Services) -> KeyList:
     """Read the ring, to change it by this machine's clock.
 
     Raises:
-        Problem: There is none; or that clock is behind the one that made its keys, and
+        CommandError: There is none; or that clock is behind the one that made its keys,
+        and
             times set by it could let a key sign when it may not, or nobody at all.
     """
     keys = read_keys(services)
     trouble = keys.clock_trouble()
     if trouble:
-        raise Problem(trouble)
+        raise CommandError(trouble)
     return keys
 
 
@@ -168,7 +173,7 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     """Have the next key of a use take over, as soon as it may.
 
     Raises:
-        Problem: As for `keys_to_change`, or the ring is full.
+        CommandError: As for `keys_to_change`, or the ring is full.
     """
     before = keys_to_change(services)
     try:
@@ -176,7 +181,7 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
             use, rings=services.store, keys=services.key_maker, now=before.now
         )
     except TooManyKeys as exc:
-        raise Problem(
+        raise CommandError(
             f"the ring has {exc.args[0]} keys, and rotations by hand make no more: "
             "revoke those that are no longer needed, or wait until old access keys "
             "are dropped"
@@ -218,7 +223,7 @@ def revoke(key: RingKey, services: wiring.Services) -> KeyList:
     """Take a key out of the ring; return what is left.
 
     Raises:
-        Problem: Somebody else was faster.
+        CommandError: Somebody else was faster.
     """
     now = services.clock()
     try:
@@ -226,7 +231,7 @@ def revoke(key: RingKey, services: wiring.Services) -> KeyList:
             key.kid, rings=services.store, keys=services.key_maker, now=now
         )
     except UnknownKey as exc:
-        raise Problem(f"key {key.kid} is no longer in the ring") from exc
+        raise CommandError(f"key {key.kid} is no longer in the ring") from exc
     return KeyList(ring, now)
 
 

@@ -17,7 +17,7 @@ from anonauth.cli.options import (
     print_table,
 )
 from anonauth.cli.preflight import checked
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from anonauth.cli.deployment import Deployment
@@ -66,7 +66,7 @@ def stats(  # noqa: PLR0913 - an option each
     from anonauth.wiring import utc_now
 
     if no_scan and not stack:
-        raise Problem("--no-scan leaves the metrics, and these need --stack NAME")
+        raise CommandError("--no-scan leaves the metrics, and these need --stack NAME")
     now = utc_now()
     window = Days.until(now, days)
     with reached(target) as found:

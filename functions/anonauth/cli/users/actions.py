@@ -16,7 +16,7 @@ from anonauth.domain.encoding import identity_key, rfc3339
 from anonauth.domain.expiry import SWEEP_DELAY
 from anonauth.domain.providers import USERPASS
 from anonauth.domain.users import Session, User, UserFilter
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 from anonauth.usecases.operator import (
     AnonymousUser,
@@ -208,7 +208,7 @@ def find_app(found: Deployment, app: str | None) -> str:
     """Return the app that is meant. One that is served no more may still have users.
 
     Raises:
-        Problem: None was named, and there is not just one.
+        CommandError: None was named, and there is not just one.
     """
     if app:
         return app
@@ -219,7 +219,7 @@ def find_app(found: Deployment, app: str | None) -> str:
             if served
             else "A table does not tell which there are; `anonauth users list` does"
         )
-        raise Problem(f"which app? Give --app ID. {which}")
+        raise CommandError(f"which app? Give --app ID. {which}")
     return served[0]
 
 
@@ -227,11 +227,11 @@ def show_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
     """Read a user and what is displayed of it: two calls.
 
     Raises:
-        Problem: There is none of that id in that app.
+        CommandError: There is none of that id in that app.
     """
     user = services.store.get_user(app, user_id)
     if user is None:
-        raise Problem(_nobody(app, user_id))
+        raise CommandError(_nobody(app, user_id))
     data = services.store.get_identity_data(app, user.identities)
     return ShownUser(user, data, services.clock())
 
@@ -240,7 +240,8 @@ def find_by_email(services: wiring.Services, app: str, address: str) -> str:
     """Return the id of the user that has an e-mail address with a password: one call.
 
     Raises:
-        Problem: No user has it. Of a record without a user it says when that goes: who
+        CommandError: No user has it. Of a record without a user it says when that goes:
+        who
             wants to be forgotten asks for that, too.
     """
     key = identity_key(services.addresses.normalise(address))
@@ -249,12 +250,12 @@ def find_by_email(services: wiring.Services, app: str, address: str) -> str:
     if record is not None and record.user_id is not None:
         return record.user_id
     if record is None or record.expires_at is None:
-        raise Problem(nobody)
+        raise CommandError(nobody)
     end, ttl = rfc3339(record.expires_at), rfc3339(record.expires_at + SWEEP_DELAY)
     swept = f"and DynamoDB deletes its record after {ttl}, usually within days"
     if record.is_expired(services.clock()):
-        raise Problem(f"{nobody}; an earlier registration ended at {end}, {swept}")
-    raise Problem(
+        raise CommandError(f"{nobody}; an earlier registration ended at {end}, {swept}")
+    raise CommandError(
         f"{printable(address)} is registered and {record.state}, but no user has it "
         f"yet: if nobody uses it, it ends by itself at {end}, {swept}"
     )
@@ -283,11 +284,11 @@ def deletion(shown: ShownUser, place: str) -> Iterator[str]:
         place: Where the user is, to begin with: ids look alike everywhere.
 
     Raises:
-        Problem: It has expired.
+        CommandError: It has expired.
     """
     user = shown.user
     if user.is_expired(shown.now):
-        raise Problem(
+        raise CommandError(
             f"user {user.id} has expired: everybody refuses it, and DynamoDB deletes "
             "it by itself, usually within days"
         )
@@ -308,15 +309,15 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
     """Delete a user as it was shown.
 
     Raises:
-        Problem: It changed meanwhile, and was not deleted; or it is gone.
+        CommandError: It changed meanwhile, and was not deleted; or it is gone.
     """
     user = shown.user
     try:
         delete_as_shown(user, users=services.store, now=services.clock())
     except UnknownUser as exc:
-        raise Problem(_nobody(user.app, user.id)) from exc
+        raise CommandError(_nobody(user.app, user.id)) from exc
     except UserChanged as exc:
-        raise Problem(
+        raise CommandError(
             f"user {user.id} has changed while it was shown, and was not deleted: "
             "look again"
         ) from exc
@@ -329,11 +330,11 @@ def revocation(shown: ShownUser, place: str) -> Iterator[str]:
         place: As for `deletion`.
 
     Raises:
-        Problem: The user is anonymous.
+        CommandError: The user is anonymous.
     """
     user = shown.user
     if user.anonymous:
-        raise Problem(_anonymous(user.id))
+        raise CommandError(_anonymous(user.id))
     yield f"In {place}:"
     yield "Revoking the sessions of"
     yield from shown.lines()
@@ -349,16 +350,16 @@ def revoke(user: User, services: wiring.Services) -> int:
     """End all sessions of a user; return how many there were.
 
     Raises:
-        Problem: It is gone, or anonymous.
+        CommandError: It is gone, or anonymous.
     """
     try:
         was = revoke_sessions(
             user.app, user.id, users=services.store, now=services.clock()
         )
     except UnknownUser as exc:
-        raise Problem(_nobody(user.app, user.id)) from exc
+        raise CommandError(_nobody(user.app, user.id)) from exc
     except AnonymousUser as exc:
-        raise Problem(_anonymous(user.id)) from exc
+        raise CommandError(_anonymous(user.id)) from exc
     return len(was.sessions)
 
 

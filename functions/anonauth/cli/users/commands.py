@@ -26,7 +26,7 @@ from anonauth.cli.options import (
 )
 from anonauth.cli.preflight import checked
 from anonauth.cli.typer_help import Commands
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 # ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
 
@@ -329,7 +329,7 @@ def export(  # noqa: PLR0913 - an option each
     else:
         print(f"users in {file}: {done.users:,}")
     if done.unreadable:
-        raise Problem(
+        raise CommandError(
             f"items that could not be read, and were left out: {done.unreadable}; "
             f"{file} has all others"
         )

@@ -22,7 +22,7 @@ from typing import Any
 from anonauth.cli.table_scan import ParallelScan
 from anonauth.cli.users.actions import summary
 from anonauth.domain.users import UserFilter, UserPage
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 
 _FORM = 1  # of the checkpoint
@@ -81,7 +81,7 @@ class Export:
             store: Asked for what is displayed of identities, if the plan has that.
 
         Raises:
-            Problem: The disk does not take it.
+            CommandError: The disk does not take it.
         """
         text = b"".join(_lines(page, self._plan, store))
         with self._lock:
@@ -143,7 +143,8 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
     """Yield the export into a file, begun or gone on with.
 
     Raises:
-        Problem: The file is there and not an unfinished export, or one of something
+        CommandError: The file is there and not an unfinished export, or one of
+        something
             else, or of another user; or another process writes it; or the disk refuses.
     """
     checkpoint = _checkpoint(path)
@@ -159,7 +160,7 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
             before = _load(checkpoint, plan)
             size = os.fstat(file).st_size
             if before is None and size:
-                raise Problem(
+                raise CommandError(
                     f"{path} is there already, and is no unfinished export: remove it, "
                     "or name another file"
                 )
@@ -168,7 +169,7 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
                 os.fchmod(file, 0o600)  # an empty one may have been there
                 _save(checkpoint, plan, before)
             if size < before.offset:
-                raise Problem(
+                raise CommandError(
                     f"{path} is shorter than {checkpoint.name} says: it was changed. "
                     "Remove both to start over"
                 )
@@ -208,7 +209,7 @@ def _opened_ours(path: Path, flags: int) -> int:
     user's, or a file of theirs, which they go on reading and changing.
 
     Raises:
-        Problem: It is a link or no plain file, or another user's.
+        CommandError: It is a link or no plain file, or another user's.
         FileNotFoundError: It is not there.
     """
     try:
@@ -216,7 +217,7 @@ def _opened_ours(path: Path, flags: int) -> int:
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            raise Problem(
+            raise CommandError(
                 f"{path} is a symbolic link; remove it, or name the file itself"
             ) from exc
         raise
@@ -226,8 +227,8 @@ def _opened_ours(path: Path, flags: int) -> int:
         return file
     os.close(file)
     if not is_plain:
-        raise Problem(f"{path} is no plain file with one name; name another file")
-    raise Problem(f"{path} is another user's; name another file")
+        raise CommandError(f"{path} is no plain file with one name; name another file")
+    raise CommandError(f"{path} is another user's; name another file")
 
 
 def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
@@ -260,11 +261,11 @@ def _load(checkpoint: Path, plan: Plan) -> Progress | None:
         progress = Progress(**body["progress"])
         positions = {int(s): str(p) for s, p in progress.positions.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise Problem(_unknown(checkpoint)) from exc
+        raise CommandError(_unknown(checkpoint)) from exc
     if form != _FORM:
-        raise Problem(_unknown(checkpoint))
+        raise CommandError(_unknown(checkpoint))
     if before != plan:
-        raise Problem(
+        raise CommandError(
             f"{checkpoint} is of another export: it was begun "
             f"{', '.join(_differences(before, plan))}. Give the same options, or "
             "remove it and the file beside it to start over"
@@ -299,7 +300,7 @@ def _lock(file: int, path: Path) -> None:
         # Gone with the process, however it ends.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
-        raise Problem(f"another export is writing {path}") from exc
+        raise CommandError(f"another export is writing {path}") from exc
 
 
 @contextmanager
@@ -307,4 +308,6 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise Problem(f"cannot write {exc.filename or path}: {exc.strerror}") from exc
+        raise CommandError(
+            f"cannot write {exc.filename or path}: {exc.strerror}"
+        ) from exc

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from moto.dynamodb.models import DynamoDBBackend
@@ -31,7 +31,7 @@ def quick_moto() -> Iterator[None]:
     """Have moto so for the time of a `with` block; blocks may overlap.
 
     Raises:
-        Problem: It is another version.
+        CommandError: It is another version.
     """
     import moto  # noqa: PLC0415
 
@@ -54,10 +54,10 @@ def require_version(found: str) -> None:
     """Refuse another moto than that whose inside is known here.
 
     Raises:
-        Problem: It is one.
+        CommandError: It is one.
     """
     if found != VERSION:
-        raise Problem(
+        raise CommandError(
             f"moto is {found}, and the built-in AWS leans on the inside of {VERSION}: "
             "install anonauth[cli] again"
         )

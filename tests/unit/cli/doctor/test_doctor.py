@@ -39,7 +39,7 @@ from anonauth.domain.signing_keys import (
     Ring,
 )
 from anonauth.domain.users import User
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.key_ring import rotate_keys
@@ -826,7 +826,7 @@ def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(
         result = cloud.run()
 
     assert result.exit_code == 1
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 failed"
     where = f"--region {cloud.deployment.region} --endpoint-url {cloud.url}"
     shown = " ".join(result.stdout.split())
@@ -1340,7 +1340,7 @@ def test_given_what_cannot_work_when_run_then_one_line(
 ) -> None:
     result = CliRunner().invoke(app, ["doctor", *arguments])
 
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert message in str(result.exception)
 
 
@@ -1356,7 +1356,7 @@ def test_given_nobody_is_logged_in_when_looked_at_then_no_check_can_see(
 
     result = CliRunner().invoke(app, ["doctor", "--table", cloud.table])
 
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert str(result.exception).startswith("no AWS credentials")
 
 

@@ -22,8 +22,8 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from anonauth.cli.commands import app
+from anonauth.local.command_error import CommandError
 from anonauth.local.dynamodb.live_table import Record
-from anonauth.local.problem import Problem
 from support.service.harness import Deployment
 from support.service.story import Story, types
 
@@ -128,7 +128,7 @@ def cloud(service: Deployment) -> Iterator[Cloud]:
 
 
 def problem(result: Result) -> str:
-    assert isinstance(result.exception, Problem), result
+    assert isinstance(result.exception, CommandError), result
     assert result.exit_code == 1
     return str(result.exception)
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.cli.events.tail import follow, line_of
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import API, APP, call, log_in
@@ -120,7 +120,7 @@ def test_given_a_service_when_it_ends_then_so_does_the_command() -> None:
         log_in(server.base_url)
         assert next(events)["detail-type"] == "user.created"
 
-    with pytest.raises(Problem, match="no local service answers at http"):
+    with pytest.raises(CommandError, match="no local service answers at http"):
         next(events)
 
 
@@ -138,7 +138,7 @@ def test_given_no_service_when_followed_then_one_line(
     result = CliRunner().invoke(app, ["events", "tail", "--base-url", base_url])
 
     assert result.exit_code == 1
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert message in str(result.exception)
 
 
@@ -154,7 +154,7 @@ def test_given_something_else_that_answers_when_followed_then_one_line(
 ) -> None:
     url = server.aws_url if of_aws else f"{server.base_url}/elsewhere"
 
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(CommandError, match=message):
         next(follow(str(url), lambda: None))
 
 

@@ -25,7 +25,7 @@ from anonauth.domain.signing_keys import (
     Ring,
     RingKey,
 )
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from anonauth.store import Store
 from anonauth.usecases.key_ring import rotate_keys
@@ -53,7 +53,7 @@ def run(*arguments: str) -> Result:
 
 def problem(result: Result) -> str:
     """Return the one line that the command would end with."""
-    assert isinstance(result.exception, Problem), result
+    assert isinstance(result.exception, CommandError), result
     assert result.exit_code == 1
     assert result.stdout == ""
     line = str(result.exception)
@@ -545,7 +545,7 @@ def test_given_an_id_that_is_not_there_when_revoked_then_one_line(
 def test_given_a_beginning_that_two_ids_have_when_sought_then_one_line() -> None:
     keys = KeyList(ring_of(ACCESS, ACCESS), NOW)
 
-    with pytest.raises(Problem, match="'access-' begins the ids of 2 keys"):
+    with pytest.raises(CommandError, match="'access-' begins the ids of 2 keys"):
         keys.find("access-")
     assert keys.find("access-1") is keys.ring.keys[1]
 
@@ -635,7 +635,7 @@ def test_given_a_page_instead_of_xml_when_another_service_is_asked_then_one_line
     url = answering(200, "<html><p>Log in to this network</html>")
 
     with (
-        pytest.raises(Problem) as refused,
+        pytest.raises(CommandError) as refused,
         reached(Target(table=TABLE, endpoint_url=url)) as found,
     ):
         found.connect("sts").get_caller_identity()

@@ -15,7 +15,7 @@ from anonauth.cli.commands import app
 from anonauth.cli.stats.counts import LINKABLE, Days, Flow, Stock, day_table, read_flow
 from anonauth.domain.providers import ANONYMOUS, API_KEY
 from anonauth.domain.users import UserFilter
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.provider_settings.schema import AppSettings
 from support.contracts.identity_contract import (
     a_foreign_identity,
@@ -331,7 +331,7 @@ def test_given_a_table_alone_when_asked_then_it_says_what_the_rest_needs(
 def test_given_no_source_at_all_when_asked_then_one_line() -> None:
     result = run("--table", TABLE, "--no-scan")
 
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert "these need --stack NAME" in str(result.exception)
 
 
@@ -340,5 +340,5 @@ def test_given_a_policy_that_refuses_when_asked_then_one_line(
 ) -> None:
     result = run("--endpoint-url", refusing)
 
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     assert str(result.exception).startswith("DescribeTable: AccessDenied: User: ada")

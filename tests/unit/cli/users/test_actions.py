@@ -19,7 +19,7 @@ from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
 from anonauth.domain.providers import API_KEY, USERPASS
 from anonauth.domain.users import ApiKey, Device, User
 from anonauth.email_addresses import EmailSyntax
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from anonauth.store import Store
 from anonauth.wiring import utc_now
@@ -477,7 +477,9 @@ def test_given_a_user_that_changes_while_it_is_shown_when_deleted_then_it_stays(
             return "y\n"
 
     monkeypatch.setattr(sys, "stdin", Terminal())
-    with pytest.raises(Problem, match="has changed while it was shown, and was not"):
+    with pytest.raises(
+        CommandError, match="has changed while it was shown, and was not"
+    ):
         app(["users", "delete", ada.id, *THERE], standalone_mode=False)
 
     assert len(stored(store, ada).identities) == len(ada.identities) + 1

@@ -20,7 +20,7 @@ from anonauth.cli.users import export as export_module
 from anonauth.cli.users.export import Plan, Progress, opened, write_all
 from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.errors import StoreUnavailable
-from anonauth.local.problem import Problem
+from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 from anonauth.store import Store
 from support.contracts.identity_contract import a_linked_user
@@ -333,7 +333,7 @@ def test_given_other_options_when_gone_on_then_it_says_only_what_differs(
     an_unfinished_export(store, file, replace(PLAN, **begun))
     before = file.read_bytes(), resume(file).read_bytes()
 
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(CommandError) as refused:
         run(store, file, replace(PLAN, **other))
 
     assert f": it was begun {difference}. Give the same" in str(refused.value)
@@ -373,7 +373,7 @@ def test_given_something_else_as_checkpoint_when_gone_on_then_it_is_refused(
 ) -> None:
     resume(file).write_text(text)
 
-    with pytest.raises(Problem, match="no checkpoint of this version"):
+    with pytest.raises(CommandError, match="no checkpoint of this version"):
         run(store, file)
 
     assert resume(file).read_text() == text
@@ -386,7 +386,9 @@ def test_given_a_file_that_is_no_export_when_named_then_it_is_left_alone(
     run(store, file)
     before = file.read_bytes()
 
-    with pytest.raises(Problem, match="is there already, and is no unfinished export"):
+    with pytest.raises(
+        CommandError, match="is there already, and is no unfinished export"
+    ):
         run(store, file)
 
     assert file.read_bytes() == before
@@ -415,7 +417,7 @@ def test_given_a_symbolic_link_when_exported_then_what_it_names_is_left_alone(
         mine.touch(0o644)
     (tmp_path / of).symlink_to(mine)
 
-    with pytest.raises(Problem, match=f"{of} is a symbolic link; remove it"):
+    with pytest.raises(CommandError, match=f"{of} is a symbolic link; remove it"):
         run(store, file)
 
     assert (tmp_path / of).is_symlink()
@@ -431,7 +433,9 @@ def test_given_a_link_where_the_next_checkpoint_goes_when_exported_then_it_is_re
     mine.write_text("mine")
     (tmp_path / "users.jsonl.resume.new").symlink_to(mine)
 
-    with pytest.raises(Problem, match=r"resume\.new is a symbolic link; remove it"):
+    with pytest.raises(
+        CommandError, match=r"resume\.new is a symbolic link; remove it"
+    ):
         run(store, file)
 
     assert mine.read_text() == "mine"
@@ -454,7 +458,9 @@ def test_given_another_users_file_when_exported_then_it_is_refused_and_left_alon
     theirs.touch(0o666)
     before = theirs.stat()
 
-    with pytest.raises(Problem, match=f"{of} is another user's; name another file"):
+    with pytest.raises(
+        CommandError, match=f"{of} is another user's; name another file"
+    ):
         run(store, file, disk=AnotherUser())
 
     after = theirs.stat()
@@ -473,7 +479,7 @@ def test_given_another_users_unfinished_export_when_gone_on_then_it_is_refused(
     an_unfinished_export(store, file)
     before = file.read_bytes(), resume(file).read_bytes()
 
-    with pytest.raises(Problem, match="is another user's"):
+    with pytest.raises(CommandError, match="is another user's"):
         run(store, file, disk=AnotherUser())
 
     assert (file.read_bytes(), resume(file).read_bytes()) == before
@@ -491,7 +497,7 @@ def test_given_no_plain_file_when_exported_then_it_is_refused(
     else:
         (tmp_path / of).hardlink_to(mine)
 
-    with pytest.raises(Problem, match=f"{of} is no plain file with one name"):
+    with pytest.raises(CommandError, match=f"{of} is no plain file with one name"):
         run(store, file)
 
     assert mine.read_bytes() == b""
@@ -524,7 +530,7 @@ def test_given_a_file_that_was_cut_when_gone_on_then_it_is_refused(
     an_unfinished_export(store, file)
     file.write_bytes(file.read_bytes()[:-1])
 
-    with pytest.raises(Problem, match=r"shorter than users\.jsonl\.resume says"):
+    with pytest.raises(CommandError, match=r"shorter than users\.jsonl\.resume says"):
         run(store, file)
 
 
@@ -533,7 +539,7 @@ def test_given_an_export_that_runs_when_run_again_then_it_is_refused(
 ) -> None:
     with (
         opened(file, PLAN),
-        pytest.raises(Problem, match="another export is writing"),
+        pytest.raises(CommandError, match="another export is writing"),
     ):
         run(store, file)
 
@@ -551,7 +557,7 @@ def test_given_an_export_that_runs_when_run_again_then_it_is_refused(
 def test_given_no_place_for_the_file_when_named_then_one_line(
     store: MemoryStore, tmp_path: Path, name: str, message: str
 ) -> None:
-    with pytest.raises(Problem, match=f"cannot write .+: {message}"):
+    with pytest.raises(CommandError, match=f"cannot write .+: {message}"):
         run(store, tmp_path / name)
 
 
@@ -564,7 +570,7 @@ def test_given_a_full_disk_when_there_is_room_again_then_it_goes_on(
                 raise OSError(28, "No space left on device")
             return os.write(file, text[:100])  # by pieces, as a write may
 
-    with pytest.raises(Problem, match=r"cannot write .+: No space left on device"):
+    with pytest.raises(CommandError, match=r"cannot write .+: No space left on device"):
         run(store, file, disk=Full())
     run(store, file)
 
@@ -588,7 +594,7 @@ def test_given_a_write_that_fails_once_when_others_follow_then_they_write_nothin
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "os", Hiccup())
         with opened(file, PLAN) as export:
-            with pytest.raises(Problem, match="Input/output error"):
+            with pytest.raises(CommandError, match="Input/output error"):
                 export.add(0, first, store)
             export.add(1, second, store)
 
@@ -674,7 +680,7 @@ def test_given_an_item_that_is_none_of_ours_when_exported_then_exit_code_1(
     assert str(result.exception) == (
         f"items that could not be read, and were left out: 1; {file} has all others"
     )
-    assert isinstance(result.exception, Problem)
+    assert isinstance(result.exception, CommandError)
     if options:
         assert json.loads(result.stdout)["unreadable"] == 1
     else:

@@ -13,8 +13,8 @@ from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.table import Table
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from anonauth.local.command_error import CommandError
 from anonauth.local.dynamodb.moto_engine import VERSION, quick_moto, require_version
-from anonauth.local.problem import Problem
 from support.hostile.dice import dice_of
 from support.project.tools import ROOT
 
@@ -249,7 +249,7 @@ def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None
 
 
 def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
-    with pytest.raises(Problem) as refusal:
+    with pytest.raises(CommandError) as refusal:
         require_version("5.3.0")
 
     assert str(refusal.value) == (
