@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.operations import People
 from bench.stage import APP, Stage
-from engine import engines
+from support.engine import engines
 from support.project import sam_template
 from support.project.sam_template import Json
 from support.project.tools import require_tool

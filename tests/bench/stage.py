@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.meter import Meter
-from engine import engines
-from engine.engines import Engine
 from runtime import aws, conftest, runtime_api
 from runtime.runtime_api import Function
+from support.engine import engines
+from support.engine.engines import Engine
 from support.forgery.key_server import KeyServer, Signer
 from support.project.policies import REGION
 from support.project.sam_template import event, resources, translated

@@ -6,10 +6,10 @@ import pytest
 
 from anonauth.store import Store
 from anonauth.tokens import Tokens
-from engine import engines
-from engine.mix import PooledKeys
-from engine.racing import Service, assert_all_whole
 from support.contracts.store_contract import APP, DAY, NOW
+from support.engine import engines
+from support.engine.mix import PooledKeys
+from support.engine.racing import Service, assert_all_whole
 from support.hostile.dice import dice_of
 from support.service.rings import RingInMemory
 

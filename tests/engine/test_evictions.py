@@ -20,10 +20,10 @@ from anonauth.errors import AuthError, WrongPassword
 from anonauth.usecases.api_keys import delete_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.operator import delete_as_shown, revoke_sessions
-from engine.accounts import NEW, a_mail_token, an_account, by_password, reset
-from engine.engines import Engine
-from engine.racing import Service, a_subject, assert_items_whole, user_of
 from support.contracts.store_contract import APP, NOW
+from support.engine.accounts import NEW, a_mail_token, an_account, by_password, reset
+from support.engine.engines import Engine
+from support.engine.racing import Service, a_subject, assert_items_whole, user_of
 
 CUSTOM = "custom-token"
 THREADS = 12

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from anonauth.store import Store
-from engine import engines
-from engine.racing import CALLERS, race
 from support.contracts.events_contract import (
     ExpiringContract,
     RequestedContract,
     next_scan,
 )
+from support.engine import engines
+from support.engine.racing import CALLERS, race
 
 
 class TestExpiringOnEngines(ExpiringContract):

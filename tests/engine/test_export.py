@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.store import Store
-from engine import engines
 from support.contracts.store_contract import APP, a_guest
+from support.engine import engines
 from support.project.tools import ROOT
 from support.service.ctrl_c import COMMAND, ended, in_the_background
 

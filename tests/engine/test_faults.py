@@ -19,11 +19,11 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
 from anonauth import keys
-from engine.engines import Engine
-from engine.fault_operations import GROUPS, HOT, OPERATIONS
-from engine.fault_world import World
-from engine.faulting import Faults, Tally
-from engine.faults import CONNECT_TIMEOUT, READ_TIMEOUT
+from support.engine.engines import Engine
+from support.engine.fault_operations import GROUPS, HOT, OPERATIONS
+from support.engine.fault_world import World
+from support.engine.faulting import Faults, Tally
+from support.engine.faults import CONNECT_TIMEOUT, READ_TIMEOUT
 from support.forgery.key_server import KeyServer, Signer
 from support.project.tools import ROOT
 from support.service.harness import SENDER, Deployment

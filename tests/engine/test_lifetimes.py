@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from anonauth.tokens import Tokens
-from engine.racing import Service, a_subject
 from support.contracts.store_contract import APP, DAY, NOW
+from support.engine.racing import Service, a_subject
 from support.service.rings import RingInMemory
 
 

@@ -33,17 +33,10 @@ from anonauth.errors import (
 from anonauth.usecases.api_keys import create_api_key, switch_api_key
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
-from engine.accounts import a_mail_token, an_account, by_password, reset
-from engine.engines import Engine
-from engine.racing import (
-    CALLERS,
-    Service,
-    a_subject,
-    race,
-    refusals,
-    user_of,
-)
 from support.contracts.store_contract import DAY, NOW
+from support.engine.accounts import a_mail_token, an_account, by_password, reset
+from support.engine.engines import Engine
+from support.engine.racing import CALLERS, Service, a_subject, race, refusals, user_of
 
 CUSTOM = "custom-token"
 

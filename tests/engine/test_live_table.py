@@ -17,8 +17,6 @@ from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.store import Store
 from anonauth.tokens import Tokens
 from anonauth.usecases.events import events_of
-from engine import engines
-from engine.racing import Service, a_subject, assert_all_whole
 from support.contracts.identity_contract import a_foreign_identity, link, read
 from support.contracts.store_contract import (
     APP,
@@ -30,6 +28,8 @@ from support.contracts.store_contract import (
     note_activity,
     only_session,
 )
+from support.engine import engines
+from support.engine.racing import Service, a_subject, assert_all_whole
 from support.service.rings import RingInMemory
 
 # DynamoDB itself tells of a change a moment later, and not to this region's streams.

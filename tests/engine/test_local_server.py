@@ -7,7 +7,7 @@ import pytest
 
 from anonauth.local.aws import TABLE_NAME
 from anonauth.local.server import LocalServer
-from engine import engines
+from support.engine import engines
 from support.service.calls import API, APP, call, log_in
 
 # The other engines have no KMS.

@@ -14,10 +14,10 @@ from anonauth.domain.providers import USERPASS
 from anonauth.domain.users import User
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.usecases.login import OpenedSession
-from engine.accounts import NEW, a_mail_token, an_account, by_password, reset
-from engine.engines import Engine
-from engine.racing import Service, a_subject, race, refusals
 from support.contracts.store_contract import APP, NOW
+from support.engine.accounts import NEW, a_mail_token, an_account, by_password, reset
+from support.engine.engines import Engine
+from support.engine.racing import Service, a_subject, race, refusals
 
 CUSTOM = "custom-token"
 

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from bench.meter import Call, Meter
-from engine import engines
+from support.engine import engines
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.engines import Engine
-from engine.mix import ACTS, Mix, PooledKeys, deal_plan
-from engine.oracle import assert_explained
-from engine.racing import CALLERS, Service
+from support.engine.engines import Engine
+from support.engine.mix import ACTS, Mix, PooledKeys, deal_plan
+from support.engine.oracle import assert_explained
+from support.engine.racing import CALLERS, Service
 
 SOME = 30
 MANY = {"dynoxide": 2000}

@@ -26,11 +26,11 @@ from anonauth.errors import (
 )
 from anonauth.store import Store
 from anonauth.tokens import Tokens
-from engine.engines import Engine
-from engine.mix import Member, Mix, Plan, Played, PooledKeys
-from engine.oracle import assert_explained
-from engine.racing import CALLERS, Item, Service
 from support.contracts.store_contract import DAY
+from support.engine.engines import Engine
+from support.engine.mix import Member, Mix, Plan, Played, PooledKeys
+from support.engine.oracle import assert_explained
+from support.engine.racing import CALLERS, Item, Service
 
 # A user that has an identity and an address, and another identity that is nobody's.
 PLAN = Plan(("read",) * CALLERS, (Member(holds=(0, 1)),), "cac")

@@ -11,9 +11,9 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import BudgetSpent, WrongPassword
 from anonauth.provider_settings.schema import LocalUserpassSettings
 from anonauth.providers.local_userpass import LocalUserpass
-from engine.accounts import OLD, PlainPasswords, an_account, by_password
-from engine.racing import Service, race
 from support.contracts.store_contract import APP, NOW
+from support.engine.accounts import OLD, PlainPasswords, an_account, by_password
+from support.engine.racing import Service, race
 
 ALLOWED = LocalUserpassSettings().budgets.account_and_network
 

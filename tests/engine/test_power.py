@@ -22,11 +22,11 @@ from anonauth.store.expiring import Expiring
 from anonauth.store.identities import Identities
 from anonauth.store.ring import Rings
 from anonauth.store.users import Users
-from engine import scenes
-from engine.guards import parts_of_conditions, without
-from engine.mix import Member, Mix, Plan, PooledKeys
-from engine.racing import Service
-from engine.scenes import Scene, Stage, plays
+from support.engine import scenes
+from support.engine.guards import parts_of_conditions, without
+from support.engine.mix import Member, Mix, Plan, PooledKeys
+from support.engine.racing import Service
+from support.engine.scenes import Scene, Stage, plays
 
 MOST_ROUNDS = 150
 """Within so many rounds a missing guard shows (design, first lines)."""

@@ -14,10 +14,11 @@ from anonauth.errors import SessionNotFound
 from anonauth.usecases.key_ring import rotate_keys
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
-from engine import engines
-from engine.engines import Engine
-from engine.mix import PooledKeys
-from engine.racing import (
+from support.contracts.store_contract import DAY, NOW
+from support.engine import engines
+from support.engine.engines import Engine
+from support.engine.mix import PooledKeys
+from support.engine.racing import (
     CALLERS,
     Service,
     a_subject,
@@ -25,7 +26,6 @@ from engine.racing import (
     counted_updates,
     race,
 )
-from support.contracts.store_contract import DAY, NOW
 
 
 @pytest.mark.parametrize(

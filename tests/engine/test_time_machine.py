@@ -14,8 +14,8 @@ import pytest
 
 from anonauth.store import Store
 from anonauth.tokens import Tokens
-from engine.racing import Service
 from support.contracts.store_contract import APP, NOW
+from support.engine.racing import Service
 from support.service.rings import RingInMemory
 from support.time_machine import (
     TimeMachine,

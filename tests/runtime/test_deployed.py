@@ -27,8 +27,8 @@ from anonauth.cli.deployment import opened
 from anonauth.cli.doctor.examination import CHECKS
 from anonauth.cli.options import Target
 from anonauth.local.sample_event import fill_event
-from engine.engines import free_port
 from runtime.client import claims
+from support.engine.engines import free_port
 from support.project import sam_template
 from support.project.sam_template import Json
 from support.project.tools import ROOT, machine, require_tool

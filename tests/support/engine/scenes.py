@@ -25,7 +25,15 @@ from anonauth.usecases.userpass import (
     resend_confirmation,
     send_reset,
 )
-from engine.accounts import (
+from support.contracts.store_contract import (
+    APP,
+    DAY,
+    NOW,
+    SECOND,
+    a_permanent_user,
+    a_session,
+)
+from support.engine.accounts import (
     NEW,
     OLD,
     Outbox,
@@ -35,9 +43,9 @@ from engine.accounts import (
     by_password,
     reset,
 )
-from engine.mix import CUSTOM, LONG_AGO, Mix, Plan, coming_late
-from engine.oracle import assert_explained
-from engine.racing import (
+from support.engine.mix import CUSTOM, LONG_AGO, Mix, Plan, coming_late
+from support.engine.oracle import assert_explained
+from support.engine.racing import (
     CALLERS,
     Service,
     a_subject,
@@ -45,14 +53,6 @@ from engine.racing import (
     counted_updates,
     race,
     refusals,
-)
-from support.contracts.store_contract import (
-    APP,
-    DAY,
-    NOW,
-    SECOND,
-    a_permanent_user,
-    a_session,
 )
 
 

@@ -23,9 +23,9 @@ from anonauth.keys import KeyMaker, KeyRing
 from anonauth.tokens import Tokens
 from anonauth.usecases.key_ring import rotate_keys, rotate_now
 from anonauth.usecases.login import OpenedSession
-from engine.accounts import a_mail_token, an_account, by_password, reset
-from engine.racing import CALLERS, Service, a_subject, race
 from support.contracts.store_contract import APP, DAY, NOW
+from support.engine.accounts import a_mail_token, an_account, by_password, reset
+from support.engine.racing import CALLERS, Service, a_subject, race
 from support.service.rings import MemoryRings, TaggedWrapping
 
 CUSTOM = "custom-token"

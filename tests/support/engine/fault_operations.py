@@ -18,7 +18,7 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.keys import RING_MAX_AGE
 from anonauth.passwords import Argon2Passwords
-from engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
+from support.engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
 from support.service.harness import (
     APP,
     CREATE_KEY,

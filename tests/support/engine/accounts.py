@@ -11,8 +11,8 @@ from anonauth.domain.identities import IdentityRecord, MailToken
 from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.usecases.userpass import Accounts, MailRules, reset_password
-from engine.racing import Service, a_subject
 from support.contracts.store_contract import APP, DAY, NOW
+from support.engine.racing import Service, a_subject
 
 OLD = "old"
 NEW = "new"

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.fault_operations import Operation, Wish
-from engine.fault_world import Items, World
-from engine.faults import KINDS, Trouble, cuts, kind_of
-from engine.racing import assert_items_whole, lost_users
+from support.engine.fault_operations import Operation, Wish
+from support.engine.fault_world import Items, World
+from support.engine.faults import KINDS, Trouble, cuts, kind_of
+from support.engine.racing import assert_items_whole, lost_users
 from support.project import sam_template
 from support.service.harness import Reply
 from support.service.socket_wire import Break

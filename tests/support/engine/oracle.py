@@ -28,10 +28,10 @@ from anonauth.errors import (
 )
 from anonauth.store.items import user_in
 from anonauth.usecases.login import OpenedSession
-from engine.accounts import NEW, OLD
-from engine.mix import Act, Played, Subject
-from engine.racing import Item, assert_items_whole
 from support.contracts.store_contract import APP, DAY, NOW
+from support.engine.accounts import NEW, OLD
+from support.engine.mix import Act, Played, Subject
+from support.engine.racing import Item, assert_items_whole
 
 FEWEST_READS = 4
 """Of a user that others keep changing, before a deletion or an unlink gives up."""
