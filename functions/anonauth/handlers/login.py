@@ -21,14 +21,14 @@ def login(request: Request) -> Answer:
         users=services.store,
         tokens=services.tokens,
         admission=Admission(
-            network=request.network,
-            answer=parse_challenge(body),
             limit=services.settings.logins_per_network,
             budgets=services.store,
             networks=services.ring,
             challenges=services.challenges,
         ),
         now=services.clock(),
+        network=request.network,
+        answer=parse_challenge(body),
     )
     services.metrics.count("Logins", provider=ANONYMOUS)
     return Answer(opened_session(opened))

@@ -57,51 +57,54 @@ class NetworkBudget:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The client's network and its answer to the challenge, and who judges them.
+    """The conditions of an anonymous login: a rate limit, and perhaps a challenge.
 
     Args:
-        network: IP address of the client.
-        answer: What solving the challenge gave, None if the client sent nothing.
-        limit: Anonymous logins of a network within `WINDOW`; 0 for any number, and no
-            write.
-        challenges: None if this stack has none.
+        limit: Anonymous logins of a network within `WINDOW`. 0 means any number, and
+            no write.
+        challenges: None if this stack has no challenge.
     """
 
-    network: str
-    answer: str | None
     limit: int
     budgets: BudgetStore
     networks: NetworkHashing
     challenges: Challenges | None
 
-    def require(self, app: str, now: datetime) -> None:
+    def require(
+        self, app: str, *, network: str, answer: str | None, now: datetime
+    ) -> None:
         """Return if a login may go on.
 
-        What costs nothing comes first. A wrong answer is counted as well: else the
-        challenge's own service could be called at will.
+        The checks that cost nothing come first. A wrong answer is counted as well.
+        Otherwise a client could call the challenge's own service at will.
+
+        Args:
+            network: IP address of the client.
+            answer: What the client got for solving the challenge, unchecked. None if
+                it sent nothing.
 
         Raises:
-            ChallengeFailed: The app has a challenge, and it was not passed.
-            BudgetSpent: The network had its logins; nothing was counted.
-            Unavailable: Counter, keys, settings or the challenge's service.
+            ChallengeFailed: The app has a challenge, and the client did not pass it.
+            BudgetSpent: The network has reached its limit; nothing was counted.
+            Unavailable: Counter, keys, settings or the challenge's service failed.
         """
         challenge = self.challenges and self.challenges.find(app, now)
-        if challenge and not self.answer:
+        if challenge and not answer:
             raise ChallengeFailed("expected options.challenge, which this app asks for")
-        counter = self._spend(now) if self.limit else None
-        if challenge and self.answer:
+        counter = self._spend(network, now) if self.limit else None
+        if challenge and answer:
             try:
-                challenge.verify(self.answer)
+                challenge.verify(answer)
             except Unavailable:
-                # Who repeats as it is told to must not have used up its network's
-                # budget when the service is back.
+                # A client that repeats the login as it is told to must not use up its
+                # network's limit before the service is back.
                 if counter is not None:
                     with suppress(Unavailable):
                         self.budgets.give_back(counter)
                 raise
 
-    def _spend(self, now: datetime) -> Counter:
+    def _spend(self, network: str, now: datetime) -> Counter:
         budget = NetworkBudget(
-            "login", self.limit, self.network, self.budgets, self.networks
+            "login", self.limit, network, self.budgets, self.networks
         )
         return budget.spend(now)

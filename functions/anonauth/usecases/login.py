@@ -35,6 +35,8 @@ def log_in_anonymously(
     tokens: TokenIssuer,
     admission: Admission | None,
     now: datetime,
+    network: str = "",
+    answer: str | None = None,
 ) -> OpenedSession:
     """Make a new anonymous user and open its only session.
 
@@ -48,6 +50,8 @@ def log_in_anonymously(
         base_url: Public address of this service, without a trailing slash.
         admission: What the client has to pass first; None for an operator's tool.
         now: Aware UTC time of the request.
+        network: IP address of the client, see `Admission.require`.
+        answer: The client's answer to the app's challenge, if any.
 
     Raises:
         AnonymousLinkRefused: `link` was asked for; nothing was written.
@@ -58,7 +62,7 @@ def log_in_anonymously(
     if link:
         raise AnonymousLinkRefused
     if admission is not None:
-        admission.require(app, now)
+        admission.require(app, network=network, answer=answer, now=now)
     session, jti = new_session(ANONYMOUS, device, now)
     user = User(
         app=app,
