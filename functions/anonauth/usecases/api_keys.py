@@ -16,18 +16,16 @@ from anonauth.errors import (
     InvalidParameter,
     PermanentUsersOnly,
     ProviderNotFound,
-    StoreUnavailable,
 )
 from anonauth.ports import ApiKeyStore, Providers, TokenIssuer, UserStore
 from anonauth.usecases._authenticate import (
     authenticate_refresh,
     authenticate_to_change,
 )
+from anonauth.usecases._retry import decisions
 
 LONGEST_NAME = 64
 """Of an API key, in characters."""
-
-_DECISIONS = 4  # reads of a user that others keep changing, before we give up
 
 
 def create_api_key(
@@ -58,7 +56,7 @@ def create_api_key(
         hash=hash_secret(secret),
         created_at=now,
     )
-    for _ in range(_DECISIONS):
+    for _ in decisions():
         user, session = authenticate_to_change(
             refresh_token, users=users, tokens=tokens, now=now
         )
@@ -71,8 +69,8 @@ def create_api_key(
                 f"this user has {MOST_API_KEYS} API keys, the most there can be"
             )
         if api_keys.create_api_key(user, session, key, now):
-            return key, secret
-    raise StoreUnavailable
+            break
+    return key, secret
 
 
 def list_api_keys(
@@ -134,7 +132,7 @@ def delete_api_key(
         StoreUnavailable: The key may still be good, so retry.
         AuthError: As `list_api_keys`.
     """
-    for _ in range(_DECISIONS):
+    for _ in decisions():
         user, session = authenticate_to_change(
             refresh_token, users=users, tokens=tokens, now=now
         )
@@ -142,7 +140,6 @@ def delete_api_key(
         key = _find_key(user, key_id)
         if api_keys.delete_api_key(user, session, key, now):
             return
-    raise StoreUnavailable
 
 
 def switch_api_key(
@@ -166,7 +163,7 @@ def switch_api_key(
         StoreUnavailable: The key may be either, so retry.
         AuthError: As `list_api_keys`.
     """
-    for _ in range(_DECISIONS):
+    for _ in decisions():
         user, session = authenticate_to_change(
             refresh_token, users=users, tokens=tokens, now=now
         )
@@ -176,7 +173,6 @@ def switch_api_key(
             return
         if api_keys.set_api_key_disabled(user, session, key, now, disabled=disabled):
             return
-    raise StoreUnavailable
 
 
 def _require_api_keys(user: User, providers: Providers) -> None:

@@ -16,7 +16,6 @@ from anonauth.errors import (
     BadRequest,
     IdentityNotFound,
     LastIdentity,
-    StoreUnavailable,
 )
 from anonauth.ports import IdentityStore, TokenIssuer, UserStore
 from anonauth.usecases._authenticate import (
@@ -24,8 +23,7 @@ from anonauth.usecases._authenticate import (
     authenticate_to_change,
     authenticate_to_delete,
 )
-
-_DECISIONS = 4  # reads of a user that others keep changing, before we give up
+from anonauth.usecases._retry import decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def unlink_identity(
     """
     if provider == API_KEY:
         raise BadRequest("API keys are removed by DELETE …/auth/api_keys/{id}")
-    for _ in range(_DECISIONS):
+    for _ in decisions():
         user, session = authenticate_to_change(
             refresh_token, users=users, tokens=tokens, now=now
         )
@@ -134,7 +132,6 @@ def unlink_identity(
             raise LastIdentity
         if identities.unlink_identity(user, session, identity, now):
             return
-    raise StoreUnavailable
 
 
 def delete_user(
@@ -148,13 +145,12 @@ def delete_user(
         ApiKeySessionRefused: An API key has opened the session that asks.
         StoreUnavailable: The user may still exist, so retry.
     """
-    for _ in range(_DECISIONS):
+    for _ in decisions():
         user, session = authenticate_to_delete(
             access_token, users=users, tokens=tokens, now=now
         )
         if users.delete_user(user, session, now):
             return
-    raise StoreUnavailable
 
 
 def _find_identity(
