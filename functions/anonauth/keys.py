@@ -12,7 +12,6 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
+from anonauth.cached_copy import CachedCopy
 from anonauth.domain.encoding import base64url, sha256_base64url
 from anonauth.domain.signing_keys import KeyUse, Ring, RingKey
 from anonauth.errors import KeysUnavailable, StoreUnavailable
@@ -39,19 +39,13 @@ from anonauth.ports import KeyWrapping, RingStore
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-RING_MAX_AGE = timedelta(minutes=5)
-"""No function signs or verifies by an older copy, so a revoked key dies that soon."""
-
 # A key that a copy does not have may be younger than the copy; so many forged ids cost
 # one read of the ring in this time.
 _MISSING_KEY_PAUSE = timedelta(minutes=1)
 
-# After a failed reload the old ring goes on (an outage must not log anyone out), and
-# the next attempt waits this long, so that not every request pays for a time-out.
-_RELOAD_PAUSE = timedelta(seconds=10)
-
-# So does the next attempt to unwrap a key while another one can sign. It is longer
-# because KMS takes up to 5 s to time out, and the key that signs is in no hurry to go.
+# How long to wait before KMS is asked again for a key that it did not unwrap, while
+# another key can sign. This is longer than the pause after a failed reload: KMS takes
+# up to 5 s to time out, and the key that signs is in no hurry to go.
 _UNWRAP_PAUSE = timedelta(minutes=1)
 
 _logger = logging.getLogger(__name__)
@@ -141,21 +135,13 @@ class KeyMaker:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    ring: Ring
-    asked_at: datetime
-    reload_at: datetime
-    is_current: bool
-
-
 class KeyRing:
     """The ring as a function holds it: one Get per environment and five minutes."""
 
     def __init__(self, store: RingStore, wrapping: KeyWrapping) -> None:
         self._store = store
         self._wrapping = wrapping
-        self._copy: _Copy | None = None
+        self._copy: CachedCopy[Ring] | None = None
         self._private: dict[str, RSAPrivateKey] = {}
         self._public: dict[str, RSAPublicKey] = {}
         self._shared: dict[str, bytes] = {}
@@ -290,14 +276,11 @@ class KeyRing:
         return key
 
     def _ring(self, now: datetime) -> Ring:
-        # A copy "from the future" is one made before a clock was set back.
-        if self._copy is None or not (
-            self._copy.reload_at - RING_MAX_AGE <= now < self._copy.reload_at
-        ):
+        if self._copy is None or self._copy.is_due(now):
             self._reload(now)
         if self._copy is None:
             raise KeysUnavailable
-        return self._copy.ring
+        return self._copy.value
 
     def _reload(self, now: datetime) -> None:
         try:
@@ -308,11 +291,9 @@ class KeyRing:
             ring = None
         if ring is None:
             if self._copy is not None:
-                self._copy = _Copy(
-                    self._copy.ring, now, now + _RELOAD_PAUSE, is_current=False
-                )
+                self._copy = self._copy.kept(now)
             return
-        self._copy = _Copy(ring, now, now + RING_MAX_AGE, is_current=True)
+        self._copy = CachedCopy(ring, now)
         kept = {key.kid for key in ring.keys}
         held: tuple[dict[str, Any], ...] = (
             self._private,

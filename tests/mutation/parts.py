@@ -31,6 +31,9 @@ def _store(module: str, *tests: str) -> tuple[str, Part]:
 
 PARTS: Mapping[str, Part] = {
     "tokens": Part("tokens.py", ("test_tokens.py",), bar=100),
+    "cached_copy": Part(
+        "cached_copy.py", ("test_keys.py", "provider_settings/test_ssm.py")
+    ),
     "keys": Part("keys.py", ("test_keys.py", "usecases/test_key_ring.py"), bar=100),
     **dict(
         [

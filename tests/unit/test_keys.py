@@ -13,6 +13,7 @@ from hashlib import sha256
 import jwt
 import pytest
 
+from anonauth.cached_copy import MAX_AGE
 from anonauth.domain.signing_keys import (
     CLOCK_MARGIN,
     FOUND_AHEAD,
@@ -23,7 +24,7 @@ from anonauth.domain.signing_keys import (
     Ring,
 )
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from anonauth.keys import RING_MAX_AGE, KeyRing
+from anonauth.keys import KeyRing
 from anonauth.usecases.key_ring import TooManyKeys, UnknownKey
 from support.service.rings import MemoryRings, NumberedKeys, RingInMemory
 
@@ -355,13 +356,13 @@ def test_given_a_copy_when_used_for_five_minutes_then_it_is_read_once(
     copy = ring.open()
     ring.rings.loads = 0
 
-    for now in (NOW, NOW + SECOND, NOW + RING_MAX_AGE - SECOND):
+    for now in (NOW, NOW + SECOND, NOW + MAX_AGE - SECOND):
         copy.jwks(now)
         copy.access_signing_key(now)
         copy.refresh_signing_key(now)
     assert ring.rings.loads == 1
 
-    copy.jwks(NOW + RING_MAX_AGE)
+    copy.jwks(NOW + MAX_AGE)
     assert ring.rings.loads == 2
 
 
@@ -480,8 +481,8 @@ def test_given_a_rotation_of_refresh_keys_when_made_then_all_know_it_before_it_s
     _, new = ring.ring.of("refresh")
 
     assert old in ring.ring.keys
-    assert stale.refresh_signing_key(now + RING_MAX_AGE - SECOND)[0] == old.kid
-    assert new.signs_from > now + RING_MAX_AGE
+    assert stale.refresh_signing_key(now + MAX_AGE - SECOND)[0] == old.kid
+    assert new.signs_from > now + MAX_AGE
     assert fresh.refresh_signing_key(new.signs_from - SECOND)[0] == old.kid
     assert fresh.refresh_signing_key(new.signs_from)[0] == new.kid
     assert stale.refresh_verifying_key(new.kid, new.signs_from) is not None
@@ -578,7 +579,7 @@ def test_given_a_leaked_key_when_revoked_then_copies_refuse_it_within_five_minut
     ring.revoke(leaked, now)
 
     assert ring.ring.find("access", leaked) is None
-    last_second, refused_at = now + RING_MAX_AGE - SECOND, now + RING_MAX_AGE
+    last_second, refused_at = now + MAX_AGE - SECOND, now + MAX_AGE
     assert copy.access_verifying_key(leaked, last_second) is not None
     assert copy.access_signing_key(last_second)[0] == leaked
     assert copy.access_verifying_key(leaked, refused_at) is None
@@ -773,7 +774,7 @@ def test_given_the_refresh_key_in_use_when_revoked_then_a_new_one_is_in_the_same
 
     assert ring.ring.version == version + 1
     *before, new = ring.ring.of("refresh")
-    assert copy.refresh_verifying_key(leaked, now + RING_MAX_AGE) is None
+    assert copy.refresh_verifying_key(leaked, now + MAX_AGE) is None
     # With an older key the new one waits until all know it, else until they can.
     assert before == ([first] if rotated else [])
     at = now + timedelta(minutes=10 if rotated else 2)
@@ -1100,9 +1101,9 @@ def test_given_kms_is_down_when_a_key_is_revoked_then_it_never_signs_on(
     ring.wrapping.down = True
     sign = warm.access_signing_key if use == "access" else warm.refresh_signing_key
 
-    assert sign(now + RING_MAX_AGE - SECOND)[0] == revoked
+    assert sign(now + MAX_AGE - SECOND)[0] == revoked
     with pytest.raises(KeysUnavailable):
-        sign(now + RING_MAX_AGE)
+        sign(now + MAX_AGE)
 
 
 def test_given_kms_is_down_when_the_key_before_stops_then_it_signs_no_more(

@@ -3,12 +3,12 @@
 import functools
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from anonauth.cached_copy import CachedCopy
 from anonauth.errors import SettingsUnavailable
 from anonauth.provider_settings.document import (
     DocumentError,
@@ -21,21 +21,11 @@ from anonauth.provider_settings.schema import Document
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
-MAX_AGE = timedelta(minutes=5)
-"""Of the copy in an execution environment: a change takes so long to be everywhere."""
-
-_PAUSE = timedelta(seconds=10)  # before a reload that has failed is tried again
 _BATCH = 10  # names in one GetParameters
 
 # Of the standard library, whose records Lambda logs as it logs ours. For when the copy
 # is kept: there is no refusal then that could carry the cause to the log.
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    document: Document
-    reload_at: datetime
 
 
 class SettingsSource:
@@ -63,7 +53,7 @@ class SettingsSource:
         self._allow_private = allow_private
         self._only = only
         self._empty = Document()
-        self._copy: _Copy | None = None
+        self._copy: CachedCopy[Document] | None = None
 
     def document(self, now: datetime) -> Document:
         """Return the document with its secrets in clear.
@@ -76,22 +66,19 @@ class SettingsSource:
         """
         if not self._parameter:
             return self._empty
-        # A copy "from the future" is one made before a clock was set back.
-        if self._copy is None or not (
-            self._copy.reload_at - MAX_AGE <= now < self._copy.reload_at
-        ):
+        if self._copy is None or self._copy.is_due(now):
             self._copy = self._reload(now)
-        return self._copy.document
+        return self._copy.value
 
-    def _reload(self, now: datetime) -> _Copy:
+    def _reload(self, now: datetime) -> CachedCopy[Document]:
         try:
-            return _Copy(self._read(), now + MAX_AGE)
+            return CachedCopy(self._read(), now)
         except (BotoCoreError, ClientError, DocumentError) as exc:
             detail = _detail(exc)
             if self._copy is None:
                 raise SettingsUnavailable(detail=detail) from exc
         _logger.error("the settings document is out of date: %s", detail)
-        return _Copy(self._copy.document, now + _PAUSE)
+        return self._copy.kept(now)
 
     def _read(self) -> Document:
         answer = self._client.get_parameter(Name=self._parameter, WithDecryption=True)

@@ -85,7 +85,7 @@ def rotate_now(
 def revoke_key(kid: str, *, rings: RingStore, keys: KeyMaking, now: datetime) -> Ring:
     """Take a key out of the ring, which ends all that it has signed; return the ring.
 
-    Functions that run refuse its tokens within five minutes (`RING_MAX_AGE`), other
+    Functions that run refuse its tokens within five minutes (`CachedCopy`), other
     verifiers as soon as their cached key set is renewed. Of a refresh key those tokens
     are sessions, and the anonymous users among them can never come back. In the same
     write whoever can sign takes over, made new if there is none; a new refresh key,

@@ -12,11 +12,11 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+from anonauth.cached_copy import MAX_AGE
 from anonauth.domain.encoding import hash_secret
 from anonauth.domain.expiry import expiry_after, utc_day
 from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
-from anonauth.keys import RING_MAX_AGE
 from anonauth.passwords import Argon2Passwords
 from support.engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
 from support.service.harness import (
@@ -647,7 +647,7 @@ def _rotation(world: World, *, version: int) -> Prepared:
     def holds(_: Reply | None, items: Items) -> None:
         # Written once, and its keys can be unwrapped: somebody logs in.
         assert int(items["KEY#ring"]["version"]["N"]) == version
-        world.service.now += RING_MAX_AGE
+        world.service.now += MAX_AGE
         done(world.service.send(LOGIN))
 
     return lambda: Wish(lambda: _invoked(world, "KeysFunction"), holds)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from anonauth.cached_copy import MAX_AGE
 from anonauth.errors import SettingsUnavailable
 from anonauth.provider_settings.document import DocumentError
-from anonauth.provider_settings.ssm import MAX_AGE, SettingsSource
+from anonauth.provider_settings.ssm import SettingsSource
 from support.service.harness import Clients
 from support.service.wire import error
 

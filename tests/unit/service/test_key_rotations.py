@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
+from anonauth.cached_copy import MAX_AGE
 from anonauth.domain.claims import issuer_of
 from anonauth.domain.expiry import expiry_after
 from anonauth.domain.identities import Identity
@@ -22,7 +23,7 @@ from anonauth.domain.signing_keys import (
     Ring,
 )
 from anonauth.domain.users import Session, User
-from anonauth.keys import RING_MAX_AGE, KeyRing
+from anonauth.keys import KeyRing
 from anonauth.ports import RingStore
 from anonauth.tokens import Tokens
 from support.service.rings import RingInMemory
@@ -181,7 +182,7 @@ class Load:
             verifier.source = self._open()
             verifier.source.jwks(self.now)
 
-        self._at(moment - self._chance.random() * RING_MAX_AGE, start)
+        self._at(moment - self._chance.random() * MAX_AGE, start)
         self._at(moment, lambda: verifier.renew(self.now))
 
 
