@@ -124,7 +124,7 @@ class Deployed:
         return json.loads(answer["body"])
 
     def filled(self, name: str) -> Json:
-        """Return the event of a file, filled as `anonauth event` fills it."""
+        """Return the event of a file, filled as `anonauth sample` fills it."""
         variables = {
             "APP_IDS": self.outputs["ClientAppIds"],
             "BASE_URL": HOST,

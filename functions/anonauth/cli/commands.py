@@ -182,7 +182,7 @@ def serve(  # noqa: PLR0913 - an option each
     * `anonauth serve --parameter ThrottlingRateLimit=5 --verbose`
     * `anonauth serve --data users`, which finds its users again at the next start
     * `anonauth serve --aws-port 4566`, then in another terminal
-      `anonauth event logout | sam local invoke LogoutFunction -e -
+      `anonauth sample logout | sam local invoke LogoutFunction -e -
       --env-vars events/env.local.json`
 
     **Travel in time**, to see what 90 days do to a user:
@@ -227,7 +227,7 @@ def serve(  # noqa: PLR0913 - an option each
 
 
 @app.command()
-def event(
+def sample(
     name: Annotated[str, typer.Argument(help="A file of events/, without .json.")],
     *,
     endpoint_url: Annotated[
@@ -258,9 +258,9 @@ def event(
 
     **Examples**
 
-    * `anonauth event logout | sam local invoke LogoutFunction -e -
+    * `anonauth sample logout | sam local invoke LogoutFunction -e -
       --env-vars events/env.local.json`
-    * `anonauth event login`, which needs no token and no service
+    * `anonauth sample login`, which needs no token and no service
     """
     from anonauth.local.sample_event import fill_event  # noqa: PLC0415
     from anonauth.local.template import find_template  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`anonauth event`: an event of `events/` with a fresh token in it."""
+"""`anonauth sample`: an event of `events/` with a fresh token in it."""
 
 import json
 import re

@@ -259,11 +259,11 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
             "cannot read nowhere.json: No such file",
             id="no settings",
         ),
-        pytest.param(["event", "nonsense"], "no event 'nonsense'", id="no event"),
+        pytest.param(["sample", "nonsense"], "no event 'nonsense'", id="no event"),
         pytest.param(["serve", "--host", ""], "--host is empty", id="no host"),
         pytest.param(["keys", "list"], "which deployment?", id="no deployment"),
         pytest.param(
-            ["event", "logout", "--endpoint-url", "foo"],
+            ["sample", "logout", "--endpoint-url", "foo"],
             "cannot log in with DynamoDB and KMS at foo",
             id="no URL",
         ),
@@ -294,15 +294,15 @@ def test_given_a_command_line_that_is_not_understood_then_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(["--help"], ["serve", "event", "keys"], id="anonauth"),
-        pytest.param([], ["serve", "event", "keys"], id="nothing"),
+        pytest.param(["--help"], ["serve", "sample", "keys"], id="anonauth"),
+        pytest.param([], ["serve", "sample", "keys"], id="nothing"),
         pytest.param(
             ["serve", "--help"],
             ["--port", "--settings", "--aws-port", "_local/clock", "_local/outbox"],
             id="serve",
         ),
         pytest.param(
-            ["event", "--help"], ["sam local invoke", "--env-vars"], id="event"
+            ["sample", "--help"], ["sam local invoke", "--env-vars"], id="sample"
         ),
         pytest.param(
             ["keys", "--help"],
@@ -382,7 +382,7 @@ def test_given_an_installation_without_the_extra_when_run_then_it_says_which() -
 def test_given_an_event_without_a_token_when_printed_then_it_is_the_file(
     tmp_path: Path,
 ) -> None:
-    ended = run("event", "login", cwd=tmp_path)
+    ended = run("sample", "login", cwd=tmp_path)
 
     assert ended.returncode == 0
     assert json.loads(ended.stdout) == json.loads((EVENTS / "login.json").read_text())
@@ -391,7 +391,7 @@ def test_given_an_event_without_a_token_when_printed_then_it_is_the_file(
 @pytest.mark.long
 def test_given_a_service_when_an_event_is_printed_then_its_token_is_good() -> None:
     with LocalServer(aws_port=0) as server:
-        ended = run("event", "logout", "--endpoint-url", server.aws_url)
+        ended = run("sample", "logout", "--endpoint-url", server.aws_url)
         event = json.loads(ended.stdout)
         answer = server.stack.invoke("LogoutFunction", event)
 

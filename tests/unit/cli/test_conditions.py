@@ -39,7 +39,7 @@ from support.service.harness import TABLE
 # Of each command: what it takes, besides a deployment, and whether it takes one.
 COMMANDS: dict[str, list[str]] = {
     "doctor": ["--endpoint-url"],
-    "event": ["logout", "--endpoint-url"],
+    "sample": ["logout", "--endpoint-url"],
     "events replay": ["--stack", "anonauth", "--endpoint-url"],
     "events tail": ["--base-url"],
     "keys list": ["--endpoint-url"],
@@ -54,7 +54,7 @@ COMMANDS: dict[str, list[str]] = {
     "users show": ["none", "--app", APP, "--endpoint-url"],
 }
 ENDS = [name for name in COMMANDS if name not in {"events tail", "serve"}]
-GOOD = {"doctor", "event", "keys list", "keys rotate", "stats", "users list"} | {
+GOOD = {"doctor", "sample", "keys list", "keys rotate", "stats", "users list"} | {
     "users export"
 }
 
@@ -105,7 +105,7 @@ def test_given_another_encoding_when_run_then_each_command_ends_as_always(
 
 
 def _within(directory: Path) -> Path:
-    """Return a directory in which `event` finds what it is about."""
+    """Return a directory in which `sample` finds its files."""
     (directory / "template.yaml").symlink_to(ROOT / "template.yaml")
     (directory / "events").symlink_to(ROOT / "events")
     return directory
@@ -329,7 +329,7 @@ def refusing(answering: Any) -> Any:
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize(
     "name",
-    [n for n in ENDS if n not in {"event", "events replay"}],
+    [n for n in ENDS if n not in {"sample", "events replay"}],
 )
 def test_given_credentials_that_are_refused_when_run_then_the_remedy_is_told_once(
     name: str, code: str, refusing: Any, tmp_path: Path, monkeypatch: Any

@@ -26,7 +26,16 @@ from support.service.ctrl_c import COMMAND
 from support.service.rings import NumberedKeys, RingInMemory
 
 COMMANDS = [
-    *([], ["serve"], ["event"], ["doctor"], ["stats"], ["keys"], ["users"], ["events"]),
+    *(
+        [],
+        ["serve"],
+        ["sample"],
+        ["doctor"],
+        ["stats"],
+        ["keys"],
+        ["users"],
+        ["events"],
+    ),
     *(["keys", name] for name in ("list", "rotate", "revoke")),
     *(["users", name] for name in ("show", "list", "delete", "revoke", "export")),
     *(["events", name] for name in ("replay", "tail")),
@@ -217,7 +226,7 @@ def test_given_a_rotation_and_a_revocation_when_listed_then_the_columns_agree() 
 
 
 @pytest.mark.parametrize(
-    "command", [["serve", "--port", "0"], ["event", "login"]], ids=" ".join
+    "command", [["serve", "--port", "0"], ["sample", "login"]], ids=" ".join
 )
 def test_given_no_checkout_when_run_then_one_line_says_what_is_needed(
     command: list[str], tmp_path: Path
@@ -227,7 +236,7 @@ def test_given_no_checkout_when_run_then_one_line_says_what_is_needed(
     env = environment(PYTHONPATH=str(installed))
 
     missing = run(*command, env=env, cwd=tmp_path)
-    given = run("event", "login", "--template", str(ROOT / "template.yaml"), env=env)
+    given = run("sample", "login", "--template", str(ROOT / "template.yaml"), env=env)
 
     assert missing.returncode == 1
     assert missing.stdout == b""

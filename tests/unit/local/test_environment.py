@@ -139,7 +139,7 @@ def test_given_one_hostile_variable_when_served_then_it_works_and_stays_here(
         pytest.param(["users", "list"], id="users list"),
         pytest.param(["doctor"], id="doctor"),
         pytest.param(["stats"], id="stats"),
-        pytest.param(["event", "logout"], id="event"),
+        pytest.param(["sample", "logout"], id="sample"),
     ],
 )
 def test_given_a_hostile_environment_when_an_endpoint_is_named_then_only_it_is_asked(
