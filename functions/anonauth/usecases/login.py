@@ -25,7 +25,7 @@ class OpenedSession:
     refresh_token: str
 
 
-def log_in_anonymously(
+def log_in_anonymously(  # noqa: PLR0913 - the ports become a dataclass
     app: str,
     *,
     link: bool,
