@@ -1,8 +1,8 @@
 """Challenges before an anonymous login: Turnstile, hCaptcha or reCAPTCHA.
 
-The three speak the same protocol: a form with `secret` and `response` is posted to a
-URL, and the answer is JSON (Cloudflare, "Validate the token"; hCaptcha, "Verify the
-user response server side"; Google, "Verifying the user's response").
+All three use the same protocol: a form with `secret` and `response` is posted to a URL,
+and the answer is JSON (Cloudflare, "Validate the token"; hCaptcha, "Verify the user
+response server side"; Google, "Verifying the user's response").
 """
 
 import functools
@@ -18,8 +18,8 @@ from anonauth.provider_settings.ssm import SettingsSource
 if TYPE_CHECKING:
     from anonauth.issuers.fetch import Fetcher
 
-# What is wrong with the answer of a client, and not with us or the service, as the
-# three name it.
+# The three services' error codes for a mistake in the client's answer. Any other code
+# means a mistake of ours, or of the service.
 _OF_THE_CLIENT = frozenset(
     {
         "already-seen-response",
@@ -34,7 +34,7 @@ _OF_THE_CLIENT = frozenset(
 
 
 class SettingsChallenges:
-    """`Challenges`, by the settings document.
+    """`Challenges` from the settings document.
 
     Args:
         allow_private: As for `Fetcher`.
@@ -57,7 +57,7 @@ class SettingsChallenges:
 
 
 class SiteVerify:
-    """`Challenge`: asks the service that has set it."""
+    """`Challenge` that asks the service whether the answer is right."""
 
     def __init__(self, settings: ChallengeSettings, fetcher: "Fetcher") -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class SiteVerify:
     def verify(self, answer: str) -> None:
         """Return if the answer is right; see `Challenge`.
 
-        The client's address is left out: the three services do without.
+        The client's address is not sent: the three services work without it.
         """
         settings = self._settings
         if not isinstance(settings.secret, str):
@@ -78,11 +78,11 @@ class SiteVerify:
         if body.get("success") is False and _is_of_the_client(body):
             raise ChallengeFailed
         if body.get("success") is not True:
-            # A wrong secret, say: no client can mend that.
+            # For example a wrong secret, which no client can fix.
             raise ProviderUnavailable(detail="challenge: not verified")
         if reply.status != HTTPStatus.OK:
             raise ProviderUnavailable(detail="challenge: status")
-        # An answer that was given on another page, or to another question.
+        # An answer that was given on another page, or for another action.
         if settings.hostnames and not _is_one_of(body.get("hostname"), settings):
             raise ChallengeFailed
         if settings.action is not None and body.get("action") != settings.action:
@@ -92,7 +92,7 @@ class SiteVerify:
 
 
 def _is_one_of(host: object, settings: ChallengeSettings) -> bool:
-    # Names of hosts are the same in capitals (RFC 4343).
+    # Host names do not depend on case (RFC 4343).
     names = {name.lower() for name in settings.hostnames}
     return isinstance(host, str) and host.lower() in names
 
@@ -108,6 +108,6 @@ def _score(body: Mapping[str, Any]) -> float:
     score = body.get("score")
     if not isinstance(score, int | float) or isinstance(score, bool):
         return 0.0
-    # JSON as Python reads it has NaN too, which is not less than anything, and integers
+    # Python's JSON also accepts NaN, which is not less than any number, and integers
     # that no float can hold.
     return float(score) if 0 <= score <= 1 else 0.0

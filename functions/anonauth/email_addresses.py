@@ -1,4 +1,4 @@
-"""E-mail addresses: which are the same, and which can be registered."""
+"""E-mail addresses: which of them are the same, and which can be registered."""
 
 import unicodedata
 
@@ -8,39 +8,39 @@ _LONGEST_LABEL = 63  # characters in ASCII
 
 
 class EmailSyntax:
-    """`EmailAddresses`; syntax by the email-validator library."""
+    """`EmailAddresses`; the email-validator library checks the syntax."""
 
     def normalise(self, address: str) -> str:
         """Return the form that an account is found by: NFC and lower case.
 
-        Blanks around an address are not a part of it. A domain has its letters, not
-        their Punycode, which is what browsers send (`type=email`; WHATWG HTML, "valid
-        e-mail address", knows ASCII only).
+        Blanks around an address are removed. A domain is written in its letters, not
+        in the Punycode that browsers send (`type=email`; WHATWG HTML, "valid e-mail
+        address", knows ASCII only).
 
-        Takes no library, so that a login imports none: `check` lets nothing be
-        registered that the library would write otherwise.
+        No library is needed, so a login imports none. `check` refuses to register an
+        address that the library would write otherwise.
         """
         name, at, domain = _fold(address.strip()).rpartition("@")
         return name + at + ".".join(map(_to_letters, domain.split(".")))
 
     def mailbox(self, address: str) -> str:
-        """Return the normal form of the address whose owner reads what is sent there.
+        """Return the normal form of the address whose owner reads the mail.
 
-        Without what stands behind a `+` (RFC 5233), and without dots, of which Gmail
-        takes no notice. Only for limits: elsewhere that may be another person.
+        The part behind a `+` is dropped (RFC 5233), and so are dots, which Gmail
+        ignores. For limits only: elsewhere the result may be another person's address.
         """
         name, at, domain = self.normalise(address).rpartition("@")
         plain = name.partition("+")[0].replace(".", "")
         return (plain or name) + at + domain
 
     def check(self, address: str) -> str:
-        """Return the normal form of an address that accounts can be registered with.
+        """Return the normal form of an address that an account can be registered with.
 
-        Syntax only, the network is not asked: the confirm mail shows whether the
-        address exists. What stands before the `@` is ASCII, since SES takes nothing
-        else (Amazon SES API v2, "Destination"). A domain may have other letters, but
-        only one spelling beside its Punycode: full-width letters and ligatures are
-        refused.
+        Only the syntax is checked, without asking the network: the confirm mail shows
+        whether the address exists. The part before the `@` is ASCII, since SES takes
+        nothing else (Amazon SES API v2, "Destination"). A domain may have other
+        letters, but only one spelling beside its Punycode: full-width letters and
+        ligatures are refused.
 
         Raises:
             BadRequest: With the text that the SDKs' tests look for (client-api.md §4).
@@ -58,8 +58,8 @@ def _fold(text: str) -> str:
 
 
 def _to_letters(label: str) -> str:
-    """Return what a label in Punycode (`xn--…`) stands for; any other as it is."""
-    # Of more than 63 it is none (RFC 1035 §2.3.4), and decoding takes its square.
+    """Return a Punycode label (`xn--…`) in its letters, any other label unchanged."""
+    # No label is longer than 63 (RFC 1035 §2.3.4), and decoding takes quadratic time.
     if not label.startswith("xn--") or len(label) > _LONGEST_LABEL:
         return label
     try:
@@ -67,7 +67,7 @@ def _to_letters(label: str) -> str:
         is_the_one_spelling = letters.encode("punycode").decode() == label[4:]
     except UnicodeError:
         return label
-    # Else one domain would have two names here, of which DNS knows one at most.
+    # Otherwise a domain would have two names here, and DNS knows at most one of them.
     is_sound = (
         is_the_one_spelling and not letters.isascii() and _fold(letters) == letters
     )
@@ -75,13 +75,13 @@ def _to_letters(label: str) -> str:
 
 
 def to_ascii(address: str) -> str:
-    """Return an address that `check` has passed as SES takes it: domain in Punycode."""
+    """Return an address that has passed `check` in SES's form: domain in Punycode."""
     _, ascii_form = _validate(address)
     return ascii_form
 
 
 def _validate(address: str) -> tuple[str, str]:
-    # 55 ms of a cold start, which a login does without.
+    # Costs 55 ms of a cold start, which a login avoids.
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
 
     try:
@@ -89,7 +89,7 @@ def _validate(address: str) -> tuple[str, str]:
             address,
             allow_smtputf8=False,
             check_deliverability=False,
-            # Takes `.test` (RFC 2606 §2) as it takes any other domain without mail.
+            # Accept `.test` (RFC 2606 §2), like any other domain without mail.
             test_environment=True,
         )
     except EmailNotValidError as exc:

@@ -1,7 +1,7 @@
-"""Every refusal this service can utter, named by its cause.
+"""Every error the service returns to a client, one class per cause.
 
 `code` is the `error_code` of the answer and public API: never rename one (client-api.md
-§4). The HTTP status of each class stands in `handlers/_http.py`.
+§4). The HTTP status of each class is in `handlers/_http.py`.
 """
 
 from datetime import datetime
@@ -9,7 +9,7 @@ from math import ceil
 
 
 class AuthError(Exception):
-    """A refusal we chose; its text goes to the client, its cause only to the log."""
+    """An error meant for the client: its text is sent, its cause is only logged."""
 
     code = "InternalServerError"
     description = "the request could not be completed"
@@ -19,18 +19,18 @@ class AuthError(Exception):
 
 
 class BadRequest(AuthError):
-    """The body or a header is not what this route takes; nothing was changed."""
+    """The route does not accept this body or header; nothing was changed."""
 
     code = "BadRequest"
     description = "bad request"
 
 
 class InvalidSession(AuthError):
-    """The token is bad, expired or revoked; a fresh one, or a new login, may do.
+    """The token is bad, expired or revoked; a fresh token or a new login may work.
 
-    The only cause of a 401 on routes that take a token: every SDK answers it with a
-    refresh, and a refused refresh with the end of its user (client-api.md §5). The text
-    goes to the log, too, so it quotes nothing of the token.
+    This is the only cause of a 401 on routes that take a token. Every SDK answers it
+    with a refresh, and a refused refresh with the end of its user (client-api.md §5).
+    The text goes to the log, too, so it quotes nothing of the token.
     """
 
     code = "InvalidSession"
@@ -38,7 +38,7 @@ class InvalidSession(AuthError):
 
 
 class SessionNotFound(InvalidSession):
-    """The refresh token names no live session.
+    """The refresh token belongs to no live session.
 
     realm-web's logOut succeeds on exactly this text (client-api.md §2.5).
     """
@@ -60,8 +60,8 @@ class AnonymousLinkRefused(AuthError):
 class AppNotFound(AuthError):
     """No such client app id is configured.
 
-    Not a 401, for tokens either: an operator who drops an app id by mistake must
-    not throw its users away.
+    Not a 401, for tokens either: an operator who drops an app id by mistake must not
+    log its users out.
     """
 
     code = "AppNotFound"
@@ -78,24 +78,24 @@ class RouteNotFound(AuthError):
 
 
 class FunctionNotFound(AuthError):
-    """A function of the app was called; the SDKs know the code (client-api.md §4)."""
+    """A client called an app function; the SDKs know the code (client-api.md §4)."""
 
     code = "FunctionNotFound"
     description = "function not found: this service runs no functions"
 
 
 class ServiceNotFound(AuthError):
-    """A device wants push messages; the SDKs know the code (client-api.md §4)."""
+    """A device asks for push messages; the SDKs know the code (client-api.md §4)."""
 
     code = "ServiceNotFound"
     description = "service not found: this service sends no push messages"
 
 
 class Unavailable(AuthError):
-    """Trouble on our side; nothing is wrong with the request or its token. Retry.
+    """The service has a problem; request and token may be fine. The client may retry.
 
-    `detail`, which says more to the operator and quotes no secret and no client, goes
-    to the log.
+    `detail` goes to the log. It tells the operator more, and quotes no secret and no
+    client data.
     """
 
     description = "the service is temporarily unavailable, please try again"
@@ -106,18 +106,18 @@ class Unavailable(AuthError):
 
 
 class StoreUnavailable(Unavailable):
-    """DynamoDB did not answer; whether a write took effect is not known."""
+    """DynamoDB did not answer; a write may or may not have taken effect."""
 
 
 class KeysUnavailable(Unavailable):
-    """No key ring yet, none of its keys may sign now, or KMS did not answer."""
+    """There is no key ring yet, no key may sign now, or KMS did not answer."""
 
 
 class ClockBehind(Unavailable):
-    """An access token of ours was issued after this function's present time.
+    """The access token was issued after this function's present time.
 
-    So the clock of this function or of the one that signed it is wrong. A 401 would
-    make clients refresh, and a few of them forget their user, for no fault of theirs.
+    The clock of this function, or of the one that signed the token, is wrong. A 401
+    would make clients refresh, and a few of them would lose their user for it.
     """
 
     def __init__(self, seconds: int) -> None:
@@ -127,9 +127,9 @@ class ClockBehind(Unavailable):
 class BadCredential(AuthError):
     """The credential does not prove an identity.
 
-    A plain login answers every cause alike, 401 with the word that the old service used
-    (client-api.md §4). `reason`, a constant text that quotes nothing, goes to the log,
-    and to clients that link (see `CredentialRefused`).
+    A plain login answers every cause alike: 401, with the old service's text
+    (client-api.md §4). `reason` is a constant text that quotes nothing. It goes to the
+    log, and to clients that link (see `CredentialRefused`).
     """
 
     code = "AuthError"
@@ -141,7 +141,7 @@ class BadCredential(AuthError):
 
 
 class WrongPassword(BadCredential):
-    """Wrong password, or nobody with that e-mail address: the same to the client."""
+    """Wrong password or unknown e-mail address; the client cannot tell which."""
 
     code = "InvalidPassword"
 
@@ -152,8 +152,8 @@ class WrongPassword(BadCredential):
 class NotConfirmed(BadCredential):
     """The password is right, but the e-mail address was never confirmed.
 
-    The one refused login with a text of its own, the old service's until May 2024:
-    nothing else would tell its user to look for a mail.
+    The only refused login with a text of its own, which the old service used until May
+    2024. Without it a user would not know to look for a mail.
     """
 
     description = "confirmation required"
@@ -163,7 +163,7 @@ class NotConfirmed(BadCredential):
 
 
 class CredentialRefused(AuthError):
-    """A bad credential while linking: 403, since realm-web repeats a 401 for ever."""
+    """A bad credential while linking: 403, because realm-web repeats a 401 for ever."""
 
     code = "AuthError"
 
@@ -175,14 +175,14 @@ class PasswordRefused(CredentialRefused):
 
 
 class ProviderUnsupported(InvalidSession):
-    """The provider of a login is off: the old service's answer (client-api.md §4)."""
+    """The provider of a login is off. The old service's answer (client-api.md §4)."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"authentication via '{provider}' is unsupported")
 
 
 class ProviderNotFound(AuthError):
-    """The provider of a link is off. Never `InvalidSession` here (client-api.md §7)."""
+    """The provider of a link is off. Never an `InvalidSession` (client-api.md §7)."""
 
     code = "AuthProviderNotFound"
 
@@ -191,7 +191,7 @@ class ProviderNotFound(AuthError):
 
 
 class BrowserLoginNotOffered(AuthError):
-    """A GET on a login route: OAuth by redirects, which this service does not do."""
+    """A GET on a login route. That is OAuth by redirects, which is not offered."""
 
     code = "AuthProviderNotFound"
     description = (
@@ -208,7 +208,7 @@ class IdentityTaken(AuthError):
 
 
 class SecondUserpassRefused(AuthError):
-    """A user has one e-mail address and password; code as in the old service."""
+    """The user already has an e-mail address and password. The old service's code."""
 
     code = "InternalServerError"
     description = (
@@ -217,14 +217,14 @@ class SecondUserpassRefused(AuthError):
 
 
 class ApiKeyLinkRefused(AuthError):
-    """An API key is of its user; it cannot be linked to one (client-api.md §7)."""
+    """An API key cannot be linked: its user has created it (client-api.md §7)."""
 
     code = "InvalidParameter"
     description = "invalid user link request"
 
 
 class TooManyIdentities(AuthError):
-    """The user has as many identities as a user can have."""
+    """The user has the most identities that a user can have."""
 
     code = "InvalidParameter"
     description = "this user has 10 identities, the most there can be"
@@ -238,7 +238,7 @@ class IdentityNotFound(AuthError):
 
 
 class AmbiguousIdentity(AuthError):
-    """Several identities have that id, of different issuers; none was removed."""
+    """Several identities, of different issuers, have that id; none was removed."""
 
     code = "InvalidParameter"
     description = "several identities have that id: name the one that is meant by 'key'"
@@ -252,55 +252,55 @@ class AnonymousUnlinkRefused(AuthError):
 
 
 class LastIdentity(AuthError):
-    """Without it nobody could log in to the user any more."""
+    """Without this identity nobody could log in to the user any more."""
 
     code = "InvalidParameter"
     description = "the last identity that can log in cannot be removed"
 
 
 class AccountNameInUse(AuthError):
-    """That e-mail address is registered and confirmed."""
+    """The e-mail address is already registered and confirmed."""
 
     code = "AccountNameInUse"
     description = "name already in use"
 
 
 class UserpassTokenInvalid(AuthError):
-    """A confirm or reset token that is unknown, used or too old."""
+    """The confirm or reset token is unknown, used or too old."""
 
     code = "UserpassTokenInvalid"
     description = "userpass token is expired or invalid"
 
 
 class AlreadyConfirmed(AuthError):
-    """The e-mail address needs no confirmation any more."""
+    """The e-mail address is already confirmed."""
 
     code = "UserAlreadyConfirmed"
     description = "already confirmed"
 
 
 class UserNotFound(AuthError):
-    """Nobody has registered that e-mail address."""
+    """No account is registered with that e-mail address."""
 
     code = "UserNotFound"
     description = "user not found"
 
 
 class InvalidParameter(AuthError):
-    """A parameter has a form that the client API rules out; the text says which."""
+    """A parameter breaks a rule of the client API; the text says which."""
 
     code = "InvalidParameter"
 
 
 class ApiKeyNotFound(AuthError):
-    """The user has no API key of that id."""
+    """The user has no API key with that id."""
 
     code = "APIKeyNotFound"
     description = "API key not found"
 
 
 class ApiKeyNameTaken(AuthError):
-    """The user has an API key of that name already."""
+    """The user already has an API key with that name."""
 
     code = "APIKeyAlreadyExists"
     description = "API key with name already exists"
@@ -314,11 +314,11 @@ class PermanentUsersOnly(AuthError):
 
 
 class ApiKeySessionRefused(AuthError):
-    """The session was opened with an API key, and asks to change credentials or user.
+    """A session opened with an API key asks to change credentials or the user.
 
-    Somebody who has only copied a key must not be able to stay, to lock the owner out,
-    or to delete the user. App Services refused the removal of its own key alike, with
-    403 (client-api.md §2.7).
+    An attacker who has only copied a key must not be able to stay, to lock the owner
+    out, or to delete the user. App Services also answered 403 when a key was to remove
+    itself (client-api.md §2.7).
     """
 
     code = "AuthError"
@@ -339,14 +339,14 @@ class BudgetSpent(AuthError):
 
     @classmethod
     def until(cls, instant: datetime, now: datetime) -> "BudgetSpent":
-        """Return the refusal whose reason is over at that instant."""
+        """Return the error for a limit that is over at that instant."""
         return cls(ceil((instant - now).total_seconds()))
 
 
 class ChallengeFailed(AuthError):
-    """The challenge before an anonymous login was not passed; no user was made.
+    """The client did not pass the challenge before an anonymous login; no user exists.
 
-    400: nothing is wrong with a token, and the client has no user yet.
+    400, not 401: nothing is wrong with a token, and the client has no user yet.
     """
 
     code = "ChallengeFailed"
@@ -354,7 +354,7 @@ class ChallengeFailed(AuthError):
 
 
 class ProviderUnavailable(Unavailable):
-    """The provider's keys or its own service cannot be reached; retry."""
+    """The provider's keys or its service cannot be reached; retry."""
 
 
 class MailUnavailable(Unavailable):
@@ -362,22 +362,22 @@ class MailUnavailable(Unavailable):
 
 
 class MailRefused(MailUnavailable):
-    """The mail was not sent, for sure: SES has said so; retry."""
+    """SES said that it did not send the mail, so it was certainly not sent; retry."""
 
 
 class EventsUnavailable(Unavailable):
-    """Not all events were taken; those that were keep their ids when repeated."""
+    """Not all events were accepted. Those that were keep their ids when repeated."""
 
 
 class SettingsUnavailable(Unavailable):
-    """The settings of the providers cannot be read, or are wrong; `detail` says how."""
+    """The provider settings cannot be read, or are wrong; `detail` says how."""
 
 
 class WrongApp(AuthError):
-    """The access token is of another app than the route.
+    """The access token belongs to another app than the route.
 
-    Not a 401: a refresh would give another token of that app, and realm-web would go
-    on for ever.
+    Not a 401: a refresh would return another token of that other app, and realm-web
+    would refresh for ever.
     """
 
     code = "UserAppDomainMismatch"

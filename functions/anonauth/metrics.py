@@ -1,6 +1,7 @@
-"""Figures for CloudWatch, as lines of the log: no call, and no waiting for one.
+"""Metrics for CloudWatch, written as log lines: they need no call and no waiting.
 
-In the embedded metric format (EMF), which CloudWatch Logs turns into metrics.
+The lines are in the embedded metric format (EMF). CloudWatch Logs turns them into
+metrics.
 """
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -8,15 +9,15 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from anonauth.domain.events import MetricName
 
 NAMESPACE = "anonauth"
-"""Of all metrics. Each has the dimension `service`, the stack's name."""
+"""Namespace of all metrics. Each has the dimension `service`, the stack's name."""
 
 
 class Metrics:
-    """Counts of one execution environment.
+    """Metrics of one execution environment.
 
     Args:
         service: Name of the stack.
-        on: Whether to write them at all.
+        on: False writes nothing.
     """
 
     def __init__(self, service: str, *, on: bool) -> None:
@@ -25,22 +26,22 @@ class Metrics:
         self._started = False
 
     def start(self, function: str) -> None:
-        """Count a cold start: the first call of an execution environment is one."""
+        """Count a cold start: the first call in an execution environment."""
         if not self._started:
             self._started = True
             self.count("ColdStarts", function=function)
 
     def count(self, name: MetricName, number: int = 1, **dimension: str) -> None:
-        """Count what happened.
+        """Write a count of something that happened.
 
         Args:
             name: See `MetricName`.
-            dimension: The one that belongs to the name; never what a client sent.
+            dimension: The dimension that this metric has. Never a client's value.
         """
         self._write(name, MetricUnit.Count, number, dimension)
 
     def gauge(self, name: MetricName, value: float) -> None:
-        """Note a value as it is now."""
+        """Write the present value of something."""
         self._write(name, MetricUnit.NoUnit, value, {})
 
     def _write(

@@ -1,4 +1,4 @@
-"""Password hashing by argon2id."""
+"""Password hashing with argon2id."""
 
 import base64
 import functools
@@ -10,25 +10,25 @@ from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import ARGON2_VERSION, Type
 
 MEMORY_COST = 19 * 1024
-"""KiB. With `TIME_COST` and one lane what the OWASP Password Storage Cheat Sheet
-recommends for argon2id."""
+"""KiB. With `TIME_COST` and one lane, the OWASP Password Storage Cheat Sheet recommends
+this for argon2id."""
 
 TIME_COST = 2
 """Passes over the memory."""
 
 _SALT_LENGTH = 16  # bytes; RFC 9106 §3.1 recommends it
 _HASH_LENGTH = 32  # bytes
-_LONGEST = 4 * 128  # characters that 128 can be made of: no letter has more than 4
+_LONGEST = 4 * 128  # characters; a letter has at most 4 in any form
 
 
 class Argon2Passwords:
-    """`Passwords` by argon2id (RFC 9106).
+    """`Passwords` with argon2id (RFC 9106).
 
-    A password is hashed as UTF-8 in normalisation form C (Unicode Standard Annex 15):
-    keyboards differ in how they send an accented letter.
+    A password is hashed as UTF-8 in normalisation form C (Unicode Standard Annex 15),
+    because keyboards differ in how they send an accented letter.
 
     Args:
-        memory_cost: KiB; tests take less.
+        memory_cost: KiB; tests use less.
         time_cost: Passes over the memory.
     """
 
@@ -45,25 +45,25 @@ class Argon2Passwords:
         )
 
     def normalise(self, password: str) -> str:
-        """Return a password in normalisation form C, which its length is counted in.
+        """Return a password in normalisation form C, in which its length is counted.
 
-        One that is too long in any form stays as it is: marks in disorder take the
-        square of their number.
+        A password that is too long in any form is returned unchanged: normalising
+        unordered accents takes time quadratic in their number.
         """
         if len(password) > _LONGEST:
             return password
         return unicodedata.normalize("NFC", password)
 
     def hash(self, password: str) -> str:
-        """Return the PHC string of a password, with a salt of its own."""
+        """Return a password's PHC string, with its own salt."""
         return self._hasher.hash(self.normalise(password))
 
     def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the hash is that of the password; None costs the same time.
+        """Tell whether the hash belongs to the password; None takes the same time.
 
         Raises:
-            Exception: The hash is not one that argon2 has made: the table is damaged,
-                and nothing is known of the password.
+            Exception: The hash was not made by argon2. The table is damaged, and
+                nothing is known about the password.
         """
         try:
             self._hasher.verify(
@@ -75,12 +75,12 @@ class Argon2Passwords:
         return password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Tell whether it was made with other parameters than today's."""
+        """Tell whether the hash was made with parameters other than today's."""
         return self._hasher.check_needs_rehash(password_hash)
 
     @functools.cached_property
     def _nobodys(self) -> str:
-        # Random bytes in place of a hash: to make a real one would cost the first
+        # Random bytes in place of a hash: making a real hash would take the first
         # unknown user twice the time.
         return (
             f"$argon2id$v={ARGON2_VERSION}"

@@ -1,4 +1,4 @@
-"""The configuration of a function, read from its environment and checked once."""
+"""A function's configuration, read from its environment and checked once."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from anonauth.domain.expiry import SessionLimits
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 _USUAL_PORTS = {"https": ":443", "http": ":80"}
-# SSM: at most 15 levels, the last of which is for secrets (see `providers.document`).
+# SSM allows 15 levels; the last is for secrets (see `provider_settings.document`).
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]{1,128}){1,14}")
 _HEADER = re.compile(r"[a-z0-9-]{1,64}")
 _LISTS = {"forwarded", "x-forwarded-for"}
-_MOST_NOTICE = 89  # days; a user that is active today has 90 or 91
-_MOST_DAYS = 1825  # 5 years, what refresh tokens live on paper
+_MOST_NOTICE = 89  # days; a user that is active today has 90 or 91 left
+_MOST_DAYS = 1825  # 5 years, the lifetime that a refresh token states
 
 
 class SettingsError(ValueError):
@@ -24,20 +24,19 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a function is told by `template.yaml`.
+    """Values that `template.yaml` gives a function.
 
-    `base_url` is empty without a custom domain: each request's own domain name
-    counts then. `endpoint_url` is empty on AWS. `settings_parameter` is the SSM
-    parameter with the settings of the providers, empty if there are none, and in the
-    functions that have nothing to do with them. `allow_private_issuers` is for the
-    local service: key servers there are on the same machine. `event_bus` and
-    `expiry_notice_days` are for the functions that publish events, `logins_per_network`
-    (an hour; 0 for any number) and `anonymous_challenge` for the anonymous login,
-    `provider_failures_per_network` (likewise) for logins that ask a provider, and
-    `mails_per_network` (likewise) for what has mail sent.
-    `client_address_header`, in lower case, is that of a CDN in front, else empty.
-    `allowed_origins` are those whose pages may call, as `origin_of` writes them; None
-    for all. `service_name` is what logs and metrics name the stack.
+    `base_url` is empty without a custom domain; each request's own domain name is used
+    then. `endpoint_url` is empty on AWS. `settings_parameter` is the SSM parameter with
+    the provider settings. It is empty if there are none, and in functions that need
+    none. `allow_private_issuers` is for the local service, whose key servers are on the
+    same machine. `event_bus` and `expiry_notice_days` are for functions that publish
+    events. `logins_per_network` (per hour; 0 for any number) and `anonymous_challenge`
+    are for the anonymous login, `provider_failures_per_network` (likewise) for logins
+    that ask a provider, and `mails_per_network` (likewise) for requests that send mail.
+    `client_address_header`, in lower case, is the header of a CDN in front, or empty.
+    `allowed_origins` are the origins whose pages may call, as `origin_of` writes them;
+    None allows all. `service_name` is the stack's name in logs and metrics.
     """
 
     region: str

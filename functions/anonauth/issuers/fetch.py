@@ -1,12 +1,12 @@
-"""Fetching of JSON from the URLs that the operator has configured.
+"""Fetches JSON from URLs that the operator has configured.
 
-What is fetched decides who may log in as whom, and a URL can lead into the network of
-the service itself (OWASP, Server-Side Request Forgery Prevention). Hence: https only,
-no redirects, public addresses only, little time and little data.
+The fetched data decides who may log in as whom, and a URL can lead into the service's
+own network (OWASP, Server-Side Request Forgery Prevention). Hence https only, no
+redirects, public addresses only, and tight limits on time and size.
 
-By `http.client`, not urllib3: the latter logs the URL of an answer whose headers it
-cannot parse, query and all, and Facebook takes tokens in the query. Neither proxies
-nor the environment have a say in it.
+This uses `http.client`, not urllib3, which logs the URL, query included, of an answer
+whose headers it cannot parse; Facebook takes tokens in the query. Proxies and the
+environment are ignored.
 """
 
 import json
@@ -26,14 +26,14 @@ from anonauth.errors import ProviderUnavailable
 from anonauth.issuers.urls import UrlRefused, is_public, parse_url
 
 TIMEOUT = timedelta(seconds=2)
-"""For everything: name, connection, TLS and the last byte of the answer."""
+"""For the whole request: name, connection, TLS and the last byte of the answer."""
 
 MAX_BYTES = 256 * 1024
-"""Of an answer. The JWK Sets of Google and Apple have 2 KB, large ones 50 KB."""
+"""Size limit of an answer. Google's and Apple's JWK Sets have 2 KB, large sets 50."""
 
 
 class FetchFailed(Exception):
-    """Why something was not fetched; for the log, so it quotes neither URL nor data."""
+    """Why a fetch failed. It is logged, so it quotes neither URL nor data."""
 
 
 class AddressRefused(FetchFailed):
@@ -41,11 +41,11 @@ class AddressRefused(FetchFailed):
 
 
 class AnswerRefused(FetchFailed):
-    """A redirect, an error of the server, too large, or not a JSON object."""
+    """The answer is a redirect, a server error, too large, or not a JSON object."""
 
 
 class UnclearRefusal(AnswerRefused):
-    """A 4xx that says nothing of the client's credential, which may have caused it."""
+    """A 4xx that does not mention the client's credential, which may have caused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,19 @@ class Reply:
 
 
 def addresses_of(host: str) -> Sequence[str]:
-    """Return all IP addresses of a host, as the system's resolver has them."""
+    """Return all IP addresses of a host, as the system's resolver finds them."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(info[4][0]) for info in found]
 
 
 class Fetcher:
-    """Gets and posts, each request on a connection of its own.
+    """Sends GET and POST requests, each on its own connection.
 
     Args:
-        allow_private: Allow http and addresses that are not public: local stack only.
+        allow_private: Allow http and addresses that are not public. Local stack only.
         resolve: From host to IP addresses.
         tls: Makes the TLS context, on the first https request.
-        timeout: For everything; the default is the rule.
+        timeout: For the whole request; only tests change the default.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Fetcher:
         self._seconds = timeout.total_seconds()
 
     def document(self, url: str) -> Mapping[str, Any]:
-        """Get a JSON object that has to be there.
+        """Get a JSON object that has to exist.
 
         Raises:
-            ProviderUnavailable: Whatever the reason, it was not to be had.
+            ProviderUnavailable: The object could not be fetched, for whatever reason.
         """
         reply = self.get(url)
         if reply.status != HTTPStatus.OK:
@@ -101,11 +101,12 @@ class Fetcher:
         """Get an answer, which may be a refusal (4xx).
 
         Args:
-            url: As configured, without a query if there is one to add.
+            url: As configured; without a query if `query` is given.
             query: May hold secrets.
 
         Raises:
-            ProviderUnavailable: No answer, or none that says anything of the request.
+            ProviderUnavailable: No answer, or an answer that says nothing about the
+                request.
         """
         return self._fetch("GET", f"{url}?{urlencode(query)}" if query else url, None)
 
@@ -113,8 +114,8 @@ class Fetcher:
         """Post a form and get an answer, which may be a refusal (4xx).
 
         Raises:
-            ProviderUnavailable: No answer, or none that says anything of the request;
-                it may have taken effect.
+            ProviderUnavailable: No answer, or an answer that says nothing about the
+                request. The request may have taken effect.
         """
         return self._fetch("POST", url, urlencode(form).encode())
 
@@ -123,8 +124,8 @@ class Fetcher:
             exchange = _Exchange(self._target(url), method, form)
         except (UrlRefused, OSError) as exc:
             raise ProviderUnavailable from exc
-        # A thread, since nothing else bounds the time of a name look-up, and of an
-        # answer that comes byte by byte, each within the socket's own time-out.
+        # A thread, because a socket's time-out bounds neither a name look-up nor an
+        # answer that comes byte by byte.
         worker = ThreadPoolExecutor(max_workers=1)
         try:
             return worker.submit(exchange.run).result(self._seconds)
@@ -167,7 +168,7 @@ class _Target:
 
 
 class _Exchange:
-    """One request and its answer, on a thread that may be abandoned."""
+    """One request and its answer, run on a thread that may be abandoned."""
 
     def __init__(self, target: _Target, method: str, form: bytes | None) -> None:
         self._target = target
@@ -188,7 +189,7 @@ class _Exchange:
         if self._form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         with closing(self._connect()) as connected:
-            if self._abandoned:  # nobody waits for it: an auth code is still unspent
+            if self._abandoned:  # the caller has left; do not spend an auth code
                 raise FetchFailed("too late")
             connection = HTTPConnection(target.host, target.port)
             connection.sock = connected
@@ -197,17 +198,17 @@ class _Exchange:
                 return _reply(response.status, response.read(MAX_BYTES + 1))
 
     def abandon(self) -> None:
-        """Wake the thread if it still waits, and let it do nothing more."""
+        """Wake the thread if it still waits, and stop it from doing anything more."""
         self._abandoned = True
         if self._socket is not None:
             with suppress(OSError):
-                # The plain socket's: SSLSocket.shutdown would drop the TLS state
-                # while the thread is using it.
+                # The plain socket's method: SSLSocket.shutdown would drop the TLS
+                # state while the thread is using it.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _connect(self) -> socket.socket:
-        # To the addresses that were checked: a name that is looked up once more may
-        # have another one by then (DNS rebinding).
+        # Use the checked addresses: a second look-up of the name might return another
+        # address (DNS rebinding).
         failure: OSError | None = None
         for address in self._target.resolve(self._target.host):
             try:

@@ -16,18 +16,18 @@ def verify_id_token(
     key_sets: KeySets,
     now: datetime,
 ) -> Claims:
-    """Return the claims of an ID token that was made for one of our clients.
+    """Return the claims of an ID token that was issued for one of our clients.
 
-    The rules are those of OpenID Connect Core §3.1.3.7; no nonce, since the SDKs have
-    none to compare with. `azp` names the client that asked for the token, as Google's
-    Android library does beside an `aud` of the server: both have to be ours.
+    The rules are those of OpenID Connect Core §3.1.3.7, without a nonce: the SDKs have
+    none to compare with. `azp` names the client that asked for the token. Google's
+    Android library sends it beside an `aud` that names the server; both must be ours.
 
     Args:
         text: The token.
-        issuers: All forms of the one issuer's name.
-        client_ids: Ours at that issuer.
-        jwks_url: Where the issuer's keys are.
-        key_sets: To fetch them with.
+        issuers: All spellings of the issuer's name.
+        client_ids: Our client ids at that issuer.
+        jwks_url: URL of the issuer's keys.
+        key_sets: Fetches and caches those keys.
         now: Aware UTC time of the request.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The public keys of other issuers: fetched, cached, and fit for one algorithm each."""
+"""Public keys of other issuers: fetched, cached, and each fit for one algorithm."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ Key: TypeAlias = AllowedPublicKeys | bytes
 """A public key, or the secret of an HMAC."""
 
 FRESH = timedelta(hours=1)
-"""A document is not asked for again within this time, unless no key in it will do."""
+"""A document this young is not fetched again, unless none of its keys fits."""
 
 PAUSE = timedelta(minutes=1)
-"""Between two questions to one URL, whatever comes of them and however many need it."""
+"""Minimum time between two requests to one URL, however many logins need it."""
 
 USABLE = timedelta(hours=24)
-"""So long a document will do if its issuer is down; then nobody can log in with it."""
+"""How long a document is used while its issuer is down. Later logins are refused."""
 
 MOST_KEYS = 8
-"""Keys of one document that are tried on one token. Whoever sends tokens without a key
-id must not choose how many signatures we compute."""
+"""Keys of one document that are tried on a token. A client that sends tokens without a
+key id must not choose how many signatures we compute."""
 
 # RFC 7518 §3.1, RFC 8037 §3.1: the key type of each algorithm, and its curves.
 _RSA: tuple[str, tuple[str, ...]] = ("RSA", ())
@@ -49,7 +49,7 @@ _PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 
 class Documents(Protocol):
-    """Where documents come from; see `Fetcher`."""
+    """Source of documents; see `Fetcher`."""
 
     def document(self, url: str) -> Mapping[str, Any]:
         """Get a JSON object, or raise `ProviderUnavailable`."""
@@ -58,22 +58,22 @@ class Documents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What we need of an issuer's OpenID configuration."""
+    """The parts of an issuer's OpenID configuration that are used here."""
 
     issuer: str
     jwks_url: str
 
 
 class DocumentRefused(Exception):
-    """It is not what it ought to be: for the log, so it quotes nothing."""
+    """A document is not as expected. The error is logged, so it quotes nothing."""
 
 
 class IssuerDiffers(DocumentRefused):
-    """The OpenID configuration is that of another issuer than configured."""
+    """The OpenID configuration belongs to another issuer than the configured one."""
 
 
 class KeySets:
-    """JWK Sets and OpenID configurations by URL, as one environment holds them."""
+    """Cached JWK Sets and OpenID configurations of one environment, by URL."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
@@ -82,21 +82,21 @@ class KeySets:
     def keys(
         self, url: str, *, kid: str | None, algorithm: str, now: datetime
     ) -> Iterator[Key]:
-        """Return the keys of the JWK Set that a token can have been signed with.
+        """Return the keys of the JWK Set that may have signed a token.
 
-        Whoever tries them stops at the one that is right. When none was, the issuer is
-        asked again, since it may have a new key, even under an id that we know; but
-        only once in `PAUSE`, so that many invented tokens cost one request. The end
-        means that the issuer has no other key.
+        The caller tries each key and stops at the right one. If none is right, the
+        issuer is asked again, since it may have a new key, even under a known id. It is
+        asked only once in `PAUSE`, so that many invented tokens cost one request. When
+        the iterator ends, the issuer has no other key.
 
         Args:
-            url: Of the JWK Set.
-            kid: As the token has it. None for every key that fits.
-            algorithm: The only one the keys may be used for.
+            url: URL of the JWK Set.
+            kid: Key id of the token. None returns every key that fits.
+            algorithm: The only algorithm that the keys may be used for.
 
         Raises:
-            ProviderUnavailable: At the end: the issuer does not answer, and no key of a
-                copy was the right one.
+            ProviderUnavailable: At the end of the iterator: the issuer does not answer,
+                and no cached key was right.
             SettingsUnavailable: At once: no URL can have keys for that algorithm.
         """
         if algorithm not in _KEY_TYPES:
@@ -114,22 +114,22 @@ class KeySets:
             again = _fitting(copy.document_at(now), kid, algorithm)
             yield from (key for key in again if key not in tried)
         if copy.failure is not None:
-            # The right key may be the one that we could not fetch.
+            # The right key may be the one that could not be fetched.
             raise ProviderUnavailable from copy.failure
 
     def discover(
         self, url: str, issuer: str | None, now: datetime, *, again: bool = False
     ) -> Configuration:
-        """Return the OpenID configuration of an issuer.
+        """Return an issuer's OpenID configuration.
 
         Args:
-            url: Of the configuration itself.
-            issuer: Whose it must be; None if the configuration is to say it.
+            url: URL of the configuration.
+            issuer: Name the configuration must have; None accepts any name.
             again: Ask the issuer even if the copy is fresh, once in `PAUSE`.
 
         Raises:
-            ProviderUnavailable: The issuer does not answer and there is no copy, or it
-                is another issuer (OpenID Connect Discovery §4.3).
+            ProviderUnavailable: The issuer does not answer and there is no copy, or the
+                name differs (OpenID Connect Discovery §4.3).
         """
         copy = self._copy(url, _is_configuration, now)
         if again and copy.may_be_replaced(now):
@@ -170,7 +170,7 @@ def load_pem(pem: str, algorithm: str) -> Key:
     """Return the public key in a PEM text.
 
     Raises:
-        SettingsUnavailable: It is none, or none for that algorithm.
+        SettingsUnavailable: The text is not a public key for that algorithm.
     """
     if algorithm not in _KEY_TYPES:
         raise SettingsUnavailable
@@ -190,7 +190,7 @@ def load_secret(secret: str, algorithm: str) -> Key:
     Raises:
         SettingsUnavailable: It looks like a public key, or the algorithm is no HMAC.
     """
-    # More than what PyJWT takes for PEM: the half of a key is no secret either.
+    # Stricter than PyJWT's own check for PEM: a part of a key is no secret either.
     if not algorithm.startswith("HS") or "-----BEGIN " in secret:
         raise SettingsUnavailable
     try:
@@ -222,7 +222,7 @@ class _Copy:
 
 
 def _within(period: timedelta, since: datetime, now: datetime) -> bool:
-    # What lies in the future was written before a clock was set back.
+    # A time in the future was stored before the clock was set back.
     return since <= now < since + period
 
 
@@ -231,8 +231,8 @@ def _is_key_set(document: Mapping[str, Any]) -> bool:
 
 
 def _is_configuration(document: Mapping[str, Any]) -> bool:
-    # An issuer is a URL (OpenID Connect Discovery §3), and the subject is told from it
-    # by a space.
+    # An issuer is a URL (OpenID Connect Discovery §3). A space separates it from the
+    # subject in our keys, so it must have none.
     issuer, url = document.get("issuer"), document.get("jwks_uri")
     return isinstance(issuer, str) and " " not in issuer and isinstance(url, str)
 
@@ -252,9 +252,9 @@ def _fitting(
 
 
 def _load(published: dict[str, Any], algorithm: str) -> Key | None:
-    # What we do not understand is ignored, not an error (RFC 7517 §5). So is a private
-    # key, which proves nothing once it is published; `kty` leaves no way for `oct`.
-    # Some libraries publish all members that a key can have, as null where it has none.
+    # A key that we do not understand is ignored, not an error (RFC 7517 §5). So is a
+    # private key, which proves nothing once it is published. `kty` rules out `oct`.
+    # Some libraries publish every member that a key can have, as null if it has none.
     jwk = {name: value for name, value in published.items() if value is not None}
     key_type, curves = _KEY_TYPES[algorithm]
     operations = jwk.get("key_ops", ["verify"])

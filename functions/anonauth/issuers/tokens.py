@@ -1,4 +1,4 @@
-"""JWTs of other issuers: PyJWT verifies the signature, the claims are checked here."""
+"""JWTs of other issuers: PyJWT checks the signature, this module the claims."""
 
 import re
 import warnings
@@ -30,14 +30,15 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class ForeignToken:
-    """A JWT as it came. Nothing that it says is true before `verify`.
+    """A JWT as received. Nothing in it is trusted before `verify`.
 
     Args:
-        text: In compact form.
-        kind: How refusals call it, such as `ID token`.
+        text: The token in compact form.
+        kind: What refusals call it, such as `ID token`.
 
     Raises:
-        BadCredential: It is no signed JWT, or demands what we do not understand.
+        BadCredential: The text is not a signed JWT, or has a critical header that we
+            do not know.
     """
 
     def __init__(self, text: str, *, kind: str) -> None:
@@ -58,19 +59,19 @@ class ForeignToken:
         self.unverified_issuer = issuer if isinstance(issuer, str) else None
 
     def refusal(self, reason: str) -> BadCredential:
-        """Return the refusal of this token; the reason is a constant text."""
+        """Return the error for this token; the reason is a constant text."""
         return BadCredential(f"invalid {self._kind}: {reason}")
 
     def verify(self, keys: Iterable[Key], algorithm: str) -> "Claims":
-        """Return the claims if the signature is good by one of the keys.
+        """Return the claims if one of the keys verifies the signature.
 
         Args:
-            keys: None are taken beyond the right one, and none at all for a token of
-                another algorithm: to go on may mean to ask the issuer.
-            algorithm: Goes with the keys; what the token says of it must be the same.
+            keys: Taken one by one until the right one, because the next may mean a
+                request to the issuer. None is taken if the token's algorithm differs.
+            algorithm: The keys' algorithm, which the token must name.
 
         Raises:
-            BadCredential: Anything else.
+            BadCredential: The algorithm differs, or no key verifies the signature.
         """
         if self._algorithm != algorithm:
             raise self.refusal("wrong algorithm")
@@ -84,7 +85,7 @@ class ForeignToken:
 
     def _values_by(self, key: Key, algorithm: str) -> dict[str, Any] | None:
         try:
-            # A short HMAC secret is the operator's choice; the log need not repeat it.
+            # A short HMAC secret is the operator's choice; do not log it every time.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", InsecureKeyLengthWarning)
                 values: dict[str, Any] = jwt.decode(
@@ -100,7 +101,7 @@ class ForeignToken:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says; whether that will do is still to be checked."""
+    """Claims of a token with a good signature; their values are still to be checked."""
 
     values: Mapping[str, Any]
     token: ForeignToken
@@ -123,12 +124,12 @@ class Claims:
         return audience
 
     def check_audience(self, accepted: Collection[str]) -> None:
-        """Refuse tokens that were not made for any of these."""
+        """Refuse tokens that were issued for none of these audiences."""
         if not set(self.audience()) & set(accepted):
             raise self.token.refusal("wrong audience")
 
     def check_times(self, now: datetime) -> None:
-        """Refuse tokens that have expired (`exp` is required) or are not yet good."""
+        """Refuse tokens that have expired (`exp` is required) or are not valid yet."""
         at, skew = now.timestamp(), CLOCK_SKEW.total_seconds()
         expires = self._seconds("exp")
         if expires is None:
@@ -144,7 +145,7 @@ class Claims:
                 raise self.token.refusal(reason)
 
     def subject(self) -> str:
-        """Return `sub`, the issuer's name for the bearer."""
+        """Return `sub`, the issuer's id of the user."""
         subject = self.values.get("sub")
         if (
             not isinstance(subject, str)
@@ -158,8 +159,8 @@ class Claims:
         if claim not in self.values:
             return None
         value = self.values[claim]
-        # A NumericDate may have a fraction (RFC 7519 §2), but JSON as Python reads it
-        # knows NaN and Infinity too, integers of any size, and bool is an int.
+        # A NumericDate may have a fraction (RFC 7519 §2). Python's JSON also accepts
+        # NaN, Infinity and integers of any size, and bool is an int.
         if type(value) in {int, float} and is_timestamp(value):
             seconds: float = value
             return seconds

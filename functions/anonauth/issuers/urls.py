@@ -1,20 +1,20 @@
-"""The URLs that we fetch from: one rule for the check of settings and for fetching."""
+"""URLs that may be fetched: the same rule for checking settings and for fetching."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-# What IANA has given out; the rest of the address space is not public, though
+# The part that IANA has assigned. The rest of the address space is not public, although
 # `is_global` says so of some of it: fec0::/10, ::127.0.0.1, multicast.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
-# DNS64 makes these in networks that have only IPv6 (RFC 6052): an IPv4 address inside.
+# DNS64 in networks that have only IPv6 puts an IPv4 address into these (RFC 6052).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 _VISIBLE_ASCII = re.compile("[!-~]+")
-# RFC 1035 §2.3.4; underscores too, which names of the DNS can have. A resolver that is
-# asked for anything else fails, and for some of it not with an error of its own.
+# RFC 1035 §2.3.4, and underscores, which DNS names can have. For anything else a
+# resolver fails, sometimes with an exception of another type.
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 # Resolvers read these as IPv4 addresses: 127.1, 0x7f000001 (inet_aton(3)).
@@ -22,7 +22,7 @@ _NUMBER = re.compile("[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
 class UrlRefused(ValueError):
-    """It is no URL that we fetch from; the message says why, and does not quote it."""
+    """The URL may not be fetched; the message says why, and does not quote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,18 @@ class FetchUrl:
             return not is_public(self.host)
         except ValueError:
             last = self.host.lower().rpartition(".")[2]
-        # One label alone is a name of the network that we are in, as `localhost` is.
+        # A single label is a name in our own network, as `localhost` is.
         return "." not in self.host or last == "localhost" or is_number(last)
 
 
 def parse_url(url: str, *, allow_http: bool = False) -> FetchUrl:
-    """Return the parts of a URL that we fetch from.
+    """Return the parts of a URL that may be fetched.
 
     Args:
         allow_http: For the local stack and tests.
 
     Raises:
-        UrlRefused: It is none: another scheme, a user name, or no URL at all.
+        UrlRefused: The text is not a URL, or it has another scheme or a user name.
     """
     try:
         parts = urlsplit(url)
@@ -90,17 +90,17 @@ def is_host_name(text: str) -> bool:
 
 
 def is_number(label: str) -> bool:
-    """Tell whether resolvers take the last label of a host for a part of an address."""
+    """Tell whether resolvers read a host's last label as part of an IPv4 address."""
     return _NUMBER.fullmatch(label) is not None
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the internet at large.
+    """Tell whether an IP address belongs to the public internet.
 
-    An IPv6 address that stands for an IPv4 address is judged by that one.
+    An IPv6 address with an IPv4 address inside is judged by the latter.
 
     Raises:
-        ValueError: It is no IP address.
+        ValueError: The text is not an IP address.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -114,5 +114,5 @@ def is_public(address: str) -> bool:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    # An IPv6 address has been checked by urlsplit, for the sake of its brackets.
+    # urlsplit has checked an IPv6 address already, because of its brackets.
     return "[" in parts.netloc or is_host_name(parts.hostname or "")

@@ -1,16 +1,16 @@
-"""RSA keys whose secret half can be found by whoever sees the public one.
+"""RSA keys whose private half can be computed from the public one.
 
-The chips of one maker had primes of the form `k * M + (65537**a mod M)`, M being the
-product of the first primes; 2048 bits of that are factored at a price that can be paid
-(ROCA, CVE-2017-15361; Nemec et al., "The Return of Coppersmith's Attack", CCS 2017).
-With such a key of an issuer, anybody logs in as any of its users.
+The chips of one maker had primes of the form `k * M + (65537**a mod M)`, where M is the
+product of the first primes. Such a key of 2048 bits can be factored at an affordable
+price (ROCA, CVE-2017-15361; Nemec et al., "The Return of Coppersmith's Attack", CCS
+2017). If an issuer has such a key, an attacker can log in as any of its users.
 """
 
 import functools
 from collections.abc import Mapping
 
-# The primes in M of which 65537 has few powers. Of good keys one in 2**27 looks like
-# that too.
+# The primes in M of which 65537 has few powers. One good key in 2**27 looks like that,
+# too.
 _PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 
 

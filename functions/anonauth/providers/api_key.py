@@ -1,7 +1,7 @@
-"""`api-key`: keys that users make for their own programs.
+"""`api-key`: keys that users create for their own programs.
 
-A key is 256 random bits, so that a plain hash of it is its own index: no user id is
-sent with it, and the table gives no key away.
+A key is 256 random bits, so its plain hash can be its index. A client sends no user id
+with it, and a reader of the table learns no key.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ _LONGEST_KEY = 256  # characters; ours have 43
 
 
 class ApiKeys:
-    """`Provider` over the keys of one app's users.
+    """`Provider` of one app's API keys.
 
-    It says whose key it is. Whether the key is still good says its user's own entry,
-    which can be disabled or gone while the record is not.
+    It tells which user a key belongs to. Whether the key still works is decided by the
+    entry in that user, which can be disabled or deleted while the record remains.
     """
 
     def __init__(self, app: str, *, identities: IdentityStore) -> None:
@@ -35,12 +35,12 @@ class ApiKeys:
         network: str,  # noqa: ARG002 - the port's; 256 bits need no budget
         now: datetime,  # noqa: ARG002 - the port's; a key does not expire
     ) -> VerifiedIdentity:
-        """Return the identity of `{"key": …}`, its id that of the key; see `Provider`.
+        """Return the identity of `{"key": …}`, with the key's id; see `Provider`.
 
         Raises:
-            BadRequest: No key, or nothing that could be one.
-            BadCredential: There is no such key, in this app.
-            StoreUnavailable: It could not be looked up; nothing is known of it.
+            BadRequest: The key is missing or too long to be one.
+            BadCredential: This app has no such key.
+            StoreUnavailable: The key could not be looked up; nothing is known about it.
         """
         key = credential.get("key")
         if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:

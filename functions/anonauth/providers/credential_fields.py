@@ -1,4 +1,4 @@
-"""Fields of credentials, and texts for profiles, for all foreign providers."""
+"""Reading fields of credentials, and cutting texts for profiles, for all providers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from anonauth.errors import BadRequest
 
 MAX_LENGTH = 8192
-"""Characters of a token; a body has 16 KB in all."""
+"""Characters of a token; a whole body has 16 KB."""
 
 MAX_SHOWN_LENGTH = 1024
-"""Characters of a text in a profile: an item has 400 KB for all of them."""
+"""Characters of a text in a profile. One item of 400 KB holds all its texts."""
 
 
 def credential_field(credential: Mapping[str, Any], name: str) -> str:
-    """Return a token of the credential that has to be there.
+    """Return a token that the credential must have.
 
     Raises:
-        BadRequest: It is missing, empty, overlong, not ASCII or of another type.
+        BadRequest: It is missing, empty, too long, not ASCII or of another type.
     """
     value = credential.get(name)
     if (
@@ -31,7 +31,7 @@ def credential_field(credential: Mapping[str, Any], name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text as a profile shows it: cut, without NUL and halves of characters.
+    """Return a text for a profile: cut, without NUL and without lone surrogates.
 
     JSON can spell lone surrogates, which no store and no client can encode.
     """
@@ -42,10 +42,10 @@ def shown(text: str) -> str:
 def shown_claims(
     claims: Mapping[str, Any], names: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Return those claims that are strings, by the names they have in profiles.
+    """Return the claims that are strings, under the names that profiles use.
 
     Args:
-        names: From the name in a profile to that of the claim.
+        names: From the name in a profile to the name of the claim.
     """
     return {
         name: shown(value)

@@ -1,4 +1,4 @@
-"""`custom-token`: JWTs of the app's own issuers (client-api.md §2.2)."""
+"""`custom-token`: JWTs from the app's own issuers (client-api.md §2.2)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,15 +17,15 @@ PROVIDER = "custom-token"
 """The provider's name, as routes spell it."""
 
 MAX_FIELDS = 32
-"""Metadata fields that one identity shows; what is configured beyond is left out."""
+"""Metadata fields that one identity shows; further configured fields are dropped."""
 
 
 class CustomToken:
-    """`Provider` of one app; a subject is one of its issuer, never of another.
+    """`Provider` of one app. The same subject of two issuers is two identities.
 
     Args:
-        app: Client app id, the audience where an issuer has none configured.
-        settings: The issuers, secrets in clear.
+        app: Client app id, the audience if an issuer has none configured.
+        settings: The issuers, with their secrets in clear.
         key_sets: Shared by all apps.
     """
 
@@ -42,10 +42,10 @@ class CustomToken:
         """Return the identity that the JWT in `token` proves; see `Provider`.
 
         Raises:
-            BadRequest: No `token`.
+            BadRequest: There is no `token`.
             BadCredential: The reason begins with `invalid custom auth token`.
-            ProviderUnavailable: Its issuer's keys could not be fetched.
-            SettingsUnavailable: Its issuer's key is not one of its algorithm.
+            ProviderUnavailable: The issuer's keys could not be fetched.
+            SettingsUnavailable: The issuer's key does not fit its algorithm.
         """
         del network
         token = ForeignToken(
@@ -65,7 +65,7 @@ class CustomToken:
         subject = claims.subject()
         return VerifiedIdentity(
             PROVIDER,
-            # An issuer has no space in it, so this is the only way to read the pair.
+            # An issuer has no space in it, so the pair can be read in one way only.
             identity_key(f"{issuer or ''} {subject}"),
             subject,
             _metadata(claims, settings),
@@ -87,8 +87,8 @@ class CustomToken:
         if url is None:
             raise SettingsUnavailable
         found = self._key_sets.discover(url, issuer, now)
-        # A nameless entry has its name from there; spare a stranger's token the request
-        # for keys.
+        # An entry without a name gets it from the configuration. A token of another
+        # issuer should not cost a request for keys.
         if token.unverified_issuer != found.issuer:
             raise token.refusal("wrong issuer")
         return found.issuer, self._discovered(url, found, token.kid, algorithm, now)
@@ -108,7 +108,7 @@ class CustomToken:
             )
         except ProviderUnavailable as exc:
             failure = exc
-        # The issuer may have moved its keys since it was asked where they are.
+        # The issuer may have moved its keys since their URL was last read.
         moved = self._key_sets.discover(url, found.issuer, now, again=True)
         if moved.jwks_url != found.jwks_url:
             yield from self._key_sets.keys(
@@ -131,7 +131,7 @@ def _metadata(claims: Claims, settings: IssuerSettings) -> Mapping[str, str]:
 
 
 def _find(claims: Mapping[str, Any], name: str) -> object:
-    # Issuers like to put dots into names of their own (`https://example.com/role`).
+    # Issuers like dots in their own claim names (`https://example.com/role`).
     if name in claims:
         return claims[name]
     value: object = claims

@@ -1,9 +1,9 @@
-"""The limit on logins that ask a provider, and fail.
+"""The rate limit on failed logins that ask a provider.
 
-Google's auth codes and Facebook's access tokens can only be judged by asking Google or
-Facebook, in the name of the app: without a limit anybody could send them any number of
-requests through us, until they turn the app away. What is verified here, such as an ID
-token, asks nobody and is not counted.
+Google's auth codes and Facebook's access tokens can only be checked by asking Google or
+Facebook, in the name of the app. Without a limit an attacker could send them any number
+of requests through us, until they block the app. A credential that is verified here,
+such as an ID token, asks nobody and is not counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,21 +19,22 @@ from anonauth.ports import BudgetStore, NetworkHashing
 from anonauth.providers.networks import hash_networks
 
 WINDOW = timedelta(hours=1)
-"""In which a network has its failures; it begins with each full hour, UTC."""
+"""The period that failures are counted in; it begins with each full hour, UTC."""
 
 Asking: TypeAlias = Callable[[str, datetime], AbstractContextManager[None]]
-"""Goes around what asks a provider for one login; see `FailureLimit.asking`."""
+"""Wraps the request to a provider for one login; see `FailureLimit.asking`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureLimit:
-    """Failed logins of a network that ask a provider.
+    """Limits a network's failed logins that ask a provider.
 
-    Of all apps and providers together: whoever tries them at random knows them all. An
-    IPv6 address counts for its /56 and /48 as well.
+    All apps and providers are counted together, since an attacker can try all of them.
+    An IPv6 address counts for its /56 and /48 as well.
 
     Args:
-        limit: Failures of a network within `WINDOW`; 0 for any number, and no write.
+        limit: Failures of a network within `WINDOW`. 0 allows any number and writes
+            nothing.
     """
 
     limit: int
@@ -42,19 +43,19 @@ class FailureLimit:
 
     @contextmanager
     def asking(self, network: str, now: datetime) -> Iterator[None]:
-        """Count a failure before the provider is asked, and take it back if it is none.
+        """Count a failure before the provider is asked, and undo it on a success.
 
-        Before, so that tries at the same moment cannot pass the limit together. It is
-        no failure if the login succeeds, or if the provider is out of order: an outage
-        must not cost a network its hour. A refusal that says nothing of the credential
-        stays counted, since who sends credentials may know how to provoke it.
+        Counting first keeps simultaneous attempts from passing the limit together. The
+        count is also undone if the provider is down: an outage must not use up a
+        network's limit. A refusal that does not mention the credential stays counted,
+        since an attacker may know how to provoke it.
 
         Args:
             network: IP address of the client.
 
         Raises:
-            BudgetSpent: The network had its failures; nothing was counted or asked.
-            Unavailable: Counter or keys; nothing was asked.
+            BudgetSpent: The network is at its limit. Nothing was counted or asked.
+            Unavailable: The counter or the keys failed. Nothing was asked.
         """
         if not self.limit:
             yield

@@ -29,11 +29,11 @@ from anonauth.provider_settings.schema import LocalUserpassSettings
 from anonauth.providers.networks import hash_networks
 
 TRY_WINDOW = timedelta(hours=1)
-"""After too many wrong passwords in a row strangers have one try in this time."""
+"""After too many wrong passwords in a row, unknown networks have one try per window."""
 
 
 class LocalUserpass:
-    """`Provider` of e-mail addresses and passwords, as one app has configured it."""
+    """`Provider` of one app's e-mail addresses and passwords."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class LocalUserpass:
         self._accounts = accounts
         self._passwords = passwords
         self._networks = networks
-        # An account from one network: somebody guessing. An account from everywhere:
-        # many machines guessing. A network at all accounts: one password tried on
-        # everybody. Only the first is low, so that a stranger elsewhere can hardly
-        # lock anyone out.
+        # An account from one network: one attacker guessing. An account from all
+        # networks: many machines guessing. A network at all accounts: one password
+        # tried on everybody. Only the first limit is low, so that an attacker
+        # elsewhere can hardly lock the owner out.
         self._limits = limits = settings.budgets
         self._tries = Budget(
             "password-account-network", limits.account_and_network, PASSWORD_WINDOW
@@ -64,12 +64,12 @@ class LocalUserpass:
         """Return the identity of an address if the password is right.
 
         An unknown address takes the same calls to the table and the same hashing as a
-        wrong password. A try is counted for account and network before anything is
-        hashed, and given back if the password is right: so guesses at the same moment
+        wrong password. An attempt is counted for account and network before anything
+        is hashed, and uncounted if the password is right, so simultaneous guesses
         cannot pass that limit. The other counters count wrong passwords.
 
-        A network that a right password came from before is refused by no limit of the
-        account, only by its own: nobody elsewhere can lock it out.
+        A network from which a right password came before is not subject to the limits
+        of the account, only to its own. An attacker elsewhere cannot lock it out.
 
         Args:
             credential: `username`, an e-mail address, and `password`.
@@ -79,10 +79,10 @@ class LocalUserpass:
         Raises:
             BadRequest: A field is missing or not a string.
             BudgetSpent: Too many wrong passwords; nothing was hashed.
-            WrongPassword: Or nobody has that address.
+            WrongPassword: The password is wrong, or the address is not registered.
             NotConfirmed: The password is right, the address was never confirmed.
             KeysUnavailable: The network cannot be hashed.
-            StoreUnavailable: Retry.
+            StoreUnavailable: DynamoDB did not answer; retry.
         """
         username = _text(credential, "username")
         password = _text(credential, "password")
@@ -109,11 +109,11 @@ class LocalUserpass:
         right = self._passwords.verify(password, stored)
         if record is None or not right:
             self._accounts.count(sprays)
-            # Those of earlier quarters of an hour would add up.
+            # Failures of earlier quarters of an hour would add up.
             over = failed.parts.keys() - failures.parts.keys()
             self._accounts.count(failures, over=over)
             raise WrongPassword
-        with suppress(StoreUnavailable):  # then it is one try fewer
+        with suppress(StoreUnavailable):  # then one try fewer is left
             self._accounts.give_back(tries)
         if record.state == "pending":
             raise NotConfirmed
@@ -136,7 +136,7 @@ class LocalUserpass:
         networks = record.networks_with(network, now)
         if networks is None:
             return record
-        if record.state == "bound":  # else it is about to be, and then is written whole
+        if record.state == "bound":  # else the record is soon written whole
             with suppress(StoreUnavailable):  # the next login repeats it
                 self._accounts.remember_networks(record, networks)
         return replace(record, networks=networks)
@@ -146,13 +146,13 @@ class LocalUserpass:
             return record
         renewed = self._passwords.hash(password)
         if not self._accounts.replace_password_hash(record, renewed):
-            # The record is another one by now; whoever goes on with this one will see.
+            # The record was replaced meanwhile. The caller's next write will notice.
             return record
         return replace(record, password_hash=renewed)
 
 
 def _require_budget(counted: list[tuple[Counter, Count]], now: datetime) -> None:
-    # All of them end at the same time.
+    # All counters end at the same time.
     for counter, count in counted:
         if counter.is_spent(count):
             raise BudgetSpent.until(counter.ends_at, now)

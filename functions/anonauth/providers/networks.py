@@ -1,4 +1,4 @@
-"""The networks that a client's address lies in, as limits count them."""
+"""The networks of a client's address, as rate limits count them."""
 
 from datetime import datetime
 
@@ -7,12 +7,12 @@ from anonauth.ports import NetworkHashing
 
 
 def hash_networks(networks: NetworkHashing, address: str, now: datetime) -> list[str]:
-    """Return the keyed hashes of an address's networks, from the narrowest on.
+    """Return the keyed hashes of an address's networks, the narrowest first.
 
-    An IPv4 address has one, an IPv6 address those of `IPV6_PREFIXES`.
+    An IPv4 address has one network, an IPv6 address one for each of `IPV6_PREFIXES`.
 
     Raises:
-        KeysUnavailable: They cannot be hashed.
+        KeysUnavailable: The networks cannot be hashed.
     """
     hashed = [
         networks.hash_network(address, now, prefix=prefix) for prefix in IPV6_PREFIXES

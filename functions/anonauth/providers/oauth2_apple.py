@@ -32,7 +32,7 @@ class Apple:
         """Return the identity that `id_token` proves; see `Provider`.
 
         Raises:
-            BadRequest: No `id_token`.
+            BadRequest: There is no `id_token`.
             BadCredential: The reason begins with `invalid ID token`.
             ProviderUnavailable: Apple's keys could not be fetched.
         """

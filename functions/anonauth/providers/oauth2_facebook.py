@@ -1,7 +1,7 @@
 """`oauth2-facebook`: user access tokens, checked with the Graph API, and ID tokens.
 
-Facebook's iOS library gets an ID token from Limited Login, which is all that it has
-where the user does not consent to tracking. The Graph API knows nothing of those.
+Facebook's iOS library gets an ID token from Limited Login. It has no other token when
+the user does not consent to tracking. The Graph API does not know ID tokens.
 """
 
 import hashlib
@@ -24,22 +24,22 @@ from anonauth.providers.failures import Asking
 PROVIDER = "oauth2-facebook"
 """The provider's name, as routes spell it."""
 
-# Graph API, "Handling Errors": the only codes that are about the client's token. Others
-# are limits, outages, and mistakes in our app id or secret: so is 190 to debug_token,
-# which reports a bad input token with status 200 and `is_valid` false.
+# Graph API, "Handling Errors": the only codes that are about the client's token. Other
+# codes are limits, outages, and mistakes in our app id or secret. 190 to debug_token is
+# such a mistake; a bad input token has status 200 and `is_valid` false there.
 _INVALID_PARAMETER = 100  # to debug_token: a token of another app
 _INVALID_TOKEN = 190  # to me: expired or withdrawn since
 
-# The names of Facebook in its ID tokens: now, in 2021 (issue 1701 of its iOS library),
-# and that of the host which has the keys ("OIDC Token for Limited Login").
+# Facebook's names in its ID tokens: today's, that of 2021 (issue 1701 of its iOS
+# library), and the host that has the keys ("OIDC Token for Limited Login").
 _ISSUERS = (
     "https://www.facebook.com",
     "https://facebook.com",
     "https://limited.facebook.com",
 )
 
-# For display, from the Graph API and from an ID token. The picture twice, since the
-# SDKs differ in its name (client-api.md §2.4).
+# Claims for display, from the Graph API and from an ID token. The picture is there
+# twice, since the SDKs differ in its name (client-api.md §2.4).
 _SHOWN = {name: name for name in ("name", "email", "first_name", "last_name")}
 _SHOWN_OF_ID_TOKEN = {
     "name": "name",
@@ -54,7 +54,7 @@ _SHOWN_OF_ID_TOKEN = {
 class Facebook:
     """`Provider` of one app; the subject is Facebook's user id within that app.
 
-    Both kinds of token have the same id, so that a person is the same user by either.
+    Both kinds of token carry the same id, so a person is the same user with either.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Facebook:
     ) -> VerifiedIdentity:
         """Return the identity that `accessToken` proves; see `Provider`.
 
-        An ID token is verified here. A user access token that any other app got from
-        the same person works with the Graph API as well: only `debug_token` tells whose
-        it is.
+        An ID token is verified here. An access token is shown to `debug_token` first,
+        which tells the app it was issued for: the Graph API also accepts a token that
+        another app got from the same person.
 
         Raises:
-            BadRequest: No `accessToken`.
+            BadRequest: There is no `accessToken`.
             BadCredential: The reason begins with `invalid Facebook access token` or
                 `invalid ID token`.
-            BudgetSpent: Too many that Facebook refused.
+            BudgetSpent: Facebook has refused too many of them.
             ProviderUnavailable: Facebook could not be asked, or refused us.
             SettingsUnavailable: The app secret has not been loaded.
         """
@@ -136,7 +136,7 @@ class Facebook:
             raise _refusal("not valid")
         if _digits(data.get("app_id")) != self._settings.app_id:
             raise _refusal("wrong app")
-        # Page and system tokens name a user too, but not the one who holds them.
+        # Page and system tokens name a user too, but not the person who holds them.
         if data.get("type", "USER") != "USER":
             raise _refusal("not of a user")
         expires = data.get("expires_at", 0)  # 0: never
@@ -164,8 +164,8 @@ class Facebook:
 
 
 def _is_jwt(token: str) -> bool:
-    # RFC 7515 §3.1: two dots, and at the beginning JSON's `{"`. Of access tokens
-    # Facebook only says that they are opaque; none has had a dot so far.
+    # RFC 7515 §3.1: a JWT has two dots, and begins with JSON's `{"`. Facebook calls its
+    # access tokens opaque; none has had a dot so far.
     return token.startswith("eyJ") and token.count(".") == 2
 
 

@@ -1,4 +1,4 @@
-"""`oauth2-google`: ID tokens of Google, and auth codes exchanged for them."""
+"""`oauth2-google`: Google's ID tokens, and auth codes exchanged for them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,11 +23,11 @@ from anonauth.providers.failures import Asking
 PROVIDER = "oauth2-google"
 """The provider's name, as routes spell it."""
 
-# Google for Developers, "Verify the Google ID token on your server side": either.
+# Google for Developers, "Verify the Google ID token on your server side": both occur.
 _ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 
-# For display; the picture twice, since the SDKs differ in its name (client-api.md
-# §2.4).
+# Claims for display. The picture is there twice, since the SDKs differ in its name
+# (client-api.md §2.4).
 _SHOWN = {
     "name": "name",
     "email": "email",
@@ -59,10 +59,11 @@ class Google:
         """Return the identity that `id_token` or `authCode` proves; see `Provider`.
 
         Raises:
-            BadRequest: Neither of them, or an auth code although none can be exchanged.
+            BadRequest: Neither is given, or an auth code although the app cannot
+                exchange it.
             BadCredential: The reason begins with `invalid ID token` or is `invalid auth
                 code`.
-            BudgetSpent: Too many auth codes that Google refused.
+            BudgetSpent: Google has refused too many auth codes.
             ProviderUnavailable: Google could not be asked, or refused us, not the code.
             SettingsUnavailable: The client secret has not been loaded.
         """
@@ -97,8 +98,8 @@ class Google:
         )
 
     def _exchange(self, code: str, secret: str) -> str:
-        # RFC 6749 §4.1.3. A code is spent by the first attempt, so it is tried with one
-        # client only: the first, which the secret belongs to.
+        # RFC 6749 §4.1.3. The first attempt spends a code, so only one client is tried:
+        # the first, which the secret belongs to.
         reply = self._fetcher.post(
             self._settings.token_url,
             {
@@ -109,8 +110,8 @@ class Google:
                 "redirect_uri": self._settings.redirect_uri,
             },
         )
-        # Of the errors of RFC 6749 §5.2 only this one is about the code; the others
-        # are about our client id, secret or redirect URI.
+        # Only this error of RFC 6749 §5.2 is about the code. The others are about our
+        # client id, secret or redirect URI.
         if reply.body.get("error") == "invalid_grant":
             raise BadCredential("invalid auth code")
         if reply.status != HTTPStatus.OK:

@@ -1,4 +1,4 @@
-"""The providers of all apps, made from the settings document when first asked for."""
+"""The providers of all apps, made from the settings document when first needed."""
 
 import functools
 from collections.abc import Callable
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 
 class Records(IdentityStore, AccountStore, Protocol):
-    """The store, as far as providers need it."""
+    """The part of the store that providers need."""
 
 
 class Registry:
-    """`Providers`, by the settings document that is in effect.
+    """`Providers` from the settings document that is in effect.
 
     Args:
-        failures_per_network: Logins of a network within an hour that ask a provider and
-            fail; 0 for any number.
-        passwords: Makes the hashing of passwords, which not every function imports.
-        allow_private: Key servers may be on private addresses and without TLS.
+        failures_per_network: Failed logins per network and hour that ask a provider; 0
+            allows any number.
+        passwords: Makes the password hashing, which not every function imports.
+        allow_private: Key servers may have private addresses and no TLS.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Registry:
         self._made: dict[tuple[str, str], Provider] = {}
 
     def settings(self, app: str) -> AppSettings:
-        """Return the settings of an app's providers; None in it means off.
+        """Return an app's provider settings; None in it means that a provider is off.
 
         Raises:
-            SettingsUnavailable: They cannot be read.
+            SettingsUnavailable: The settings cannot be read.
         """
         return self._load().app(app)
 
     def find(self, app: str, provider: str) -> Provider | None:
-        """Return a provider, None if it is off for that app; see `Providers`."""
+        """Return a provider, or None if the app has it off; see `Providers`."""
         document = self._load()
         if document is not self._document:
             self._document = document
@@ -142,7 +142,7 @@ class Registry:
 
     @functools.cached_property
     def _key_sets(self) -> "KeySets":
-        # Keys of other issuers outlive the document that they were fetched for.
+        # The cached keys of issuers outlive the document they were fetched for.
         from anonauth.issuers.key_sets import KeySets
 
         return KeySets(self._fetcher)
