@@ -1,11 +1,12 @@
-"""Whose token this is, and what it may do: read from the user's own item.
+"""Checks a token against the user's own item: whose it is, and what it may do.
 
-Each use case that takes a token begins here. The rules of who may change a user are
-in this module alone: a session of an API key may not (`_refuse_api_key`), and an
-access token may do it only while it is young (`FRESH_FOR`).
+Each use case that takes a token begins here. Only this module decides who may change a
+user. A session that an API key has opened may not (`_refuse_api_key`). An access token
+may do so only while it is young (`FRESH_FOR`).
 """
 
 import hmac
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from anonauth.domain.claims import AccessClaims
@@ -25,112 +26,107 @@ credential that a person has to get from a provider first, and clocks that diffe
 _BEFORE_LINK = "invalid session: the token is from before the link"
 
 
-def authenticate_access(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session]:
-    """Return the user and session of an access token, as they are in the table now.
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Returns the user and session of a token, as they are in the table now.
 
-    Raises:
-        InvalidSession: Bad token, or its session or user is gone or expired.
-        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+    Each method reads the user's item once. `AppNotFound`, `KeysUnavailable` and
+    `StoreUnavailable` say nothing about the token, which may be good.
     """
-    _, user, session = _read_access(access_token, users, tokens, now)
-    return user, session
 
+    users: UserStore
+    tokens: TokenIssuer
 
-def authenticate_to_delete(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session]:
-    """Return the user and session of an access token that may delete the user.
+    def access(self, access_token: str, now: datetime) -> tuple[User, Session]:
+        """Return the user and session of an access token.
 
-    Raises:
-        InvalidSession: As `authenticate_access`; or the token is too old, or from
-            before the link that made the user permanent. A refresh gets a better one.
-        ApiKeySessionRefused: An API key has opened the session.
-        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
-    """
-    claims, user, session = _read_access(access_token, users, tokens, now)
-    _refuse_api_key(session)
-    if _is_before_link(claims, user):
-        raise InvalidSession(_BEFORE_LINK)
-    _require_fresh(claims, now)
-    return user, session
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+        """
+        _, user, session = self._read_access(access_token, now)
+        return user, session
 
+    def to_delete(self, access_token: str, now: datetime) -> tuple[User, Session]:
+        """Return the user and session of an access token that may delete the user.
 
-def authenticate_to_link(
-    access_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session, bool]:
-    """Return the user and session of an access token that may link an identity.
-
-    The third is true if the token may only repeat a link: a guest's token whose user
-    is permanent by now. Its client may not have heard that the link succeeded, however
-    old the token is, and so the credential has to be looked at. Every other token of a
-    permanent user has to be young, and is refused here, before that.
-
-    Raises:
-        InvalidSession: As `authenticate_access`; or the user is permanent and the
-            token too old. A refresh gets a better one.
-        ApiKeySessionRefused: An API key has opened the session.
-        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
-    """
-    claims, user, session = _read_access(access_token, users, tokens, now)
-    _refuse_api_key(session)
-    only_repeats = _is_before_link(claims, user)
-    if not user.anonymous and not only_repeats:
+        Raises:
+            InvalidSession: As `access`. Or the token is too old, or from before the
+                link that made the user permanent: a refresh gets a better one.
+            ApiKeySessionRefused: An API key has opened the session.
+            AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+        """
+        claims, user, session = self._read_access(access_token, now)
+        _refuse_api_key(session)
+        if _is_before_link(claims, user):
+            raise InvalidSession(_BEFORE_LINK)
         _require_fresh(claims, now)
-    return user, session, only_repeats
+        return user, session
+
+    def to_link(self, access_token: str, now: datetime) -> tuple[User, Session, bool]:
+        """Return the user and session of an access token that may link an identity.
+
+        The third value is true if the token may only repeat a link. This is a guest's
+        token whose user is permanent by now. Its client may not have heard that the
+        link succeeded, however old the token is, so the credential has to be looked
+        at. Every other token of a permanent user has to be young. An old one is
+        refused here, before the credential is looked at.
+
+        Raises:
+            InvalidSession: As `access`. Or the user is permanent and the token too
+                old: a refresh gets a better one.
+            ApiKeySessionRefused: An API key has opened the session.
+            AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+        """
+        claims, user, session = self._read_access(access_token, now)
+        _refuse_api_key(session)
+        only_repeats = _is_before_link(claims, user)
+        if not user.anonymous and not only_repeats:
+            _require_fresh(claims, now)
+        return user, session, only_repeats
+
+    def refresh(self, refresh_token: str, now: datetime) -> tuple[User, Session]:
+        """Return the user and session of a refresh token.
+
+        Raises:
+            InvalidSession: The token is bad, or not the current one of its session.
+            SessionNotFound: Its session or user no longer exists. This is final.
+            AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+        """
+        claims = self.tokens.read_refresh_token(refresh_token, now)
+        user = self.users.get_user(claims.app, claims.user_id)
+        session = user.live_session(claims.session_id, now) if user else None
+        if user is None or session is None:
+            raise SessionNotFound
+        if not hmac.compare_digest(session.token_hash, claims.token_hash):
+            raise InvalidSession
+        return user, session
+
+    def to_change(self, refresh_token: str, now: datetime) -> tuple[User, Session]:
+        """Return the user and session of a refresh token that may change credentials.
+
+        Raises:
+            ApiKeySessionRefused: An API key has opened the session.
+            AuthError: As `refresh`.
+        """
+        user, session = self.refresh(refresh_token, now)
+        _refuse_api_key(session)
+        return user, session
+
+    def _read_access(
+        self, access_token: str, now: datetime
+    ) -> tuple[AccessClaims, User, Session]:
+        claims = self.tokens.read_access_token(access_token, now)
+        user = self.users.get_user(claims.app, claims.user_id)
+        session = user.live_session(claims.session_id, now) if user else None
+        if user is None or session is None:
+            raise InvalidSession("invalid session: user or session not found")
+        return claims, user, session
 
 
 def refuse_before_link() -> InvalidSession:
-    """Return the refusal of a guest's token that would do more than repeat a link."""
+    """Return the error for a guest's token that would do more than repeat a link."""
     return InvalidSession(_BEFORE_LINK)
-
-
-def authenticate_refresh(
-    refresh_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session]:
-    """Return the user and session of a refresh token, as they are in the table now.
-
-    Raises:
-        InvalidSession: Bad token, or not the one of its session.
-        SessionNotFound: Its session or user is gone or expired. Final.
-        AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
-    """
-    claims = tokens.read_refresh_token(refresh_token, now)
-    user = users.get_user(claims.app, claims.user_id)
-    session = user.live_session(claims.session_id, now) if user else None
-    if user is None or session is None:
-        raise SessionNotFound
-    if not hmac.compare_digest(session.token_hash, claims.token_hash):
-        raise InvalidSession
-    return user, session
-
-
-def authenticate_to_change(
-    refresh_token: str, *, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[User, Session]:
-    """Return the user and session of a refresh token that may change credentials.
-
-    Raises:
-        ApiKeySessionRefused: An API key has opened the session.
-        AuthError: As `authenticate_refresh`.
-    """
-    user, session = authenticate_refresh(
-        refresh_token, users=users, tokens=tokens, now=now
-    )
-    _refuse_api_key(session)
-    return user, session
-
-
-def _read_access(
-    access_token: str, users: UserStore, tokens: TokenIssuer, now: datetime
-) -> tuple[AccessClaims, User, Session]:
-    claims = tokens.read_access_token(access_token, now)
-    user = users.get_user(claims.app, claims.user_id)
-    session = user.live_session(claims.session_id, now) if user else None
-    if user is None or session is None:
-        raise InvalidSession("invalid session: user or session not found")
-    return claims, user, session
 
 
 def _refuse_api_key(session: Session) -> None:

@@ -18,10 +18,7 @@ from anonauth.errors import (
     ProviderNotFound,
 )
 from anonauth.ports import ApiKeyStore, Providers, TokenIssuer, UserStore
-from anonauth.usecases._authenticate import (
-    authenticate_refresh,
-    authenticate_to_change,
-)
+from anonauth.usecases._authenticate import Authenticator
 from anonauth.usecases._retry import decisions
 
 LONGEST_NAME = 64
@@ -57,9 +54,7 @@ def create_api_key(
         created_at=now,
     )
     for _ in decisions():
-        user, session = authenticate_to_change(
-            refresh_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
         _require_api_keys(user, providers)
         _check_name(name)
         if any(other.name == name for other in user.api_keys.values()):
@@ -89,7 +84,7 @@ def list_api_keys(
         PermanentUsersOnly: The user is anonymous.
         StoreUnavailable: Nothing is wrong with the token; retry.
     """
-    user, _ = authenticate_refresh(refresh_token, users=users, tokens=tokens, now=now)
+    user, _ = Authenticator(users, tokens).refresh(refresh_token, now)
     _require_api_keys(user, providers)
     return sorted(user.api_keys.values(), key=lambda key: key.id)
 
@@ -109,7 +104,7 @@ def get_api_key(
         ApiKeyNotFound: The user has none of that id.
         AuthError: As `list_api_keys`.
     """
-    user, _ = authenticate_refresh(refresh_token, users=users, tokens=tokens, now=now)
+    user, _ = Authenticator(users, tokens).refresh(refresh_token, now)
     _require_api_keys(user, providers)
     return _find_key(user, key_id)
 
@@ -133,9 +128,7 @@ def delete_api_key(
         AuthError: As `list_api_keys`.
     """
     for _ in decisions():
-        user, session = authenticate_to_change(
-            refresh_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
         _require_api_keys(user, providers)
         key = _find_key(user, key_id)
         if api_keys.delete_api_key(user, session, key, now):
@@ -164,9 +157,7 @@ def switch_api_key(
         AuthError: As `list_api_keys`.
     """
     for _ in decisions():
-        user, session = authenticate_to_change(
-            refresh_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
         _require_api_keys(user, providers)
         key = _find_key(user, key_id)
         if key.disabled == disabled:

@@ -42,7 +42,7 @@ from anonauth.ports import (
     UserStore,
 )
 from anonauth.usecases._authenticate import (
-    authenticate_to_link,
+    Authenticator,
     refuse_before_link,
 )
 from anonauth.usecases.login import OpenedSession, new_id, new_session, sign
@@ -228,9 +228,7 @@ def log_in(attempt: Attempt, *, parts: Parts, now: datetime) -> OpenedSession:
 def _authenticate(
     access_token: str, parts: Parts, now: datetime
 ) -> tuple[User, Session, bool]:
-    return authenticate_to_link(
-        access_token, users=parts.users, tokens=parts.tokens, now=now
-    )
+    return Authenticator(parts.users, parts.tokens).to_link(access_token, now)
 
 
 def _verify(provider: Provider, attempt: Attempt, now: datetime) -> VerifiedIdentity:

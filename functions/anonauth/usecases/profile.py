@@ -18,11 +18,7 @@ from anonauth.errors import (
     LastIdentity,
 )
 from anonauth.ports import IdentityStore, TokenIssuer, UserStore
-from anonauth.usecases._authenticate import (
-    authenticate_access,
-    authenticate_to_change,
-    authenticate_to_delete,
-)
+from anonauth.usecases._authenticate import Authenticator
 from anonauth.usecases._retry import decisions
 
 
@@ -76,9 +72,7 @@ def read_profile(
         InvalidSession: Bad token, or its session or user is gone or expired.
         StoreUnavailable: Nothing is wrong with the token; retry.
     """
-    user, session = authenticate_access(
-        access_token, users=users, tokens=tokens, now=now
-    )
+    user, session = Authenticator(users, tokens).access(access_token, now)
     shown = _show_identities(user, identities)
     opener = user.opener_of(session)
     by_api_key = isinstance(opener, ApiKey)
@@ -122,9 +116,7 @@ def unlink_identity(
     if provider == API_KEY:
         raise BadRequest("API keys are removed by DELETE …/auth/api_keys/{id}")
     for _ in decisions():
-        user, session = authenticate_to_change(
-            refresh_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
         identity = _find_identity(user, provider, identity_id, key)
         if provider == ANONYMOUS:
             raise AnonymousUnlinkRefused
@@ -146,9 +138,7 @@ def delete_user(
         StoreUnavailable: The user may still exist, so retry.
     """
     for _ in decisions():
-        user, session = authenticate_to_delete(
-            access_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).to_delete(access_token, now)
         if users.delete_user(user, session, now):
             return
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from anonauth.domain.expiry import SessionLimits, expiry_after, utc_day
 from anonauth.errors import StoreUnavailable
 from anonauth.ports import TokenIssuer, UserStore
-from anonauth.usecases._authenticate import authenticate_refresh
+from anonauth.usecases._authenticate import Authenticator
 
 _DECISIONS = 4  # reads of a user that others keep changing, before we give up
 
@@ -35,9 +35,7 @@ def refresh(
         KeysUnavailable, StoreUnavailable: Nothing is wrong with the token; retry.
     """
     for _ in range(_DECISIONS):
-        user, session = authenticate_refresh(
-            refresh_token, users=users, tokens=tokens, now=now
-        )
+        user, session = Authenticator(users, tokens).refresh(refresh_token, now)
         expires_at = (
             expiry_after(now)
             if user.anonymous

@@ -21,8 +21,8 @@ from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store
 from anonauth.tokens import _check_expiry
 from anonauth.usecases._authenticate import (
+    Authenticator,
     _is_before_link,
-    _read_access,
     _refuse_api_key,
     _require_fresh,
 )
@@ -39,7 +39,7 @@ MOST_RUNS_TO_SEE_A_FAULT = 300  # most are seen in ten
 FAULTS = [
     pytest.param(User.is_expired, "self.expires_at <= now", "False", id="dead let in"),
     pytest.param(
-        _read_access, "user.live_session(claims.session_id, now)",
+        Authenticator._read_access, "user.live_session(claims.session_id, now)",
         "next(iter(user.sessions.values()), None)", id="any session will do",
     ),
     pytest.param(
