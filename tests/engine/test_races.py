@@ -11,7 +11,7 @@ import pytest
 
 from anonauth.domain.expiry import expiry_after
 from anonauth.errors import SessionNotFound
-from anonauth.usecases.key_ring import rotate_keys
+from anonauth.usecases.key_ring import KeyRotation
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
 from support.contracts.store_contract import DAY, NOW
@@ -76,10 +76,8 @@ def test_given_no_ring_when_all_rotate_at_once_then_all_have_the_same_one(
     for _ in range(5):
         service.db.delete_item(TableName=service.table, Key={"pk": {"S": "KEY#ring"}})
 
-        rings = race(
-            *[partial(rotate_keys, rings=service.store, keys=pooled_keys, now=NOW)]
-            * CALLERS
-        )
+        rotation = KeyRotation(service.store, pooled_keys)
+        rings = race(*[partial(rotation.rotate, NOW)] * CALLERS)
 
         kept = service.store.load_ring()
         assert kept is not None

@@ -17,8 +17,9 @@ def answer_custom_resource(
 ) -> dict[str, Any]:
     """Apply a create or update, and tell CloudFormation how it went.
 
-    Always answers, with FAILED if need be: a stack that hears nothing hangs for an
-    hour. Deleting the resource does nothing; the ring goes with the table, which stays.
+    The function always answers, with FAILED if need be. A stack without an answer
+    hangs for an hour. Deleting the resource does nothing. The ring is in the table,
+    which is retained.
     Source: AWS CloudFormation User Guide, "Custom resource response objects".
     """
     answer = {
@@ -33,7 +34,7 @@ def answer_custom_resource(
     try:
         if event["RequestType"] != "Delete":
             answer["Data"] = apply()
-    except Exception as exc:  # noqa: BLE001 - it must hear of any failure
+    except Exception as exc:  # noqa: BLE001 - every failure is reported
         logger.exception("custom resource failed")
         answer["Status"] = "FAILED"
         answer["Reason"] = f"{type(exc).__name__}; see log {context.log_stream_name}"
@@ -41,7 +42,7 @@ def answer_custom_resource(
         "PUT",
         event["ResponseURL"],
         body=json.dumps(answer),
-        # The URL is signed for an empty type.
+        # The URL is signed for an empty content type.
         headers={"content-type": ""},
         timeout=5,
         retries=urllib3.Retry(3, allowed_methods=["PUT"]),

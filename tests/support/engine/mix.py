@@ -21,7 +21,7 @@ from anonauth.domain.users import User
 from anonauth.errors import AuthError
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.tokens import Tokens
-from anonauth.usecases.key_ring import rotate_keys, rotate_now
+from anonauth.usecases.key_ring import KeyRotation
 from anonauth.usecases.login import OpenedSession
 from support.contracts.store_contract import APP, DAY, NOW
 from support.engine.accounts import a_mail_token, an_account, by_password, reset
@@ -163,7 +163,7 @@ class PooledKeys:
 
     def __init__(self, size: int = 12) -> None:
         maker = KeyMaker(TaggedWrapping())
-        self.ring = rotate_keys(rings=MemoryRings(), keys=maker, now=LONG_AGO)
+        self.ring = KeyRotation(MemoryRings(), maker).rotate(LONG_AGO)
         self._access = itertools.cycle(
             [
                 maker.make_access_key(published_at=NOW, signs_from=NOW, stops_at=NOW)
@@ -238,7 +238,7 @@ class Mix:
     def _perform(self, service: Service, act: Act) -> object:
         opened, subject, now = act.opened, act.subject, act.now
         by, credential = subject.provider, subject.credential
-        rotating = partial(rotate_now, rings=service.store, keys=self._keys, now=now)
+        rotation = KeyRotation(service.store, self._keys)
         calls: dict[str, Callable[[], object]] = {
             "log in": lambda: service.log_in(now),
             "log in by": lambda: service.log_in_by(by, credential),
@@ -250,11 +250,9 @@ class Mix:
             "log out": lambda: service.log_out(opened, now),
             "delete": lambda: service.delete(opened, now),
             "reset": lambda: reset(service, subject.key, subject.reset_token),
-            "rotate": lambda: rotate_keys(
-                rings=service.store, keys=self._keys, now=now
-            ),
-            "rotate access": lambda: rotating("access"),
-            "rotate refresh": lambda: rotating("refresh"),
+            "rotate": lambda: rotation.rotate(now),
+            "rotate access": lambda: rotation.rotate_now("access", now),
+            "rotate refresh": lambda: rotation.rotate_now("refresh", now),
             "sweep": lambda: service.sweep(opened, now),
         }
         return coming_late(service, act.late, calls[act.name])()

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from anonauth.domain.signing_keys import (
     KeyUse,
 )
-from anonauth.usecases.key_ring import rotate_now
+from anonauth.usecases.key_ring import KeyRotation
 from support.forgery.bad_tokens import edited, other_signature
 from support.model.model import SECOND
 from support.model.player import (
@@ -540,5 +540,5 @@ class Machine(Player):
         self.rotations += 1
         services = self.service.services
         rings, keys = services.store, services.key_maker
-        rotate_now(use, rings=rings, keys=keys, now=self.service.now)
+        KeyRotation(rings, keys).rotate_now(use, self.service.now)
         self.look()

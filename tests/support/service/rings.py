@@ -16,7 +16,7 @@ from anonauth.domain.signing_keys import (
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.keys import KeyMaker, KeyRing
 from anonauth.ports import KeyMaking
-from anonauth.usecases.key_ring import revoke_key, rotate_keys, rotate_now
+from anonauth.usecases.key_ring import KeyRotation
 
 
 class MemoryRings:
@@ -119,13 +119,13 @@ class RingInMemory:
         return self.rings.ring
 
     def rotate(self, now: datetime) -> Ring:
-        return rotate_keys(rings=self.rings, keys=self.keys, now=now)
+        return KeyRotation(self.rings, self.keys).rotate(now)
 
     def rotate_now(self, use: KeyUse, now: datetime) -> Ring:
-        return rotate_now(use, rings=self.rings, keys=self.keys, now=now)
+        return KeyRotation(self.rings, self.keys).rotate_now(use, now)
 
     def revoke(self, kid: str, now: datetime) -> Ring:
-        return revoke_key(kid, rings=self.rings, keys=self.keys, now=now)
+        return KeyRotation(self.rings, self.keys).revoke(kid, now)
 
     def open(self) -> KeyRing:
         """Return the ring as a function that starts cold holds it."""

@@ -13,7 +13,7 @@ import pytest
 
 from anonauth.domain.encoding import hash_secret
 from anonauth.keys import KeyRing
-from anonauth.usecases.key_ring import revoke_key
+from anonauth.usecases.key_ring import KeyRotation
 from support.contracts.openapi_contract import Schema, operations
 from support.forgery.bad_tokens import signed
 from support.forgery.forgeries import (
@@ -84,11 +84,8 @@ class World:
         # Their keys are stolen, and revoked.
         self._stolen = self._keys()
         for kid, _ in self._stolen.values():
-            revoke_key(
-                kid,
-                rings=service.services.store,
-                keys=service.services.key_maker,
-                now=service.now,
+            KeyRotation(service.services.store, service.services.key_maker).revoke(
+                kid, service.now
             )
         service.advance(timedelta(minutes=10))
         self.user, self.other = log_in_linked(service), service.log_in()

@@ -13,7 +13,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from anonauth.usecases.key_ring import revoke_key
+from anonauth.usecases.key_ring import KeyRotation
 from support.service.harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
 from support.service.wire import Forward, no_connection, throttled
 
@@ -227,6 +227,10 @@ def test_given_kms_is_down_when_the_standby_takes_over_then_warm_functions_go_on
     assert jwt.get_unverified_header(renewed)["kid"] == standby.kid
 
 
+def rotation_of(service: Deployment) -> KeyRotation:
+    return KeyRotation(service.services.store, service.services.key_maker)
+
+
 def test_given_a_leaked_key_when_revoked_then_its_tokens_end_and_no_session_does(
     service: Deployment,
 ) -> None:
@@ -236,12 +240,7 @@ def test_given_a_leaked_key_when_revoked_then_its_tokens_end_and_no_session_does
     assert service.send(PROFILE, token=access).status == 200
     leaked = jwt.get_unverified_header(access)["kid"]
 
-    revoke_key(
-        leaked,
-        rings=service.services.store,
-        keys=service.services.key_maker,
-        now=service.now,
-    )
+    rotation_of(service).revoke(leaked, service.now)
 
     service.now += timedelta(minutes=5) - timedelta(seconds=1)
     assert service.send(PROFILE, token=access).status == 200
@@ -259,12 +258,7 @@ def test_given_the_refresh_key_when_revoked_then_its_sessions_end_and_new_ones_b
 ) -> None:
     refresh = service.log_in()["refresh_token"]
 
-    revoke_key(
-        jwt.get_unverified_header(refresh)["kid"],
-        rings=service.services.store,
-        keys=service.services.key_maker,
-        now=service.now,
-    )
+    rotation_of(service).revoke(jwt.get_unverified_header(refresh)["kid"], service.now)
 
     service.restart()
     service.now += timedelta(minutes=2, seconds=-1)

@@ -16,7 +16,7 @@ from anonauth.domain.signing_keys import (
     RingKey,
 )
 from anonauth.local.command_error import CommandError
-from anonauth.usecases.key_ring import TooManyKeys, UnknownKey, revoke_key, rotate_now
+from anonauth.usecases.key_ring import KeyRotation, TooManyKeys, UnknownKey
 
 State = Literal["standby", "signing", "verifying", "spent"]
 """Published and yet to sign; the one that signs; good for what it has signed; due to
@@ -177,8 +177,8 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     """
     before = keys_to_change(services)
     try:
-        ring = rotate_now(
-            use, rings=services.store, keys=services.key_maker, now=before.now
+        ring = KeyRotation(services.store, services.key_maker).rotate_now(
+            use, before.now
         )
     except TooManyKeys as exc:
         raise CommandError(
@@ -227,9 +227,7 @@ def revoke(key: RingKey, services: wiring.Services) -> KeyList:
     """
     now = services.clock()
     try:
-        ring = revoke_key(
-            key.kid, rings=services.store, keys=services.key_maker, now=now
-        )
+        ring = KeyRotation(services.store, services.key_maker).revoke(key.kid, now)
     except UnknownKey as exc:
         raise CommandError(f"key {key.kid} is no longer in the ring") from exc
     return KeyList(ring, now)

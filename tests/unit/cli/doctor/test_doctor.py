@@ -42,7 +42,7 @@ from anonauth.domain.users import User
 from anonauth.local.command_error import CommandError
 from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
-from anonauth.usecases.key_ring import rotate_keys
+from anonauth.usecases.key_ring import KeyRotation
 from support.contracts.identity_contract import a_foreign_identity, a_linked_user, lose
 from support.project import sam_template
 from support.project.pages import section
@@ -209,7 +209,7 @@ def whole(moto: None) -> Iterator[Cloud]:
     with reached(Target(STACK, endpoint_url=cloud.url)) as deployment:
         cloud.deployment = deployment
         services = cloud.services
-        rotate_keys(rings=services.store, keys=services.key_maker, now=services.clock())
+        KeyRotation(services.store, services.key_maker).rotate(services.clock())
         map_stream(deployment)
         yield cloud
     server.shutdown()

@@ -28,7 +28,7 @@ from anonauth.domain.signing_keys import (
 from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from anonauth.store import Store
-from anonauth.usecases.key_ring import rotate_keys
+from anonauth.usecases.key_ring import KeyRotation
 from support.project.tools import ROOT
 from support.service.calls import call, log_in
 from support.service.harness import TABLE
@@ -90,10 +90,8 @@ def there(
         db.put_item(TableName=table, Item=old_ring)
     else:
         with opened(Target(table=table, kms_key=key_id)) as services:
-            rotate_keys(
-                rings=services.store,
-                keys=services.key_maker,
-                now=services.clock() - 2 * DAY,
+            KeyRotation(services.store, services.key_maker).rotate(
+                services.clock() - 2 * DAY
             )
         key = {"pk": {"S": "KEY#ring"}}
         old_ring |= db.get_item(TableName=table, Key=key)["Item"]
@@ -289,7 +287,7 @@ def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
     """Either clock may be wrong; what is written could keep everyone from signing."""
     with opened(Target(table=there[1], kms_key=there[3])) as services:
         made_at = services.clock() + 91 * DAY
-        rotate_keys(rings=services.store, keys=services.key_maker, now=made_at)
+        KeyRotation(services.store, services.key_maker).rotate(made_at)
     before = store.load_ring()
 
     line = problem(run(*command, *there))
@@ -469,7 +467,7 @@ def test_given_a_stack_when_named_then_its_outputs_say_the_rest(stacks: Any) -> 
     with opened(Target(stack="anonauth"), with_key=True) as services:
         assert services.settings.app_ids == {"one", "two"}
         assert services.settings.region == "eu-central-1"
-        rotate_keys(rings=services.store, keys=services.key_maker, now=services.clock())
+        KeyRotation(services.store, services.key_maker).rotate(services.clock())
     listed = printed(run("list", "--stack", "anonauth", "--json"))
     rotated = printed(run("rotate", "--stack", "anonauth", "--json"))
 
