@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from anonauth.local.api_gateway import HttpResponse
-from anonauth.local.http import Listener, application
+from anonauth.local.http import HttpServer, wsgi_application
 from anonauth.local.outbox import SentMail
 from anonauth.local.server import LocalServer
 from browser.person import Person
@@ -51,7 +51,7 @@ def stored(server: LocalServer, user_id: str) -> dict[str, Any] | None:
 
 def told(server: LocalServer, user_id: str) -> list[str]:
     """The events of one user, as the page may show them."""
-    events = server.stack.events.entries()
+    events = server.deployment.events.entries()
     return [event.type for event in events if event.detail["uid"] == user_id]
 
 
@@ -266,8 +266,8 @@ def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
 def elsewhere() -> Iterator[str]:
     """A page of another origin, on this machine."""
     page = HttpResponse(200, (("content-type", "text/html"),), b"<!doctype html><p>")
-    listener = Listener("127.0.0.1", 0)
-    listener.serve(application(lambda request: page))
+    listener = HttpServer("127.0.0.1", 0)
+    listener.serve(wsgi_application(lambda request: page))
     yield f"http://127.0.0.1:{listener.port}/"
     listener.close()
 
@@ -376,7 +376,7 @@ def test_given_text_with_tags_when_it_arrives_then_it_is_read_and_not_run(
     mail = SentMail(hostile, "a@b.c", hostile, f"{hostile} {link}", datetime.now(UTC))  # noqa: TID251
     person = opened(with_mail)
 
-    with_mail.stack.outbox.add(mail)
+    with_mail.deployment.outbox.add(mail)
     person.reads(hostile, at="Mails")
 
     assert person.page.locator("img").count() == 0

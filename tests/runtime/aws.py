@@ -124,7 +124,7 @@ class Aws:
 
     def live_table(self) -> LiveTable:
         """Return the table's stream from now on."""
-        with aws.environment():
+        with aws.isolate_environment():
             return LiveTable(self.table_name, self.endpoint_url, wiring.utc_now)
 
     def published(self) -> list[Json]:

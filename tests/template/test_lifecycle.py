@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from anonauth.local.template import Resolver, check_parameters, load, read_template
+from anonauth.local.template import (
+    Resolver,
+    check_parameters,
+    load_template,
+    read_template,
+)
 from anonauth.store.items import (
     RING_PK,
     SCAN_PK,
@@ -27,7 +32,7 @@ MOST_KEYS = 100  # of a BatchGetItem
 
 def deployed(**parameters: str) -> dict[str, Json]:
     """Return the resources of a deployment, by their logical ids."""
-    document = load(PATH)
+    document = load_template(PATH)
     resolver = Resolver(document, check_parameters(document, parameters))
     return resolver.resources()
 

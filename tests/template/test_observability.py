@@ -12,7 +12,7 @@ from anonauth.local.template import (
     REGION,
     Resolver,
     check_parameters,
-    load,
+    load_template,
     read_template,
 )
 from anonauth.metrics import NAMESPACE
@@ -28,7 +28,7 @@ STACK = "anonauth-local"
 
 def deployed(**parameters: str) -> dict[str, Json]:
     """Return the resources of a deployment, by their logical ids."""
-    document = load(PATH)
+    document = load_template(PATH)
     return Resolver(document, check_parameters(document, parameters)).resources()
 
 

@@ -297,19 +297,19 @@ def _introduce(server: "LocalServer") -> None:
         print(f"open it in a browser: {server.page_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
     print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
-    if server.stack.found:
-        print(f"data in {server.options.data}: {server.stack.found}")
+    if server.deployment.data_summary:
+        print(f"data in {server.options.data}: {server.deployment.data_summary}")
     if server.fault_on_aws:
         print(f"not for AWS, which refuses the settings: {server.fault_on_aws}")
     if server.sends_mail:
         print(f"mails: {base_url}/_local/outbox")
-    if server.stack.tells_events:
+    if server.deployment.publishes_events:
         print(f"events: {base_url}/_local/events")
     else:
         print("no events: the engine has no streams")
     if server.aws_url:
         print(f"AWS: {server.aws_url}")
-    if server.is_unnamed:
+    if server.needs_base_url:
         print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
     if server.asks_challenge:
         print(

@@ -144,7 +144,7 @@ class Deployment:
         session = services.store.session
         self.last_call.watch(session)
         if self.endpoint_url:
-            aws.keep_at(self.endpoint_url, session)
+            aws.confine_session(self.endpoint_url, session)
         with _configured():
             services.store.connect()
         return services
@@ -178,7 +178,7 @@ def reached(target: Target) -> Iterator[Deployment]:
             in. Also what AWS has against a call within the block.
     """
     place, last_call = "", LastCall()
-    with aws.environment() if target.endpoint_url else nullcontext():
+    with aws.isolate_environment() if target.endpoint_url else nullcontext():
         try:
             found = _find(target, _find_region(target), last_call)
             deployment = replace(found, last_call=last_call)
@@ -264,10 +264,10 @@ def _connect(
     *,
     seconds: int = 10,
 ) -> Any:
-    session = aws.session()
+    session = aws.make_aws_session()
     last_call.watch(session)
     if endpoint_url:
-        aws.keep_at(endpoint_url, session)
+        aws.confine_session(endpoint_url, session)
     with _configured():
         return session.create_client(
             service,

@@ -20,8 +20,8 @@ from http import HTTPStatus
 from typing import Any
 
 from anonauth.local import reasons
-from anonauth.local.journal import NotKept
-from anonauth.local.outbox import Recent
+from anonauth.local.journal import StateNotSaved
+from anonauth.local.outbox import RecentItems
 from anonauth.local.template import ACCOUNT, DEFAULT_ROUTE, Cors, Template, Throttling
 
 LONGEST_PAYLOAD = 10 * 1024 * 1024
@@ -40,10 +40,10 @@ _HOP_BY_HOP = frozenset(
 )
 _SET_BY_GATEWAY = _HOP_BY_HOP | {"content-length", "date"}
 
-SLOW = 1_000
+SLOW_CALL_MS = 1_000
 """Milliseconds from which on a call's line names its function."""
 
-Invoke = Callable[[str, dict[str, Any]], Any]
+InvokeFunction = Callable[[str, dict[str, Any]], Any]
 
 
 class FunctionTimedOut(Exception):
@@ -119,7 +119,7 @@ class Gateway:
         invoke: Runs a function of the template on an event.
         clock: Tells the time that events carry.
         domain_name: Of the API, as events carry it.
-        refused: Where to note what is refused or fails.
+        refused_calls: Where to note what is refused or fails.
         ticks: Seconds of a steady clock, for throttling and for what calls take.
     """
 
@@ -127,17 +127,17 @@ class Gateway:
         self,
         template: Template,
         *,
-        invoke: Invoke,
+        invoke: InvokeFunction,
         clock: Callable[[], datetime],
         domain_name: str,
-        refused: Recent[reasons.Refused] | None = None,
+        refused_calls: RecentItems[reasons.RefusedCall] | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._invoke = invoke
         self._clock = clock
         self._domain_name = domain_name
         self._ticks = ticks
-        self._refused = Recent() if refused is None else refused
+        self._refused_calls = RecentItems() if refused_calls is None else refused_calls
         self._cors = template.cors
         functions = template.functions.values()
         self._routes = {key: f.name for f in functions for key in f.routes}
@@ -146,7 +146,7 @@ class Gateway:
             for key in self._routes
         }
         self._buckets = {
-            key: _Bucket(throttling, ticks)
+            key: _TokenBucket(throttling, ticks)
             for key, throttling in limits.items()
             if throttling
         }
@@ -155,7 +155,7 @@ class Gateway:
         """Answer as API Gateway would; never raises. Logs one line."""
         started = self._ticks()
         route, parameters = self.match(request.method, request.path)
-        with reasons.heard() as said:
+        with reasons.collect_notes() as notes:
             response = self._respond(request, route, parameters)
         response = self._with_cors(request, response)
         ms = round((self._ticks() - started) * 1000)
@@ -167,14 +167,14 @@ class Gateway:
         line = f"{label}  {response.status}  {ms} ms"
         function = self._routes.get(route or "", "")
         failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if function and (failed or ms >= SLOW):
+        if function and (failed or ms >= SLOW_CALL_MS):
             line += f"  {function}"
-            if said.waited * 1000 >= SLOW / 2:  # not its fault
-                line += f" (waited {said.waited * 1000:.0f} ms for other calls)"
-        for reason in said.reasons[-1:]:
+            if notes.waited * 1000 >= SLOW_CALL_MS / 2:  # not its fault
+                line += f" (waited {notes.waited * 1000:.0f} ms for other calls)"
+        for reason in notes.reasons[-1:]:
             line += f"  {reason}"
-            self._refused.add(
-                reasons.Refused(
+            self._refused_calls.add(
+                reasons.RefusedCall(
                     self._clock(), label, function, response.status, ms, reason
                 )
             )
@@ -206,22 +206,22 @@ class Gateway:
         self, request: HttpRequest, route: str | None, parameters: dict[str, str]
     ) -> HttpResponse:
         if request.too_large:
-            return _message(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return _gateway_message(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if route is None:
             # A `$default` route takes preflights like everything else; only without
             # one does the gateway answer them alone (AWS, "Configure CORS for HTTP
             # APIs").
             if self._cors is not None and _is_preflight(request):
                 return HttpResponse(HTTPStatus.NO_CONTENT)
-            return _message(HTTPStatus.NOT_FOUND)
+            return _gateway_message(HTTPStatus.NOT_FOUND)
         if route in self._buckets and not self._buckets[route].take():
-            return _message(HTTPStatus.TOO_MANY_REQUESTS)
-        return self._call(request, route, parameters)
+            return _gateway_message(HTTPStatus.TOO_MANY_REQUESTS)
+        return self._call_function(request, route, parameters)
 
-    def _call(
+    def _call_function(
         self, request: HttpRequest, route: str, parameters: dict[str, str]
     ) -> HttpResponse:
-        event = make_event(
+        event = make_request_event(
             request,
             route=route,
             parameters=parameters,
@@ -230,18 +230,18 @@ class Gateway:
         )
         try:
             answer = self._invoke(self._routes[route], event)
-        except (FunctionTimedOut, FunctionStopped, NotKept) as exc:
-            reasons.say(reasons.Reason(type(exc).__name__))
-            return _message(HTTPStatus.SERVICE_UNAVAILABLE)
+        except (FunctionTimedOut, FunctionStopped, StateNotSaved) as exc:
+            reasons.note_reason(reasons.Reason(type(exc).__name__))
+            return _gateway_message(HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
             # Without the text of the exception, which may quote a token.
             trace = "".join(traceback.format_tb(exc.__traceback__)).rstrip()
             logger.error("%s raised %s\n%s", route, type(exc).__name__, trace)  # noqa: TRY400
-            return _message(HTTPStatus.INTERNAL_SERVER_ERROR)
-        response = _read_answer(answer)
+            return _gateway_message(HTTPStatus.INTERNAL_SERVER_ERROR)
+        response = _read_function_answer(answer)
         if response is None:
             logger.error("%s gave no valid answer for a gateway", route)
-            return _message(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _gateway_message(HTTPStatus.INTERNAL_SERVER_ERROR)
         request_id = event["requestContext"]["requestId"]
         headers = (*response.headers, ("apigw-requestid", request_id))
         return HttpResponse(response.status, headers, response.body)
@@ -260,7 +260,7 @@ class Gateway:
         return HttpResponse(response.status, tuple(kept), response.body)
 
 
-def make_event(
+def make_request_event(
     request: HttpRequest,
     *,
     route: str,
@@ -345,7 +345,7 @@ def _match_path(route: str, path: str) -> dict[str, str] | None:
     return parameters
 
 
-def _read_answer(answer: Any) -> HttpResponse | None:
+def _read_function_answer(answer: Any) -> HttpResponse | None:
     try:
         if not isinstance(answer, dict) or "statusCode" not in answer:
             # Format 2.0 takes any JSON for a body (AWS, "Lambda function response
@@ -406,7 +406,7 @@ def _cors_headers(cors: Cors, request: HttpRequest) -> list[tuple[str, str]]:
     return headers
 
 
-def _message(status: HTTPStatus) -> HttpResponse:
+def _gateway_message(status: HTTPStatus) -> HttpResponse:
     return json_response(status, {"message": _PHRASES.get(status, status.phrase)})
 
 
@@ -416,7 +416,7 @@ _PHRASES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Request Entity Too Large"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _Bucket:
+class _TokenBucket:
     """The token bucket of one route."""
 
     def __init__(self, throttling: Throttling, ticks: Callable[[], float]) -> None:

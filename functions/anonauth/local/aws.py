@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth.aws_answers import check_answers
 from anonauth.local.command_error import CommandError
-from anonauth.local.dynamodb.moto_engine import quick_moto
+from anonauth.local.dynamodb.moto_patches import patch_moto
 from anonauth.local.template import REGION
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _TABLE_PROPERTIES = (
 )
 
 # By what their calls are told; SES has paths instead.
-_TARGETS = {
+_SERVICES_BY_TARGET = {
     "DynamoDB_": "dynamodb",
     "DynamoDBStreams_": "streams.dynamodb",
     "TrentService.": "kms",
@@ -56,12 +56,12 @@ _TARGETS = {
 
 # What the SDK, its HTTP client and moto go by. Not a list of their variables: the next
 # version has one more, and a call goes elsewhere.
-_FOREIGN = re.compile(
+_FOREIGN_VARIABLES = re.compile(
     r"(AWS|BOTO|BOTO3|BOTOCORE|MOTO)_.*|_X_AMZN_.*|.*_PROXY|(REQUESTS|CURL)_CA_BUNDLE"
     r"|TEST_(SERVER|PROXY)_MODE|INITIAL_NO_AUTH_ACTION_COUNT",
     re.IGNORECASE,
 )
-_LOCAL = {
+_LOCAL_VARIABLES = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_CONFIG_FILE": os.devnull,
@@ -74,7 +74,9 @@ _LOCAL = {
 
 
 @contextmanager
-def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]:
+def provide_table_and_key(
+    table: Mapping[str, Any], endpoint_url: str | None
+) -> Iterator[None]:
     """Have table and key for the time of a `with` block; make what is not there.
 
     Args:
@@ -85,16 +87,19 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
     Raises:
         CommandError: Nothing answers there, or not DynamoDB, or it has no KMS.
     """
-    with environment(), _in_process() if endpoint_url is None else _nothing():
+    with (
+        isolate_environment(),
+        _start_moto() if endpoint_url is None else nullcontext(),
+    ):
         try:
             dynamodb: DynamoDBClient = connect("dynamodb", endpoint_url)
-            is_made_here = _make_table(dynamodb, table)
+            is_made_here = _ensure_table(dynamodb, table)
         except (BotoCoreError, ClientError, ValueError) as exc:
-            raise _absent("DynamoDB", endpoint_url, "", exc) from exc
+            raise _missing_service("DynamoDB", endpoint_url, "", exc) from exc
         try:
-            _make_key(connect("kms", endpoint_url))
+            _ensure_key(connect("kms", endpoint_url))
         except (BotoCoreError, ClientError) as exc:
-            raise _absent(
+            raise _missing_service(
                 "KMS", endpoint_url, ", and anonauth wraps its keys with it", exc
             ) from exc
         try:
@@ -106,7 +111,7 @@ def opened(table: Mapping[str, Any], endpoint_url: str | None) -> Iterator[None]
 
 
 @contextmanager
-def stored_document(
+def provide_parameter(
     name: str, text: str | None, *, default: str, endpoint_url: str | None
 ) -> Iterator[str]:
     """Have a settings document in SSM for the time of a `with` block; yield it.
@@ -115,7 +120,7 @@ def stored_document(
         name: Of the SSM parameter.
         text: The document; None for the one that is there already.
         default: The document if there is none.
-        endpoint_url: As for `opened`, inside which this has to run.
+        endpoint_url: As for `provide_table_and_key`, inside which this has to run.
 
     Raises:
         CommandError: No SSM there, or it does not take the document.
@@ -133,7 +138,7 @@ def stored_document(
                 Overwrite=True,
             )
     except (BotoCoreError, ClientError) as exc:
-        raise _absent(
+        raise _missing_service(
             "SSM", endpoint_url, ", and anonauth reads the settings document there", exc
         ) from exc
     try:
@@ -158,12 +163,12 @@ def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
             except ses.exceptions.AlreadyExistsException:
                 continue
     except (BotoCoreError, ClientError) as exc:
-        raise _absent(
+        raise _missing_service(
             "SES", endpoint_url, ", and the settings document has mail sent", exc
         ) from exc
 
 
-def over_http(lock: threading.RLock) -> "WSGIApplication":
+def moto_application(lock: threading.RLock) -> "WSGIApplication":
     """Return moto's AWS of this process, as far as it is used, as a WSGI application.
 
     Any region and any credentials reach the one local table and key. The lock is
@@ -178,7 +183,7 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
     # ten times as much as that.
     @Request.application
     def application(request: Request) -> Response:
-        service = _service_of(request)
+        service = _requested_service(request)
         if service is None:
             text = '{"message":"only DynamoDB, KMS, SSM, SES and EventBridge are here"}'
             return Response(text, 404, content_type="application/json")
@@ -205,39 +210,36 @@ def over_http(lock: threading.RLock) -> "WSGIApplication":
     return application
 
 
-def _service_of(request: "Request") -> str | None:
+def _requested_service(request: "Request") -> str | None:
     """Return the beginning of the host's name that AWS has for what is asked."""
     if request.path.startswith("/v2/email/"):
         return "email"
     target = request.headers.get("X-Amz-Target", "")
-    names = (name for start, name in _TARGETS.items() if target.startswith(start))
+    names = (
+        name for start, name in _SERVICES_BY_TARGET.items() if target.startswith(start)
+    )
     return next(names, None)
 
 
 @contextmanager
-def _in_process() -> Iterator[None]:
+def _start_moto() -> Iterator[None]:
     # Costs 0.3 s; not needed with another engine.
     from moto import mock_aws  # noqa: PLC0415
 
-    with quick_moto(), mock_aws():
+    with patch_moto(), mock_aws():
         yield
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def environment() -> Iterator[None]:
+def isolate_environment() -> Iterator[None]:
     """Keep AWS's tools, for the time of a `with` block, from looking elsewhere.
 
     Of the AWS and proxy configuration of whoever runs this nothing is left, nor are
     their credentials.
     """
-    foreign = dict.fromkeys(filter(_FOREIGN.fullmatch, os.environ))
+    foreign = dict.fromkeys(filter(_FOREIGN_VARIABLES.fullmatch, os.environ))
     models = botocore.loaders.Loader.CUSTOMER_DATA_PATH
-    with variables({**foreign, **_LOCAL}):
+    with set_variables({**foreign, **_LOCAL_VARIABLES}):
         botocore.loaders.Loader.CUSTOMER_DATA_PATH = os.devnull  # of ~/.aws/models
         try:
             yield
@@ -245,7 +247,9 @@ def environment() -> Iterator[None]:
             botocore.loaders.Loader.CUSTOMER_DATA_PATH = models
 
 
-def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None:
+def confine_session(
+    endpoint_url: str | None, session: botocore.session.Session
+) -> None:
     """Refuse the calls of clients that this session makes from now on, if they leave.
 
     Args:
@@ -255,7 +259,7 @@ def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None
     def refuse(**event: Any) -> None:
         request: AWSPreparedRequest = event["request"]
         asked = urlsplit(request.url)
-        if _stays(asked, urlsplit(endpoint_url or "")):
+        if _is_confined(asked, urlsplit(endpoint_url or "")):
             return
         raise CommandError(
             f"a call to {asked.netloc} was not sent: it would leave "
@@ -265,7 +269,7 @@ def keep_at(endpoint_url: str | None, session: botocore.session.Session) -> None
     session.register("before-send", refuse)
 
 
-def _stays(asked: SplitResult, own: SplitResult) -> bool:
+def _is_confined(asked: SplitResult, own: SplitResult) -> bool:
     # S3 may have the name of a bucket before that of the host, AWS the service's.
     host = f".{asked.hostname}"
     if own.netloc:
@@ -279,17 +283,17 @@ def _stays(asked: SplitResult, own: SplitResult) -> bool:
 
 
 @contextmanager
-def variables(changes: Mapping[str, str | None]) -> Iterator[None]:
+def set_variables(changes: Mapping[str, str | None]) -> Iterator[None]:
     """Set environment variables for the time of a `with` block; None unsets one."""
     before = {name: os.environ.get(name) for name in changes}
-    _set(changes)
+    _assign_variables(changes)
     try:
         yield
     finally:
-        _set(before)
+        _assign_variables(before)
 
 
-def _set(changes: Mapping[str, str | None]) -> None:
+def _assign_variables(changes: Mapping[str, str | None]) -> None:
     for name, value in changes.items():
         if value is None:
             os.environ.pop(name, None)
@@ -309,25 +313,25 @@ def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -
         retries={"mode": "standard"},
         parameter_validation=validates,
     )
-    made = session()
-    keep_at(endpoint_url, made)
+    made = make_aws_session()
+    confine_session(endpoint_url, made)
     return made.create_client(
         service, region_name=REGION, endpoint_url=endpoint_url, config=config
     )
 
 
-def session() -> botocore.session.Session:
+def make_aws_session() -> botocore.session.Session:
     """Return a session that need not read what others have read of AWS.
 
     It checks answers as the functions do, and leaves repeating to the operator.
     """
     made = botocore.session.get_session()
-    share_models(made)
+    share_service_models(made)
     check_answers(made, repeats=False)
     return made
 
 
-def share_models(session: botocore.session.Session) -> None:
+def share_service_models(session: botocore.session.Session) -> None:
     """Let a session that is new use what others have read of AWS: 11 MB each time."""
     session.register_component("data_loader", _loader())
 
@@ -339,7 +343,7 @@ def _loader() -> botocore.loaders.Loader:
     return botocore.loaders.create_loader()
 
 
-def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
+def _ensure_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bool:
     if TABLE_NAME in dynamodb.list_tables()["TableNames"]:
         return False
     wanted = {
@@ -359,7 +363,7 @@ def _make_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> bo
     return True
 
 
-def _make_key(kms: "KMSClient") -> None:
+def _ensure_key(kms: "KMSClient") -> None:
     try:
         kms.describe_key(KeyId=KEY_ALIAS)
     except kms.exceptions.NotFoundException:
@@ -375,7 +379,7 @@ def _read_parameter(ssm: "SSMClient", name: str) -> str | None:
     return found["Parameter"]["Value"]
 
 
-def _absent(
+def _missing_service(
     service: str, endpoint_url: str | None, why: str, exc: Exception
 ) -> CommandError:
     place = endpoint_url or "the built-in AWS"

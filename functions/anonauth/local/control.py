@@ -18,13 +18,13 @@ from anonauth.event_bus import SOURCE
 from anonauth.local import playground
 from anonauth.local.api_gateway import HttpRequest, HttpResponse, json_response
 from anonauth.local.guard import host_name, is_forwarded, is_loopback
-from anonauth.local.journal import NotKept
-from anonauth.local.lambdas import LocalStack
-from anonauth.local.outbox import MOST_KEPT, Recent, SentMail
-from anonauth.local.settings_file import providers_on
+from anonauth.local.journal import StateNotSaved
+from anonauth.local.lambdas import LocalDeployment
+from anonauth.local.outbox import MOST_RECENT_ITEMS, RecentItems, SentMail
+from anonauth.local.settings_file import enabled_providers
 
-PREFIX = "/_local/"
-LOGS = "/logs"
+LOCAL_PREFIX = "/_local/"
+LOGS_PATH = "/logs"
 """Where the `link` of an error answer leads (client-api.md §1.5)."""
 
 _T = TypeVar("_T")
@@ -39,63 +39,63 @@ class LocalApi:
     headers; a Host that is not loopback may be a page's name rebound to it.
     """
 
-    def __init__(self, stack: LocalStack) -> None:
-        self._stack = stack
+    def __init__(self, deployment: LocalDeployment) -> None:
+        self._deployment = deployment
 
     @staticmethod
     def takes(request: HttpRequest) -> bool:
         """Say whether a request is for this and not for the API."""
-        is_ours = request.path == LOGS or request.path.startswith(PREFIX)
-        return is_ours or playground.is_page(request)
+        is_ours = request.path == LOGS_PATH or request.path.startswith(LOCAL_PREFIX)
+        return is_ours or playground.is_page_request(request)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer a request that it `takes`."""
         if not _is_from_here(request):
-            return _refuse(
+            return _error_response(
                 HTTPStatus.FORBIDDEN,
                 "the playground, /logs and /_local/ answer this machine only, at "
                 "127.0.0.1",
             )
-        if request.path in playground.FILES:
+        if request.path in playground.PAGE_FILES:
             return self._file(request)
         answers = {
-            PREFIX + "clock": self._clock,
-            PREFIX + "events": self._events,
-            PREFIX + "outbox": self._outbox,
-            PREFIX + "stack": self._describe,
-            LOGS: self._why,
+            LOCAL_PREFIX + "clock": self._clock,
+            LOCAL_PREFIX + "events": self._events,
+            LOCAL_PREFIX + "outbox": self._outbox,
+            LOCAL_PREFIX + "stack": self._describe_apps,
+            LOGS_PATH: self._explain_refusal,
         }
         if request.path in answers:
             try:
                 return answers[request.path](request)
-            except NotKept:
-                return _refuse(
+            except StateNotSaved:
+                return _error_response(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     "the directory of data cannot be written; the terminal says why",
                 )
-        return _refuse(
+        return _error_response(
             HTTPStatus.NOT_FOUND,
             "no such endpoint; try /_local/clock, /_local/outbox or /_local/events",
         )
 
     def _file(self, request: HttpRequest) -> HttpResponse:
-        if request.method in playground.METHODS:
+        if request.method in playground.PAGE_METHODS:
             return playground.file_response(request.path)
-        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        return _error_response(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
 
-    def _describe(self, request: HttpRequest) -> HttpResponse:
+    def _describe_apps(self, request: HttpRequest) -> HttpResponse:
         if request.method != "GET":
-            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
-        apps = [self._app_body(app) for app in self._stack.template.app_ids]
+            return _error_response(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+        apps = [self._app_body(app) for app in self._deployment.template.app_ids]
         return json_response(HTTPStatus.OK, {"apps": apps})
 
     def _app_body(self, app: str) -> dict[str, Any]:
-        settings = self._stack.settings
+        settings = self._deployment.settings
         accounts = settings.app(app).local_userpass
         mail = accounts.mail if accounts else None
         return {
             "id": app,
-            "providers": [ANONYMOUS, *providers_on(settings, app)],
+            "providers": [ANONYMOUS, *enabled_providers(settings, app)],
             # Of a page of the app's; None if every address counts as confirmed.
             "confirm_url": mail.confirm_url if mail else None,
             # Whether an anonymous login needs `options.challenge`.
@@ -104,48 +104,51 @@ class LocalApi:
 
     def _clock(self, request: HttpRequest) -> HttpResponse:
         if request.method == "GET":
-            return self._now(self._stack.clock())
+            return self._now(self._deployment.clock())
         if request.method == "POST":
             return self._advance(request)
-        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it")
+        return _error_response(
+            HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it, POST moves it"
+        )
 
     def _outbox(self, request: HttpRequest) -> HttpResponse:
-        return _list_or_clear(request, self._stack.outbox, _mail_body)
+        return _list_or_clear(request, self._deployment.outbox, _mail_body)
 
     def _events(self, request: HttpRequest) -> HttpResponse:
-        if not self._stack.tells_events:
-            return _refuse(
+        if not self._deployment.publishes_events:
+            return _error_response(
                 HTTPStatus.NOT_IMPLEMENTED, "the engine has no streams to learn from"
             )
-        self._stack.tell_changes()  # others may write to the table, too
-        return _list_or_clear(request, self._stack.events, _event_body)
+        self._deployment.deliver_changes()  # others may write to the table, too
+        return _list_or_clear(request, self._deployment.events, _event_body)
 
-    def _why(self, request: HttpRequest) -> HttpResponse:
+    def _explain_refusal(self, request: HttpRequest) -> HttpResponse:
         if request.method != "GET":
-            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
+            return _error_response(HTTPStatus.METHOD_NOT_ALLOWED, "GET reads it")
         asked = parse_qs(request.query).get("co_id", [""])[-1]
-        for refused in self._stack.refused.entries():
+        for refused in self._deployment.refused_calls.entries():
             if asked and refused.why.co_id == asked:
                 return json_response(HTTPStatus.OK, refused.body())
-        return _refuse(
+        return _error_response(
             HTTPStatus.NOT_FOUND,
-            f"no such co_id among the last {MOST_KEPT} refusals since the start",
+            f"no such co_id among the last {MOST_RECENT_ITEMS} refusals since the "
+            "start",
         )
 
     def _advance(self, request: HttpRequest) -> HttpResponse:
         try:
             duration = _read_duration(request)
-            return self._now(self._stack.advance(duration))
+            return self._now(self._deployment.advance(duration))
         except (ValueError, ArithmeticError, RecursionError):
-            return _refuse(
+            return _error_response(
                 HTTPStatus.BAD_REQUEST,
                 'expected {"advance": "P91D"}: an ISO 8601 duration, forward, of 5 '
                 "years at most, that ends before the year 10000",
             )
         except AuthError as exc:
-            return _refuse(
+            return _error_response(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the clock is at {rfc3339(self._stack.clock())}, where something "
+                f"the clock is at {rfc3339(self._deployment.clock())}, where something "
                 f"that is scheduled failed: {exc}",
             )
 
@@ -154,14 +157,18 @@ class LocalApi:
 
 
 def _list_or_clear(
-    request: HttpRequest, recent: Recent[_T], body_of: Callable[[_T], Any]
+    request: HttpRequest, recent_items: RecentItems[_T], body_of: Callable[[_T], Any]
 ) -> HttpResponse:
     if request.method == "GET":
-        return json_response(HTTPStatus.OK, [body_of(e) for e in recent.entries()])
+        return json_response(
+            HTTPStatus.OK, [body_of(e) for e in recent_items.entries()]
+        )
     if request.method == "DELETE":
-        recent.clear()
+        recent_items.clear()
         return json_response(HTTPStatus.OK, {})
-    return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it")
+    return _error_response(
+        HTTPStatus.METHOD_NOT_ALLOWED, "GET lists it, DELETE empties it"
+    )
 
 
 def _event_body(event: UserEvent) -> dict[str, Any]:
@@ -205,5 +212,5 @@ def _is_from_here(request: HttpRequest) -> bool:
     )
 
 
-def _refuse(status: HTTPStatus, error: str) -> HttpResponse:
+def _error_response(status: HTTPStatus, error: str) -> HttpResponse:
     return json_response(status, {"error": error})

@@ -32,7 +32,7 @@ def is_loopback(host: str | None) -> bool:
     """Say whether a host name or address can only be this machine."""
     if host == "localhost":
         return True
-    address = _address(host)
+    address = _ip_address(host)
     return address is not None and address.is_loopback
 
 
@@ -57,7 +57,9 @@ def is_forwarded(headers: Iterable[str]) -> bool:
     )
 
 
-def for_programs(application: "WSGIApplication", address: str) -> "WSGIApplication":
+def guard_application(
+    application: "WSGIApplication", address: str
+) -> "WSGIApplication":
     """Return an application that web pages and proxies cannot reach.
 
     Args:
@@ -94,13 +96,13 @@ def _is_own_name(host: str | None, address: str) -> bool:
         return True
     if address in EVERY_ADDRESS:
         # Any address of this machine. It is names that are rebound.
-        return _address(host) is not None
+        return _ip_address(host) is not None
     return host == address.lower() or (
-        _address(host) is not None and _address(host) == _address(address)
+        _ip_address(host) is not None and _ip_address(host) == _ip_address(address)
     )
 
 
-def _address(
+def _ip_address(
     host: str | None,
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:

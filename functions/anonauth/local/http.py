@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-_JSON = "application/json"
+_JSON_TYPE = "application/json"
 
 
-class Listener:
+class HttpServer:
     """A port that is ours; nothing is answered before `serve`.
 
     Args:
@@ -58,7 +58,7 @@ class Listener:
             self.port,
             application,
             threaded=True,
-            request_handler=_Quiet,
+            request_handler=_QuietRequestHandler,
             fd=self._socket.fileno(),
         )
         thread = threading.Thread(
@@ -79,7 +79,9 @@ class Listener:
         self._stop()
 
 
-def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplication":
+def wsgi_application(
+    answer: Callable[[HttpRequest], HttpResponse],
+) -> "WSGIApplication":
     """Return what answers WSGI requests with the gateway's own words."""
 
     @Request.application
@@ -92,7 +94,7 @@ def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplicati
         except RequestEntityTooLarge:
             too_large = True
         except HTTPException as exc:  # chunks that are none
-            return Response(_message(exc.name), exc.code, content_type=_JSON)
+            return Response(_message_body(exc.name), exc.code, content_type=_JSON_TYPE)
         response = answer(
             HttpRequest(
                 method=request.method,
@@ -104,26 +106,26 @@ def application(answer: Callable[[HttpRequest], HttpResponse]) -> "WSGIApplicati
                 too_large=too_large,
             )
         )
-        return _Untyped(response.body, response.status, list(response.headers))
+        return _UntypedResponse(response.body, response.status, list(response.headers))
 
     return respond
 
 
-def _message(text: str) -> str:
+def _message_body(text: str) -> str:
     return json.dumps({"message": text}, separators=(",", ":"))
 
 
-class _Untyped(Response):
+class _UntypedResponse(Response):
     """Names no content type of its own: on a 204 SDKs take one for a body."""
 
     default_mimetype = None
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietRequestHandler(WSGIRequestHandler):
     """The gateway logs, and leaves out what must not be logged."""
 
     default_request_version = "HTTP/1.0"  # 0.9 would get bodies without headers
-    error_content_type = _JSON
+    error_content_type = _JSON_TYPE
 
     def parse_request(self) -> bool:
         """Read a request's head, and keep its target as it was sent.
@@ -140,7 +142,7 @@ class _Quiet(WSGIRequestHandler):
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
         """Refuse a malformed request with a body as the gateway's own."""
-        self.error_message_format = _message(HTTPStatus(code).phrase)
+        self.error_message_format = _message_body(HTTPStatus(code).phrase)
         super().send_error(code, message, explain)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002

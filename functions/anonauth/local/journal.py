@@ -19,7 +19,7 @@ from typing import Any, Self
 from anonauth.local.command_error import CommandError
 from anonauth.store.items import USER_PREFIX
 
-FORMAT = 1
+FILE_FORMAT = 1
 """Of the files; one of another number is not read."""
 
 LONGEST_JOURNAL = 16 * 1024 * 1024
@@ -37,23 +37,23 @@ _OWNER_ONLY = 0o600
 logger = logging.getLogger("anonauth.serve")
 
 
-class NotKept(Exception):
+class StateNotSaved(Exception):
     """What has happened cannot be written down, so it must not be answered yet."""
 
 
 @dataclass(slots=True)
-class Remembered:
+class SavedState:
     """All that survives.
 
     `items` are the table's by their `pk`, as text, in DynamoDB's JSON; `sequence` is
-    the number that the next record of the stream has; `untold` are records that the
-    function on the stream has not taken; `ahead` is by how much the clock was moved;
-    `aws` is what else is in the built-in AWS (see `moto_state`).
+    the number that the next record of the stream has; `undelivered` are records that
+    the function on the stream has not taken; `ahead` is by how much the clock was
+    moved; `aws` is what else is in the built-in AWS (see `moto_state`).
     """
 
     items: dict[str, str] = field(default_factory=dict)
     sequence: int | None = None
-    untold: list[dict[str, Any]] = field(default_factory=list)
+    undelivered: list[dict[str, Any]] = field(default_factory=list)
     ahead: timedelta = timedelta()
     aws: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,9 @@ class Remembered:
         """Return what a person may want to know of it."""
         users = sum(pk.startswith(USER_PREFIX) for pk in self.items)
         told = f"{users} user{'' if users == 1 else 's'}"
-        return f"{told}, clock {_words(self.ahead)} ahead" if self.ahead else told
+        return (
+            f"{told}, clock {_duration_text(self.ahead)} ahead" if self.ahead else told
+        )
 
     def apply(self, entry: Mapping[str, Any]) -> None:
         """Change it as a line of the journal says."""
@@ -69,12 +71,12 @@ class Remembered:
             change = record["dynamodb"]
             pk = change["Keys"]["pk"]["S"]
             if "NewImage" in change:
-                self.items[pk] = _text(change["NewImage"])
+                self.items[pk] = _json_text(change["NewImage"])
             else:
                 self.items.pop(pk, None)
             self.sequence = int(change["SequenceNumber"]) + 1
-            self.untold.append(record)
-        del self.untold[: entry.get("told", 0)]
+            self.undelivered.append(record)
+        del self.undelivered[: entry.get("told", 0)]
         if "ahead" in entry:
             self.ahead = timedelta(seconds=entry["ahead"])
         self.aws = entry.get("aws", self.aws)
@@ -95,7 +97,7 @@ class DataDirectory:
         self._generation = 0
         self._length = 0
         self._unwritten = b""
-        self._remembered = Remembered()
+        self._saved = SavedState()
         self._lock = -1
         self._journal = -1
         self.is_new = False
@@ -132,7 +134,7 @@ class DataDirectory:
                 os.close(descriptor)
         self._journal = self._lock = -1
 
-    def read(self) -> Remembered:
+    def read(self) -> SavedState:
         """Return what it remembers, and go on from there.
 
         A last line without its end is cut: its call was never answered.
@@ -146,21 +148,21 @@ class DataDirectory:
             raise CommandError(f"--data {self._path}: {exc.strerror}") from exc
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write down what has happened; see `Remembered.apply`.
+        """Write down what has happened; see `SavedState.apply`.
 
         Raises:
-            NotKept: See `flush`.
+            StateNotSaved: See `flush`.
         """
-        self._unwritten += _text(entry).encode() + b"\n"
-        self._remembered.apply(entry)
+        self._unwritten += _json_text(entry).encode() + b"\n"
+        self._saved.apply(entry)
         self.flush()
 
     def flush(self) -> None:
         """Write what could not be written before, if there is any.
 
         Raises:
-            NotKept: It still cannot. Nothing may be answered meanwhile, for it may show
-                what would be forgotten.
+            StateNotSaved: The file still cannot be written. No call may be answered
+                until it can: an answer could show what a restart would forget.
         """
         rest = memoryview(self._unwritten)
         at = self._length
@@ -170,7 +172,7 @@ class DataDirectory:
                 rest, at = rest[written:], at + written
         except OSError as exc:
             logger.error("cannot write to %s: %s", self._path, exc.strerror)  # noqa: TRY400
-            raise NotKept from exc
+            raise StateNotSaved from exc
         self._length = at
         self._unwritten = b""
 
@@ -180,7 +182,7 @@ class DataDirectory:
         return self._length > self._bound
 
     def write_snapshot(self) -> None:
-        """Write all that is remembered, and begin the journal anew."""
+        """Write all that is saved, and begin the journal anew."""
         try:
             self._write_snapshot()
         except OSError as exc:
@@ -209,40 +211,40 @@ class DataDirectory:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
-    def _read(self) -> Remembered:
+    def _read(self) -> SavedState:
         try:
             text = (self._path / _SNAPSHOT).read_text()
         except FileNotFoundError:
             self.is_new = True
             self._write_snapshot()
-            return self._remembered
+            return self._saved
         try:
             first, *lines = text.splitlines()
             header = json.loads(first)
             found = header["format"]
-            if found == FORMAT:
-                self._remembered = _of_snapshot(header, lines)
+            if found == FILE_FORMAT:
+                self._saved = _parse_snapshot(header, lines)
                 self._generation = header["generation"]
         except (ValueError, KeyError, TypeError) as exc:
             raise CommandError(
                 f"--data {self._path}: its {_SNAPSHOT} is damaged"
             ) from exc
-        if found != FORMAT:
+        if found != FILE_FORMAT:
             raise CommandError(
                 f"--data {self._path} has format {found}, and this anonauth reads "
-                f"{FORMAT}; name a new directory"
+                f"{FILE_FORMAT}; name a new directory"
             )
         self._bound = max(self._shortest_bound, len(text))
         self._replay()
         self._remove_others()
-        return self._remembered
+        return self._saved
 
     def _replay(self) -> None:
         name = f"{_JOURNAL}{self._generation}"
         whole, end, _ = (self._path / name).read_bytes().rpartition(b"\n")
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                self._remembered.apply(json.loads(line))
+                self._saved.apply(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as exc:
                 raise CommandError(
                     f"--data {self._path}: line {number} of {name} is damaged"
@@ -252,20 +254,20 @@ class DataDirectory:
         os.ftruncate(self._journal, self._length)
 
     def _write_snapshot(self) -> None:
-        remembered = self._remembered
+        saved = self._saved
         generation = self._generation + 1
         journal = self._open(f"{_JOURNAL}{generation}", os.O_TRUNC)
         try:
             header = {
-                "format": FORMAT,
+                "format": FILE_FORMAT,
                 "generation": generation,
-                "items": len(remembered.items),
-                "sequence": remembered.sequence,
-                "untold": remembered.untold,
-                "ahead": remembered.ahead.total_seconds(),
-                "aws": remembered.aws,
+                "items": len(saved.items),
+                "sequence": saved.sequence,
+                "untold": saved.undelivered,
+                "ahead": saved.ahead.total_seconds(),
+                "aws": saved.aws,
             }
-            text = "\n".join((_text(header), *remembered.items.values()))
+            text = "\n".join((_json_text(header), *saved.items.values()))
             unfinished = self._open(_UNFINISHED, os.O_TRUNC)
             with os.fdopen(unfinished, "w") as file:
                 file.write(text)
@@ -298,15 +300,15 @@ class DataDirectory:
         return opened
 
 
-def _text(value: Any) -> str:
+def _json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _of_snapshot(header: Mapping[str, Any], lines: list[str]) -> Remembered:
+def _parse_snapshot(header: Mapping[str, Any], lines: list[str]) -> SavedState:
     items = {json.loads(line)["pk"]["S"]: line for line in lines}
     if len(items) != header["items"]:
         raise ValueError(header["items"])
-    return Remembered(
+    return SavedState(
         items,
         header["sequence"],
         header["untold"],
@@ -315,7 +317,7 @@ def _of_snapshot(header: Mapping[str, Any], lines: list[str]) -> Remembered:
     )
 
 
-def _words(duration: timedelta) -> str:
+def _duration_text(duration: timedelta) -> str:
     """Return a duration, to its largest unit."""
     for unit, length in (
         ("day", timedelta(days=1)),

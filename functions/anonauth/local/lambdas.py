@@ -25,19 +25,19 @@ from anonauth.local.dynamodb import moto_state
 from anonauth.local.dynamodb.live_table import LiveTable, Record
 from anonauth.local.dynamodb.local_store import LocalStore
 from anonauth.local.journal import DataDirectory
-from anonauth.local.outbox import Recent, RecordingBus, RecordingMailer, SentMail
-from anonauth.local.template import ACCOUNT, REGION, Function, Template
+from anonauth.local.outbox import RecentItems, RecordingBus, RecordingMailer, SentMail
+from anonauth.local.template import ACCOUNT, REGION, LambdaFunction, Template
 from anonauth.ports import EventBus, Mailer
 from anonauth.provider_settings.schema import Document
 from anonauth.settings import Settings, SettingsError
 from anonauth.store import Store
 
-Event = dict[str, Any]
+LambdaEvent = dict[str, Any]
 
 logger = logging.getLogger("anonauth.serve")
 
 # Records in one event, as the template has it.
-_BATCH = 100
+_BATCH_SIZE = 100
 
 # A jump of the clock stops this often at least, for what is scheduled.
 _LONGEST_STEP = timedelta(days=30)
@@ -85,9 +85,9 @@ class LambdaContext:
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    function: Function
-    handler: Callable[[Event, LambdaContext], Any]
+class _LoadedFunction:
+    function: LambdaFunction
+    handler: Callable[[LambdaEvent, LambdaContext], Any]
     services: wiring.Services
 
 
@@ -99,8 +99,8 @@ class _LocalServices(wiring.Services):
         settings: Settings,
         clock: LocalClock,
         table: LiveTable,
-        outbox: Recent[SentMail],
-        events: Recent[UserEvent],
+        outbox: RecentItems[SentMail],
+        events: RecentItems[UserEvent],
     ) -> None:
         super().__init__(settings, clock)
         # Everybody else waits for the one function that runs.
@@ -114,15 +114,15 @@ class _LocalServices(wiring.Services):
         """The real store; the built-in engine's knows who will soon expire."""
         made = (
             super().store
-            if self._table.ending is None
+            if self._table.expiring_between is None
             else LocalStore(
                 self.settings.table_name,
                 region=self.settings.region,
-                ending=self._table.ending,
+                expiring_between=self._table.expiring_between,
             )
         )
-        aws.share_models(made.session)
-        aws.keep_at(self.settings.endpoint_url or None, made.session)
+        aws.share_service_models(made.session)
+        aws.confine_session(self.settings.endpoint_url or None, made.session)
         return made
 
     @functools.cached_property
@@ -136,7 +136,7 @@ class _LocalServices(wiring.Services):
         return RecordingMailer(super().mailer, self._outbox, self.clock)
 
 
-class LocalStack:
+class LocalDeployment:
     """A deployed template: table, key, settings and functions; a context manager.
 
     Each function runs with the environment that the template gives it, of which only
@@ -168,9 +168,9 @@ class LocalStack:
         self.template = template
         self._page_origins = page_origins
         self.settings = Document()
-        self.outbox: Recent[SentMail] = Recent()
-        self.events: Recent[UserEvent] = Recent()
-        self.refused: Recent[reasons.Refused] = Recent()
+        self.outbox: RecentItems[SentMail] = RecentItems()
+        self.events: RecentItems[UserEvent] = RecentItems()
+        self.refused_calls: RecentItems[reasons.RefusedCall] = RecentItems()
         self.clock = LocalClock()
         self.lock = threading.RLock()
         self._endpoint_url = endpoint_url
@@ -185,17 +185,17 @@ class LocalStack:
             # For CloudWatch alone; here they would stand between the lines of the log.
             "METRICS": "false",
         }
-        self._running: dict[str, _Running] = {}
+        self._loaded: dict[str, _LoadedFunction] = {}
         self._table: LiveTable | None = None
-        self._untold: list[Record] = []
+        self._undelivered: list[Record] = []
         self._data = data
-        self._kept_aws: dict[str, Any] = {}
-        self.found = ""
+        self._saved_aws: dict[str, Any] = {}
+        self.data_summary = ""
         """What the directory of data had at the start; empty without one."""
         self._closing = ExitStack()
 
     @property
-    def tells_events(self) -> bool:
+    def publishes_events(self) -> bool:
         """Whether the engine has streams, so that events can be published."""
         return self._table is not None and self._table.has_stream
 
@@ -208,19 +208,21 @@ class LocalStack:
         with ExitStack() as opening:
             if self._data is not None:  # before another service could be disturbed
                 opening.enter_context(self._data)
-            opening.enter_context(aws.opened(self.template.table, self._endpoint_url))
+            opening.enter_context(
+                aws.provide_table_and_key(self.template.table, self._endpoint_url)
+            )
             if self._data is not None:
-                self._remember(self._data)
+                self._restore(self._data)
             self._open_settings(opening)
             table = LiveTable(aws.TABLE_NAME, self._endpoint_url, self.clock)
             self._table = table
             if self._data is not None:  # before anything is encrypted by its keys
-                self._keep_aws(self._data)
-            self._running = {
+                self._save_aws(self._data)
+            self._loaded = {
                 function.name: self._start(function, table)
                 for function in self.template.functions.values()
             }
-            opening.enter_context(reasons.listening())
+            opening.enter_context(reasons.watch_log())
             self.run_schedules()
             self._closing = opening.pop_all()
         return self
@@ -233,35 +235,35 @@ class LocalStack:
     ) -> None:
         with self.lock:
             # A late request must not run without the engine, against real AWS.
-            self._running = {}
+            self._loaded = {}
             self._table = None
             self._closing.close()
 
-    def invoke(self, name: str, event: Event) -> Any:
+    def invoke(self, name: str, event: LambdaEvent) -> Any:
         """Run a function of the template on an event and return its answer.
 
         Raises:
             FunctionTimedOut: It took longer than its Timeout. It ran to its end all
                 the same: a thread cannot be stopped.
             FunctionStopped: The stack has ended.
-            NotKept: What it changed cannot be kept; see `tell_changes`.
+            StateNotSaved: What it changed cannot be kept; see `deliver_changes`.
         """
         asked = time.monotonic()
         with self.lock:
-            reasons.say_waited(time.monotonic() - asked)
+            reasons.note_wait(time.monotonic() - asked)
             try:
                 return self._run(name, event)
             finally:
-                self.tell_changes()
+                self.deliver_changes()
 
-    def tell_changes(self) -> None:
+    def deliver_changes(self) -> None:
         """Hand what has changed in the table to the function on its stream.
 
         What that does not take it gets again at the next call, as on AWS. A record
         that it cannot read is dropped, where AWS would put it into the bucket.
 
         Raises:
-            NotKept: The directory of data cannot be written. Whatever was to be
+            StateNotSaved: The directory of data cannot be written. Whatever was to be
                 answered, it must not be: a restart would forget it.
         """
         with self.lock:
@@ -273,35 +275,35 @@ class LocalStack:
             except (BotoCoreError, ClientError) as exc:
                 # No reason to give the request another answer than it got.
                 logger.error("the stream cannot be read: %s", type(exc).__name__)  # noqa: TRY400
-            self._untold += changes
+            self._undelivered += changes
             if self._data is not None:
-                self._keep(self._data, changes)
-            untold = len(self._untold)
+                self._save_changes(self._data, changes)
+            waiting_before = len(self._undelivered)
             functions = self.template.functions.values()
             name = next((f.name for f in functions if f.streamed), None)
-            size = _BATCH
-            while self._untold and name in self._running:
-                taken = self._hand_over(name, self._untold[:size])
+            size = _BATCH_SIZE
+            while self._undelivered and name in self._loaded:
+                taken = self._hand_over(name, self._undelivered[:size])
                 if taken == 0:
                     break  # trouble that will pass
                 if taken is None and size > 1:
                     size = 1  # what Lambda comes to by halves
                 else:
-                    del self._untold[: taken or 1]
-            told = untold - len(self._untold)
-            if self._data is not None and told:
-                self._data.append({"told": told})
+                    del self._undelivered[: taken or 1]
+            delivered = waiting_before - len(self._undelivered)
+            if self._data is not None and delivered:
+                self._data.append({"told": delivered})
 
-    def notice(self) -> None:
+    def save_outside_changes(self) -> None:
         """Keep, and tell of, what others have done to the engine.
 
         Raises:
-            NotKept: See `tell_changes`.
+            StateNotSaved: See `deliver_changes`.
         """
-        self.tell_changes()
+        self.deliver_changes()
         with self.lock:
             if self._data is not None and self._table is not None:
-                self._keep_aws(self._data)
+                self._save_aws(self._data)
 
     def advance(self, duration: Any) -> datetime:
         """Move the clock forward, and return the new time.
@@ -315,7 +317,7 @@ class LocalStack:
         Raises:
             ValueError: Not forward, or longer than `LONGEST_JUMP`.
             OverflowError: Past the year 9999.
-            NotKept: See `tell_changes`.
+            StateNotSaved: See `deliver_changes`.
         """
         with self.lock:
             now = self.clock()
@@ -329,7 +331,7 @@ class LocalStack:
                 if self._table is not None:
                     self._table.sweep()
                 self.run_schedules()
-            self.tell_changes()  # of a sweep, where nothing is scheduled
+            self.deliver_changes()  # of a sweep, where nothing is scheduled
             return self.clock()
 
     def environment(self, name: str) -> dict[str, str]:
@@ -347,11 +349,11 @@ class LocalStack:
 
     def run_schedules(self) -> None:
         """Run every scheduled function once, as EventBridge does each day."""
-        for name, running in self._running.items():
-            if running.function.scheduled:
+        for name, loaded in self._loaded.items():
+            if loaded.function.scheduled:
                 self.invoke(name, _schedule_event(name, self.clock()))
 
-    def _remember(self, data: DataDirectory) -> None:
+    def _restore(self, data: DataDirectory) -> None:
         view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
         if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
             raise CommandError(
@@ -359,20 +361,20 @@ class LocalStack:
             )
         if not moto_state.is_empty():
             raise CommandError("--data: another service of this process has the table")
-        remembered = data.read()
-        moto_state.put_back(remembered)
-        self.clock.ahead = remembered.ahead
-        self._untold = list(remembered.untold)
-        self._kept_aws = remembered.aws
-        self.found = "new" if data.is_new else str(remembered)
+        saved = data.read()
+        moto_state.restore_state(saved)
+        self.clock.ahead = saved.ahead
+        self._undelivered = list(saved.undelivered)
+        self._saved_aws = saved.aws
+        self.data_summary = "new" if data.is_new else str(saved)
 
-    def _keep_aws(self, data: DataDirectory) -> None:
+    def _save_aws(self, data: DataDirectory) -> None:
         aws = moto_state.read_aws()
-        if aws != self._kept_aws:
-            self._kept_aws = aws
+        if aws != self._saved_aws:
+            self._saved_aws = aws
             data.append({"aws": aws})
 
-    def _keep(self, data: DataDirectory, changes: list[Record]) -> None:
+    def _save_changes(self, data: DataDirectory, changes: list[Record]) -> None:
         if changes:
             # One line: what a transaction wrote comes back whole or not at all.
             data.append({"records": changes})
@@ -384,8 +386,8 @@ class LocalStack:
     def _stops(self, now: datetime, end: datetime) -> list[datetime]:
         notices = {
             days
-            for running in self._running.values()
-            for days in running.services.settings.expiry_notice_days
+            for loaded in self._loaded.values()
+            for days in loaded.services.settings.expiry_notice_days
         }
         due = set() if self._table is None else self._table.due_days()
         days = {day - timedelta(days=ahead) for day in due for ahead in {0, *notices}}
@@ -394,14 +396,14 @@ class LocalStack:
         stops |= {now + number * _LONGEST_STEP for number in range(1, steps + 1)}
         return [*sorted(stop for stop in stops if now < stop < end), end]
 
-    def _run(self, name: str, event: Event) -> Any:
-        running = self._running.get(name)
-        if running is None:
+    def _run(self, name: str, event: LambdaEvent) -> Any:
+        loaded = self._loaded.get(name)
+        if loaded is None:
             raise FunctionStopped(name)
-        with wiring.using(running.services):
-            deadline = time.monotonic() + running.function.timeout
-            context = LambdaContext(name, running.function.memory, deadline)
-            answer = running.handler(event, context)
+        with wiring.using(loaded.services):
+            deadline = time.monotonic() + loaded.function.timeout
+            context = LambdaContext(name, loaded.function.memory, deadline)
+            answer = loaded.handler(event, context)
             if time.monotonic() > deadline:
                 raise FunctionTimedOut
         return answer
@@ -424,24 +426,28 @@ class LocalStack:
         if not name:  # as on AWS: no provider is on
             return
         text = opening.enter_context(
-            aws.stored_document(
+            aws.provide_parameter(
                 name,
                 self._document,
-                default=settings_file.DEFAULT,
+                default=settings_file.DEFAULT_DOCUMENT,
                 endpoint_url=self._endpoint_url,
             )
         )
-        self.settings = settings_file.read_text(text, f"SSM parameter {name}")
+        self.settings = settings_file.parse_settings(text, f"SSM parameter {name}")
         asked = self.template.functions["LoginFunction"].environment
-        challenged = settings_file.challenged(self.settings, self.template.app_ids)
+        challenged = settings_file.apps_with_challenge(
+            self.settings, self.template.app_ids
+        )
         if challenged and asked["ANONYMOUS_CHALLENGE"] != "true":
             raise CommandError(
                 f"the settings have a challenge for {', '.join(challenged)}, which "
                 "nobody asks without --parameter AnonymousChallenge=true"
             )
-        aws.verify_senders(settings_file.senders(self.settings), self._endpoint_url)
+        aws.verify_senders(
+            settings_file.mail_senders(self.settings), self._endpoint_url
+        )
         opening.enter_context(
-            aws.stored_document(
+            aws.provide_parameter(
                 aws.APPS_PARAMETER,
                 ",".join(self.template.app_ids),
                 default="",
@@ -449,7 +455,7 @@ class LocalStack:
             )
         )
 
-    def _start(self, function: Function, table: LiveTable) -> _Running:
+    def _start(self, function: LambdaFunction, table: LiveTable) -> _LoadedFunction:
         module, _, attribute = function.handler.rpartition(".")
         environment = self.environment(function.name)
         try:
@@ -457,15 +463,15 @@ class LocalStack:
         except SettingsError as exc:
             raise CommandError(f"{function.name}: {exc}") from exc
         # Powertools reads its level when a module makes its Logger.
-        with aws.variables(
+        with aws.set_variables(
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):
             handler = getattr(importlib.import_module(module), attribute)
         services = _LocalServices(settings, self.clock, table, self.outbox, self.events)
-        return _Running(function, handler, services)
+        return _LoadedFunction(function, handler, services)
 
 
-def _schedule_event(name: str, now: datetime) -> Event:
+def _schedule_event(name: str, now: datetime) -> LambdaEvent:
     rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/local-{name}"
     return {
         "version": "0",

@@ -10,17 +10,17 @@ from typing import Generic, TypeVar
 from anonauth.domain.events import UserEvent
 from anonauth.ports import EventBus, Mailer
 
-MOST_KEPT = 1000
+MOST_RECENT_ITEMS = 1000
 """The oldest are dropped first."""
 
 _T = TypeVar("_T")
 
 
-class Recent(Generic[_T]):
+class RecentItems(Generic[_T]):
     """The last ones of a kind, in the order in which they were sent."""
 
     def __init__(self) -> None:
-        self._entries: deque[_T] = deque(maxlen=MOST_KEPT)
+        self._entries: deque[_T] = deque(maxlen=MOST_RECENT_ITEMS)
         self._lock = threading.Lock()
 
     def add(self, *entries: _T) -> None:
@@ -58,7 +58,10 @@ class RecordingMailer:
     """
 
     def __init__(
-        self, mailer: Mailer, outbox: Recent[SentMail], clock: Callable[[], datetime]
+        self,
+        mailer: Mailer,
+        outbox: RecentItems[SentMail],
+        clock: Callable[[], datetime],
     ) -> None:
         self._mailer = mailer
         self._outbox = outbox
@@ -79,7 +82,7 @@ class RecordingMailer:
 class RecordingBus:
     """`EventBus` that notes what another one has published."""
 
-    def __init__(self, bus: EventBus, log: Recent[UserEvent]) -> None:
+    def __init__(self, bus: EventBus, log: RecentItems[UserEvent]) -> None:
         self._bus = bus
         self._log = log
 

@@ -6,10 +6,10 @@ from importlib import resources
 
 from anonauth.local.api_gateway import HttpRequest, HttpResponse
 
-PAGE = "/"
+PAGE_PATH = "/"
 
-FILES: Mapping[str, tuple[str, str]] = {
-    PAGE: ("index.html", "text/html; charset=utf-8"),
+PAGE_FILES: Mapping[str, tuple[str, str]] = {
+    PAGE_PATH: ("index.html", "text/html; charset=utf-8"),
     # Beside what else is local, so that they cannot clash with a route of the API.
     "/_local/playground.css": ("playground.css", "text/css; charset=utf-8"),
     "/_local/playground.js": ("playground.js", "text/javascript; charset=utf-8"),
@@ -17,9 +17,9 @@ FILES: Mapping[str, tuple[str, str]] = {
 }
 """Name and type of the file behind each path: nothing is looked up by what is asked."""
 
-METHODS = ("GET", "HEAD")
+PAGE_METHODS = ("GET", "HEAD")
 
-_POLICY = "; ".join(
+_CONTENT_POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self'",
@@ -32,8 +32,8 @@ _POLICY = "; ".join(
     ]
 )
 
-_HEADERS = (
-    ("content-security-policy", _POLICY),
+_SECURITY_HEADERS = (
+    ("content-security-policy", _CONTENT_POLICY),
     ("x-content-type-options", "nosniff"),
     # Pages elsewhere get neither the files nor the window.
     ("cross-origin-resource-policy", "same-origin"),
@@ -44,15 +44,15 @@ _HEADERS = (
 )
 
 
-def is_page(request: HttpRequest) -> bool:
+def is_page_request(request: HttpRequest) -> bool:
     """Say whether a request is for the page; all else at `/` is the API's to answer."""
-    return request.path == PAGE and request.method in METHODS
+    return request.path == PAGE_PATH and request.method in PAGE_METHODS
 
 
 def file_response(path: str) -> HttpResponse:
-    """Return the file behind one of the paths of `FILES`."""
-    name, content_type = FILES[path]
+    """Return the file behind one of the paths of `PAGE_FILES`."""
+    name, content_type = PAGE_FILES[path]
     body = (resources.files("anonauth.local") / "page" / name).read_bytes()
     return HttpResponse(
-        HTTPStatus.OK, (("content-type", content_type), *_HEADERS), body
+        HTTPStatus.OK, (("content-type", content_type), *_SECURITY_HEADERS), body
     )

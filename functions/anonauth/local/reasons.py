@@ -41,7 +41,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedCall:
     """A call that was refused or has failed; `ms` is how long it took."""
 
     at: datetime
@@ -71,7 +71,7 @@ class Refused:
         return {name: value for name, value in told.items() if value != ""}
 
 
-def place_of(trace: Sequence[str]) -> tuple[str, str]:
+def last_place(trace: Sequence[str]) -> tuple[str, str]:
     """Return the last exception's name and the last place of ours.
 
     Args:
@@ -84,61 +84,61 @@ def place_of(trace: Sequence[str]) -> tuple[str, str]:
 
 
 @dataclass(slots=True)
-class Heard:
-    """What was said of a call; `waited` are the seconds it waited for other calls."""
+class CallNotes:
+    """What was noted of a call; `waited` are the seconds it waited for other calls."""
 
     reasons: list[Reason] = field(default_factory=list)
     waited: float = 0
 
 
-_heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
+_notes: ContextVar[CallNotes | None] = ContextVar("notes", default=None)
 
 
 @contextmanager
-def heard() -> Iterator[Heard]:
-    """Yield what is said in a `with` block, by this thread."""
-    said = Heard()
-    token = _heard.set(said)
+def collect_notes() -> Iterator[CallNotes]:
+    """Yield what is noted in a `with` block, by this thread."""
+    notes = CallNotes()
+    token = _notes.set(notes)
     try:
-        yield said
+        yield notes
     finally:
-        _heard.reset(token)
+        _notes.reset(token)
 
 
-def say(reason: Reason) -> None:
+def note_reason(reason: Reason) -> None:
     """Tell whoever listens."""
-    said = _heard.get()
-    if said is not None:
-        said.reasons.append(reason)
+    notes = _notes.get()
+    if notes is not None:
+        notes.reasons.append(reason)
 
 
-def say_waited(seconds: float) -> None:
+def note_wait(seconds: float) -> None:
     """Tell whoever listens that other calls came first."""
-    said = _heard.get()
-    if said is not None:
-        said.waited += seconds
+    notes = _notes.get()
+    if notes is not None:
+        notes.waited += seconds
 
 
-class _Ear(logging.Handler):
+class _ReasonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields = vars(record)
         if "co_id" not in fields:
             return
-        cause, place = place_of(fields.get("trace", ()))
+        cause, place = last_place(fields.get("trace", ()))
         known = {
             name: str(fields.get(name, ""))
             for name in ("co_id", "error_code", "reason", "detail")
         }
-        say(Reason(record.getMessage(), **known, cause=cause, place=place))
+        note_reason(Reason(record.getMessage(), **known, cause=cause, place=place))
 
 
-_ear = _Ear(logging.INFO)
-_lock = threading.Lock()
-_open: list[ExitStack] = []  # for each block, what to do at the end of the last one
+_reason_handler = _ReasonHandler(logging.INFO)
+_watching_lock = threading.Lock()
+_watching: list[ExitStack] = []  # for each block, what to do at the end of the last one
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def watch_log() -> Iterator[None]:
     """Hear the functions' log for the time of a `with` block; blocks may overlap.
 
     What is printed of it stays the same, but goes where the service's own log does.
@@ -146,9 +146,9 @@ def listening() -> Iterator[None]:
     # Its level is that of the environment at its import.
     wrapped = importlib.import_module("anonauth.handlers._http").logger
     logger = logging.getLogger(wrapped.name)
-    with _lock:
-        after = _open[0] if _open else ExitStack()
-        if not _open:
+    with _watching_lock:
+        after = _watching[0] if _watching else ExitStack()
+        if not _watching:
             level = logger.level
             for handler in logger.handlers:
                 after.callback(handler.setLevel, handler.level)
@@ -161,13 +161,13 @@ def listening() -> Iterator[None]:
                     handler.setStream(sys.stderr)
             after.callback(logger.setLevel, level)
             logger.setLevel(min(level, logging.INFO))
-            after.callback(logger.removeHandler, _ear)
-            logger.addHandler(_ear)
-        _open.append(after)
+            after.callback(logger.removeHandler, _reason_handler)
+            logger.addHandler(_reason_handler)
+        _watching.append(after)
     try:
         yield
     finally:
-        with _lock:
-            _open.pop()
-            if not _open:
+        with _watching_lock:
+            _watching.pop()
+            if not _watching:
                 after.close()

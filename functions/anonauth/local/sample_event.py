@@ -29,7 +29,7 @@ from anonauth.usecases.userpass import (
     send_reset,
 )
 
-PLACEHOLDER = "REPLACE_WITH_TOKEN"
+TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secret
 """Stands in an event's Authorization header for a token."""
 
 _API_KEYS = "/auth/api_keys"
@@ -38,10 +38,12 @@ _IDENTITIES = "/auth/identities"
 # Their calls carry the refresh token (client-api.md §2; unlinking is our own).
 _TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
 
-Event = dict[str, Any]
+SampleEvent = dict[str, Any]
 
 
-def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) -> Event:
+def fill_event(
+    name: str, *, events: Path, env_vars: Path, endpoint_url: str
+) -> SampleEvent:
     """Return an event that its function answers well, once, if its provider is on.
 
     A token in it is that of a user made just now, such as the route takes: permanent
@@ -65,21 +67,23 @@ def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) ->
         raise CommandError(
             f"no event '{name}' in {events}; there are {', '.join(names)}"
         )
-    event: Event = _read_json(events / f"{name}.json")
+    event: SampleEvent = _read_json(events / f"{name}.json")
     step = event.get("rawPath", "").partition(f"/{USERPASS}/")[2]
     account = _renew_address(event) if step else None
-    is_authorized = PLACEHOLDER in event.get("headers", {}).get("authorization", "")
+    is_authorized = TOKEN_PLACEHOLDER in event.get("headers", {}).get(
+        "authorization", ""
+    )
     if not is_authorized and step in {"", "register"}:
         return event
     app = event.get("pathParameters", {}).get("appId")
     settings = _read_settings(env_vars, endpoint_url)
-    with aws.environment():
+    with aws.isolate_environment():
         try:
-            people = _People(settings, app)
+            users = _SampleUsers(settings, app)
             if account is not None:
-                _fill_body(event, people.prepare(step, account))
+                _fill_body(event, users.prepare(step, account))
             if is_authorized:
-                _fill_tokens(event, people)
+                _fill_tokens(event, users)
         except (Unavailable, ValueError) as exc:  # the second: not a URL
             raise CommandError(
                 f"cannot log in with DynamoDB and KMS at {endpoint_url}; "
@@ -89,55 +93,57 @@ def fill_event(name: str, *, events: Path, env_vars: Path, endpoint_url: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
+class _SampleAccount:
     email: str
     password: str
 
 
-def _renew_address(event: Event) -> _Account:
+def _renew_address(event: SampleEvent) -> _SampleAccount:
     body = json.loads(event["body"])
     email = f"ada-{secrets.token_hex(4)}@example.com"
     _fill_body(event, {name: email for name in ("email", "username") if name in body})
-    return _Account(email, body.get("password", "correct horse"))
+    return _SampleAccount(email, body.get("password", "correct horse"))
 
 
-def _fill_body(event: Event, values: Mapping[str, str]) -> None:
+def _fill_body(event: SampleEvent, values: Mapping[str, str]) -> None:
     body = {**json.loads(event["body"]), **values}
     event["body"] = json.dumps(body, separators=(",", ":"))
     event["headers"]["content-length"] = str(len(event["body"]))
 
 
-def _fill_tokens(event: Event, people: "_People") -> None:
+def _fill_tokens(event: SampleEvent, users: "_SampleUsers") -> None:
     path, headers = event["rawPath"], event["headers"]
     if path.endswith(_IDENTITIES):
         query = event["queryStringParameters"]
-        opened, identity_id = people.log_in_with_two_identities(query["provider"])
+        opened, identity_id = users.log_in_with_two_identities(query["provider"])
         query["id"] = identity_id
         event["rawQueryString"] = urlencode(query)
     elif path.endswith(_API_KEYS):
-        opened = people.log_in_permanently()
+        opened = users.log_in_permanently()
     else:
-        opened = people.log_in_anonymously()
+        opened = users.log_in_anonymously()
     is_refresh = path.endswith(_TAKE_REFRESH_TOKEN)
     token = opened.refresh_token if is_refresh else opened.access_token
-    headers["authorization"] = headers["authorization"].replace(PLACEHOLDER, token)
+    headers["authorization"] = headers["authorization"].replace(
+        TOKEN_PLACEHOLDER, token
+    )
 
 
-class _People:
+class _SampleUsers:
     """Does, through the use cases, what clients have done before an event."""
 
     def __init__(self, settings: Settings, app: str | None) -> None:
         self._services = wiring.Services(settings)
-        aws.keep_at(settings.endpoint_url, self._services.store.session)
+        aws.confine_session(settings.endpoint_url, self._services.store.session)
         self._app = app or min(settings.app_ids)
 
-    def prepare(self, step: str, account: _Account) -> dict[str, str]:
+    def prepare(self, step: str, account: _SampleAccount) -> dict[str, str]:
         """Do what comes before a step of `local-userpass`; return the mail's tokens.
 
         Args:
             step: What the route has after the provider's name.
         """
-        services, postbox = self._services, _Postbox()
+        services, last_mail = self._services, _LastMail()
         now, email = services.clock(), account.email
         page = "https://example.com/"
         by_mail = Accounts(
@@ -145,7 +151,7 @@ class _People:
             store=services.store,
             passwords=services.passwords,
             addresses=services.addresses,
-            mailer=postbox,
+            mailer=last_mail,
             min_password_length=1,
             mail=MailRules("", page, page, per_hour=9),
             registrations=None,
@@ -156,7 +162,7 @@ class _People:
         register_account(accounts, email=email, password=account.password, now=now)
         if step == "reset":
             send_reset(by_mail, email=email, now=now)
-        return postbox.tokens() if step in {"confirm", "reset"} else {}
+        return last_mail.tokens() if step in {"confirm", "reset"} else {}
 
     def log_in_anonymously(self) -> OpenedSession:
         """Open the session of a new anonymous user."""
@@ -204,19 +210,19 @@ class _People:
         return Parts(
             users=services.store,
             identities=services.store,
-            providers=_Voucher(identity),
+            providers=_FixedProvider(identity),
             tokens=services.tokens,
             limits=services.settings.session_limits,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Voucher:
+class _FixedProvider:
     """`Providers` and `Provider` that vouch for one identity, whatever is shown."""
 
     identity: VerifiedIdentity
 
-    def find(self, app: str, provider: str) -> "_Voucher":
+    def find(self, app: str, provider: str) -> "_FixedProvider":
         del app, provider
         return self
 
@@ -227,7 +233,7 @@ class _Voucher:
         return self.identity
 
 
-class _Postbox:
+class _LastMail:
     """`Mailer` that keeps the last mail."""
 
     def __init__(self) -> None:

@@ -14,12 +14,17 @@ from anonauth.local import aws
 from anonauth.local.api_gateway import Gateway, HttpRequest, HttpResponse
 from anonauth.local.command_error import CommandError
 from anonauth.local.control import LocalApi
-from anonauth.local.guard import EVERY_ADDRESS, for_programs, is_loopback
-from anonauth.local.http import Listener, application
-from anonauth.local.journal import DataDirectory, NotKept
-from anonauth.local.lambdas import LocalStack
-from anonauth.local.playground import PAGE
-from anonauth.local.settings_file import fault_on_aws, providers_on, read_file, senders
+from anonauth.local.guard import EVERY_ADDRESS, guard_application, is_loopback
+from anonauth.local.http import HttpServer, wsgi_application
+from anonauth.local.journal import DataDirectory, StateNotSaved
+from anonauth.local.lambdas import LocalDeployment
+from anonauth.local.playground import PAGE_PATH
+from anonauth.local.settings_file import (
+    enabled_providers,
+    fault_on_aws,
+    mail_senders,
+    read_settings_file,
+)
 from anonauth.local.template import find_template, read_template
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ LOCAL_PARAMETERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ServerOptions:
     """How to serve.
 
     Args:
@@ -72,18 +77,18 @@ class Options:
 class LocalServer:
     """The service on a port of this machine; a context manager.
 
-    Keyword arguments are those of `Options`, with any free port by default:
+    Keyword arguments are those of `ServerOptions`, with any free port by default:
 
         with LocalServer(app_ids=("myapp-abcde",)) as server:
             urlopen(f"{server.base_url}/api/client/v2.0/app/myapp-abcde/location")
     """
 
     def __init__(self, *, port: int = 0, **options: Any) -> None:
-        self.options = Options(port=port, **options)
+        self.options = ServerOptions(port=port, **options)
         self.port = port
         self.base_url = ""
         self.aws_url = ""
-        self.stack: LocalStack
+        self.deployment: LocalDeployment
         self._local: LocalApi
         self._gateway: Gateway
         self._closing = ExitStack()
@@ -91,27 +96,27 @@ class LocalServer:
     @property
     def app_ids(self) -> tuple[str, ...]:
         """The client app ids that are served."""
-        return self.stack.template.app_ids
+        return self.deployment.template.app_ids
 
     @property
     def providers(self) -> list[str]:
         """The providers that are on for the first app, without the anonymous one."""
-        return providers_on(self.stack.settings, self.app_ids[0])
+        return enabled_providers(self.deployment.settings, self.app_ids[0])
 
     @property
     def asks_challenge(self) -> bool:
         """Whether an anonymous login to the first app needs `options.challenge`."""
-        return self.stack.settings.app(self.app_ids[0]).challenge is not None
+        return self.deployment.settings.app(self.app_ids[0]).challenge is not None
 
     @property
     def fault_on_aws(self) -> str:
         """What AWS refuses in the settings document; empty if nothing."""
-        return fault_on_aws(self.stack.settings)
+        return fault_on_aws(self.deployment.settings)
 
     @property
     def sends_mail(self) -> bool:
         """Whether an app has mail sent, into the outbox."""
-        return bool(senders(self.stack.settings))
+        return bool(mail_senders(self.deployment.settings))
 
     @property
     def page_url(self) -> str:
@@ -123,10 +128,10 @@ class LocalServer:
         host = self.options.host
         if host not in EVERY_ADDRESS and not is_loopback(host):
             return ""
-        return _url(host, self.port) + PAGE
+        return _url(host, self.port) + PAGE_PATH
 
     @property
-    def is_unnamed(self) -> bool:
+    def needs_base_url(self) -> bool:
         """Whether it listens for other machines, but `base_url` is for this one."""
         return self.options.host in EVERY_ADDRESS and self.options.base_url is None
 
@@ -134,7 +139,8 @@ class LocalServer:
         """Serve, in threads of its own.
 
         Raises:
-            CommandError: See `Listener`, `LocalStack`, `read_template` and `read_file`.
+            CommandError: See `HttpServer`, `LocalDeployment`, `read_template` and
+                `read_settings_file`.
         """
         options = self.options
         if not options.host:  # as from a variable that is not set
@@ -156,23 +162,25 @@ class LocalServer:
             parameters["AppIds"] = ",".join(options.app_ids)
         path = options.template or find_template(Path.cwd())
         template = read_template(path, parameters)
-        settings = None if options.settings is None else read_file(options.settings)
+        settings = (
+            None if options.settings is None else read_settings_file(options.settings)
+        )
         if settings and not template.settings_parameter:
             raise CommandError(
                 "--settings needs a SettingsParameter, which is set to none"
             )
         data = None if options.data is None else DataDirectory(options.data)
         with ExitStack() as opening:
-            listener = Listener(options.host, options.port)
-            opening.callback(listener.close)
-            self.port = listener.port
-            self.base_url = options.base_url or _url(options.host, listener.port)
-            self.stack = opening.enter_context(
-                LocalStack(
+            http_server = HttpServer(options.host, options.port)
+            opening.callback(http_server.close)
+            self.port = http_server.port
+            self.base_url = options.base_url or _url(options.host, http_server.port)
+            self.deployment = opening.enter_context(
+                LocalDeployment(
                     template,
                     base_url=self.base_url,
                     page_origins=tuple(
-                        _url(host, listener.port)
+                        _url(host, http_server.port)
                         for host in ("127.0.0.1", "localhost", "::1", options.host)
                     ),
                     endpoint_url=options.endpoint_url,
@@ -180,21 +188,23 @@ class LocalServer:
                     data=data,
                 )
             )
-            self._local = LocalApi(self.stack)
+            self._local = LocalApi(self.deployment)
             self._gateway = Gateway(
                 template,
-                invoke=self.stack.invoke,
-                clock=self.stack.clock,
+                invoke=self.deployment.invoke,
+                clock=self.deployment.clock,
                 domain_name=urlsplit(self.base_url).hostname or options.host,
-                refused=self.stack.refused,
+                refused_calls=self.deployment.refused_calls,
             )
-            listener.serve(application(self._answer))
+            http_server.serve(wsgi_application(self._answer))
             if options.aws_port is not None:
                 host = options.aws_host or "127.0.0.1"
-                exposed = Listener(host, options.aws_port, option="--aws-port")
+                exposed = HttpServer(host, options.aws_port, option="--aws-port")
                 opening.callback(exposed.close)
-                everything = _noticed(aws.over_http(self.stack.lock), self.stack)
-                exposed.serve(for_programs(everything, host))
+                everything = _save_after_calls(
+                    aws.moto_application(self.deployment.lock), self.deployment
+                )
+                exposed.serve(guard_application(everything, host))
                 self.aws_url = _url(host, exposed.port)
             self._closing = opening.pop_all()
         return self
@@ -208,8 +218,8 @@ class LocalServer:
         self._closing.close()
 
     def advance(self, duration: timedelta) -> datetime:
-        """Move the service's clock forward; see `LocalStack.advance`."""
-        return self.stack.advance(duration)
+        """Move the service's clock forward; see `LocalDeployment.advance`."""
+        return self.deployment.advance(duration)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         if LocalApi.takes(request):
@@ -217,7 +227,9 @@ class LocalServer:
         return self._gateway.answer(request)
 
 
-def _noticed(application: "WSGIApplication", stack: LocalStack) -> "WSGIApplication":
+def _save_after_calls(
+    application: "WSGIApplication", deployment: LocalDeployment
+) -> "WSGIApplication":
     """Keep what a call to the engine has changed before it is answered."""
 
     def answer(
@@ -225,8 +237,8 @@ def _noticed(application: "WSGIApplication", stack: LocalStack) -> "WSGIApplicat
     ) -> Iterable[bytes]:
         body = list(application(environ, start_response))
         try:
-            stack.notice()
-        except NotKept:
+            deployment.save_outside_changes()
+        except StateNotSaved:
             headers = [("content-type", "application/json")]
             start_response("503 Service Unavailable", headers, sys.exc_info())
             return [b'{"message":"what it changed cannot be kept"}']

@@ -8,14 +8,14 @@ from anonauth.local.command_error import CommandError
 from anonauth.provider_settings.document import DocumentError, check, parse, references
 from anonauth.provider_settings.schema import Document
 
-DEFAULT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
+DEFAULT_DOCUMENT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
 """E-mail and password, confirmed automatically, and API keys, for every app."""
 
-LONGEST = 8 * 1024
+LONGEST_PARAMETER = 8 * 1024
 """Bytes; AWS Systems Manager, "Managing parameter tiers": the advanced one."""
 
 
-def read_file(path: Path) -> str:
+def read_settings_file(path: Path) -> str:
     """Return the settings document in a file.
 
     Raises:
@@ -26,15 +26,16 @@ def read_file(path: Path) -> str:
         content = path.read_bytes()
     except OSError as exc:
         raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
-    if len(content) > LONGEST:
+    if len(content) > LONGEST_PARAMETER:
         raise CommandError(
-            f"{path}: {len(content)} bytes; an SSM parameter holds at most {LONGEST}"
+            f"{path}: {len(content)} bytes; an SSM parameter holds at most "
+            f"{LONGEST_PARAMETER}"
         )
     try:
         text = content.decode()
     except UnicodeDecodeError as exc:
         raise CommandError(f"{path} is not UTF-8") from exc
-    for key in references(read_text(text, str(path))):
+    for key in references(parse_settings(text, str(path))):
         raise CommandError(
             f"{path}: {key}: there are no SSM parameters here to refer to; write the "
             "secret itself into the local file"
@@ -42,7 +43,7 @@ def read_file(path: Path) -> str:
     return text
 
 
-def read_text(text: str, source: str) -> Document:
+def parse_settings(text: str, source: str) -> Document:
     """Return a settings document.
 
     Args:
@@ -69,14 +70,14 @@ def fault_on_aws(document: Document) -> str:
     return ""
 
 
-def senders(document: Document) -> list[str]:
+def mail_senders(document: Document) -> list[str]:
     """Return the addresses, without names, that mail is sent from."""
     accounts = [settings.local_userpass for settings in document.apps.values()]
     mails = [account.mail for account in accounts if account and account.mail]
     return sorted({parseaddr(mail.sender)[1] for mail in mails})
 
 
-def challenged(document: Document, apps: Iterable[str]) -> list[str]:
+def apps_with_challenge(document: Document, apps: Iterable[str]) -> list[str]:
     """Return those of some apps that ask for something before an anonymous login.
 
     An app's own entry replaces that of `*`, so one without a challenge has none.
@@ -84,7 +85,7 @@ def challenged(document: Document, apps: Iterable[str]) -> list[str]:
     return [app for app in apps if document.app(app).challenge]
 
 
-def providers_on(document: Document, app: str) -> list[str]:
+def enabled_providers(document: Document, app: str) -> list[str]:
     """Return the names of the providers that are on for an app."""
     settings = document.app(app)
     names = settings.__struct_encode_fields__

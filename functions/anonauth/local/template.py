@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class LambdaFunction:
     """A Lambda function: what to run, with which environment, and on what event.
 
     `routes` are route keys of API Gateway ("POST /path", `$default`); `scheduled`
@@ -87,7 +87,7 @@ class Template:
     `route_throttling` has the routes, by their keys, that have limits of their own.
     """
 
-    functions: Mapping[str, Function]
+    functions: Mapping[str, LambdaFunction]
     cors: Cors | None
     throttling: Throttling | None
     table: Mapping[str, Any]
@@ -123,8 +123,8 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
     Raises:
         CommandError: No such file, not a template, or a parameter it does not take.
     """
-    document = load(path)
-    resolver = Resolver(document, check_parameters(document, parameters or {}))
+    source = load_template(path)
+    resolver = Resolver(source, check_parameters(source, parameters or {}))
     resolver.check_rules()
     resources = resolver.resources()
     of_type = {
@@ -133,7 +133,7 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
     }
     (api,) = of_type["AWS::Serverless::HttpApi"].values()
     (table,) = of_type["AWS::DynamoDB::Table"].values()
-    common = resolver.resolve(document.get("Globals", {}).get("Function", {}))
+    common = resolver.resolve(source.get("Globals", {}).get("Function", {}))
     streamed = {
         body["Properties"]["FunctionName"]
         for body in of_type.get("AWS::Lambda::EventSourceMapping", {}).values()
@@ -162,7 +162,7 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
     )
 
 
-def load(path: Path) -> Json:
+def load_template(path: Path) -> Json:
     """Return a template as written, intrinsic functions in their long form.
 
     Raises:
@@ -170,23 +170,23 @@ def load(path: Path) -> Json:
     """
     try:
         # A SafeLoader: it makes dicts of tags, never objects.
-        document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # nosec B506
+        source = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # nosec B506
     except OSError as exc:
         raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
     except yaml.YAMLError as exc:
         raise CommandError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(document, dict) or "Resources" not in document:
+    if not isinstance(source, dict) or "Resources" not in source:
         raise CommandError(f"{path} is not a SAM template: it has no Resources")
-    return document
+    return source
 
 
-def check_parameters(document: Json, given: Mapping[str, str]) -> dict[str, Any]:
+def check_parameters(source: Json, given: Mapping[str, str]) -> dict[str, Any]:
     """Return the value of every parameter, lists as lists.
 
     Raises:
         CommandError: CloudFormation would refuse one of those given.
     """
-    declared: Json = document.get("Parameters", {})
+    declared: Json = source.get("Parameters", {})
     for name in given:
         if name not in declared:
             raise CommandError(
@@ -200,7 +200,7 @@ def check_parameters(document: Json, given: Mapping[str, str]) -> dict[str, Any]
         is_list = rules["Type"] == "CommaDelimitedList"
         parts = [part.strip() for part in str(value).split(",")] if is_list else [value]
         for part in parts:
-            if fault := _fault(str(part), rules):
+            if fault := _parameter_fault(str(part), rules):
                 raise CommandError(
                     f"parameter {name}: '{part}' is not allowed: {fault}"
                 )
@@ -208,7 +208,7 @@ def check_parameters(document: Json, given: Mapping[str, str]) -> dict[str, Any]
     return values
 
 
-def _fault(value: str, rules: Json) -> str | None:
+def _parameter_fault(value: str, rules: Json) -> str | None:
     fault: str | None = None
     if "AllowedValues" in rules:
         allowed = [str(one) for one in rules["AllowedValues"]]
@@ -230,8 +230,8 @@ def _fault(value: str, rules: Json) -> str | None:
 class Resolver:
     """Puts values in place of intrinsic functions."""
 
-    def __init__(self, document: Json, parameters: Mapping[str, Any]) -> None:
-        self._document = document
+    def __init__(self, source: Json, parameters: Mapping[str, Any]) -> None:
+        self._source = source
         self._values = {**_PSEUDO_PARAMETERS, **parameters}
         self._functions: dict[str, Callable[[Any], Any]] = {
             "Ref": self._ref,
@@ -252,16 +252,16 @@ class Resolver:
         """Return the resources whose condition holds, resolved."""
         return {
             name: self.resolve(body)
-            for name, body in self._document["Resources"].items()
-            if self._holds(body)
+            for name, body in self._source["Resources"].items()
+            if self._is_present(body)
         }
 
     def outputs(self) -> dict[str, Any]:
         """Return the values of the outputs whose condition holds."""
         return {
             name: self.resolve(body["Value"])
-            for name, body in self._document.get("Outputs", {}).items()
-            if self._holds(body)
+            for name, body in self._source.get("Outputs", {}).items()
+            if self._is_present(body)
         }
 
     def check_rules(self) -> None:
@@ -270,7 +270,7 @@ class Resolver:
         Raises:
             CommandError: An assertion does not hold.
         """
-        for rule in self._document.get("Rules", {}).values():
+        for rule in self._source.get("Rules", {}).values():
             if not self.resolve(rule.get("RuleCondition", True)):
                 continue
             for assertion in rule["Assertions"]:
@@ -297,13 +297,13 @@ class Resolver:
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not _NO_VALUE}
 
-    def _holds(self, body: Json) -> bool:
+    def _is_present(self, body: Json) -> bool:
         return "Condition" not in body or self._condition(body["Condition"])
 
     def _condition(self, name: str) -> bool:
-        if name not in self._document.get("Conditions", {}):
+        if name not in self._source.get("Conditions", {}):
             raise CommandError(f"the template has no condition {name}")
-        return bool(self.resolve(self._document["Conditions"][name]))
+        return bool(self.resolve(self._source["Conditions"][name]))
 
     def _if(self, arms: list[Any]) -> Any:
         return self.resolve(arms[1] if self._condition(arms[0]) else arms[2])
@@ -338,11 +338,11 @@ class Resolver:
         return re.sub(r"\$\{([^}]+)\}", value_of, text)
 
     def _require_resource(self, name: str) -> None:
-        if name not in self._document["Resources"]:
+        if name not in self._source["Resources"]:
             raise CommandError(f"the template refers to {name}, which it does not have")
 
 
-def _function(name: str, common: Json, own: Json, *, streamed: bool) -> Function:
+def _function(name: str, common: Json, own: Json, *, streamed: bool) -> LambdaFunction:
     properties = common | own
     environment = {
         variable: _as_text(value)
@@ -352,7 +352,7 @@ def _function(name: str, common: Json, own: Json, *, streamed: bool) -> Function
         .items()
     }
     events = list(own.get("Events", {}).values())
-    return Function(
+    return LambdaFunction(
         name=name,
         handler=properties["Handler"],
         environment=environment,
@@ -383,16 +383,16 @@ def _cors(configuration: Json | None) -> Cors | None:
         return None
     max_age = configuration.get("MaxAge")
     return Cors(
-        allow_origins=_words(configuration, "AllowOrigins"),
-        allow_methods=_words(configuration, "AllowMethods"),
-        allow_headers=_words(configuration, "AllowHeaders"),
-        expose_headers=_words(configuration, "ExposeHeaders"),
+        allow_origins=_comma_separated(configuration, "AllowOrigins"),
+        allow_methods=_comma_separated(configuration, "AllowMethods"),
+        allow_headers=_comma_separated(configuration, "AllowHeaders"),
+        expose_headers=_comma_separated(configuration, "ExposeHeaders"),
         max_age=None if max_age is None else int(max_age),
         allow_credentials=bool(configuration.get("AllowCredentials", False)),
     )
 
 
-def _words(configuration: Json, name: str) -> tuple[str, ...]:
+def _comma_separated(configuration: Json, name: str) -> tuple[str, ...]:
     # A parameter of several values arrives as one string with commas in it.
     joined = ",".join(configuration.get(name, ()))
     return tuple(word.strip() for word in joined.split(",") if word.strip())

@@ -134,7 +134,7 @@ def crowd(server: LocalServer, number: int) -> None:
         item for item in items if item.hash_key.value == prefix + guest["user_id"]
     )
     attributes = made.to_json()["Attributes"]
-    live = server.stack._table
+    live = server.deployment._table
     assert live is not None
     for count in range(number):
         copied = copy.copy(attributes)
@@ -160,7 +160,7 @@ def kept(server: LocalServer, act: Callable[[], Any], *, times: int = 40) -> flo
 
 
 def _traced(server: LocalServer) -> int:
-    server.stack.events.clear()  # of which the newest are kept, to be looked at
+    server.deployment.events.clear()  # of which the newest are kept, to be looked at
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 

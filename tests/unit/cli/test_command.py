@@ -393,7 +393,7 @@ def test_given_a_service_when_an_event_is_printed_then_its_token_is_good() -> No
     with LocalServer(aws_port=0) as server:
         ended = run("sample", "logout", "--endpoint-url", server.aws_url)
         event = json.loads(ended.stdout)
-        answer = server.stack.invoke("LogoutFunction", event)
+        answer = server.deployment.invoke("LogoutFunction", event)
 
     assert ended.stderr == ""
     assert answer["statusCode"] == 200

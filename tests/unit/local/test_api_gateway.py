@@ -14,9 +14,9 @@ from anonauth.local.api_gateway import (
     Gateway,
     HttpRequest,
     HttpResponse,
-    make_event,
+    make_request_event,
 )
-from anonauth.local.template import Cors, Function, Template, Throttling
+from anonauth.local.template import Cors, LambdaFunction, Template, Throttling
 
 NOW = datetime(2026, 11, 23, 13, 33, 20, 500_000, UTC)
 ORIGIN = "https://www.example.com"
@@ -33,8 +33,8 @@ CORS = Cors(
 PREFLIGHT = (("Origin", ORIGIN), ("Access-Control-Request-Method", "POST"))
 
 
-def function(name: str, *routes: str) -> Function:
-    return Function(name, "", {}, routes, scheduled=False, timeout=1, memory=128)
+def function(name: str, *routes: str) -> LambdaFunction:
+    return LambdaFunction(name, "", {}, routes, scheduled=False, timeout=1, memory=128)
 
 
 def gateway(
@@ -68,7 +68,7 @@ def gateway(
 
 
 def event_of(request: HttpRequest) -> dict[str, Any]:
-    return make_event(
+    return make_request_event(
         request, route="$default", parameters={}, now=NOW, domain_name="abcde.example"
     )
 
@@ -94,7 +94,7 @@ def test_given_a_request_when_made_an_event_then_it_has_every_field_of_format_2(
         peer="203.0.113.7",
     )
 
-    event = make_event(
+    event = make_request_event(
         request,
         route="POST /a/{id}",
         parameters={"id": "b"},

@@ -60,17 +60,17 @@ def now(answer: HttpResponse) -> datetime:
 def test_given_a_duration_when_posted_then_the_clock_has_moved_and_keys_can_sign(
     duration: str, low: timedelta, high: timedelta, travelling: LocalServer
 ) -> None:
-    before = travelling.stack.clock()
+    before = travelling.deployment.clock()
     minute = timedelta(minutes=2)
 
     body = b'{"advance": "%s"}' % duration.encode()
-    answer = LocalApi(travelling.stack).answer(
+    answer = LocalApi(travelling.deployment).answer(
         HttpRequest("POST", CLOCK, (HOST,), body)
     )
 
     assert answer.status == 200
     assert low - minute <= now(answer) - before <= high + minute
-    read = LocalApi(travelling.stack).answer(HttpRequest("GET", CLOCK, (HOST,)))
+    read = LocalApi(travelling.deployment).answer(HttpRequest("GET", CLOCK, (HOST,)))
     assert now(read) - now(answer) < minute
     log_in(travelling.base_url)
 

@@ -59,7 +59,7 @@ def test_given_a_caller_when_asking_then_only_this_machine_is_answered(
 ) -> None:
     request = HttpRequest("GET", CLOCK, headers, peer=peer)
 
-    answer = LocalApi(server.stack).answer(request)
+    answer = LocalApi(server.deployment).answer(request)
 
     assert answer.status == status
     assert (b'"error"' in answer.body) == (status != 200)
@@ -117,11 +117,11 @@ def test_given_something_else_when_asked_then_it_is_refused_without_cors(
 def test_given_no_duration_forward_when_posted_then_400_and_the_clock_stays(
     body: bytes, server: LocalServer
 ) -> None:
-    api = LocalApi(server.stack)
-    before = server.stack.clock()
+    api = LocalApi(server.deployment)
+    before = server.deployment.clock()
 
     answer = api.answer(HttpRequest("POST", CLOCK, (HOST,), body))
 
     assert answer.status == 400
     assert b'{"error":' in answer.body
-    assert server.stack.clock() - before < timedelta(minutes=1)
+    assert server.deployment.clock() - before < timedelta(minutes=1)

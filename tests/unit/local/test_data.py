@@ -20,7 +20,7 @@ from anonauth.local import aws
 from anonauth.local.aws import KEY_ALIAS, TABLE_NAME
 from anonauth.local.command_error import CommandError
 from anonauth.local.journal import DataDirectory
-from anonauth.local.lambdas import LocalStack
+from anonauth.local.lambdas import LocalDeployment
 from anonauth.local.server import LocalServer
 from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
@@ -54,7 +54,7 @@ def events(server: LocalServer, user: dict[str, str]) -> list[dict[str, Any]]:
 def clients(server: LocalServer) -> list[Any]:
     """Return clients of DynamoDB, SSM and KMS on --aws-port."""
     return [
-        aws.session().create_client(
+        aws.make_aws_session().create_client(
             name,
             endpoint_url=server.aws_url,
             region_name="eu-central-1",
@@ -76,7 +76,7 @@ def test_given_users_a_key_and_a_clock_when_started_again_then_all_go_on(
 ) -> None:
     data = tmp_path / "data"
     with serving(data) as server:
-        is_new = server.stack.found
+        is_new = server.deployment.data_summary
         guest = log_in(server.base_url)
         call(
             server.base_url,
@@ -103,14 +103,14 @@ def test_given_users_a_key_and_a_clock_when_started_again_then_all_go_on(
             token=lost["refresh_token"],
         )
         assert (link.status, answer.status) == (200, 200)
-        then = server.stack.clock()
+        then = server.deployment.clock()
 
     with serving(data) as server:
-        found = server.stack.found
+        found = server.deployment.data_summary
         statuses = [refresh(server, user) for user in (guest, lost)]
         again = call(server.base_url, "POST", f"{USERPASS}/login", body=ACCOUNT)
         told = events(server, guest)
-        passed = server.stack.clock() - then
+        passed = server.deployment.clock() - then
 
     assert is_new == "new"
     assert found == "1 user, clock 20 days ahead"
@@ -136,8 +136,8 @@ def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_ther
 
         # The service cannot write any more: neither does anybody get an answer.
         full = os.open(data / "journal-1", os.O_RDONLY)
-        assert server.stack._data is not None
-        good, server.stack._data._journal = server.stack._data._journal, full
+        assert server.deployment._data is not None
+        good, server.deployment._data._journal = server.deployment._data._journal, full
         with pytest.raises(ClientError) as refused:
             dynamodb.delete_item(TableName=TABLE_NAME, Key={"pk": {"S": "MINE#1"}})
         status = refresh(server, guest)
@@ -148,7 +148,7 @@ def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_ther
                 ("POST", "clock", b'{"advance": "PT1S"}'),
             )
         ]
-        server.stack._data._journal = good
+        server.deployment._data._journal = good
         os.close(full)
         healed = refresh(server, guest)
 
@@ -193,14 +193,14 @@ def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
 ) -> None:
     template = read_template(find_template(ROOT))
     kept = DataDirectory(tmp_path, longest_journal=2_000)
-    with LocalStack(template, data=kept) as stack:
+    with LocalDeployment(template, data=kept) as stack:
         table = stack._table
         assert table is not None
         stack.run_schedules()
         journal = "".join(path.read_text() for path in tmp_path.glob("journal-*"))
         header, *items = (tmp_path / "snapshot").read_text().splitlines()
 
-    with LocalStack(template, data=DataDirectory(tmp_path)) as stack:
+    with LocalDeployment(template, data=DataDirectory(tmp_path)) as stack:
         stack.run_schedules()  # whose key ring needs its key
 
     assert json.loads(header)["generation"] > 1

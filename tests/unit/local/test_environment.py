@@ -165,7 +165,7 @@ def test_given_the_sdks_variables_when_local_then_none_is_the_users(
         monkeypatch.setenv(name, "of the user")
     before = dict(os.environ)
 
-    with aws.environment():
+    with aws.isolate_environment():
         within = dict(os.environ)
 
     assert "AWS_USE_DUALSTACK_ENDPOINT" in names
@@ -175,7 +175,7 @@ def test_given_the_sdks_variables_when_local_then_none_is_the_users(
 
 def client(endpoint_url: str | None, **config: Any) -> Any:
     session = botocore.session.get_session()
-    aws.keep_at(endpoint_url, session)
+    aws.confine_session(endpoint_url, session)
     return session.create_client(
         "dynamodb",
         region_name=REGION,
@@ -198,7 +198,7 @@ def client(endpoint_url: str | None, **config: Any) -> Any:
 def test_given_the_built_in_aws_when_a_call_would_leave_it_then_it_fails_loudly(
     config: dict[str, Any], host: str
 ) -> None:
-    with aws.environment(), mock_aws():
+    with aws.isolate_environment(), mock_aws():
         dynamodb = client(None, **config)
         if host:
             with pytest.raises(CommandError) as refused:
@@ -215,7 +215,7 @@ def test_given_the_built_in_aws_when_a_call_would_leave_it_then_it_fails_loudly(
 def test_given_the_built_in_aws_when_it_has_ended_then_no_call_goes_to_aws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with aws.environment(), mock_aws():
+    with aws.isolate_environment(), mock_aws():
         dynamodb = client(None)
         monkeypatch.setattr(botocore_stubber, "enabled", False)
         with pytest.raises(CommandError) as refused:
@@ -247,7 +247,7 @@ def test_given_an_endpoint_when_a_call_goes_elsewhere_then_it_is_not_sent(
     def send(**_: Any) -> None:
         raise Sent
 
-    with aws.environment():
+    with aws.isolate_environment():
         dynamodb = client("http://127.0.0.1:4566")
         dynamodb.meta.events.register_first("before-send", redirect)
         dynamodb.meta.events.register_last("before-send", send)

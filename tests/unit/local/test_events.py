@@ -13,7 +13,7 @@ from moto.dynamodb.models.table import Table
 from anonauth.errors import EventsUnavailable
 from anonauth.event_bus import EventBridgeBus
 from anonauth.local.dynamodb.live_table import LiveTable
-from anonauth.local.outbox import MOST_KEPT, Recent, RecordingBus
+from anonauth.local.outbox import MOST_RECENT_ITEMS, RecentItems, RecordingBus
 from anonauth.local.server import LocalServer
 from support.service.calls import API, APP, call, log_in
 from support.service.story import VALIDATOR, types
@@ -84,8 +84,8 @@ def test_given_a_guest_when_the_clock_moves_then_it_is_warned_and_then_swept(
     server: LocalServer,
 ) -> None:
     guest = log_in(server.base_url)
-    table = LiveTable("anonauth-local", None, server.stack.clock)
-    first_day = server.stack.clock().date()
+    table = LiveTable("anonauth-local", None, server.deployment.clock)
+    first_day = server.deployment.clock().date()
 
     body = b'{"advance": "P93D"}'
     assert call(server.base_url, "POST", "/_local/clock", body=body).status == 200
@@ -172,7 +172,7 @@ def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
     log_in(server.base_url)
 
     assert types(events(server)) == ["user.created"] * 2
-    assert server.stack._untold == []
+    assert server.deployment._undelivered == []
     assert "raised BatchProcessingError on 1 records" in caplog.text
 
 
@@ -205,7 +205,7 @@ def test_given_a_refused_link_when_others_go_on_then_all_of_them_is_told(
 def test_given_a_stream_in_trouble_when_a_request_succeeds_then_its_answer_stands(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = server.stack._table
+    table = server.deployment._table
     assert table is not None
 
     def fail(**_: Any) -> Any:
@@ -246,11 +246,11 @@ def test_given_an_engine_without_streams_when_asked_then_it_says_so(
 
 
 def test_given_many_when_kept_then_the_oldest_are_dropped() -> None:
-    recent: Recent[int] = Recent()
+    recent: RecentItems[int] = RecentItems()
 
-    recent.add(*range(MOST_KEPT + 1))
+    recent.add(*range(MOST_RECENT_ITEMS + 1))
 
-    assert recent.entries() == list(range(1, MOST_KEPT + 1))
+    assert recent.entries() == list(range(1, MOST_RECENT_ITEMS + 1))
 
 
 def test_given_a_bus_that_fails_when_recorded_then_nothing_is_noted() -> None:
@@ -258,7 +258,7 @@ def test_given_a_bus_that_fails_when_recorded_then_nothing_is_noted() -> None:
         def publish(self, _: Any) -> None:
             raise EventsUnavailable
 
-    recent: Recent[Any] = Recent()
+    recent: RecentItems[Any] = RecentItems()
 
     with pytest.raises(EventsUnavailable):
         RecordingBus(Down(), recent).publish([])

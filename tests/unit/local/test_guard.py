@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from anonauth.local.guard import for_programs
+from anonauth.local.guard import guard_application
 from anonauth.local.server import LocalServer
 from support.service.calls import Answer, call
 
@@ -149,7 +149,7 @@ def anything(request: Request) -> Response:
 def test_given_where_it_listens_when_asked_by_a_host_then_only_its_own_is_taken(
     address: str, host: str, *, is_answered: bool
 ) -> None:
-    guarded: WSGIApplication = for_programs(anything, address)
+    guarded: WSGIApplication = guard_application(anything, address)
     headers: Any = {"Host": host}
 
     answer = Client(guarded).get("/", headers=headers)

@@ -10,7 +10,7 @@ import pytest
 
 from anonauth.local.api_gateway import LONGEST_PAYLOAD, HttpRequest, HttpResponse
 from anonauth.local.command_error import CommandError
-from anonauth.local.http import Listener, application
+from anonauth.local.http import HttpServer, wsgi_application
 
 Talk = Callable[[bytes], bytes]
 
@@ -32,15 +32,15 @@ def echo(request: HttpRequest) -> HttpResponse:
 
 
 @pytest.fixture(scope="module")
-def listener() -> Iterator[Listener]:
-    listener = Listener("127.0.0.1", 0)
-    listener.serve(application(echo))
+def listener() -> Iterator[HttpServer]:
+    listener = HttpServer("127.0.0.1", 0)
+    listener.serve(wsgi_application(echo))
     yield listener
     listener.close()
 
 
 @pytest.fixture
-def talk(listener: Listener) -> Talk:
+def talk(listener: HttpServer) -> Talk:
     """Send bytes on one connection and return what came until the server closed."""
 
     def conversation(sent: bytes) -> bytes:
@@ -126,7 +126,7 @@ def test_given_204_when_answered_then_there_is_neither_body_nor_type(
 )
 @pytest.mark.parametrize("chunked", [False, True])
 def test_given_a_body_at_the_limit_when_sent_then_a_byte_more_is_too_large(
-    listener: Listener, length: int, too_large: bool, chunked: bool
+    listener: HttpServer, length: int, too_large: bool, chunked: bool
 ) -> None:
     """And the answer arrives, though not all of the body was read."""
     body = b"a" * length
@@ -162,7 +162,7 @@ def test_given_malformed_http_when_sent_then_400_as_the_gateway_words_it(
 
 
 def test_given_clients_that_leave_when_they_do_then_the_next_is_served(
-    listener: Listener, talk: Talk, capsys: pytest.CaptureFixture[str]
+    listener: HttpServer, talk: Talk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for sent in (b"", b"GET", head("POST", "/", "Content-Length: 5") + b"a"):
         with socket.create_connection(("127.0.0.1", listener.port)) as connection:
@@ -173,10 +173,10 @@ def test_given_clients_that_leave_when_they_do_then_the_next_is_served(
 
 
 def test_given_a_taken_port_when_listening_then_the_line_names_it_and_0(
-    listener: Listener,
+    listener: HttpServer,
 ) -> None:
     with pytest.raises(CommandError) as problem:
-        Listener("127.0.0.1", listener.port, option="--aws-port")
+        HttpServer("127.0.0.1", listener.port, option="--aws-port")
 
     assert str(problem.value) == (
         f"port {listener.port} is taken; name another, or --aws-port 0 for a free one"
@@ -194,13 +194,13 @@ def test_given_an_address_of_nobody_here_when_listening_then_it_says_so(
     host: str,
 ) -> None:
     with pytest.raises(CommandError, match=f"cannot listen on {host} port 0: "):
-        Listener(host, 0)
+        HttpServer(host, 0)
 
 
 def test_given_a_listener_when_closed_then_its_port_is_free_again() -> None:
-    first = Listener("127.0.0.1", 0)
-    first.serve(application(echo))
+    first = HttpServer("127.0.0.1", 0)
+    first.serve(wsgi_application(echo))
     first.close()
 
-    second = Listener("127.0.0.1", first.port)
+    second = HttpServer("127.0.0.1", first.port)
     second.close()

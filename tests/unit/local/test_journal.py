@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from anonauth.local.command_error import CommandError
-from anonauth.local.journal import DataDirectory, NotKept, Remembered
+from anonauth.local.journal import DataDirectory, SavedState, StateNotSaved
 
 AWS = {"keys": [], "parameters": {"/settings": {"type": "String", "value": "{}"}}}
 
@@ -40,7 +40,7 @@ def write(path: Path, *entries: dict[str, Any]) -> None:
             directory.append(entry)
 
 
-def read(path: Path) -> Remembered:
+def read(path: Path) -> SavedState:
     with DataDirectory(path) as directory:
         return directory.read()
 
@@ -60,10 +60,10 @@ def test_given_entries_of_all_kinds_when_read_again_then_they_are_the_state(
 
     found = read(tmp_path / "data")
 
-    assert found == Remembered(
+    assert found == SavedState(
         items={"USER#app#bob": '{"pk":{"S":"USER#app#bob"},"n":{"N":"2"}}'},
         sequence=10,
-        untold=[BOB, ADA_GONE],
+        undelivered=[BOB, ADA_GONE],
         ahead=timedelta(days=91, milliseconds=250),
         aws=AWS,
     )
@@ -227,7 +227,7 @@ def test_given_an_end_between_snapshot_and_journal_when_read_then_nothing_is_dou
     (tmp_path / "snapshot.new").write_text('{"form')
 
     assert read(tmp_path) == remembered
-    assert len(remembered.untold) == 1
+    assert len(remembered.undelivered) == 1
     assert not list(tmp_path.glob("journal-[13]"))
 
 
@@ -240,9 +240,9 @@ def test_given_a_disk_that_fails_when_written_then_nothing_passes_until_it_is_al
         good = directory._journal
         directory._journal = os.open(tmp_path / "journal-1", os.O_RDONLY)
 
-        with pytest.raises(NotKept):
+        with pytest.raises(StateNotSaved):
             directory.append({"records": [BOB]})
-        with pytest.raises(NotKept):  # a call that changes nothing
+        with pytest.raises(StateNotSaved):  # a call that changes nothing
             directory.flush()
         os.close(directory._journal)
         directory._journal = good
@@ -251,7 +251,7 @@ def test_given_a_disk_that_fails_when_written_then_nothing_passes_until_it_is_al
 
     found = read(tmp_path)
     assert list(found.items) == ["USER#app#ada", "USER#app#bob"]
-    assert found.untold == [BOB]
+    assert found.undelivered == [BOB]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +274,6 @@ def test_given_what_is_remembered_when_told_then_in_a_few_words(
 ) -> None:
     items = {f"USER#app#{number}": "{}" for number in range(users)}
 
-    told = str(Remembered(items={**items, "KEY#ring": "{}"}, ahead=ahead))
+    told = str(SavedState(items={**items, "KEY#ring": "{}"}, ahead=ahead))
 
     assert told == text

@@ -12,7 +12,12 @@ import pytest
 from anonauth.errors import MailUnavailable
 from anonauth.local.api_gateway import HttpRequest
 from anonauth.local.control import LocalApi
-from anonauth.local.outbox import MOST_KEPT, Recent, RecordingMailer, SentMail
+from anonauth.local.outbox import (
+    MOST_RECENT_ITEMS,
+    RecentItems,
+    RecordingMailer,
+    SentMail,
+)
 from anonauth.local.server import LocalServer
 from support.service.calls import API, APP, Answer, call
 
@@ -38,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 
 @pytest.fixture(autouse=True)
 def _emptied(server: LocalServer) -> None:
-    server.stack.outbox.clear()
+    server.deployment.outbox.clear()
 
 
 def post(server: LocalServer, route: str, **body: str) -> Answer:
@@ -112,7 +117,7 @@ def test_given_a_clock_moved_on_when_mail_is_sent_then_it_has_that_time(
 
 
 def test_given_mails_when_deleted_then_the_outbox_is_empty(server: LocalServer) -> None:
-    server.stack.outbox.add(sent())
+    server.deployment.outbox.add(sent())
 
     answer = call(server.base_url, "DELETE", OUTBOX)
 
@@ -136,16 +141,16 @@ def test_given_mails_when_deleted_then_the_outbox_is_empty(server: LocalServer) 
 def test_given_a_stranger_when_asking_then_the_outbox_is_neither_read_nor_emptied(
     peer: str, headers: tuple[tuple[str, str], ...], method: str, server: LocalServer
 ) -> None:
-    server.stack.outbox.add(sent())
+    server.deployment.outbox.add(sent())
 
-    answer = LocalApi(server.stack).answer(
+    answer = LocalApi(server.deployment).answer(
         HttpRequest(method, OUTBOX, headers, peer=peer)
     )
 
     assert answer.status == 403
     assert b"ada@example.org" not in answer.body
     assert dict(answer.headers) == {"content-type": "application/json"}
-    assert server.stack.outbox.entries() == [sent()]
+    assert server.deployment.outbox.entries() == [sent()]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "HEAD"])
@@ -161,13 +166,13 @@ def test_given_another_method_when_asked_then_405_without_cors(
 def test_given_more_mails_than_are_kept_when_added_then_the_oldest_are_dropped() -> (
     None
 ):
-    outbox: Recent[SentMail] = Recent()
+    outbox: RecentItems[SentMail] = RecentItems()
 
-    for number in range(MOST_KEPT + 1):
+    for number in range(MOST_RECENT_ITEMS + 1):
         outbox.add(sent(number))
 
     subjects = [mail.subject for mail in outbox.entries()]
-    assert subjects == [str(number) for number in range(1, MOST_KEPT + 1)]
+    assert subjects == [str(number) for number in range(1, MOST_RECENT_ITEMS + 1)]
 
 
 def test_given_mail_that_cannot_be_sent_when_recorded_then_it_is_not_listed() -> None:
@@ -175,7 +180,7 @@ def test_given_mail_that_cannot_be_sent_when_recorded_then_it_is_not_listed() ->
         def send(self, **mail: str) -> None:
             raise MailUnavailable
 
-    outbox: Recent[SentMail] = Recent()
+    outbox: RecentItems[SentMail] = RecentItems()
     mailer = RecordingMailer(Refusing(), outbox, lambda: NOW)
 
     with pytest.raises(MailUnavailable):

@@ -17,16 +17,16 @@ STACK = "/_local/stack"
 HOST = ("Host", "127.0.0.1:8080")
 CHALLENGE = {"verify_url": "https://challenges.example.com/", "secret": "secret"}
 DIRECTORY = ROOT / "functions" / "anonauth" / "local" / "page"
-FILES = sorted(DIRECTORY.iterdir())
+PAGE_FILES = sorted(DIRECTORY.iterdir())
 
 
-@pytest.mark.parametrize("path", playground.FILES)
+@pytest.mark.parametrize("path", playground.PAGE_FILES)
 def test_given_a_file_of_the_page_when_read_then_it_is_shut_off_from_elsewhere(
     path: str, server: LocalServer
 ) -> None:
     answer = call(server.base_url, "GET", path)
 
-    name, content_type = playground.FILES[path]
+    name, content_type = playground.PAGE_FILES[path]
     assert answer.status == 200
     assert answer.body == (DIRECTORY / name).read_bytes()
     assert answer.headers["content-type"] == content_type
@@ -96,7 +96,7 @@ def test_given_somebody_else_when_asking_then_403_says_where_the_page_is(
 ) -> None:
     request = HttpRequest("GET", path, headers, peer=peer)
 
-    answer = LocalApi(server.stack).answer(request)
+    answer = LocalApi(server.deployment).answer(request)
 
     assert LocalApi.takes(request)
     assert answer.status == 403
@@ -136,19 +136,19 @@ def test_given_no_file_of_the_page_when_asked_then_it_is_refused(
 
 
 def test_given_the_directory_when_listed_then_each_file_is_served() -> None:
-    assert {path.name for path in FILES} == {
-        name for name, _ in playground.FILES.values()
+    assert {path.name for path in PAGE_FILES} == {
+        name for name, _ in playground.PAGE_FILES.values()
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.name)
 def test_given_a_file_when_read_then_it_needs_nothing_from_elsewhere(
     path: Path,
 ) -> None:
     text = path.read_text()
 
     linked = set(re.findall(r"(?:href|src)=\"([^\"#][^\"]*)\"", text))
-    assert linked <= playground.FILES.keys()
+    assert linked <= playground.PAGE_FILES.keys()
     assert re.findall(r"(?:https?:)?//\w[\w.-]*\.\w+", text) in (
         [],
         ["http://www.w3.org"],  # a namespace, which nobody fetches

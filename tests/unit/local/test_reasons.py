@@ -13,8 +13,14 @@ import pytest
 from anonauth.local import aws
 from anonauth.local.api_gateway import Gateway, HttpRequest
 from anonauth.local.control import LocalApi
-from anonauth.local.outbox import MOST_KEPT
-from anonauth.local.reasons import Reason, Refused, heard, place_of, say_waited
+from anonauth.local.outbox import MOST_RECENT_ITEMS
+from anonauth.local.reasons import (
+    Reason,
+    RefusedCall,
+    collect_notes,
+    last_place,
+    note_wait,
+)
 from anonauth.local.server import LocalServer
 from anonauth.local.template import find_template, read_template
 from support.contracts.store_contract import NOW
@@ -102,7 +108,7 @@ def test_given_a_refusal_when_logged_or_followed_then_it_says_why_and_quotes_nob
     assert told.json()["status"] == answer.status
     assert (
         told.json()["function"]
-        == server.stack.template.functions[told.json()["function"]].name
+        == server.deployment.template.functions[told.json()["function"]].name
     )
     assert answer.json()["link"].endswith(told.json()["co_id"])
     for secret in (TOKEN, PASSWORD, ADDRESS, SECRET):
@@ -137,7 +143,9 @@ def test_given_no_such_refusal_when_asked_for_then_it_is_refused(
     request_: tuple[str, str], status: int, server: LocalServer
 ) -> None:
     # What the gateway answers by itself has no co_id, and must not be found by none.
-    server.stack.refused.add(Refused(NOW, "r", "f", 503, 1, Reason("FunctionTimedOut")))
+    server.deployment.refused_calls.add(
+        RefusedCall(NOW, "r", "f", 503, 1, Reason("FunctionTimedOut"))
+    )
 
     answer = call(server.base_url, *request_)
 
@@ -157,7 +165,7 @@ def test_given_another_machine_when_it_follows_a_link_then_it_learns_nothing(
     )
 
     assert LocalApi.takes(request)
-    assert LocalApi(server.stack).answer(request).status == 403
+    assert LocalApi(server.deployment).answer(request).status == 403
 
 
 def test_given_many_refusals_when_asked_then_the_newest_are_known(
@@ -165,9 +173,11 @@ def test_given_many_refusals_when_asked_then_the_newest_are_known(
 ) -> None:
     first = refused(server, "local-userpass/login", "{")
     before = explained(server, first).status
-    for number in range(MOST_KEPT):
+    for number in range(MOST_RECENT_ITEMS):
         why = Reason("BadRequest", co_id=str(number))
-        server.stack.refused.add(Refused(NOW, "route", "Function", 400, 1, why))
+        server.deployment.refused_calls.add(
+            RefusedCall(NOW, "route", "Function", 400, 1, why)
+        )
 
     statuses = [
         explained(server, first).status,
@@ -182,7 +192,9 @@ def test_given_trouble_when_a_call_fails_then_it_says_where(
 ) -> None:
     with LocalServer(app_ids=(APP,)) as server:
         aws.connect("ssm", None).put_parameter(
-            Name=server.stack.template.settings_parameter, Value="{", Overwrite=True
+            Name=server.deployment.template.settings_parameter,
+            Value="{",
+            Overwrite=True,
         )
         with caplog.at_level(logging.INFO, "anonauth.serve"):
             answer = refused(server, "local-userpass/login", '{"username": "a"}')
@@ -219,7 +231,7 @@ def test_given_a_call_that_takes_long_when_logged_then_it_says_where(
 
     def invoke(_name: str, _event: object) -> dict[str, object]:
         now[0] += seconds
-        say_waited(waited)
+        note_wait(waited)
         return {"statusCode": 200}
 
     gateway = Gateway(
@@ -239,12 +251,12 @@ def test_given_a_call_in_the_way_when_another_ends_then_it_knows_that_it_waited(
     server: LocalServer,
 ) -> None:
     def call_it() -> float:
-        with heard() as said:
-            server.stack.invoke("DiscoveryFunction", {})
+        with collect_notes() as said:
+            server.deployment.invoke("DiscoveryFunction", {})
         return said.waited
 
     with ThreadPoolExecutor(1) as others:
-        with server.stack.lock:
+        with server.deployment.lock:
             waiting = others.submit(call_it)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.2)
@@ -281,4 +293,4 @@ def test_given_a_call_in_the_way_when_another_ends_then_it_knows_that_it_waited(
 def test_given_a_trace_when_shortened_then_the_last_exception_and_our_last_place(
     trace: list[str], expected: tuple[str, str]
 ) -> None:
-    assert place_of(trace) == expected
+    assert last_place(trace) == expected

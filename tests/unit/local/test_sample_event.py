@@ -11,7 +11,7 @@ import pytest
 
 from anonauth.cli.options import DEFAULT_ENDPOINT
 from anonauth.local.command_error import CommandError
-from anonauth.local.lambdas import LocalStack
+from anonauth.local.lambdas import LocalDeployment
 from anonauth.local.sample_event import fill_event
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
 from anonauth.local.template import find_template, read_template
@@ -76,7 +76,7 @@ def providers_of(user: Any) -> list[str]:
 
 
 def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
-    functions = server.stack.template.functions
+    functions = server.deployment.template.functions
     if "routeKey" not in event:
         function = functions[sam_template.function_of(name)]
         assert function.scheduled or function.streamed
@@ -86,7 +86,7 @@ def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
 
 
 def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -> None:
-    stack = LocalStack(read_template(find_template(ROOT), LOCAL_PARAMETERS))
+    stack = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
 
     served = stack.environment("LinkFunction")
 
@@ -101,7 +101,7 @@ def test_given_an_event_when_filled_then_its_function_answers_well(
 ) -> None:
     event = fill(name, with_aws)
 
-    answer = with_aws.stack.invoke(function_of(name, event, with_aws), event)
+    answer = with_aws.deployment.invoke(function_of(name, event, with_aws), event)
 
     assert "REPLACE" not in json.dumps(event)
     assert answer.get("statusCode", 200) == 200, answer
@@ -151,7 +151,7 @@ def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(
     event = fill("profile-unlink", with_aws)
 
     before = providers_of(user_of(event, with_aws))
-    with_aws.stack.invoke("ProfileFunction", event)
+    with_aws.deployment.invoke("ProfileFunction", event)
     after = providers_of(user_of(event, with_aws))
 
     assert before == ["custom-token", event["queryStringParameters"]["provider"]]
@@ -168,7 +168,7 @@ def test_given_an_event_with_an_address_when_filled_then_each_time_it_is_a_new_o
     assert events[0]["body"] != events[1]["body"]
     for event in events:
         assert event["headers"]["content-length"] == str(len(event["body"]))
-        answer = with_aws.stack.invoke(function_of(name, event, with_aws), event)
+        answer = with_aws.deployment.invoke(function_of(name, event, with_aws), event)
         assert answer["statusCode"] == 200
 
 

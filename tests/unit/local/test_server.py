@@ -20,8 +20,8 @@ from anonauth.cli.commands import app
 from anonauth.local import aws
 from anonauth.local.api_gateway import FunctionStopped, HttpRequest
 from anonauth.local.command_error import CommandError
-from anonauth.local.http import Listener
-from anonauth.local.lambdas import LocalStack
+from anonauth.local.http import HttpServer
+from anonauth.local.lambdas import LocalDeployment
 from anonauth.local.server import LocalServer
 from anonauth.local.template import find_template, read_template
 from support.project.tools import ROOT
@@ -298,7 +298,7 @@ def test_given_a_host_when_served_then_the_base_url_can_be_called(
 ) -> None:
     with LocalServer(host=host) as server:
         assert server.base_url.startswith(base_url)
-        assert server.is_unnamed == (host == "0.0.0.0")  # noqa: S104
+        assert server.needs_base_url == (host == "0.0.0.0")  # noqa: S104
         log_in(server.base_url)
 
 
@@ -411,7 +411,7 @@ def test_given_an_aws_port_when_the_doctor_looks_then_all_is_well() -> None:
 def test_given_an_engine_without_backups_when_served_then_it_does_without() -> None:
     table = read_template(find_template(ROOT)).table
     with LocalServer(aws_port=0) as host:
-        everything = aws.over_http(host.stack.lock)
+        everything = aws.moto_application(host.deployment.lock)
 
         def no_backups(environ: Any, start_response: Any) -> Any:
             if not environ["HTTP_X_AMZ_TARGET"].endswith("ContinuousBackups"):
@@ -419,12 +419,12 @@ def test_given_an_engine_without_backups_when_served_then_it_does_without() -> N
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = Listener("127.0.0.1", 0)
+        listener = HttpServer("127.0.0.1", 0)
         listener.serve(no_backups)
         url = f"http://127.0.0.1:{listener.port}"
         host_table = aws.connect("dynamodb", url)
         host_table.delete_table(TableName=aws.TABLE_NAME)
-        with aws.opened(table, url):
+        with aws.provide_table_and_key(table, url):
             made = host_table.describe_table(TableName=aws.TABLE_NAME)["Table"]
         listener.close()
 
@@ -444,9 +444,9 @@ def test_given_another_engine_when_served_then_its_table_outlives_the_service() 
 
 
 def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None:
-    stack = LocalStack(read_template(find_template(ROOT)))
+    stack = LocalDeployment(read_template(find_template(ROOT)))
     with stack:
-        everything = aws.over_http(stack.lock)
+        everything = aws.moto_application(stack.lock)
 
         def dynamodb_only(environ: Any, start_response: Any) -> Any:
             if environ["HTTP_X_AMZ_TARGET"].startswith("DynamoDB"):
@@ -454,7 +454,7 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = Listener("127.0.0.1", 0)
+        listener = HttpServer("127.0.0.1", 0)
         listener.serve(dynamodb_only)
         url = f"http://127.0.0.1:{listener.port}"
         with pytest.raises(CommandError) as problem, LocalServer(endpoint_url=url):
@@ -468,7 +468,7 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
 @pytest.mark.long
 def test_given_a_stack_when_invoked_without_http_then_the_function_answers() -> None:
     event = json.loads((ROOT / "events" / "login.json").read_text())
-    with LocalStack(read_template(find_template(ROOT))) as stack:
+    with LocalDeployment(read_template(find_template(ROOT))) as stack:
         answer = stack.invoke("LoginFunction", event)
 
     assert answer["statusCode"] == 200
@@ -478,7 +478,7 @@ def test_given_a_stack_when_invoked_without_http_then_the_function_answers() -> 
 
 
 def test_given_a_stack_that_has_ended_when_invoked_then_nothing_runs() -> None:
-    stack = LocalStack(read_template(find_template(ROOT)))
+    stack = LocalDeployment(read_template(find_template(ROOT)))
     with stack:
         pass
 

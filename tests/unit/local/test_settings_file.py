@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response
 
 from anonauth.local import aws, settings_file
 from anonauth.local.command_error import CommandError
-from anonauth.local.http import Listener
-from anonauth.local.lambdas import LocalStack
+from anonauth.local.http import HttpServer
+from anonauth.local.lambdas import LocalDeployment
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
 from anonauth.local.template import find_template, read_template
 from support.forgery.key_server import KeyServer, Signer
@@ -40,7 +40,7 @@ def write(path: Path, content: Any) -> Path:
 
 def of_length(length: int) -> str:
     """Return a valid document of so many bytes."""
-    return settings_file.DEFAULT.ljust(length)
+    return settings_file.DEFAULT_DOCUMENT.ljust(length)
 
 
 def register(server: LocalServer, app: str = APP) -> Answer:
@@ -81,7 +81,7 @@ def test_given_an_issuer_on_this_machine_when_linked_then_its_keys_are_fetched(
         write(path, {"apps": {"*": {"custom-token": {"issuers": [{"jwks_url": url}]}}}})
         with LocalServer(settings=path) as server:
             guest = log_in(server.base_url)
-            exp = int((server.stack.clock() + timedelta(hours=1)).timestamp())
+            exp = int((server.deployment.clock() + timedelta(hours=1)).timestamp())
             token = signer.sign({"aud": APP, "sub": "ada", "exp": exp})
             route = f"{API}/app/{APP}/auth/providers/custom-token/login"
             body = json.dumps({"token": token}).encode()
@@ -142,7 +142,7 @@ def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
 ) -> None:
     write(path, USERPASS_OFF)
     with LocalServer(settings=path) as server:
-        path.write_text(settings_file.DEFAULT)
+        path.write_text(settings_file.DEFAULT_DOCUMENT)
         during = register(server).status
     with LocalServer(settings=path) as server:
         after = register(server).status
@@ -190,7 +190,7 @@ def described_as(name: str) -> dict[str, Any]:
             id="reference in a list",
         ),
         pytest.param(
-            of_length(settings_file.LONGEST + 1).encode(),
+            of_length(settings_file.LONGEST_PARAMETER + 1).encode(),
             "8193 bytes; an SSM parameter holds at most 8192",
             id="one byte too long",
         ),
@@ -216,7 +216,7 @@ def test_given_a_bad_file_when_served_then_one_line_names_it_and_the_key(
     [
         pytest.param(4096, id="longest of the standard tier"),
         pytest.param(4097, id="one byte more"),
-        pytest.param(settings_file.LONGEST, id="longest"),
+        pytest.param(settings_file.LONGEST_PARAMETER, id="longest"),
     ],
 )
 def test_given_a_document_when_stored_then_it_is_a_secure_string_of_any_tier(
@@ -273,7 +273,7 @@ def test_given_another_engine_when_served_without_a_file_then_its_document_count
             given = server.providers
         with LocalServer(endpoint_url=url) as server:
             kept, registered = server.providers, register(server)
-        path.write_text(settings_file.DEFAULT)
+        path.write_text(settings_file.DEFAULT_DOCUMENT)
         with LocalServer(endpoint_url=url, settings=path) as server:
             replaced = server.providers
 
@@ -310,9 +310,9 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
 ) -> None:
     write(path, {"apps": {"*": {"local-userpass": {"mail": MAIL}}}})
     # With the same parameter, so that it is this one that cleans up.
-    stack = LocalStack(read_template(find_template(ROOT), LOCAL_PARAMETERS))
+    stack = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
     with stack:
-        everything = aws.over_http(stack.lock)
+        everything = aws.moto_application(stack.lock)
 
         def without_one(environ: Any, start_response: Any) -> Any:
             wanted = environ.get("HTTP_X_AMZ_TARGET", environ["PATH_INFO"])
@@ -321,7 +321,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = Listener("127.0.0.1", 0)
+        listener = HttpServer("127.0.0.1", 0)
         listener.serve(without_one)
         url = f"http://127.0.0.1:{listener.port}"
         with (
@@ -355,7 +355,7 @@ def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
         {"apps": {APP: {"custom-token": {"issuers": [{"jwks_url": url}]}}}}
     )
 
-    told = settings_file.fault_on_aws(settings_file.read_text(text, "file"))
+    told = settings_file.fault_on_aws(settings_file.parse_settings(text, "file"))
 
     where = f"apps.{APP}.custom-token.issuers[0].jwks_url: "
     assert told == (where + fault if fault else "")
@@ -373,9 +373,9 @@ def test_given_senders_when_read_then_each_address_is_there_once() -> None:
         "e": {},
     }
 
-    read = settings_file.read_text(json.dumps({"apps": apps}), "a test")
+    read = settings_file.parse_settings(json.dumps({"apps": apps}), "a test")
 
-    assert settings_file.senders(read) == ["app@example.com", "other@example.com"]
+    assert settings_file.mail_senders(read) == ["app@example.com", "other@example.com"]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +397,6 @@ def test_given_an_app_when_its_providers_are_asked_for_then_its_entry_counts(
         "off": {"api-key": {"enabled": False}},
     }
 
-    read = settings_file.read_text(json.dumps({"apps": apps}), "a test")
+    read = settings_file.parse_settings(json.dumps({"apps": apps}), "a test")
 
-    assert settings_file.providers_on(read, app) == providers
+    assert settings_file.enabled_providers(read, app) == providers

@@ -13,7 +13,7 @@ from anonauth.local.template import (
     Throttling,
     check_parameters,
     find_template,
-    load,
+    load_template,
     read_template,
 )
 from anonauth.settings import Settings
@@ -41,7 +41,7 @@ def write(directory: Path, text: str) -> Path:
 
 
 def test_given_our_template_when_resolved_then_nothing_in_it_is_unknown() -> None:
-    document = load(PATH)
+    document = load_template(PATH)
     resolver = Resolver(document, check_parameters(document, {}))
 
     resources, outputs = resolver.resources(), resolver.outputs()
@@ -227,7 +227,7 @@ def test_given_short_forms_when_loaded_then_they_are_long(tmp_path: Path) -> Non
         "f: !Condition Yes\n",
     )
 
-    assert load(path) == {
+    assert load_template(path) == {
         "Resources": {},
         "a": {"Ref": "Table"},
         "b": {"Fn::GetAtt": "Table.Stream.Arn"},
@@ -251,14 +251,14 @@ def test_given_another_file_when_loaded_then_one_line_says_so(
     text: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CommandError, match=message) as problem:
-        load(write(tmp_path, text))
+        load_template(write(tmp_path, text))
 
     assert "\n" not in str(problem.value)
 
 
 def test_given_no_file_when_loaded_then_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No such file"):
-        load(tmp_path / "template.yaml")
+        load_template(tmp_path / "template.yaml")
 
 
 def test_given_a_foreign_template_below_ours_when_looked_for_then_ours_is_found(

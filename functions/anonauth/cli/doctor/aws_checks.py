@@ -14,7 +14,7 @@ from anonauth.domain.encoding import rfc3339
 from anonauth.domain.signing_keys import KEY_LIFETIME, KeyUse, Ring
 from anonauth.domain.users import UserPage
 from anonauth.errors import SettingsUnavailable
-from anonauth.local.settings_file import challenged, senders
+from anonauth.local.settings_file import apps_with_challenge, mail_senders
 from anonauth.provider_settings.document import DocumentError
 from anonauth.provider_settings.ssm import SettingsSource
 
@@ -485,7 +485,7 @@ def settings(case: Case) -> Finding:
             "mend it: functions that start answer 503 to all that need it",
         )
     apps = case.deployment.output("ClientAppIds").split(",")
-    with_challenge = challenged(document, apps)
+    with_challenge = apps_with_challenge(document, apps)
     is_asked = case.parameter("AnonymousChallenge") == "true"
     if with_challenge and not is_asked:
         return failed(
@@ -494,7 +494,7 @@ def settings(case: Case) -> Finding:
             "deploy with AnonymousChallenge=true",
         )
     mail_sender = case.parameter("MailSender")
-    if any(sender != mail_sender for sender in senders(document)):
+    if any(sender != mail_sender for sender in mail_senders(document)):
         return warning(
             f"{name} sends mail from another address than MailSender: no mail goes out",
             "deploy with MailSender=, the bare address of `sender`",

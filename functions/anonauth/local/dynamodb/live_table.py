@@ -6,17 +6,17 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from anonauth.local.aws import connect
-from anonauth.local.dynamodb.local_store import Ending
+from anonauth.local.dynamodb.local_store import FindExpiring
 from anonauth.local.dynamodb.moto_table import MotoTable
-from anonauth.local.dynamodb.remote_table import ApiTable
+from anonauth.local.dynamodb.remote_table import RemoteTable
 from anonauth.local.template import REGION
 
 Record = dict[str, Any]
 
-_SWEEPER = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+_TTL_SERVICE = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
-class Source(Protocol):
+class TableSource(Protocol):
     """A table of some engine, as far as a live one needs it.
 
     `stream_arn` is empty where the engine has no streams.
@@ -40,8 +40,9 @@ class Source(Protocol):
 class LiveTable:
     """A table's stream from now on, as functions read it, and its TTL.
 
-    `has_stream` is False where the engine has none; nothing is told there. `ending`
-    returns what expires between two instants; None where only a scan could.
+    `has_stream` is False for an engine without streams, and `changes` then returns
+    nothing. `expiring_between` returns the items that expire between two instants. It
+    is None where only a scan could find them.
 
     Args:
         endpoint_url: As for `engine.opened`.
@@ -52,13 +53,13 @@ class LiveTable:
         self, table: str, endpoint_url: str | None, clock: Callable[[], datetime]
     ) -> None:
         self._clock = clock
-        self._source: Source
-        self.ending: Ending | None = None
+        self._source: TableSource
+        self.expiring_between: FindExpiring | None = None
         if endpoint_url is None:
             self._source = moto = MotoTable(table)
-            self.ending = moto.ending
+            self.expiring_between = moto.expiring_between
         else:
-            self._source = _by_api(table, endpoint_url)
+            self._source = _connect_remote_table(table, endpoint_url)
         self._swept: set[str] = set()
         self.has_stream = bool(self._source.stream_arn)
 
@@ -105,17 +106,17 @@ class LiveTable:
         pk = stream["Keys"]["pk"]["S"]
         if record["eventName"] == "REMOVE" and pk in self._swept:
             self._swept.remove(pk)
-            made["userIdentity"] = _SWEEPER
+            made["userIdentity"] = _TTL_SERVICE
         return made
 
 
-def _by_api(table: str, endpoint_url: str) -> ApiTable:
+def _connect_remote_table(table: str, endpoint_url: str) -> RemoteTable:
     streams = connect(
         "dynamodbstreams",
         endpoint_url,
         validates=False,  # dynoxide has shorter sequence numbers than AWS
     )
-    return ApiTable(table, connect("dynamodb", endpoint_url), streams)
+    return RemoteTable(table, connect("dynamodb", endpoint_url), streams)
 
 
 def _as_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ from anonauth.store import Store
 from anonauth.store.items import USER_PREFIX, user_in
 from anonauth.store.scans import SCANNED
 
-Ending = Callable[[datetime, datetime], Iterable[dict[str, Any]]]
+FindExpiring = Callable[[datetime, datetime], Iterable[dict[str, Any]]]
 
 
 class LocalStore(Store):
@@ -20,19 +20,23 @@ class LocalStore(Store):
     falls due: moto took 13 s of it with 10,000 users.
 
     Args:
-        ending: Returns the items that expire between two instants.
+        expiring_between: Returns the items that expire between two instants.
     """
 
-    def __init__(self, table_name: str, *, region: str, ending: Ending) -> None:
+    def __init__(
+        self, table_name: str, *, region: str, expiring_between: FindExpiring
+    ) -> None:
         super().__init__(table_name, region=region)
-        self._ending = ending
+        self._expiring_between = expiring_between
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
     ) -> UserPage:
         """Return all that a scan would find, as the only page of the first segment."""
         del segments, after
-        items = [] if segment else [*filter(_is_guest, self._ending(now, until))]
+        items = (
+            [] if segment else [*filter(_is_guest, self._expiring_between(now, until))]
+        )
         users: list[User] = []
         for item in items:
             shown = {name: item[name] for name in SCANNED if name in item}

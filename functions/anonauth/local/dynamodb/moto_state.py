@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from anonauth.local.aws import TABLE_NAME
-from anonauth.local.journal import Remembered
+from anonauth.local.journal import SavedState
 from anonauth.local.template import ACCOUNT, REGION
 
 
 def is_empty() -> bool:
     """Say whether nothing is in the table."""
-    return not _table().items
+    return not _moto_table().items
 
 
 def read_aws() -> dict[str, Any]:
@@ -46,24 +46,24 @@ def read_aws() -> dict[str, Any]:
     }
 
 
-def put_back(remembered: Remembered) -> None:
+def restore_state(saved: SavedState) -> None:
     """Put into a new table, and beside it, what was there before."""
     from moto.dynamodb.models.dynamo_type import DynamoType, Item  # noqa: PLC0415
 
-    table = _table()
+    table = _moto_table()
     with _without_garbage():
-        for pk, text in remembered.items.items():
+        for pk, text in saved.items.items():
             item = Item(DynamoType({"S": pk}), None, {})
             for name, value in json.loads(text).items():
                 # Not moto's own setting, which adds up all sizes each time.
                 dict.__setitem__(item.attrs, name, DynamoType(_as_moto(value)))
             table.items[item.hash_key] = item
-    if remembered.sequence is not None:
+    if saved.sequence is not None:
         # Of a user's events the later has the larger number, restart or not.
-        table.stream_shard.starting_sequence_number = remembered.sequence
-    if remembered.aws:
-        _put_keys(remembered.aws["keys"])
-        _put_parameters(remembered.aws["parameters"])
+        table.stream_shard.starting_sequence_number = saved.sequence
+    if saved.aws:
+        _put_keys(saved.aws["keys"])
+        _put_parameters(saved.aws["parameters"])
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _put_parameters(parameters: Mapping[str, Mapping[str, str]]) -> None:
         )
 
 
-def _table() -> Any:
+def _moto_table() -> Any:
     from moto.dynamodb.models import dynamodb_backends  # noqa: PLC0415
 
     return dynamodb_backends[ACCOUNT][REGION].tables[TABLE_NAME]

@@ -1,6 +1,6 @@
 """The built-in engine's table, read from inside of moto: no call, and no copies.
 
-It leans on the inside of one version of moto; see `moto_engine`.
+It leans on the inside of one version of moto; see `moto_patches`.
 """
 
 import weakref
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from anonauth.local.dynamodb.ttl_index import Due, seconds_in
+from anonauth.local.dynamodb.ttl_index import TtlIndex, seconds_in
 from anonauth.local.template import REGION
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from moto.dynamodb.models.table import StreamRecord, Table
     from moto.dynamodbstreams.models import ShardIterator
 
-MOST_ITERATORS = 100
+MOST_ITERATORS_KEPT = 100
 """Of the streams API; older ones are expired, as on AWS after 15 minutes."""
 
-MOST_KEPT = 10_000
+MOST_RECORDS_KEPT = 10_000
 """Records for readers that come by the streams API, and may never come again."""
 
 
@@ -38,10 +38,10 @@ class MotoTable:
         self._name = name
         self._tables = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables
         self._streams = dynamodbstreams_backends[DEFAULT_ACCOUNT_ID][REGION]
-        self._reader = Reader()
-        self._news: list[Mapping[str, Any]] = []
+        self._reader = StreamReader()
+        self._unread: list[Mapping[str, Any]] = []
         table = self._tables[name]
-        self._due = _all_due(table)
+        self._index = _index_table(table)
         self.stream_arn = ""
         if table.stream_shard is not None:
             self.stream_arn = f"{table.table_arn}/stream/{table.latest_stream_label}"
@@ -51,43 +51,46 @@ class MotoTable:
     def records(self) -> list[Mapping[str, Any]]:
         """Return the stream's records since the last call."""
         self._catch_up()
-        read, self._news = self._news, []
+        read, self._unread = self._unread, []
         return read
 
     def due_days(self) -> set[date]:
         """Return the days on which something expires, or is to be swept."""
-        return self._up_to_date().days()
+        return self._current_index().due_days()
 
     def expired(self, now: datetime) -> list[str]:
         """Return the keys of what is past its `ttl`."""
-        return self._up_to_date().swept_by(now)
+        return self._current_index().expired_keys(now)
 
-    def ending(self, now: datetime, until: datetime) -> list[dict[str, Any]]:
+    def expiring_between(self, now: datetime, until: datetime) -> list[dict[str, Any]]:
         """Return the items whose `expires_at` is after `now` and before `until`."""
         table = self._tables.get(self._name)
         if table is None:
             return []
-        found = (_item(table, key) for key in self._up_to_date().ending(now, until))
-        return [_attributes(item) for item in found if item is not None]
+        found = (
+            _get_item(table, key)
+            for key in self._current_index().keys_expiring_between(now, until)
+        )
+        return [_attributes_of(item) for item in found if item is not None]
 
     def delete(self, key: str, now: datetime) -> bool:
         """Delete an item that is past its `ttl`; say whether it still was."""
         table = self._tables.get(self._name)
-        item = None if table is None else _item(table, key)
+        item = None if table is None else _get_item(table, key)
         if table is None or item is None:
             return False
-        ttl = seconds_in(_attributes(item), "ttl")
+        ttl = seconds_in(_attributes_of(item), "ttl")
         if ttl is None or ttl > int(now.timestamp()):
             return False
         table.delete_item(item.hash_key, None)
         return True
 
-    def _up_to_date(self) -> Due:
+    def _current_index(self) -> TtlIndex:
         table = self._tables.get(self._name)
         if not self.stream_arn:  # nobody tells what has changed
-            return Due() if table is None else _all_due(table)
+            return TtlIndex() if table is None else _index_table(table)
         self._catch_up()
-        return self._due
+        return self._index
 
     def _catch_up(self) -> None:
         table = self._tables.get(self._name)
@@ -96,21 +99,23 @@ class MotoTable:
         records = self._records(table)
         if not records.has(self._reader):  # it is another table of that name
             records.open(self._reader, 0)
-            self._due = Due()
+            self._index = TtlIndex()
         for record in records.read(self._reader):
             change = record["dynamodb"]
-            self._due.note(change["Keys"]["pk"]["S"], change.get("NewImage"))
-            self._news.append(record)
+            self._index.update(change["Keys"]["pk"]["S"], change.get("NewImage"))
+            self._unread.append(record)
         records.drop(self._oldest_iterator(table))
 
-    def _records(self, table: "Table") -> "Records":
+    def _records(self, table: "Table") -> "StreamRecords":
         shard = table.stream_shard
         assert shard is not None  # noqa: S101  # nosec B101
         found: Any = shard.items
-        records = found if isinstance(found, Records) else Records(found)
+        records = found if isinstance(found, StreamRecords) else StreamRecords(found)
         vars(shard)["items"] = records  # which moto takes for its list
-        if not isinstance(self._streams.shard_iterators, Iterators):
-            self._streams.shard_iterators = Iterators(self._streams.shard_iterators)
+        if not isinstance(self._streams.shard_iterators, StreamIterators):
+            self._streams.shard_iterators = StreamIterators(
+                self._streams.shard_iterators
+            )
         return records
 
     def _oldest_iterator(self, table: "Table") -> int | None:
@@ -125,14 +130,14 @@ class MotoTable:
         )
 
 
-class Reader:
+class StreamReader:
     """Somebody who reads a stream; once it is gone, nothing is kept for it."""
 
-    def __deepcopy__(self, _: object) -> "Reader":
+    def __deepcopy__(self, _: object) -> "StreamReader":
         return self  # moto copies tables, and its readers are the same
 
 
-class Records:
+class StreamRecords:
     """What takes the place of a shard's list of records, and forgets those it can.
 
     The numbers go on as if nothing were dropped: moto makes sequence numbers of them.
@@ -141,7 +146,9 @@ class Records:
     def __init__(self, records: "Iterable[StreamRecord]" = ()) -> None:
         self._kept = list(records)
         self._dropped = 0
-        self._read: weakref.WeakKeyDictionary[Reader, int] = weakref.WeakKeyDictionary()
+        self._read: weakref.WeakKeyDictionary[StreamReader, int] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __len__(self) -> int:
         return self._dropped + len(self._kept)
@@ -172,15 +179,15 @@ class Records:
         """Add a record."""
         self._kept.append(record)
 
-    def open(self, reader: Reader, position: int) -> None:
+    def open(self, reader: StreamReader, position: int) -> None:
         """Let somebody read from a number on."""
         self._read[reader] = position
 
-    def has(self, reader: Reader) -> bool:
+    def has(self, reader: StreamReader) -> bool:
         """Say whether somebody reads here."""
         return reader in self._read
 
-    def read(self, reader: Reader) -> list[Mapping[str, Any]]:
+    def read(self, reader: StreamReader) -> list[Mapping[str, Any]]:
         """Return what is new for a reader."""
         position = max(self._read[reader], self._dropped)
         self._read[reader] = len(self)
@@ -194,19 +201,19 @@ class Records:
         """
         until = min(self._read.values(), default=0)
         if needed is not None:
-            until = min(until, max(needed, len(self) - MOST_KEPT))
+            until = min(until, max(needed, len(self) - MOST_RECORDS_KEPT))
         if until > self._dropped:
             del self._kept[: until - self._dropped]
             self._dropped = until
 
 
-class Iterators(dict[str, "ShardIterator"]):
+class StreamIterators(dict[str, "ShardIterator"]):
     """The newest iterators of the streams API."""
 
     def __setitem__(self, name: str, made: "ShardIterator") -> None:
         """Keep an iterator, and forget the oldest."""
         super().__setitem__(name, made)
-        while len(self) > MOST_ITERATORS:
+        while len(self) > MOST_ITERATORS_KEPT:
             del self[next(iter(self))]
 
     def __missing__(self, name: str) -> "ShardIterator":
@@ -216,23 +223,23 @@ class Iterators(dict[str, "ShardIterator"]):
         raise JsonRESTError("ExpiredIteratorException", "The iterator has expired")
 
 
-def _all_due(table: "Table") -> Due:
-    due = Due()
+def _index_table(table: "Table") -> TtlIndex:
+    index = TtlIndex()
     items: Any = table.items.values()  # a hash key alone: `pk`
     for item in items:
         # Not the whole item: of 100,000 that would take seconds.
         found = {name: item.attrs.get(name) for name in ("ttl", "expires_at")}
         times = {name: value.to_json() for name, value in found.items() if value}
-        due.note(item.hash_key.value, times)
-    return due
+        index.update(item.hash_key.value, times)
+    return index
 
 
-def _item(table: "Table", key: str) -> "Item | None":
+def _get_item(table: "Table", key: str) -> "Item | None":
     from moto.dynamodb.models.dynamo_type import DynamoType  # noqa: PLC0415
 
     return table.get_item(DynamoType({"S": key}))
 
 
-def _attributes(item: "Item") -> dict[str, Any]:
+def _attributes_of(item: "Item") -> dict[str, Any]:
     attributes: dict[str, Any] = item.to_json()["Attributes"]
     return attributes

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _MOST_RECORDS = 1000  # of one read (Amazon DynamoDB API Reference, GetRecords)
 
 
-class ApiTable:
-    """A table of any engine; see `live_table.Source`."""
+class RemoteTable:
+    """A table of any engine; see `live_table.TableSource`."""
 
     def __init__(
         self, name: str, dynamodb: "DynamoDBClient", streams: "DynamoDBStreamsClient"

@@ -5,10 +5,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-_DAY = 86_400  # seconds
+_DAY_SECONDS = 86_400
 _EPOCH = date(1970, 1, 1)
 
-Times = tuple[Decimal | None, Decimal | None]
+ExpiryTimes = tuple[Decimal | None, Decimal | None]
 
 
 def seconds_in(item: Mapping[str, Any], name: str) -> Decimal | None:
@@ -20,27 +20,27 @@ def seconds_in(item: Mapping[str, Any], name: str) -> Decimal | None:
 def day_of(seconds: Decimal) -> date | None:
     """Return the day of an instant; None beyond the calendar's ends."""
     try:
-        return _EPOCH + timedelta(days=int(seconds // _DAY))
+        return _EPOCH + timedelta(days=int(seconds // _DAY_SECONDS))
     except ArithmeticError:
         return None
 
 
-class Due:
+class TtlIndex:
     """When which items are due, by their keys.
 
     `ttl` and `expires_at` are what it goes by, as seconds since 1970.
     """
 
     def __init__(self) -> None:
-        self._times: dict[str, Times] = {}
+        self._times: dict[str, ExpiryTimes] = {}
         self._swept: dict[Decimal, set[str]] = {}  # by day
-        self._ended: dict[Decimal, set[str]] = {}
+        self._expiring: dict[Decimal, set[str]] = {}
 
-    def note(self, key: str, item: Mapping[str, Any] | None) -> None:
+    def update(self, key: str, item: Mapping[str, Any] | None) -> None:
         """Take note of an item as it is now; None if it is gone."""
         swept, ended = self._times.pop(key, (None, None))
         _remove(self._swept, swept, key)
-        _remove(self._ended, ended, key)
+        _remove(self._expiring, ended, key)
         if item is None:
             return
         swept, ended = seconds_in(item, "ttl"), seconds_in(item, "expires_at")
@@ -48,19 +48,19 @@ class Due:
             return
         self._times[key] = swept, ended
         _add(self._swept, swept, key)
-        _add(self._ended, ended, key)
+        _add(self._expiring, ended, key)
 
-    def days(self) -> set[date]:
+    def due_days(self) -> set[date]:
         """Return the days on which something with a `ttl` expires or is swept."""
         ended = (
             day
-            for day, keys in self._ended.items()
+            for day, keys in self._expiring.items()
             if any(self._times[key][0] is not None for key in keys)
         )
-        days = (day_of(day * _DAY) for day in (*self._swept, *ended))
+        days = (day_of(day * _DAY_SECONDS) for day in (*self._swept, *ended))
         return {day for day in days if day is not None}
 
-    def swept_by(self, now: datetime) -> list[str]:
+    def expired_keys(self, now: datetime) -> list[str]:
         """Return what is past its `ttl`, in the order of a scan."""
         until = Decimal(int(now.timestamp()))
         return sorted(
@@ -69,33 +69,36 @@ class Due:
             if (ttl := self._times[key][0]) is not None and ttl <= until
         )
 
-    def ending(self, now: datetime, until: datetime) -> list[str]:
+    def keys_expiring_between(self, now: datetime, until: datetime) -> list[str]:
         """Return what expires after `now` and before `until`, in a scan's order."""
         first, last = (Decimal(each.timestamp()) for each in (now, until))
-        days = (first // _DAY + n for n in range(int(last // _DAY - first // _DAY) + 1))
+        days = (
+            first // _DAY_SECONDS + n
+            for n in range(int(last // _DAY_SECONDS - first // _DAY_SECONDS) + 1)
+        )
         return sorted(
             key
             for day in days
-            for key in self._ended.get(day, ())
+            for key in self._expiring.get(day, ())
             if (end := self._times[key][1]) is not None and first < end < last
         )
 
 
 def _until(days: Mapping[Decimal, set[str]], until: Decimal) -> Iterator[str]:
     for day, keys in days.items():
-        if day * _DAY <= until:
+        if day * _DAY_SECONDS <= until:
             yield from keys
 
 
 def _add(days: dict[Decimal, set[str]], seconds: Decimal | None, key: str) -> None:
     if seconds is not None:
-        days.setdefault(seconds // _DAY, set()).add(key)
+        days.setdefault(seconds // _DAY_SECONDS, set()).add(key)
 
 
 def _remove(days: dict[Decimal, set[str]], seconds: Decimal | None, key: str) -> None:
     if seconds is None:
         return
-    day = seconds // _DAY
+    day = seconds // _DAY_SECONDS
     days[day].discard(key)
     if not days[day]:
         del days[day]

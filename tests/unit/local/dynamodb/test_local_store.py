@@ -18,7 +18,9 @@ SEGMENTS = 4
 
 
 def local_store(table: str, clients: Clients) -> LocalStore:
-    made = LocalStore(table, region="eu-central-1", ending=MotoTable(table).ending)
+    made = LocalStore(
+        table, region="eu-central-1", expiring_between=MotoTable(table).expiring_between
+    )
     made._connection._client = clients.store(table)._connection.client
     return made
 

@@ -13,15 +13,15 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from anonauth.local.dynamodb.live_table import LiveTable, Source
-from anonauth.local.dynamodb.moto_engine import quick_moto
+from anonauth.local.dynamodb.live_table import LiveTable, TableSource
+from anonauth.local.dynamodb.moto_patches import patch_moto
 from anonauth.local.dynamodb.moto_table import (
-    MOST_ITERATORS,
-    MOST_KEPT,
+    MOST_ITERATORS_KEPT,
+    MOST_RECORDS_KEPT,
     MotoTable,
-    Records,
+    StreamRecords,
 )
-from anonauth.local.dynamodb.remote_table import ApiTable
+from anonauth.local.dynamodb.remote_table import RemoteTable
 from support.hostile.dice import dice_of
 from support.service.harness import make_table
 
@@ -31,23 +31,23 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def by_api(db: DynamoDBClient) -> ApiTable:
+def by_api(db: DynamoDBClient) -> RemoteTable:
     # botocore would take an address of the account's own, where moto does not listen.
-    return ApiTable(TABLE, db, boto3.client("dynamodbstreams", endpoint_url=MOTO))
+    return RemoteTable(TABLE, db, boto3.client("dynamodbstreams", endpoint_url=MOTO))
 
 
 @pytest.fixture
-def sources(table: str, db: DynamoDBClient) -> tuple[MotoTable, Source]:
+def sources(table: str, db: DynamoDBClient) -> tuple[MotoTable, TableSource]:
     return MotoTable(table), by_api(db)
 
 
-def records(name: str = TABLE) -> Records:
+def records(name: str = TABLE) -> StreamRecords:
     shard = (
         dynamodb_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].tables[name].stream_shard
     )
     assert shard is not None
     found: Any = shard.items
-    assert isinstance(found, Records)
+    assert isinstance(found, StreamRecords)
     return found
 
 
@@ -59,7 +59,7 @@ def at(instant: datetime) -> dict[str, str]:
     return {"N": str(int(instant.timestamp()))}
 
 
-def told(source: Source) -> list[Any]:
+def told(source: TableSource) -> list[Any]:
     """Return records as a function gets them, but for the time."""
     live = LiveTable(TABLE, None, lambda: NOW)
     live._source = source
@@ -67,7 +67,7 @@ def told(source: Source) -> list[Any]:
 
 
 def test_given_changes_when_told_then_both_ways_tell_the_same(
-    db: DynamoDBClient, sources: tuple[MotoTable, Source]
+    db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     direct, api = sources
     everything: dict[str, Any] = {
@@ -106,7 +106,7 @@ def test_given_changes_when_told_then_both_ways_tell_the_same(
 
 
 def test_given_what_was_told_when_the_item_changes_then_the_record_does_not(
-    db: DynamoDBClient, sources: tuple[MotoTable, Source]
+    db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a", map={"M": {"n": {"N": "1"}}})
     (record,) = told(sources[0])
@@ -124,11 +124,11 @@ def test_given_what_was_told_when_the_item_changes_then_the_record_does_not(
 
 
 def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_are_told(
-    db: DynamoDBClient, sources: tuple[MotoTable, Source]
+    db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a")
     assert [len(told(each)) for each in sources] == [1, 1]
-    with quick_moto(), pytest.raises(ClientError):
+    with patch_moto(), pytest.raises(ClientError):
         db.transact_write_items(
             TransactItems=[
                 {"Put": {"TableName": TABLE, "Item": {"pk": {"S": "b"}}}},
@@ -184,7 +184,7 @@ def test_given_readers_when_each_has_read_then_nothing_is_kept_any_more(
 
 
 def test_given_a_reader_by_the_api_when_others_have_read_then_it_reads_on(
-    db: DynamoDBClient, sources: tuple[MotoTable, Source]
+    db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     direct, api = sources
 
@@ -198,7 +198,7 @@ def test_given_a_reader_by_the_api_when_others_have_read_then_it_reads_on(
 
 
 def test_given_a_reader_by_the_api_that_stays_away_then_only_the_newest_are_kept(
-    sources: tuple[MotoTable, Source], db: DynamoDBClient
+    sources: tuple[MotoTable, TableSource], db: DynamoDBClient
 ) -> None:
     direct, api = sources
     put(db, "a")
@@ -206,17 +206,17 @@ def test_given_a_reader_by_the_api_that_stays_away_then_only_the_newest_are_kept
     kept = records()
     (record,) = kept[:]
 
-    for _ in range(MOST_KEPT + 1):
+    for _ in range(MOST_RECORDS_KEPT + 1):
         kept.append(record)
     direct.records()
 
-    assert (kept.kept, len(kept)) == (MOST_KEPT, MOST_KEPT + 2)
+    assert (kept.kept, len(kept)) == (MOST_RECORDS_KEPT, MOST_RECORDS_KEPT + 2)
     # It goes on with the oldest that are left, not nowhere.
     assert kept[1:3] == [record] * 2
 
 
 def test_given_many_iterators_when_made_then_the_oldest_are_expired(
-    sources: tuple[MotoTable, Source],
+    sources: tuple[MotoTable, TableSource],
 ) -> None:
     arn = sources[0].stream_arn
     streams = boto3.client("dynamodbstreams", endpoint_url=MOTO)
@@ -226,7 +226,7 @@ def test_given_many_iterators_when_made_then_the_oldest_are_expired(
         streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="LATEST"
         )["ShardIterator"]
-        for _ in range(MOST_ITERATORS + 1)
+        for _ in range(MOST_ITERATORS_KEPT + 1)
     )
 
     assert streams.get_records(ShardIterator=newest)["Records"] == []
@@ -279,7 +279,7 @@ def test_given_all_kinds_of_items_when_asked_then_what_is_due_is_as_by_a_scan(
             < float(item.get("expires_at", {}).get("N", "0"))
             < until.timestamp()
         ]
-        assert fresh.ending(now, until) == scanned, many
+        assert fresh.expiring_between(now, until) == scanned, many
 
 
 def test_given_an_index_when_items_change_then_it_is_as_one_that_is_made_anew(
@@ -295,7 +295,9 @@ def test_given_an_index_when_items_change_then_it_is_as_one_that_is_made_anew(
 
     assert early.due_days() == {ends[0].date(), ends[3].date()}
     assert early.expired(ends[3]) == ["0", "1"]
-    assert [item["pk"] for item in early.ending(NOW - DAY, ends[3])] == [{"S": "0"}]
+    assert [item["pk"] for item in early.expiring_between(NOW - DAY, ends[3])] == [
+        {"S": "0"}
+    ]
     assert len(early.records()) == 7  # to be asked for these took none away
 
 

@@ -14,7 +14,11 @@ from moto.dynamodb.models.table import Table
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth.local.command_error import CommandError
-from anonauth.local.dynamodb.moto_engine import VERSION, quick_moto, require_version
+from anonauth.local.dynamodb.moto_patches import (
+    MOTO_VERSION,
+    patch_moto,
+    require_moto_version,
+)
 from support.hostile.dice import dice_of
 from support.project.tools import ROOT
 
@@ -140,7 +144,7 @@ def test_given_random_transactions_when_compared_then_all_is_as_by_motos_own(
         state = dice.getstate()
         plain = transact(db, [an_action(dice, PLAIN) for _ in range(number)])
         dice.setstate(state)
-        with quick_moto():
+        with patch_moto():
             quick = transact(db, [an_action(dice, QUICK) for _ in range(number)])
 
         assert quick == plain, seed
@@ -204,7 +208,7 @@ def test_given_a_transaction_that_is_none_when_sent_then_it_is_refused_as_by_mot
     actions: Callable[[str], list[Any]], db: DynamoDBClient, tables: None
 ) -> None:
     plain = transact(db, actions(PLAIN))
-    with quick_moto():
+    with patch_moto():
         quick = transact(db, actions(QUICK))
 
     assert quick == plain
@@ -227,7 +231,7 @@ def test_given_a_transaction_when_it_runs_then_no_table_is_copied(
         {"Put": {"TableName": QUICK, "Item": {"pk": {"S": key}}}} for key in _KEYS
     ]
 
-    with quick_moto():
+    with patch_moto():
         transact(db, actions)
     assert copied == []
     transact(db, actions)
@@ -236,7 +240,7 @@ def test_given_a_transaction_when_it_runs_then_no_table_is_copied(
 
 def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None:
     before = DynamoDBBackend.transact_write_items
-    first, second = quick_moto(), quick_moto()
+    first, second = patch_moto(), patch_moto()
 
     first.__enter__()
     second.__enter__()
@@ -250,10 +254,10 @@ def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None
 
 def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
     with pytest.raises(CommandError) as refusal:
-        require_version("5.3.0")
+        require_moto_version("5.3.0")
 
     assert str(refusal.value) == (
-        f"moto is 5.3.0, and the built-in AWS leans on the inside of {VERSION}: "
+        f"moto is 5.3.0, and the built-in AWS leans on the inside of {MOTO_VERSION}: "
         "install anonauth[cli] again"
     )
 
@@ -266,6 +270,6 @@ def test_given_the_pinned_moto_when_required_then_it_is_the_one_that_is_known() 
         if requirement.startswith("moto")
     ]
 
-    assert [each.rpartition("==")[2] for each in pinned] == [VERSION]
-    assert importlib.metadata.version("moto") == VERSION
-    require_version(VERSION)
+    assert [each.rpartition("==")[2] for each in pinned] == [MOTO_VERSION]
+    assert importlib.metadata.version("moto") == MOTO_VERSION
+    require_moto_version(MOTO_VERSION)

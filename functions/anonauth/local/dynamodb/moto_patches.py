@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from moto.dynamodb.models import DynamoDBBackend
     from moto.dynamodb.models.table import Table
 
-VERSION = "5.2.5"
+MOTO_VERSION = "5.2.5"
 """The version of moto that this module was written for; a test compares."""
 
-_lock = threading.Lock()
-_users: list["_Patches"] = []
+_patches_lock = threading.Lock()
+_active_patches: list["_Patches"] = []
 
 
 @contextmanager
-def quick_moto() -> Iterator[None]:
+def patch_moto() -> Iterator[None]:
     """Have moto so for the time of a `with` block; blocks may overlap.
 
     Raises:
@@ -35,31 +35,31 @@ def quick_moto() -> Iterator[None]:
     """
     import moto  # noqa: PLC0415
 
-    require_version(moto.__version__)
-    with _lock:
-        patches = _users[0] if _users else _Patches()
-        if not _users:
+    require_moto_version(moto.__version__)
+    with _patches_lock:
+        patches = _active_patches[0] if _active_patches else _Patches()
+        if not _active_patches:
             patches.start()
-        _users.append(patches)
+        _active_patches.append(patches)
     try:
         yield
     finally:
-        with _lock:
-            _users.remove(patches)
-            if not _users:
+        with _patches_lock:
+            _active_patches.remove(patches)
+            if not _active_patches:
                 patches.stop()
 
 
-def require_version(found: str) -> None:
+def require_moto_version(found: str) -> None:
     """Refuse another moto than that whose inside is known here.
 
     Raises:
         CommandError: It is one.
     """
-    if found != VERSION:
+    if found != MOTO_VERSION:
         raise CommandError(
-            f"moto is {found}, and the built-in AWS leans on the inside of {VERSION}: "
-            "install anonauth[cli] again"
+            f"moto is {found}, and the built-in AWS leans on the inside of "
+            f"{MOTO_VERSION}: install anonauth[cli] again"
         )
 
 
@@ -89,7 +89,7 @@ class _Patches:
                 functools.cache(utils.method_names_from_class),
             ),
             *(
-                patch.object(model, "instances_tracked", _Forgetful())
+                patch.object(model, "instances_tracked", _AlwaysEmptyList())
                 for model in (Item, ShardIterator, StreamRecord)
             ),
         ]
@@ -103,7 +103,7 @@ class _Patches:
             each.stop()
 
 
-class _Forgetful(list[Any]):
+class _AlwaysEmptyList(list[Any]):
     """Takes what it is given, and keeps nothing."""
 
     def append(self, made: Any) -> None:
@@ -114,7 +114,7 @@ def _transaction(original: Any) -> Any:
     def transact_write_items(
         self: "DynamoDBBackend", transact_items: list[dict[str, Any]]
     ) -> None:
-        before = _Before(self, transact_items)
+        before = _StateBefore(self, transact_items)
         try:
             with before.uncopied():
                 original(self, transact_items)
@@ -125,7 +125,7 @@ def _transaction(original: Any) -> Any:
     return transact_write_items
 
 
-class _Before:
+class _StateBefore:
     """What a transaction may change, as it was before."""
 
     def __init__(self, backend: "DynamoDBBackend", actions: list[Any]) -> None:
