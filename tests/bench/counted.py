@@ -14,7 +14,7 @@ from bench.meter import Call
 from bench.operations import Operation, People, operations
 from bench.stage import Stage
 from runtime.runtime_api import ISOLATED
-from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED, files
+from support.project.bundle_size import MAX_BYTES, MAX_ZIPPED, files
 from support.project.sam_template import Json, resources, translated
 from support.project.tools import require_tool
 

@@ -3,21 +3,14 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 from bundle.trim import OPERATIONS
 from runtime.runtime_api import importable
+from support.project.bundle_size import MAX_BYTES, MAX_ZIPPED, files
 from support.project.licences import listed
 from support.project.tools import require_tool
-
-MAX_BYTES = 30_000_000  # unzipped
-MAX_ZIPPED = 10_000_000
-
-
-def files(bundle: Path) -> Iterator[Path]:
-    return (path for path in bundle.rglob("*") if path.is_file())
 
 
 def test_given_a_bundle_when_measured_then_it_is_small(bundle: Path) -> None:

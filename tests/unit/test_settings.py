@@ -155,3 +155,11 @@ def test_given_the_local_stack_when_read_then_private_issuers_are_allowed() -> N
     settings = Settings.from_environment(GOOD | {"ALLOW_PRIVATE_ISSUERS": "true"})
 
     assert settings.allow_private_issuers is True
+
+
+@pytest.mark.parametrize("text", ["example.com", "https://a.example/", "*,https://a.b"])
+def test_given_an_origin_that_is_none_when_read_then_the_function_does_not_start(
+    text: str,
+) -> None:
+    with pytest.raises(SettingsError, match="ALLOWED_ORIGINS"):
+        Settings.from_environment({**GOOD, "ALLOWED_ORIGINS": text})

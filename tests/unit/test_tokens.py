@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import jwt
@@ -11,98 +10,28 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from anonauth.domain.claims import AccessClaims, RefreshClaims
-from anonauth.domain.encoding import hash_token_id
-from anonauth.domain.expiry import expiry_after
 from anonauth.domain.identities import Identity
-from anonauth.domain.providers import ANONYMOUS
-from anonauth.domain.users import ApiKey, Device, Session, User
+from anonauth.domain.users import ApiKey
 from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
-from anonauth.tokens import Tokens
 from support.forgery.forgeries import ACCESS_CLAIMS, REFRESH_CLAIMS, Target, forgeries
-from support.service.rings import RingInMemory
+from support.forgery.own_tokens import (
+    BASE_URL,
+    NOW,
+    SESSION,
+    USER,
+    OwnTokens,
+    decode,
+)
+from support.service.harness import APP
 
-NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
 ISSUED = int(NOW.timestamp())
 SECOND = timedelta(seconds=1)
-APP = "myapp-abcde"
-BASE_URL = "https://auth.example.com"
-SESSION = Session(
-    id="5" * 24,
-    token_hash=hash_token_id("jti"),
-    provider=ANONYMOUS,
-    created_at=NOW,
-    used_day=NOW.date(),
-    device=Device("d" * 24),
-)
-USER = User(
-    app=APP,
-    id="a" * 24,
-    anonymous=True,
-    version=1,
-    created_at=NOW,
-    last_active_day=NOW.date(),
-    expires_at=expiry_after(NOW),
-    sessions={SESSION.id: SESSION},
-    identities=(Identity("i" * 24 + "-" + "x" * 24, ANONYMOUS),),
-)
 MALFORMED = "invalid session: malformed token"
 BAD_SIGNATURE = "signature is invalid"
 NOT_ACCESS = "invalid session: not an access token"
 NOT_REFRESH = "invalid session: not a refresh token"
 ACCESS_EXPIRED = "invalid session: access token expired"
 REFRESH_EXPIRED = "invalid session: refresh token expired"
-decode = partial(  # as SDKs do: without verifying
-    jwt.decode, options={"verify_signature": False}
-)
-
-
-class World:
-    """A ring and its tokens, and what a forger has of them."""
-
-    def __init__(self) -> None:
-        ring = RingInMemory()
-        ring.rotate(NOW)
-        self.rings = ring.rings
-        self.ring = ring.open()
-        self.tokens = Tokens(
-            self.ring, app_ids=frozenset({APP}), access_lifetime=timedelta(minutes=30)
-        )
-        self.access_kid, self.private = self.ring.access_signing_key(NOW)
-        self.refresh_kid, self.shared = self.ring.refresh_signing_key(NOW)
-
-    def access(self) -> str:
-        return self.tokens.access_token(USER, SESSION, base_url=BASE_URL, now=NOW)
-
-    def refresh(self, jti: str = "jti") -> str:
-        return self.tokens.refresh_token(USER, SESSION, jti=jti, now=NOW)
-
-    def takes_access(self, token: str) -> bool:
-        """Tell whether it is taken; it is refused by `InvalidSession` alone."""
-        try:
-            self.tokens.read_access_token(token, NOW)
-        except InvalidSession:
-            return False
-        return True
-
-    def takes_refresh(self, token: str) -> bool:
-        """Tell whether it is taken; it is refused by `InvalidSession` alone."""
-        try:
-            self.tokens.read_refresh_token(token, NOW)
-        except InvalidSession:
-            return False
-        return True
-
-    def resign_access(self, **changes: Any) -> str:
-        claims = _changed(decode(self.access()), changes)
-        return jwt.encode(
-            claims, self.private, "RS256", headers={"kid": self.access_kid}
-        )
-
-    def resign_refresh(self, **changes: Any) -> str:
-        claims = _changed(decode(self.refresh()), changes)
-        return jwt.encode(
-            claims, self.shared, "HS256", headers={"kid": self.refresh_kid}
-        )
 
 
 def refusal(read: Callable[[str, datetime], object], token: str, now: datetime) -> str:
@@ -112,18 +41,13 @@ def refusal(read: Callable[[str, datetime], object], token: str, now: datetime) 
     return str(refused.value)
 
 
-def _changed(claims: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = claims | changes
-    return {name: value for name, value in merged.items() if value is not ...}
-
-
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> OwnTokens:
+    return OwnTokens()
 
 
 def test_given_an_anonymous_user_when_signed_then_the_access_token_says_so(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     token = world.access()
 
@@ -156,7 +80,7 @@ def test_given_an_anonymous_user_when_signed_then_the_access_token_says_so(
 
 
 def test_given_a_session_when_signed_then_the_refresh_token_names_no_host(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     token = world.refresh()
 
@@ -191,7 +115,7 @@ def test_given_a_session_when_signed_then_the_refresh_token_names_no_host(
 
 
 def test_given_a_session_of_an_identity_when_signed_then_the_refresh_token_names_it(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """By its id, also where two issuers have given one: what differs is the key."""
     first, second = (Identity("1001", "custom-token", key) for key in ("k1", "k2"))
@@ -211,7 +135,7 @@ def test_given_a_session_of_an_identity_when_signed_then_the_refresh_token_names
 
 
 def test_given_a_session_of_an_api_key_when_signed_then_the_refresh_token_names_it(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """By its id: the hash, which the session has, is nobody's business."""
     key = ApiKey("f" * 24, "ci", "hash", NOW)
@@ -226,7 +150,7 @@ def test_given_a_session_of_an_api_key_when_signed_then_the_refresh_token_names_
 
 
 def test_given_a_token_without_kid_when_read_then_the_ring_is_not_asked(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """A kid that is unknown may be of a new key, and costs a read of the table."""
     other = rsa.generate_private_key(65537, 2048)
@@ -238,7 +162,9 @@ def test_given_a_token_without_kid_when_read_then_the_ring_is_not_asked(
     assert world.rings.loads == loads
 
 
-def test_given_good_tokens_when_read_then_they_say_whose_they_are(world: World) -> None:
+def test_given_good_tokens_when_read_then_they_say_whose_they_are(
+    world: OwnTokens,
+) -> None:
     assert world.tokens.read_access_token(world.access(), NOW) == AccessClaims(
         APP, USER.id, SESSION.id, anonymous=True, issued_at=NOW.replace(microsecond=0)
     )
@@ -248,7 +174,7 @@ def test_given_good_tokens_when_read_then_they_say_whose_they_are(world: World) 
 
 
 def test_given_another_host_in_iss_when_read_then_the_token_is_good(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     issuer = f"https://old.example/api/client/v2.0/app/{APP}"
 
@@ -260,7 +186,7 @@ AFTER_REFRESH = timedelta(days=5 * 365, seconds=60)
 
 
 def test_given_an_access_token_when_its_time_is_over_then_a_minute_is_granted(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     token, read = world.access(), world.tokens.read_access_token
 
@@ -269,7 +195,7 @@ def test_given_an_access_token_when_its_time_is_over_then_a_minute_is_granted(
 
 
 def test_given_a_refresh_token_when_its_time_is_over_then_a_minute_is_granted(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     token, read = world.refresh(), world.tokens.read_refresh_token
 
@@ -278,7 +204,7 @@ def test_given_a_refresh_token_when_its_time_is_over_then_a_minute_is_granted(
 
 
 def test_given_an_access_token_when_it_is_from_the_future_then_our_clock_is_blamed(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """Not the token: only a key of ours signs such a one."""
     token, read = world.access(), world.tokens.read_access_token
@@ -291,7 +217,7 @@ def test_given_an_access_token_when_it_is_from_the_future_then_our_clock_is_blam
 
 @pytest.mark.parametrize("ahead", [60, 61, 86_400 * 365 * 4])
 def test_given_a_refresh_token_when_it_is_from_the_future_then_it_is_good(
-    ahead: int, world: World
+    ahead: int, world: OwnTokens
 ) -> None:
     """Its user's item decides; a 401 would cost a guest its user for good."""
     token = world.resign_refresh(iat=ISSUED + ahead)
@@ -300,7 +226,7 @@ def test_given_a_refresh_token_when_it_is_from_the_future_then_it_is_good(
 
 
 def test_given_an_app_that_is_gone_when_read_then_it_is_not_an_invalid_session(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """An operator who forgets an app id must not throw its users away."""
     other = "other-fghij"
@@ -322,7 +248,7 @@ LAST_SECOND = int(datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp())
 
 
 def test_given_the_last_date_of_all_when_a_token_expires_then_it_is_one(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     world.tokens.read_access_token(world.resign_access(exp=LAST_SECOND), NOW)
     assert world.takes_refresh(world.resign_refresh(exp=LAST_SECOND))
@@ -367,7 +293,7 @@ BAD_CLAIMS: list[Any] = [
 
 @pytest.mark.parametrize(("changes", "text"), BAD_CLAIMS)
 def test_given_a_bad_claim_when_signed_by_our_own_key_then_it_is_refused(
-    changes: dict[str, Any], text: str, world: World
+    changes: dict[str, Any], text: str, world: OwnTokens
 ) -> None:
     token = world.resign_access(**changes)
 
@@ -406,14 +332,16 @@ URN = f"urn:anonauth:{APP}:session"
     ],
 )
 def test_given_a_bad_claim_when_a_refresh_token_has_it_then_it_is_refused(
-    changes: dict[str, Any], text: str, world: World
+    changes: dict[str, Any], text: str, world: OwnTokens
 ) -> None:
     token = world.resign_refresh(**changes)
 
     assert refusal(world.tokens.read_refresh_token, token, NOW) == text
 
 
-def test_given_a_forged_access_token_when_read_then_it_is_refused(world: World) -> None:
+def test_given_a_forged_access_token_when_read_then_it_is_refused(
+    world: OwnTokens,
+) -> None:
     forged = forgeries(
         Target(
             world.access(),
@@ -433,7 +361,7 @@ def test_given_a_forged_access_token_when_read_then_it_is_refused(world: World) 
 
 
 def test_given_a_forged_refresh_token_when_read_then_it_is_refused(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     forged = forgeries(
         Target(
@@ -474,7 +402,7 @@ def test_given_a_forged_refresh_token_when_read_then_it_is_refused(
     ],
 )
 def test_given_a_token_that_was_changed_when_read_then_its_client_is_told_how(
-    change: Callable[[str], str], text: str, world: World
+    change: Callable[[str], str], text: str, world: OwnTokens
 ) -> None:
     access, refresh = change(world.access()), change(world.refresh())
 
@@ -492,7 +420,7 @@ def test_given_a_token_that_was_changed_when_read_then_its_client_is_told_how(
     ],
 )
 def test_given_no_claims_when_a_key_of_ours_has_signed_them_then_it_is_malformed(
-    payload: bytes, world: World
+    payload: bytes, world: OwnTokens
 ) -> None:
     token = jwt.PyJWS().encode(
         payload, world.shared, "HS256", headers={"kid": world.refresh_kid}
@@ -502,7 +430,7 @@ def test_given_no_claims_when_a_key_of_ours_has_signed_them_then_it_is_malformed
 
 
 def test_given_one_kind_of_token_when_read_as_the_other_then_it_is_refused(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     access, refresh = world.access(), world.refresh()
 
@@ -511,7 +439,7 @@ def test_given_one_kind_of_token_when_read_as_the_other_then_it_is_refused(
 
 
 def test_given_a_token_of_the_old_service_when_read_then_it_is_refused(
-    world: World,
+    world: OwnTokens,
 ) -> None:
     """Header and claims as App Services made them (client-api.md §3)."""
     old = jwt.encode(

@@ -6,20 +6,16 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from support.contracts.openapi_contract import JSON_TYPE, operations
+from support.contracts.openapi_examples import OPERATIONS, bodies, provider_of
 from support.service.harness import DELETE, LINK, LOGOUT, UNLINK, Deployment, Reply
 from support.service.linked import log_in_linked
-from unit.handlers.test_openapi import examples, provider_of
-from unit.handlers.test_refusals import REFRESH_ROUTES
-
-OPERATIONS = dict(operations())
+from support.service.token_routes import REFRESH_ROUTES
 
 # (route, what a body is for, body): each kind of body that a route takes.
 BODIES: list[tuple[str, str, Any]] = [
     (route, name, body)
     for route, operation in OPERATIONS.items()
-    if "requestBody" in operation
-    for name, body in examples(operation["requestBody"]["content"][JSON_TYPE]).items()
+    for name, body in bodies(operation).items()
 ]
 
 WITHOUT_BODY = [

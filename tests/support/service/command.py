@@ -1,9 +1,11 @@
-"""The `anonauth` command as a shell runs it, in any environment."""
+"""The `anonauth` command as a shell runs it, in any environment or on a terminal."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,3 +66,38 @@ def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
     process.send_signal(signal.SIGINT)
     process.wait(10)
     return process.returncode, process.stderr.read()
+
+
+def run_on_terminal(*arguments: str, answer: str) -> tuple[int, str]:
+    """Run the command on a terminal and type an answer.
+
+    Returns:
+        The exit code, and all that the terminal showed.
+    """
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [
+            sys.executable,
+            "-c",
+            "from anonauth.cli.main import main; main()",
+            *arguments,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "functions"), "COLUMNS": "200"},
+        cwd=ROOT,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    os.write(terminal, answer.encode())
+    seen = b""
+    while True:
+        try:
+            read = os.read(terminal, 65536)
+        except OSError:  # as Linux says that the other end is closed
+            read = b""
+        if not read:
+            break
+        seen += read
+    os.close(terminal)
+    return process.wait(10), seen.decode()

@@ -9,23 +9,12 @@ import pytest
 from anonauth.domain.users import NO_DEVICE, Device
 from anonauth.errors import BadRequest
 from anonauth.handlers._body import (
-    DEEPEST_BODY,
-    LONGEST_BODY,
     parse_body,
     parse_device,
 )
+from support.hostile.bodies import BAD_BODIES, WRONG_TYPES, nested, padded
 
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
-
-
-def nested(levels: int) -> str:
-    """Return an object whose innermost value lies so many levels deep."""
-    return '{"a":' * levels + "1" + "}" * levels
-
-
-def padded(length: int) -> str:
-    """Return a JSON object of so many bytes."""
-    return '{"a":"' + "x" * (length - 8) + '"}'
 
 
 @pytest.mark.parametrize(
@@ -52,36 +41,6 @@ def test_given_a_good_body_when_parsed_then_it_is_that_object(
         body = base64.b64encode(body.encode()).decode()
 
     assert parse_body(body, is_base64=is_base64) == value
-
-
-BAD_BODIES = [
-    pytest.param("\n", "valid JSON", id="a line feed"),
-    pytest.param(" \t\r\n", "valid JSON", id="blanks"),
-    pytest.param("\u00a0", "valid JSON", id="no-break space"),
-    pytest.param("{", "valid JSON", id="cut off"),
-    pytest.param("{}}", "valid JSON", id="something after it"),
-    pytest.param("{'a':1}", "valid JSON", id="single quotes"),
-    pytest.param('{"a":1,}', "valid JSON", id="trailing comma"),
-    pytest.param("\ufeff{}", "valid JSON", id="byte order mark"),
-    pytest.param('{"a":NaN}', "NaN is not JSON", id="NaN"),
-    pytest.param('{"a":-Infinity}', "-Infinity is not JSON", id="infinity"),
-    pytest.param('{"a":' + "9" * 5000 + "}", "valid JSON", id="huge number"),
-    pytest.param("[]", "not a JSON object", id="array"),
-    pytest.param('"text"', "not a JSON object", id="string"),
-    pytest.param("0", "not a JSON object", id="number"),
-    pytest.param("null", "not a JSON object", id="null"),
-    pytest.param("true", "not a JSON object", id="boolean"),
-    pytest.param('{"a":1,"a":1}', "a name twice", id="repeated name"),
-    pytest.param('{"b":{"a":1,"\\u0061":2}}', "a name twice", id="repeated, escaped"),
-    pytest.param('{"a":"\\u0000"}', "NUL", id="NUL"),
-    pytest.param('{"a\\u0000":1}', "NUL", id="NUL in a name"),
-    pytest.param('{"a":["\\ud800"]}', "half a character", id="lone surrogate"),
-    pytest.param(nested(DEEPEST_BODY + 1), "deeper than 16", id="17 levels"),
-    pytest.param('{"a":' * 2000 + "1" + "}" * 2000, "deeper than 16", id="2000 levels"),
-    pytest.param("[" * LONGEST_BODY, "deeper than 16", id="16 K opening brackets"),
-    pytest.param(padded(LONGEST_BODY + 1), "longer than 16384", id="16 KB and a byte"),
-    pytest.param("ü" * (LONGEST_BODY // 2 + 1), "longer than 16384", id="in bytes"),
-]
 
 
 @pytest.mark.parametrize(("body", "reason"), BAD_BODIES)
@@ -242,17 +201,6 @@ def test_given_a_device_when_parsed_then_id_and_known_fields_remain(
     parsed = parse_device({"options": {"device": device}, "provider": "anon-user"})
 
     assert parsed == Device(device_id, info)
-
-
-WRONG_TYPES = [
-    pytest.param({"options": "x"}, "options", id="options"),
-    pytest.param({"options": []}, "options", id="options array"),
-    pytest.param({"options": {"device": "x"}}, "device", id="device"),
-    pytest.param({"options": {"device": [{}]}}, "device", id="device array"),
-    pytest.param({"options": {"device": 5}}, "device", id="device number"),
-    pytest.param({"options": {"device": False}}, "device", id="device false"),
-    pytest.param({"options": {"device": ""}}, "device", id="device empty"),
-]
 
 
 @pytest.mark.parametrize(("body", "name"), WRONG_TYPES)

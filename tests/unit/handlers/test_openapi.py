@@ -12,8 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.ses.models import ses_backends
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from anonauth.handlers import _http
@@ -23,15 +21,17 @@ from support.contracts.openapi_contract import (
     Schema,
     closed_validator,
     head_operations,
-    operations,
     require_documented,
     resolve,
     validator,
 )
+from support.contracts.openapi_examples import OPERATIONS, bodies, examples, provider_of
 from support.project.tools import ROOT
 from support.service.harness import (
-    APP,
     COMMON_HEADERS,
+    CONFIRM,
+    CONFIRM_CALL,
+    CONFIRM_SEND,
     CREATE_KEY,
     DELETE,
     DELETE_KEY,
@@ -46,6 +46,10 @@ from support.service.harness import (
     LOGOUT,
     OPENAPI,
     PROFILE,
+    REGISTER,
+    RESET,
+    RESET_CALL,
+    RESET_SEND,
     ROUTES,
     SESSION,
     UNLINK,
@@ -53,68 +57,19 @@ from support.service.harness import (
     Reply,
 )
 from support.service.linked import link, log_in_linked
-from unit.handlers.test_refusals import ACCESS_ROUTES, REFRESH_ROUTES
+from support.service.settings_documents import UNREACHABLE_PROVIDERS
+from support.service.token_routes import ACCESS_ROUTES, REFRESH_ROUTES
 
-OPERATIONS = dict(operations())
 HEADS = dict(head_operations())
 
-REGISTER, CONFIRM, CONFIRM_SEND, CONFIRM_CALL, RESET, RESET_SEND, RESET_CALL = (
-    f"POST /api/client/v2.0/app/{{appId}}/auth/providers/local-userpass/{call}"
-    for call in (
-        "register",
-        "confirm",
-        "confirm/send",
-        "confirm/call",
-        "reset",
-        "reset/send",
-        "reset/call",
-    )
-)
 BROWSER = LINK.replace("POST", "GET")
-
-SENDER = "hello@example.com"
-UNREACHABLE = "https://127.0.0.1:9"  # where nobody listens
-SETTINGS: dict[str, Any] = {
-    "apps": {
-        APP: {
-            "local-userpass": {
-                "mail": {
-                    "sender": SENDER,
-                    "confirm_url": "https://example.com/confirm",
-                    "reset_url": "https://example.com/reset",
-                },
-                "budgets": {"mails": 1000, "network": 1000},
-            },
-            "api-key": {},
-            "custom-token": {"issuers": [{"algorithm": "HS256", "secret": "s" * 32}]},
-            "oauth2-google": {
-                "client_ids": ["web"],
-                "client_secret": "secret",
-                "redirect_uri": "https://example.com/",
-                "jwks_url": UNREACHABLE,
-                "token_url": UNREACHABLE,
-            },
-            "oauth2-apple": {"client_ids": ["com.example"], "jwks_url": UNREACHABLE},
-            "oauth2-facebook": {
-                "app_id": "1",
-                "app_secret": "secret",
-                "graph_url": UNREACHABLE,
-                "jwks_url": UNREACHABLE,
-            },
-        }
-    }
-}
 
 
 @pytest.fixture
-def service(service: Deployment) -> Iterator[Deployment]:
+def service(service: Deployment, sent: list[Any]) -> Deployment:
     """The service with all providers on, and mail that goes nowhere."""
-    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
-    backend.reset()
-    backend.verify_email_identity(SENDER)
-    service.restart_with(SETTINGS, ALLOW_PRIVATE_ISSUERS="true")
-    yield service
-    backend.reset()
+    service.restart_with(UNREACHABLE_PROVIDERS, ALLOW_PRIVATE_ISSUERS="true")
+    return service
 
 
 def test_given_the_document_when_checked_then_it_is_openapi_3_1() -> None:
@@ -222,7 +177,7 @@ def test_given_the_errors_when_listed_then_document_and_service_agree() -> None:
 
 
 def test_given_each_route_when_called_then_what_it_answers_is_documented(
-    service: Deployment,
+    service: Deployment, sent: list[Any]
 ) -> None:
     """`Deployment.send` compares. Here each operation has its success, if it can."""
     succeeded = set()
@@ -240,10 +195,9 @@ def test_given_each_route_when_called_then_what_it_answers_is_documented(
         if route.startswith("GET /api/client/v2.0/app") or route == OPENAPI:
             send(route, parameters={"provider": "x"} if route == BROWSER else None)
     account = {"email": "ada@example.com", "password": "correct horse"}
-    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
 
     def mailed() -> dict[str, str]:
-        link = backend.sent_messages[-1].body.partition("?")[2].split()[0]
+        link = sent[-1].body.partition("?")[2].split()[0]
         return dict(pair.split("=") for pair in link.split("&"))
 
     post(REGISTER, account)
@@ -342,17 +296,6 @@ def test_given_an_answer_that_is_not_documented_when_checked_then_it_fails(
         require_documented(SESSION, status, good | headers, text)
 
 
-def examples(media: Schema) -> dict[str, Any]:
-    if "example" in media:
-        return {"": media["example"]}
-    return {name: each["value"] for name, each in media.get("examples", {}).items()}
-
-
-def bodies(operation: Schema) -> dict[str, Any]:
-    content = operation.get("requestBody", {}).get("content", {})
-    return examples(content[JSON_TYPE]) if content else {}
-
-
 def test_given_an_example_when_checked_then_it_is_what_its_schema_says() -> None:
     for route, operation in OPERATIONS.items():
         shown = [
@@ -395,17 +338,6 @@ class Client:
         # Whatever else it says, it has come to look at what the body means.
         assert code not in {"AppNotFound", "AuthProviderNotFound", "InvalidSession"}
         return reply.status == 400 and code in {"BadRequest", "InvalidParameter"}
-
-
-def provider_of(example: str) -> str:
-    """Return the provider of a credential; its name begins with the provider's."""
-    (provider,) = (
-        parameter["schema"]["enum"]
-        for parameter in OPERATIONS[LINK]["parameters"]
-        if parameter["name"] == "provider"
-    )
-    (name,) = (each for each in provider if example.startswith(each))
-    return str(name)
 
 
 # Those that can succeed: the others refuse any body.

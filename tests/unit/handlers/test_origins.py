@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from anonauth.settings import Settings, SettingsError, origin_of
+from anonauth.settings import origin_of
 from support.service.harness import (
     COMMON_HEADERS,
     CONFIGURATION,
@@ -25,8 +25,7 @@ from support.service.harness import (
     Deployment,
     Reply,
 )
-from unit.handlers.test_refusals import OPTIONS
-from unit.test_settings import GOOD
+from support.service.token_routes import NEEDED_OPTIONS
 
 LISTED = "https://app.example.com"
 TWO = f"{LISTED},http://localhost:3000"
@@ -104,7 +103,7 @@ def test_given_another_origin_when_it_would_change_something_then_400_and_no_cal
     service.restart(ALLOWED_ORIGINS=LISTED)
     options = {
         "parameters": {"provider": "api-key", "id": "0" * 24},
-        **OPTIONS.get(route, {}),
+        **NEEDED_OPTIONS.get(route, {}),
         "token": session[f"{kind}_token"],
         "headers": {name: STRANGER},
     }
@@ -172,11 +171,3 @@ def test_given_an_address_when_read_then_its_origin_is_as_browsers_write_it(
     url: str, origin: str
 ) -> None:
     assert origin_of(url) == origin
-
-
-@pytest.mark.parametrize("text", ["example.com", "https://a.example/", "*,https://a.b"])
-def test_given_an_origin_that_is_none_when_read_then_the_function_does_not_start(
-    text: str,
-) -> None:
-    with pytest.raises(SettingsError, match="ALLOWED_ORIGINS"):
-        Settings.from_environment({**GOOD, "ALLOWED_ORIGINS": text})

@@ -5,7 +5,6 @@ import inspect
 import io
 import itertools
 import json
-import re
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -16,23 +15,16 @@ import pytest
 from anonauth import errors, wiring
 from anonauth.handlers import _http
 from anonauth.settings import SettingsError
+from support.contracts.error_contract import is_contract_error
 from support.project import sam_template
 from support.project.tools import ROOT
 from support.service.harness import (
     APP,
     CONFIGURATION,
-    CREATE_KEY,
-    DELETE,
-    DELETE_KEY,
-    DISABLE_KEY,
-    ENABLE_KEY,
-    GET_KEY,
     HANDLERS,
     HEADS,
-    HOST,
     JWKS,
     LINK,
-    LIST_KEYS,
     LOCATION,
     LOGIN,
     LOGOUT,
@@ -46,39 +38,22 @@ from support.service.harness import (
     Deployment,
     Reply,
 )
+from support.service.token_routes import (
+    KEY_ROUTES,
+    NEEDED_OPTIONS,
+    REFRESH_ROUTES,
+    TOKEN_ROUTES,
+)
 from support.service.wire import FAULTS
 
-KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
-REFRESH_ROUTES = [SESSION, LOGOUT, UNLINK, *KEY_ROUTES]
-ACCESS_ROUTES = [PROFILE, DELETE, LINK]
-TOKEN_ROUTES = REFRESH_ROUTES + ACCESS_ROUTES
 TABLE_ROUTES = [*TOKEN_ROUTES, LOGIN, JWKS]
 
-# What else a request needs; these are from a guest, and no provider is on.
-OPTIONS: dict[str, dict[str, Any]] = {
-    LINK: {"parameters": {"provider": "custom-token"}, "query": {"link": "true"}},
-    UNLINK: {"query": {"provider": "custom-token", "id": "nobody"}},
-    CREATE_KEY: {"body": '{"name": "ci"}'},
-    **{key: {"parameters": {"id": "0" * 24}} for key in KEY_ROUTES[2:]},
-}
 REFUSED_TO_A_GUEST = dict.fromkeys([*KEY_ROUTES, UNLINK, LINK], 404)
 """The status that such a request gets when all is well; 200 where none is named."""
 
 
 def send(service: Deployment, route: str, **options: Any) -> Reply:
-    return service.send(route, **{**OPTIONS.get(route, {}), **options})
-
-
-def is_contract_error(reply: Reply) -> bool:
-    """client-api.md §1: exact content type, three strings, a link that SDKs accept."""
-    body = reply.json
-    return (
-        reply.headers["content-type"] == "application/json"
-        and set(body) == {"error", "error_code", "link"}
-        and all(isinstance(value, str) and value for value in body.values())
-        and re.fullmatch(rf"https://{HOST}/logs\?co_id=[0-9a-f]{{32}}", body["link"])
-        is not None
-    )
+    return service.send(route, **{**NEEDED_OPTIONS.get(route, {}), **options})
 
 
 def test_given_the_errors_when_listed_then_each_has_a_status() -> None:

@@ -10,7 +10,7 @@ from bench.counted import BESIDE, EVERYWHERE, EXPECTED, differences
 from bench.figures import quartiles
 from bench.meter import item_bytes
 from bench.report import report
-from runtime.test_bundle import MAX_BYTES, MAX_ZIPPED
+from support.project.bundle_size import MAX_BYTES, MAX_ZIPPED
 from support.service.served import MOST_BYTES
 
 

@@ -27,28 +27,16 @@ from anonauth.provider_settings.document import (
 from anonauth.provider_settings.rules import _ADDRESS
 from anonauth.provider_settings.schema import AppSettings
 from support.project import sam_template
+from support.service.harness import APP
+from support.service.settings_documents import (
+    ALL_PROVIDERS,
+    ISSUER,
+    MAIL,
+    SECRET,
+    document,
+)
 
-APP = "myapp-abcde"
-SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2  # of realm-web's integration tests
-MAIL = {
-    "sender": "My App <no-reply@app.example>",
-    "confirm_url": "https://app.example/confirm",
-    "reset_url": "myapp:///reset",
-}
-ISSUER = {"issuer": "https://issuer.example", "jwks_url": "https://issuer.example/jwks"}
-FULL = {
-    "local-userpass": {"min_password_length": 8, "mail": MAIL},
-    "api-key": {},
-    "custom-token": {"issuers": [ISSUER]},
-    "oauth2-google": {"client_ids": ["a.apps.example"], "client_secret": SECRET},
-    "oauth2-apple": {"client_ids": ["com.example.app"]},
-    "oauth2-facebook": {"app_id": "1234", "app_secret": SECRET},
-}
-PROVIDERS = tuple(FULL)
-
-
-def document(app: Any, name: str = APP) -> str:
-    return json.dumps({"apps": {name: app}})
+PROVIDERS = tuple(ALL_PROVIDERS)
 
 
 def issuer(**settings: Any) -> str:
@@ -94,7 +82,7 @@ def pems() -> dict[str, str]:
 
 
 def test_given_all_providers_when_parsed_then_each_has_its_settings() -> None:
-    app = parse(document(FULL)).app(APP)
+    app = parse(document(ALL_PROVIDERS)).app(APP)
 
     assert all(app.provider(name) is not None for name in PROVIDERS)
     assert app.local_userpass is not None
@@ -120,10 +108,12 @@ def test_given_the_least_when_parsed_then_the_defaults_hold() -> None:
     ("apps", "on"),
     [
         pytest.param({}, set(), id="no entry at all"),
-        pytest.param({"other-fghij": FULL}, set(), id="only another app's"),
-        pytest.param({"*": FULL}, set(PROVIDERS), id="that of every app"),
-        pytest.param({"*": FULL, APP: {"api-key": {}}}, {"api-key"}, id="its own"),
-        pytest.param({"*": FULL, APP: {}}, set(), id="its own, empty"),
+        pytest.param({"other-fghij": ALL_PROVIDERS}, set(), id="only another app's"),
+        pytest.param({"*": ALL_PROVIDERS}, set(PROVIDERS), id="that of every app"),
+        pytest.param(
+            {"*": ALL_PROVIDERS, APP: {"api-key": {}}}, {"api-key"}, id="its own"
+        ),
+        pytest.param({"*": ALL_PROVIDERS, APP: {}}, set(), id="its own, empty"),
         pytest.param({APP: {"api-key": {"enabled": False}}}, set(), id="switched off"),
         pytest.param({APP: {"api-key": {"enabled": True}}}, {"api-key"}, id="on"),
     ],
@@ -142,7 +132,7 @@ def test_given_entries_when_asked_for_an_app_then_the_nearest_counts_whole(
 def test_given_no_provider_of_that_name_when_asked_then_there_are_no_settings(
     name: str,
 ) -> None:
-    assert parse(document(FULL)).app(APP).provider(name) is None
+    assert parse(document(ALL_PROVIDERS)).app(APP).provider(name) is None
 
 
 P = f"apps.{APP}"
@@ -513,7 +503,9 @@ def test_given_a_bad_document_when_parsed_then_the_error_names_the_key(
         pytest.param(issuer(jwks_url="https://k_1.example/k"), id="underscore"),
         pytest.param(mail(sender='"App, Inc." <a@b.example>'), id="quoted name"),
         pytest.param(mail(confirm_url="http://localhost:3000/#/confirm"), id="http"),
-        pytest.param(document(FULL, "app-of-nobody"), id="an app that is not here"),
+        pytest.param(
+            document(ALL_PROVIDERS, "app-of-nobody"), id="an app that is not here"
+        ),
     ],
 )
 def test_given_a_document_at_the_edge_when_parsed_then_it_is_taken(text: str) -> None:
@@ -654,7 +646,7 @@ def test_given_blanks_around_texts_when_parsed_then_they_are_no_part_of_them(
         "pem": pems["ES256"],
         "metadata_fields": [{"name": "role", "field_name": "r"}],
     }
-    full = FULL | {
+    full = ALL_PROVIDERS | {
         "anon-user": {
             "challenge": {
                 "verify_url": "https://c.example",
@@ -772,7 +764,7 @@ def test_given_defaults_beside_a_reference_when_resolved_then_they_survive() -> 
     fields = [{"name": "role"}]
     text = document(
         {
-            **FULL,
+            **ALL_PROVIDERS,
             "custom-token": {"issuers": [{**ISSUER, "metadata_fields": fields}]},
             "oauth2-google": {"client_ids": ["a"], "client_secret": {"ssm": "google"}},
         }
@@ -788,7 +780,7 @@ def test_given_defaults_beside_a_reference_when_resolved_then_they_survive() -> 
 
 
 def test_given_no_references_when_resolved_then_it_is_the_same_document() -> None:
-    parsed = parse(document(FULL))
+    parsed = parse(document(ALL_PROVIDERS))
 
     assert resolve(parsed, {}) is parsed
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,21 +30,12 @@ from support.forgery.bad_tokens import (
     unsigned,
     with_payload,
 )
+from support.forgery.custom_tokens import AT, CLAIMS, ISSUER, NOW, verified
 from support.forgery.forgeries import forgeries, of_issuer
 from support.forgery.key_server import KeyServer, Signer, changed
+from support.service.harness import APP
 
-NOW = datetime(2026, 3, 10, 12, 0, 0, 500_000, tzinfo=UTC)
-AT = int(NOW.timestamp())
-APP = "myapp-abcde"
-ISSUER = "https://issuer.example.com"
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2  # of realm-web's integration tests
-CLAIMS: dict[str, Any] = {
-    "iss": ISSUER,
-    "aud": APP,
-    "sub": "user-1",
-    "iat": AT,
-    "exp": AT + 300,
-}
 UNCHANGED: dict[str, Any] = {}
 
 
@@ -71,12 +62,6 @@ class World:
 @pytest.fixture
 def world(server: KeyServer, key_sets: KeySets, signer: Signer) -> World:
     return World(server, key_sets, signer)
-
-
-def verified(
-    provider: CustomToken, token: object, now: datetime = NOW
-) -> VerifiedIdentity:
-    return provider.verify({"token": token}, network="203.0.113.9", now=now)
 
 
 def reason_of(provider: CustomToken, token: str, now: datetime = NOW) -> str:

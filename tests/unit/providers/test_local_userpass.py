@@ -29,12 +29,12 @@ from anonauth.errors import (
     WrongPassword,
 )
 from anonauth.keys import _network
-from anonauth.passwords import Argon2Passwords
 from anonauth.provider_settings.schema import LocalUserpassSettings, PasswordBudgets
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store
 from support.memory_store import MemoryStore
 from support.service.harness import APP, OTHER_APP, START, Clients
+from support.service.passwords import CountingPasswords
 from support.service.wire import FAULTS, Fault
 
 EMAIL = "Ada@example.com"
@@ -58,37 +58,13 @@ class Networks:
         return hmac.new(b"key", network, hashlib.sha256).hexdigest()
 
 
-class Counting:
-    """`Passwords` that writes down what it is asked, with the least argon2 takes."""
-
-    def __init__(self, **parameters: int) -> None:
-        self._passwords = Argon2Passwords(
-            **{"memory_cost": 8, "time_cost": 1, **parameters}
-        )
-        self.asked: list[str] = []
-
-    def normalise(self, password: str) -> str:
-        return self._passwords.normalise(password)
-
-    def hash(self, password: str) -> str:
-        self.asked.append("hash")
-        return self._passwords.hash(password)
-
-    def verify(self, password: str, password_hash: str | None) -> bool:
-        self.asked.append("verify")
-        return self._passwords.verify(password, password_hash)
-
-    def is_outdated(self, password_hash: str) -> bool:
-        return self._passwords.is_outdated(password_hash)
-
-
 class World:
     """The provider of one app, its store and its passwords."""
 
     def __init__(self, store: Store | MemoryStore, clients: Clients) -> None:
         self.store = store
         self.wire = clients.wire
-        self.passwords = Counting()
+        self.passwords = CountingPasswords()
         self.settings = LocalUserpassSettings()
 
     def account(
@@ -452,7 +428,7 @@ def test_given_an_old_hash_when_the_password_is_right_then_it_is_hashed_anew(
     world: World,
 ) -> None:
     old = world.account()
-    world.passwords = Counting(time_cost=3)
+    world.passwords = CountingPasswords(time_cost=3)
 
     renewed = world.verify().record
     again = world.cost()
@@ -470,7 +446,7 @@ def test_given_an_old_hash_when_the_password_is_wrong_then_it_stays(
     world: World,
 ) -> None:
     old = world.account()
-    world.passwords = Counting(time_cost=3)
+    world.passwords = CountingPasswords(time_cost=3)
 
     world.fail()
 
@@ -483,7 +459,7 @@ def test_given_a_reset_meanwhile_when_hashed_anew_then_the_new_password_stays(
     token = MailToken("hash of a reset token", START + timedelta(minutes=30))
     record = world.account(reset=token)
 
-    class Racing(Counting):
+    class Racing(CountingPasswords):
         def verify(self, password: str, password_hash: str | None) -> bool:
             right = super().verify(password, password_hash)
             assert world.store.reset_password(
@@ -521,7 +497,7 @@ def test_given_the_table_is_failing_when_verified_then_nothing_is_known(
 # Guesses at the same moment: each begins while those before it are being hashed.
 
 
-class Crowd(Counting):
+class Crowd(CountingPasswords):
     """`Passwords` of a world where, while one is hashed, the next is presented."""
 
     def __init__(self, world: World, attempts: list[Mapping[str, Any]]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import jwt
 import pytest
 
-from anonauth.domain.providers import USERPASS
 from anonauth.handlers import _http
 from anonauth.providers.api_key import ApiKeys
 from anonauth.providers.custom_token import CustomToken
@@ -21,7 +20,7 @@ from anonauth.providers.oauth2_apple import Apple
 from anonauth.providers.oauth2_facebook import Facebook
 from anonauth.providers.oauth2_google import Google
 from support.project.tools import ROOT
-from support.service.harness import APP, LINK, OTHER_APP, Deployment
+from support.service.harness import APP, LINK, OTHER_APP, REGISTER, Deployment
 
 SECRET = "2k66QfKeTRk3MdZ5vpDYgZCu" * 2
 SETTINGS: dict[str, Any] = {
@@ -32,7 +31,6 @@ SETTINGS: dict[str, Any] = {
     "oauth2-apple": {"client_ids": ["a"]},
     "oauth2-facebook": {"app_id": "1", "app_secret": "s"},
 }
-REGISTER = f"POST /api/client/v2.0/app/{{appId}}/auth/providers/{USERPASS}/register"
 ACCOUNT = json.dumps({"email": "ada@example.com", "password": "correct horse"})
 
 

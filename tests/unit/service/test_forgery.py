@@ -6,7 +6,7 @@ The routes are those of `openapi.json`, so that a new one is covered by itself.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import jwt
 import pytest
@@ -14,7 +14,13 @@ import pytest
 from anonauth.domain.encoding import hash_secret
 from anonauth.keys import KeyRing
 from anonauth.usecases.key_ring import KeyRotation
-from support.contracts.openapi_contract import Schema, operations
+from support.contracts.error_contract import is_contract_error
+from support.contracts.openapi_examples import (
+    TOKEN_KINDS,
+    TOKEN_OF_ROUTE,
+    TokenKind,
+    options_of,
+)
 from support.forgery.bad_tokens import signed
 from support.forgery.forgeries import (
     ACCESS_CLAIMS,
@@ -35,40 +41,7 @@ from support.service.harness import (
 )
 from support.service.linked import log_in_linked
 from support.service.rings import RingInMemory
-from unit.handlers.test_refusals import is_contract_error
 from unit.usecases.test_userpass import World as Mailed
-
-Kind = Literal["access", "refresh"]
-
-_KINDS: Mapping[str, Kind] = {"accessToken": "access", "refreshToken": "refresh"}
-
-
-def _token_routes() -> Iterator[tuple[str, Kind]]:
-    for route, operation in operations():
-        for scheme in operation.get("security", ()):
-            for name in scheme:
-                yield route, _KINDS[name]
-
-
-ROUTES = dict(_token_routes())
-_OPERATIONS = dict(operations())
-
-
-def options(route: str) -> dict[str, Any]:
-    """Return what a request needs beside its token, by the document's examples."""
-    named: dict[str, dict[str, str]] = {"path": {}, "query": {}}
-    for parameter in _OPERATIONS[route]["parameters"]:
-        named[parameter["in"]][parameter["name"]] = parameter["example"]
-    named["path"].pop("appId", None)
-    return {"parameters": named["path"], "query": named["query"], **_body(route)}
-
-
-def _body(route: str) -> dict[str, str]:
-    media: Schema = _OPERATIONS[route].get("requestBody", {}).get("content", {})
-    for each in media.values():
-        examples = [e["value"] for e in each.get("examples", {}).values()]
-        return {"body": json.dumps((examples or [each.get("example", {})])[0])}
-    return {}
 
 
 class World:
@@ -90,11 +63,11 @@ class World:
         service.advance(timedelta(minutes=10))
         self.user, self.other = log_in_linked(service), service.log_in()
 
-    def _keys(self) -> dict[Kind, tuple[str, Any]]:
+    def _keys(self) -> dict[TokenKind, tuple[str, Any]]:
         return _signing_keys(self.service.services.ring, self.service.now)
 
-    def target(self, kind: Kind) -> Target:
-        wrong: Kind = "refresh" if kind == "access" else "access"
+    def target(self, kind: TokenKind) -> Target:
+        wrong: TokenKind = "refresh" if kind == "access" else "access"
         keys = self._keys()
         token = self.user[f"{kind}_token"]
         return Target(
@@ -110,7 +83,7 @@ class World:
             required=ACCESS_CLAIMS if kind == "access" else REFRESH_CLAIMS,
         )
 
-    def strangers(self, kind: Kind) -> Iterator[tuple[str, str]]:
+    def strangers(self, kind: TokenKind) -> Iterator[tuple[str, str]]:
         """Yield tokens that are sound, but of nobody who is here."""
         target = self.target(kind)
         session = "sid" if kind == "access" else "baas_id"
@@ -134,14 +107,14 @@ class World:
         yield from self._ended(kind)
         yield from self._of_other_keys(target, kind)
 
-    def _moved(self, target: Target, kind: Kind) -> str:
+    def _moved(self, target: Target, kind: TokenKind) -> str:
         token = self.service.log_in(app=OTHER_APP)[f"{kind}_token"]
         claims = jwt.decode(token, options={"verify_signature": False})
         return target.signed(
             claims | {name: target.claims[name] for name in ("aud", "iss")}
         )
 
-    def _ended(self, kind: Kind) -> Iterator[tuple[str, str]]:
+    def _ended(self, kind: TokenKind) -> Iterator[tuple[str, str]]:
         send = self.service.send
         gone = self.service.log_in()
         assert send(LOGOUT, token=gone["refresh_token"]).status == 200
@@ -153,7 +126,9 @@ class World:
         assert send(LOGOUT, token=left["refresh_token"]).status == 200
         yield "of an ended session", left[f"{kind}_token"]
 
-    def _of_other_keys(self, target: Target, kind: Kind) -> Iterator[tuple[str, str]]:
+    def _of_other_keys(
+        self, target: Target, kind: TokenKind
+    ) -> Iterator[tuple[str, str]]:
         elsewhere = RingInMemory()
         elsewhere.rotate(self.service.now)
         theirs = _signing_keys(elsewhere.open(), self.service.now)
@@ -164,15 +139,15 @@ class World:
                 name = f"by {whose} key, {'its' if named == kid else 'our'} kid"
                 yield name, signed(key, header, target.claims)
 
-    def forged(self, kind: Kind) -> dict[str, str]:
+    def forged(self, kind: TokenKind) -> dict[str, str]:
         """Return forged tokens by name, and those of strangers."""
         return forgeries(self.target(kind)) | dict(self.strangers(kind))
 
     def send(self, route: str, token: str) -> Reply:
-        return self.service.send(route, token=token, **options(route))
+        return self.service.send(route, token=token, **options_of(route))
 
 
-def _signing_keys(ring: KeyRing, now: datetime) -> dict[Kind, tuple[str, Any]]:
+def _signing_keys(ring: KeyRing, now: datetime) -> dict[TokenKind, tuple[str, Any]]:
     return {
         "access": ring.access_signing_key(now),
         "refresh": ring.refresh_signing_key(now),
@@ -206,20 +181,20 @@ def test_given_forged_tokens_when_calling_then_401_and_nothing_changes(
     world: World,
 ) -> None:
     """Each route gets a twelfth of them, the next one another; see below."""
-    forged = {kind: list(world.forged(kind).items()) for kind in _KINDS.values()}
+    forged = {kind: list(world.forged(kind).items()) for kind in TOKEN_KINDS.values()}
     before = world.service.items()
 
-    for at, (route, kind) in enumerate(ROUTES.items()):
+    for at, (route, kind) in enumerate(TOKEN_OF_ROUTE.items()):
         assert_refused(world, route, dict(forged[kind][at % 12 :: 12]))
 
     assert world.service.items() == before
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("route", "kind"), ROUTES.items(), ids=ROUTES)
+@pytest.mark.parametrize(("route", "kind"), TOKEN_OF_ROUTE.items(), ids=TOKEN_OF_ROUTE)
 def test_given_all_forged_tokens_when_calling_then_401_and_nothing_changes(
     route: str,
-    kind: Kind,
+    kind: TokenKind,
     world: World,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -238,9 +213,9 @@ def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
 ) -> None:
     """So that no refusal above comes of anything but the token."""
     answered = {}
-    for route, kind in ROUTES.items():
+    for route, kind in TOKEN_OF_ROUTE.items():
         token = log_in_linked(service, route)[f"{kind}_token"]
-        answered[route] = service.send(route, token=token, **options(route)).status
+        answered[route] = service.send(route, token=token, **options_of(route)).status
 
     assert 401 not in answered.values(), answered
 
@@ -261,7 +236,7 @@ def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_i
     target = of_issuer(
         signer,
         {**claims, "iat": at},
-        {kind: world.user[f"{kind}_token"] for kind in _KINDS.values()},
+        {kind: world.user[f"{kind}_token"] for kind in TOKEN_KINDS.values()},
     )
     forged = forgeries(target)
     token = world.user["access_token"] if query else None

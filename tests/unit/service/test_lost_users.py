@@ -4,14 +4,22 @@ Deleted by hand, or damaged in part. What the app keeps for the user is under it
 it has to be that id again. Whoever deleted itself does not come back.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.ses.models import ses_backends
 
 from anonauth.domain.providers import USERPASS
+from support.hostile.prehijacking import (
+    CUSTOM,
+    EMAIL,
+    NEW,
+    OF_ADA,
+    OF_MALLORY,
+    ContestedAddress,
+    Opened,
+    by_password,
+    by_token,
+)
 from support.service.harness import APP, DELETE, Deployment, Reply
 from support.service.linked import stored_user
 from support.service.story import Story, types
@@ -22,33 +30,18 @@ from support.service.wire import (
     preceded_by,
     server_error_after_effect,
 )
-from unit.service.test_prehijacking import (
-    CUSTOM,
-    EMAIL,
-    NEW,
-    OF_ADA,
-    OF_MALLORY,
-    SENDER,
-    Opened,
-    World,
-    by_password,
-    by_token,
-)
 
 JWT = by_token("ada")
 OTHER_JWT = by_token("ada at home")
 
 
 @pytest.fixture
-def world(service: Deployment, moto: None) -> Iterator[World]:
-    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
-    backend.verify_email_identity(SENDER)
-    yield World(service, backend.sent_messages)
-    backend.reset()
+def world(service: Deployment, sent: list[Any]) -> ContestedAddress:
+    return ContestedAddress(service, sent)
 
 
 @pytest.fixture
-def ada(world: World) -> Opened:
+def ada(world: ContestedAddress) -> Opened:
     """A login of a user with an address of its own and a JWT's subject."""
     world.register(OF_ADA)
     world.confirm_newest()
@@ -57,7 +50,7 @@ def ada(world: World) -> Opened:
     return opened
 
 
-def lose(world: World, user_id: str) -> None:
+def lose(world: ContestedAddress, user_id: str) -> None:
     """Delete the user's item, as by hand; its identities' records stay."""
     service = world.service
     service.db.delete_item(
@@ -69,11 +62,11 @@ def code(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.json["error_code"]
 
 
-def identities_of(world: World, user_id: str) -> list[str]:
+def identities_of(world: ContestedAddress, user_id: str) -> list[str]:
     return [i.provider for i in stored_user(world.service, user_id).identities]
 
 
-def owners(world: World) -> set[str]:
+def owners(world: ContestedAddress) -> set[str]:
     return {item["uid"]["S"] for item in world.service.items("IDENT#").values()}
 
 
@@ -81,7 +74,7 @@ def owners(world: World) -> set[str]:
 
 
 def test_given_a_lost_user_when_it_logs_in_then_it_is_made_again_under_its_id(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
     records = world.service.items("IDENT#")
@@ -102,7 +95,7 @@ def test_given_a_lost_user_when_it_logs_in_then_it_is_made_again_under_its_id(
 
 
 def test_given_a_user_made_again_when_its_other_identity_logs_in_then_it_is_back(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
     first = world.log_in(CUSTOM, JWT)
@@ -119,7 +112,7 @@ def test_given_a_user_made_again_when_its_other_identity_logs_in_then_it_is_back
 
 
 def test_given_a_lost_user_when_it_logs_in_then_three_reads_and_one_transaction(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     world.log_in(CUSTOM, JWT)
     lose(world, ada["user_id"])
@@ -131,7 +124,7 @@ def test_given_a_lost_user_when_it_logs_in_then_three_reads_and_one_transaction(
 
 @pytest.mark.parametrize("is_mark_late", [False, True], ids=["before", "in between"])
 def test_given_a_mark_of_a_deletion_when_its_identity_logs_in_then_a_new_user(
-    world: World, ada: Opened, is_mark_late: bool
+    world: ContestedAddress, ada: Opened, is_mark_late: bool
 ) -> None:
     """As after a restore in parts, which has brought the record back."""
     world.log_in(CUSTOM, JWT)
@@ -156,7 +149,7 @@ def test_given_a_mark_of_a_deletion_when_its_identity_logs_in_then_a_new_user(
 
 
 def test_given_a_user_made_again_when_it_deletes_itself_then_no_identity_brings_it_back(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     """Its other identity had not come back: the mark of the deletion stays for good."""
     lose(world, ada["user_id"])
@@ -174,7 +167,7 @@ def test_given_a_user_made_again_when_it_deletes_itself_then_no_identity_brings_
 
 
 def test_given_an_api_key_of_a_lost_user_when_it_logs_in_then_401(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     """Keys are in the user's item. What is not there may have been disabled."""
     key = world.make_key(ada)
@@ -188,7 +181,7 @@ def test_given_an_api_key_of_a_lost_user_when_it_logs_in_then_401(
 
 
 def test_given_a_user_that_is_there_and_lists_it_not_when_logging_in_then_503(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     """Not lost, so its own list is the authority: an operator has to look."""
     user = stored_user(world.service, ada["user_id"])
@@ -207,7 +200,7 @@ def test_given_a_user_that_is_there_and_lists_it_not_when_logging_in_then_503(
 
 
 def test_given_two_identities_when_both_make_the_user_again_then_both_are_listed(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     world.log_in(CUSTOM, JWT)
     lose(world, ada["user_id"])
@@ -229,7 +222,7 @@ def test_given_two_identities_when_both_make_the_user_again_then_both_are_listed
 )
 @pytest.mark.parametrize("is_back", [False, True], ids=["made again", "comes back"])
 def test_given_a_lost_reply_when_it_logs_in_then_the_store_repeats_and_it_succeeds(
-    world: World, ada: Opened, fault: Fault, is_back: bool
+    world: ContestedAddress, ada: Opened, fault: Fault, is_back: bool
 ) -> None:
     world.log_in(CUSTOM, JWT)
     lose(world, ada["user_id"])
@@ -248,7 +241,7 @@ def test_given_a_lost_reply_when_it_logs_in_then_the_store_repeats_and_it_succee
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("call", range(4))
 def test_given_aws_is_failing_when_it_logs_in_then_503_or_done_and_later_200(
-    world: World, ada: Opened, fault: Fault, call: int
+    world: ContestedAddress, ada: Opened, fault: Fault, call: int
 ) -> None:
     world.log_in(CUSTOM, JWT)
     lose(world, ada["user_id"])
@@ -265,7 +258,7 @@ def test_given_aws_is_failing_when_it_logs_in_then_503_or_done_and_later_200(
 
 
 def test_given_ten_identities_by_now_when_an_11th_comes_back_then_400(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     """It is refused for a reason that the user can do something about."""
     lose(world, ada["user_id"])
@@ -288,7 +281,7 @@ def test_given_ten_identities_by_now_when_an_11th_comes_back_then_400(
 
 
 def test_given_an_identity_of_a_lost_user_when_a_guest_links_it_then_409(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     """It has an owner, who can come back."""
     lose(world, ada["user_id"])
@@ -314,7 +307,7 @@ def test_given_an_identity_of_a_lost_user_when_a_guest_links_it_then_409(
     ],
 )
 def test_given_a_user_made_again_when_it_links_what_it_had_then_it_is_back(
-    world: World, ada: Opened, first: Any, second: Any
+    world: ContestedAddress, ada: Opened, first: Any, second: Any
 ) -> None:
     lose(world, ada["user_id"])
     opened = world.log_in(*first)
@@ -328,7 +321,7 @@ def test_given_a_user_made_again_when_it_links_what_it_had_then_it_is_back(
 
 
 def test_given_an_address_of_a_lost_user_when_registered_then_409(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
 
@@ -341,7 +334,7 @@ def test_given_an_address_of_a_lost_user_when_registered_then_409(
 
 
 def test_given_a_lost_user_when_it_resets_its_password_then_it_is_made_again(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
 
@@ -362,7 +355,7 @@ def test_given_a_lost_user_when_it_resets_its_password_then_it_is_made_again(
 
 @pytest.mark.parametrize("mallory_is_back", [False, True])
 def test_given_a_lost_user_of_a_squatter_when_its_owner_resets_then_it_is_alone(
-    world: World, mallory_is_back: bool
+    world: ContestedAddress, mallory_is_back: bool
 ) -> None:
     """The squatter's own identity named the user; it must not come back into it."""
     world.switch_mail(on=False)
@@ -386,7 +379,7 @@ def test_given_a_lost_user_of_a_squatter_when_its_owner_resets_then_it_is_alone(
 
 
 def test_given_a_user_made_again_when_its_address_is_reset_then_it_is_back(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
     first = world.log_in(CUSTOM, JWT)
@@ -400,7 +393,7 @@ def test_given_a_user_made_again_when_its_address_is_reset_then_it_is_back(
 
 
 def test_given_a_mark_of_a_deletion_when_its_address_is_reset_then_400(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
     gone = {"pk": {"S": f"GONE#{APP}#{ada['user_id']}"}, "reason": {"S": "requested"}}
@@ -414,7 +407,7 @@ def test_given_a_mark_of_a_deletion_when_its_address_is_reset_then_400(
 
 
 def test_given_a_user_that_shut_an_address_out_when_that_is_reset_then_it_stays_whole(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """The address's record still names the user, which is no right to change it."""
     other = "ada.other@example.org"
@@ -443,7 +436,7 @@ def test_given_a_user_that_shut_an_address_out_when_that_is_reset_then_it_stays_
 
 @pytest.mark.parametrize("call", range(7))
 def test_given_a_reset_in_between_when_the_old_password_logs_in_then_200_or_401(
-    world: World, ada: Opened, call: int
+    world: ContestedAddress, ada: Opened, call: int
 ) -> None:
     """At any of its calls. Never 400, as for a second address of a user."""
     lose(world, ada["user_id"])
@@ -463,7 +456,9 @@ def test_given_a_reset_in_between_when_the_old_password_logs_in_then_200_or_401(
     assert identities_of(world, ada["user_id"]) == [USERPASS]
 
 
-def contest_and_link(world: World, email: str, opened: Opened | None) -> Opened:
+def contest_and_link(
+    world: ContestedAddress, email: str, opened: Opened | None
+) -> Opened:
     """Confirm an address that two have registered; link it, or a JWT to its user."""
     for password in (OF_MALLORY, OF_ADA):
         assert world.post("register", email=email, password=password).status == 200
@@ -478,7 +473,7 @@ def contest_and_link(world: World, email: str, opened: Opened | None) -> Opened:
 
 
 def test_given_a_login_in_between_when_a_lost_user_resets_then_both_take_effect(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     lose(world, ada["user_id"])
     assert world.post("reset/send", email=EMAIL).status == 200
@@ -500,7 +495,7 @@ def test_given_a_login_in_between_when_a_lost_user_resets_then_both_take_effect(
 
 
 def test_given_a_user_made_again_when_told_then_the_events_say_so(
-    world: World, ada: Opened
+    world: ContestedAddress, ada: Opened
 ) -> None:
     story = Story(world.service)
     story.told()

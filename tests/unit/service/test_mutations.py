@@ -15,14 +15,14 @@ from anonauth.issuers.fetch import Fetcher
 from anonauth.issuers.key_sets import KeySets
 from anonauth.provider_settings.schema import CustomTokenSettings
 from anonauth.providers.custom_token import CustomToken
+from support.contracts.openapi_examples import TOKEN_OF_ROUTE, options_of
+from support.forgery.custom_tokens import CLAIMS, ISSUER, verified
 from support.forgery.key_server import Signer
 from support.forgery.mutations import WAYS, Mutations
+from support.forgery.own_tokens import NOW, OwnTokens
 from support.hostile.dice import dice_of
-from support.service.harness import Deployment
+from support.service.harness import APP, Deployment
 from support.service.linked import log_in_linked
-from unit.providers.test_custom_token import APP, CLAIMS, ISSUER, verified
-from unit.service.test_forgery import ROUTES, options
-from unit.test_tokens import NOW, World
 
 Record = Callable[[str, object], None]
 Read = Callable[[str], object]
@@ -46,7 +46,7 @@ def good(kind: str) -> tuple[list[str], Read]:
         provider = CustomToken(APP, settings, KeySets(Fetcher()))
         tokens = [signer.sign(CLAIMS | {"sub": f"user-{n}"}) for n in range(3)]
         return tokens, lambda token: verified(provider, token)
-    world = World()
+    world = OwnTokens()
     if kind == "access":
         read = world.tokens.read_access_token
         return [world.access() for _ in range(3)], lambda token: read(token, NOW)
@@ -104,18 +104,19 @@ def test_given_a_mutation_when_calling_then_401_and_nothing_changes(
     record_property("seed", seed)
     users = [log_in_linked(service, name) for name in ("ada", "bob")]
     tokens = {
-        kind: [user[f"{kind}_token"] for user in users] for kind in ROUTES.values()
+        kind: [user[f"{kind}_token"] for user in users]
+        for kind in TOKEN_OF_ROUTE.values()
     }
     mutations = {kind: Mutations(good, dice) for kind, good in tokens.items()}
     before = service.items()
 
     other = []
     for _ in range(number):
-        route, kind = dice.choice(list(ROUTES.items()))
+        route, kind = dice.choice(list(TOKEN_OF_ROUTE.items()))
         way, token = mutations[kind].draw()
         if token.strip(" \t") in tokens[kind]:
             continue  # that is how a header may be written
-        reply = service.send(route, token=token, **options(route))
+        reply = service.send(route, token=token, **options_of(route))
         if (reply.status, reply.json["error_code"]) != (401, "InvalidSession"):
             other.append((route, way, reply.status, token))
 

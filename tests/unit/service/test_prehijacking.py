@@ -12,19 +12,29 @@ lists it.
 
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import jwt
 import pytest
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.ses.models import ses_backends
 
-from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.encoding import hash_secret
 from anonauth.domain.providers import API_KEY, USERPASS
 from support.forgery.key_server import KeyServer, Signer
+from support.hostile.prehijacking import (
+    CUSTOM,
+    EMAIL,
+    GOOGLE,
+    IDP,
+    KEY,
+    LAX,
+    NEW,
+    OF_ADA,
+    OF_MALLORY,
+    ContestedAddress,
+    Opened,
+    by_password,
+    by_token,
+)
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -41,148 +51,14 @@ from support.service.harness import (
     START,
     UNLINK,
     Deployment,
-    Reply,
 )
 
-CUSTOM, GOOGLE = "custom-token", "oauth2-google"
-EMAIL = "ada@example.com"
-KEY = identity_key(EMAIL)
-OF_ADA, OF_MALLORY, NEW = "adas password", "mallorys password", "adas new password"
-SENDER = "no-reply@app.example"
-MAIL = {
-    "sender": SENDER,
-    "confirm_url": "https://app.example/confirm",
-    "reset_url": "https://app.example/reset",
-}
 CLIENT_ID = "web.apps.example.com"
-SECRETS = {
-    "https://idp.example": "0123456789abcdef0123456789abcdef",
-    "https://lax.example": "fedcba9876543210fedcba9876543210",
-}
-IDP, LAX = SECRETS
-ROUTE = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"
-
-Opened = dict[str, Any]  # the answer to a login
-
-
-class World:
-    """The service, with everything on that vouches for somebody, and its mails."""
-
-    def __init__(self, service: Deployment, sent: list[Any]) -> None:
-        self.service = service
-        self.sent = sent
-        self.google: dict[str, Any] | None = None
-        self.switch_mail(on=True)
-
-    def switch_mail(self, *, on: bool) -> None:
-        """Restart with addresses confirmed by mail, or automatically."""
-        issuers = [
-            {
-                "issuer": issuer,
-                "algorithm": "HS256",
-                "secret": secret,
-                "metadata_fields": [{"name": "email"}],
-            }
-            for issuer, secret in SECRETS.items()
-        ]
-        settings: dict[str, Any] = {
-            USERPASS: {"mail": MAIL} if on else {},
-            API_KEY: {},
-            CUSTOM: {"issuers": issuers},
-        }
-        if self.google is not None:
-            settings[GOOGLE] = self.google
-        self.service.restart_with(
-            {"apps": {APP: settings}}, ALLOW_PRIVATE_ISSUERS="true"
-        )
-
-    def post(self, call: str, **fields: str) -> Reply:
-        return self.service.send(ROUTE + call, body=json.dumps(fields))
-
-    def register(self, password: str) -> None:
-        reply = self.post("register", email=EMAIL, password=password)
-        assert reply.status == 200, reply.text
-
-    def newest_mail(self, email: str = EMAIL) -> dict[str, str]:
-        """Return what the link in the newest mail carries, which went there."""
-        assert self.sent[-1].destinations["ToAddresses"] == [email]
-        (url,) = re.findall(r"^https:\S+$", self.sent[-1].body, re.MULTILINE)
-        query = parse_qs(urlsplit(url).query)
-        return {name: query[name][0] for name in ("token", "tokenId")}
-
-    def confirm_newest(self) -> None:
-        assert self.post("confirm", **self.newest_mail()).status == 200
-
-    def reset(self, password: str = NEW) -> None:
-        """Have Ada set a new password by mail."""
-        assert self.post("reset/send", email=EMAIL).status == 200
-        reply = self.post("reset", **self.newest_mail(), password=password)
-        assert reply.status == 200, reply.text
-
-    def try_log_in(self, provider: str, body: dict[str, str]) -> Reply:
-        return self.service.send(
-            LINK, body=json.dumps(body), parameters={"provider": provider}
-        )
-
-    def log_in(self, provider: str, body: dict[str, str]) -> Opened:
-        reply = self.try_log_in(provider, body)
-        assert reply.status == 200, reply.text
-        opened: Opened = reply.json
-        return opened
-
-    def try_link(self, opened: Opened, provider: str, body: dict[str, str]) -> Reply:
-        return self.service.send(
-            LINK,
-            token=opened["access_token"],
-            query={"link": "true"},
-            body=json.dumps(body),
-            parameters={"provider": provider},
-        )
-
-    def link(self, opened: Opened, provider: str, body: dict[str, str]) -> None:
-        """Link, and go on with the new access token, as SDKs do."""
-        reply = self.try_link(opened, provider, body)
-        assert reply.status == 200, reply.text
-        opened["access_token"] = reply.json["access_token"]
-
-    def make_key(self, opened: Opened) -> dict[str, str]:
-        """Make an API key; return what logs in by it."""
-        reply = self.service.send(
-            CREATE_KEY, token=opened["refresh_token"], body='{"name":"trojan"}'
-        )
-        assert reply.status == 200, reply.text
-        return {"key": reply.json["key"]}
-
-    def profile(self, opened: Opened) -> Any:
-        reply = self.service.send(PROFILE, token=opened["access_token"])
-        assert reply.status == 200, reply.text
-        return reply.json
-
-    def providers(self, opened: Opened) -> list[str]:
-        shown = self.profile(opened)["identities"]
-        return [identity["provider_type"] for identity in shown]
-
-    def unlink(self, opened: Opened, provider: str, identity_id: str) -> Reply:
-        return self.service.send(
-            UNLINK,
-            token=opened["refresh_token"],
-            query={"provider": provider, "id": identity_id},
-        )
-
-    def is_alive(self, opened: Opened) -> bool:
-        return self.service.send(SESSION, token=opened["refresh_token"]).status == 200
-
-    def account(self) -> dict[str, Any]:
-        """Return the stored record of the address."""
-        return self.service.items("IDENT#")[f"IDENT#{APP}#{USERPASS}#{KEY}"]
 
 
 @pytest.fixture
-def world(service: Deployment, moto: None) -> Iterator[World]:
-    backend = ses_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
-    backend.verify_email_identity(SENDER)
-    yield World(service, backend.sent_messages)
-    backend.reset()
+def world(service: Deployment, sent: list[Any]) -> Iterator[ContestedAddress]:
+    yield ContestedAddress(service, sent)
     assert_each_has_one_user(service)
 
 
@@ -206,16 +82,6 @@ def assert_each_has_one_user(service: Deployment) -> None:
     assert sorted(listed) == sorted(bound.items())
 
 
-def by_password(password: str) -> dict[str, str]:
-    return {"username": EMAIL, "password": password}
-
-
-def by_token(sub: str, issuer: str = IDP, **claims: Any) -> dict[str, str]:
-    exp = int(START.timestamp()) + 10**6
-    named = {"iss": issuer, "sub": sub, "aud": APP, "exp": exp, **claims}
-    return {"token": jwt.encode(named, SECRETS[issuer], "HS256")}
-
-
 TROJAN = by_token("mallory")
 
 BY_ACCESS_TOKEN = (PROFILE, LINK, DELETE)
@@ -233,7 +99,7 @@ BY_REFRESH_TOKEN = (
 SOME_ID = "0123456789abcdef01234567"
 
 
-def assert_shut_out(world: World, opened: Opened) -> None:
+def assert_shut_out(world: ContestedAddress, opened: Opened) -> None:
     """Check that no route takes the tokens of a session any more."""
     before = world.service.items()
     for name, routes in (
@@ -255,7 +121,7 @@ def assert_shut_out(world: World, opened: Opened) -> None:
     assert world.service.items() == before
 
 
-def assert_password_is_dead(world: World, password: str) -> None:
+def assert_password_is_dead(world: ContestedAddress, password: str) -> None:
     """Check that it neither logs in nor links."""
     guest = world.service.log_in()
     before = world.service.items("USER#"), world.account()
@@ -266,7 +132,9 @@ def assert_password_is_dead(world: World, password: str) -> None:
     assert (world.service.items("USER#"), world.account()) == before
 
 
-def assert_token_is_dead(world: World, call: str, data: dict[str, str]) -> None:
+def assert_token_is_dead(
+    world: ContestedAddress, call: str, data: dict[str, str]
+) -> None:
     before = world.account()
     extra = {"password": OF_MALLORY} if call == "reset" else {}
     reply = world.post(call, **data, **extra)
@@ -275,7 +143,7 @@ def assert_token_is_dead(world: World, call: str, data: dict[str, str]) -> None:
 
 
 def test_given_an_unconfirmed_squat_when_the_owner_registers_then_it_is_all_replaced(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Unconfirmed squatting: Mallory's password never becomes one of the address."""
     world.register(OF_MALLORY)
@@ -297,7 +165,7 @@ def test_given_an_unconfirmed_squat_when_the_owner_registers_then_it_is_all_repl
 
 
 def test_given_an_unconfirmed_squat_when_its_owner_resets_then_it_is_the_owners(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     world.register(OF_MALLORY)
     old = world.newest_mail()
@@ -314,7 +182,7 @@ def test_given_an_unconfirmed_squat_when_its_owner_resets_then_it_is_the_owners(
 
 
 def test_given_an_unconfirmed_address_when_linked_by_who_registered_it_then_refused(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Linking would bind somebody else's address to Mallory's guest."""
     world.register(OF_MALLORY)
@@ -334,17 +202,17 @@ def test_given_an_unconfirmed_address_when_linked_by_who_registered_it_then_refu
     assert ada["user_id"] != mallory["user_id"]
 
 
-def squat_by_login(world: World) -> Opened:
+def squat_by_login(world: ContestedAddress) -> Opened:
     return world.log_in(USERPASS, by_password(OF_MALLORY))
 
 
-def squat_from_a_guest(world: World) -> Opened:
+def squat_from_a_guest(world: ContestedAddress) -> Opened:
     guest = world.service.log_in()
     world.link(guest, USERPASS, by_password(OF_MALLORY))
     return guest
 
 
-def squat_from_a_trojan(world: World) -> Opened:
+def squat_from_a_trojan(world: ContestedAddress) -> Opened:
     opened = world.log_in(CUSTOM, TROJAN)
     world.link(opened, USERPASS, by_password(OF_MALLORY))
     return opened
@@ -362,7 +230,7 @@ SQUATS = pytest.mark.parametrize(
 
 @SQUATS
 def test_given_a_confirmed_squat_when_its_owner_resets_then_the_owner_is_alone(
-    world: World, squat: Callable[[World], Opened]
+    world: ContestedAddress, squat: Callable[[ContestedAddress], Opened]
 ) -> None:
     """Confirmed squatting: Mallory has all there is to have, while mail is off."""
     world.switch_mail(on=False)
@@ -397,7 +265,7 @@ def test_given_a_confirmed_squat_when_its_owner_resets_then_the_owner_is_alone(
 
 
 def test_given_a_confirmed_squat_never_used_when_its_owner_resets_then_it_is_the_owners(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     world.switch_mail(on=False)
     world.register(OF_MALLORY)
@@ -411,7 +279,7 @@ def test_given_a_confirmed_squat_never_used_when_its_owner_resets_then_it_is_the
 
 
 def test_given_no_mail_when_an_address_is_squatted_then_nobody_is_let_in_to_it(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Nothing proves whose the address is: the second comer gets no part of it."""
     world.switch_mail(on=False)
@@ -428,7 +296,7 @@ def test_given_no_mail_when_an_address_is_squatted_then_nobody_is_let_in_to_it(
     assert world.is_alive(mallory)
 
 
-def confirmed(world: World) -> Opened:
+def confirmed(world: ContestedAddress) -> Opened:
     """Register and confirm Ada's address by mail, and log in."""
     world.register(OF_ADA)
     world.confirm_newest()
@@ -436,7 +304,7 @@ def confirmed(world: World) -> Opened:
 
 
 def test_given_old_sessions_when_the_password_is_reset_then_no_token_is_good(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Unexpired session: at once, although the access tokens live on by their `exp`."""
     first = confirmed(world)
@@ -460,7 +328,7 @@ def test_given_old_sessions_when_the_password_is_reset_then_no_token_is_good(
 
 
 def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     first = confirmed(world)
     key = world.make_key(first)
@@ -482,7 +350,7 @@ def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
 
 
 def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_stays(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Trojan identifier, what is left of it: providers.md, "Somebody else's address".
 
@@ -521,7 +389,7 @@ def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_st
     ],
 )
 def test_given_a_trojan_in_a_contested_account_when_reset_then_it_is_gone(
-    world: World, registrations: list[str]
+    world: ContestedAddress, registrations: list[str]
 ) -> None:
     """Ada expects a mail, and opens the latest: that of Mallory's registration."""
     for password in registrations:
@@ -543,7 +411,7 @@ def test_given_a_trojan_in_a_contested_account_when_reset_then_it_is_gone(
 
 
 def test_given_mails_that_mallory_has_spent_when_ada_registers_then_a_reset_evicts(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Ada's own registration sends no mail, and leaves its trace all the same."""
     for _ in range(5):
@@ -573,7 +441,9 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-def of_address(world: World, signer: Signer) -> Iterator[dict[str, dict[str, str]]]:
+def of_address(
+    world: ContestedAddress, signer: Signer
+) -> Iterator[dict[str, dict[str, str]]]:
     """Credentials by provider, each with the same address in it."""
     claims = {
         "iss": "https://accounts.google.com",
@@ -600,7 +470,10 @@ def of_address(world: World, signer: Signer) -> Iterator[dict[str, dict[str, str
     ("first", "second"), [*itertools.permutations([USERPASS, CUSTOM, GOOGLE], 2)]
 )
 def test_given_one_address_at_two_providers_when_logged_in_then_two_users(
-    world: World, of_address: dict[str, dict[str, str]], first: str, second: str
+    world: ContestedAddress,
+    of_address: dict[str, dict[str, str]],
+    first: str,
+    second: str,
 ) -> None:
     """Classic-federated merge: an address merges nothing, in whatever order."""
     before = world.log_in(first, of_address[first])
@@ -633,7 +506,7 @@ def test_given_one_address_at_two_providers_when_logged_in_then_two_users(
     ],
 )
 def test_given_an_issuer_that_verifies_nothing_when_it_names_her_then_another_user(
-    world: World, claims: dict[str, str | bool]
+    world: ContestedAddress, claims: dict[str, str | bool]
 ) -> None:
     """Non-verifying identity provider: its word is good for its own subjects only."""
     ada = confirmed(world)
@@ -653,7 +526,7 @@ def test_given_an_issuer_that_verifies_nothing_when_it_names_her_then_another_us
 
 
 def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_replaced(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """It says `anonymous: true` until it expires; the table says what is so."""
     guest = world.service.log_in()
@@ -684,7 +557,7 @@ def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_repl
 
 
 def test_given_an_unlinked_identity_when_its_sessions_go_on_then_they_have_ended(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """Whoever held the credential is out, and comes back as somebody else."""
     ada = confirmed(world)
@@ -702,7 +575,7 @@ def test_given_an_unlinked_identity_when_its_sessions_go_on_then_they_have_ended
 
 
 def test_given_a_copied_api_key_when_it_is_deleted_then_nothing_of_its_holder_stays(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """With the key Mallory is in, but cannot settle: no identity, no key, no unlink."""
     ada = confirmed(world)
@@ -732,7 +605,7 @@ def test_given_a_copied_api_key_when_it_is_deleted_then_nothing_of_its_holder_st
 
 
 def test_given_a_deleted_account_when_its_address_is_registered_then_nothing_is_left(
-    world: World,
+    world: ContestedAddress,
 ) -> None:
     """A recycled address: neither tokens, nor mails, nor identities of before."""
     world.switch_mail(on=False)

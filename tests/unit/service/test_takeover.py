@@ -24,6 +24,7 @@ from support.service.harness import (
     LIST_KEYS,
     LOGOUT,
     PROFILE,
+    REGISTER,
     ROUTES,
     SESSION,
     START,
@@ -34,7 +35,6 @@ from support.service.harness import (
 
 SECRET = "0123456789abcdef0123456789abcdef"
 EMAIL, PASSWORD = "ada@example.org", "correct horse"
-REGISTER = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/register"
 USERPASS, CUSTOM = "local-userpass", "custom-token"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 BAD_SESSION = 401, "InvalidSession"

@@ -14,17 +14,9 @@ from anonauth.issuers.fetch import Fetcher
 from anonauth.provider_settings.schema import ChallengeSettings, Secret, SecretReference
 from support.forgery.key_server import Answer, KeyServer, changed
 from support.service.harness import APP, LOGIN, OTHER_APP, SESSION, Deployment, Reply
+from support.service.rate_limits import CLIENT_PAIRS, NETWORK, assert_spent
 from support.service.wire import FAULTS
 
-NETWORK = "198.51.100.7"
-# Two addresses of clients, and whether they are of one network.
-NETWORKS = [
-    pytest.param("198.51.100.7", "198.51.100.7", True, id="one IPv4 address"),
-    pytest.param("198.51.100.7", "198.51.100.8", False, id="its neighbour"),
-    pytest.param("::ffff:198.51.100.7", "198.51.100.7", True, id="mapped"),
-    pytest.param("2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True, id="one IPv6 /64"),
-    pytest.param("2001:db8:1:2::1", "2001:db8:1:3::1", False, id="the next /64"),
-]
 VERIFY = "/turnstile/v0/siteverify"
 SECRET = "0x4AAAAAAA-challenge-secret"
 ANSWER = "0.challenge-answer"
@@ -39,12 +31,6 @@ PASSED = {
 
 def log_in(service: Deployment, network: str = NETWORK, **options: Any) -> Reply:
     return service.send(LOGIN, network=network, **options)
-
-
-def assert_spent(reply: Reply, retry_after: int) -> None:
-    assert reply.status == 429
-    assert reply.headers["retry-after"] == str(retry_after)
-    assert reply.json["error_code"] == "RateLimitExceeded"
 
 
 def test_given_a_budget_when_it_is_spent_then_further_logins_wait_for_the_hour(
@@ -64,7 +50,7 @@ def test_given_a_budget_when_it_is_spent_then_further_logins_wait_for_the_hour(
     assert log_in(service).status == 200
 
 
-@pytest.mark.parametrize(("first", "second", "is_same"), NETWORKS)
+@pytest.mark.parametrize(("first", "second", "is_same"), CLIENT_PAIRS)
 def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
     service: Deployment, first: str, second: str, is_same: bool
 ) -> None:

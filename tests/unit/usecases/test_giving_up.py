@@ -18,10 +18,10 @@ from anonauth.usecases.userpass import (
 )
 from support.contracts.store_contract import APP, DAY, NOW, AnyStore
 from support.memory_store import MemoryStore
+from support.service.passwords import CountingPasswords
 from support.service.rings import NumberedKeys, RingInMemory
 from support.service.use_cases import UseCases
 from support.time_machine import PlainTokens
-from unit.providers.test_local_userpass import Counting
 
 EMAIL = "ada@example.org"
 
@@ -66,7 +66,7 @@ class World:
         return Accounts(
             app=APP,
             store=cast("AnyStore", self.store),
-            passwords=Counting(),
+            passwords=CountingPasswords(),
             addresses=EmailSyntax(),
             mailer=self.outbox,
             min_password_length=6,

@@ -14,11 +14,13 @@ from anonauth.domain.encoding import identity_key
 from anonauth.domain.identities import MailToken
 from support.service.harness import (
     APP,
+    CREATE_KEY,
     LINK,
     LOGOUT,
     NO_DEVICE,
     OTHER_APP,
     PROFILE,
+    REGISTER,
     SESSION,
     START,
     Deployment,
@@ -32,8 +34,6 @@ OTHER_SECRET = "fedcba9876543210fedcba9876543210"
 DAY = timedelta(days=1)
 EMAIL, PASSWORD = "ada@example.org", "correct horse"
 NEW_PASSWORD = "battery staple"
-REGISTER = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/register"
-CREATE_KEY = "POST /api/client/v2.0/auth/api_keys"
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
 
 ISSUERS = {

@@ -12,6 +12,7 @@ import pytest
 from anonauth.domain.users import User
 from anonauth.keys import KeyRing
 from anonauth.store import Store
+from support.hostile.bodies import BAD_BODIES, WRONG_TYPES
 from support.service.harness import (
     APP,
     COMMON_HEADERS,
@@ -24,7 +25,6 @@ from support.service.harness import (
     Deployment,
 )
 from support.service.linked import UNREADABLE_LINK
-from unit.handlers.test_body import BAD_BODIES, WRONG_TYPES
 
 DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
 

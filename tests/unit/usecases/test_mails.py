@@ -14,13 +14,13 @@ from anonauth.local.server import LOCAL_PARAMETERS
 from anonauth.usecases.userpass import Accounts, MailRules, send_reset
 from support.project.sam_template import load
 from support.service.harness import APP, LINK, Deployment
+from support.service.rate_limits import assert_spent
 from unit.usecases.test_userpass import (
     EMAIL,
     MAIL,
     OTHER,
     PASSWORD,
     World,
-    assert_spent,
 )
 
 CALLS = ("register", "confirm/send", "reset/send")

@@ -19,15 +19,14 @@ from anonauth.errors import AuthError, MailUnavailable
 from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password
 from support.service.harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
+from support.service.passwords import CountingPasswords
+from support.service.rate_limits import CLIENT_PAIRS, NETWORK, assert_spent
 from support.service.wire import FAULTS, Fault
-from unit.providers.test_local_userpass import Counting
-from unit.usecases.test_admission import NETWORKS
 
 EMAIL = "Ada@example.com"
 KEY = identity_key("ada@example.com")
 PASSWORD = "correct horse"
 OTHER = "battery staple"
-NETWORK = "198.51.100.7"
 MAIL = {
     "sender": f"App <{SENDER}>",
     "confirm_url": "https://app.example/confirm",
@@ -55,7 +54,7 @@ class World:
     def __init__(self, service: Deployment, sent: list[Any]) -> None:
         self.service = service
         self.sent = sent
-        self.passwords = Counting()
+        self.passwords = CountingPasswords()
         self.configure(mail=MAIL)
 
     def configure(self, **local_userpass: Any) -> None:
@@ -457,7 +456,7 @@ def test_given_a_confirmation_meanwhile_when_registering_anew_then_409(
     data = world.registered()
     store = world.service.services.store
 
-    class Racing(Counting):
+    class Racing(CountingPasswords):
         def hash(self, password: str) -> str:
             assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
             return super().hash(password)
@@ -1146,7 +1145,7 @@ def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
     data = world.registered()
     store = world.service.services.store
 
-    class Racing(Counting):
+    class Racing(CountingPasswords):
         def verify(self, password: str, password_hash: str | None) -> bool:
             assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
             return super().verify(password, password_hash)
@@ -1199,11 +1198,6 @@ def fill(world: World, calls: int, network: str = NETWORK) -> None:
         email = f"{number}@{network.replace(':', '-')}.example"
         reply = world.post("register", network=network, email=email, password=PASSWORD)
         assert reply.status == 200, reply.text
-
-
-def assert_spent(reply: Reply, retry_after: int) -> None:
-    assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
-    assert reply.headers["retry-after"] == str(retry_after)
 
 
 @pytest.mark.parametrize("email", [EMAIL, "eve@example.com"], ids=["known", "unknown"])
@@ -1297,7 +1291,7 @@ def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
     assert statuses == [200, 429]
 
 
-@pytest.mark.parametrize(("first", "second", "is_same"), NETWORKS)
+@pytest.mark.parametrize(("first", "second", "is_same"), CLIENT_PAIRS)
 @pytest.mark.parametrize("call", SENDING)
 def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
     world: World, call: str, first: str, second: str, is_same: bool

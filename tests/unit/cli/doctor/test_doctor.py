@@ -44,10 +44,10 @@ from anonauth.store import Store
 from anonauth.usecases.discovery import location, openid_configuration
 from anonauth.usecases.key_ring import KeyRotation
 from support.contracts.identity_contract import a_foreign_identity, a_linked_user, lose
+from support.contracts.store_contract import DAY
 from support.project import sam_template
 from support.project.pages import section
 from support.service.harness import APP, OTHER_APP
-from unit.test_keys import DAY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

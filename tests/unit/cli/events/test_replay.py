@@ -22,8 +22,8 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from anonauth.cli.commands import app
-from anonauth.local.command_error import CommandError
 from anonauth.local.dynamodb.live_table import Record
+from support.service.command_results import problem
 from support.service.harness import Deployment
 from support.service.story import Story, types
 
@@ -125,12 +125,6 @@ def cloud(service: Deployment) -> Iterator[Cloud]:
         s3().delete_object(Bucket=BUCKET, Key=name)
     s3().delete_bucket(Bucket=BUCKET)
     cloudformation.delete_stack(StackName="anonauth")
-
-
-def problem(result: Result) -> str:
-    assert isinstance(result.exception, CommandError), result
-    assert result.exit_code == 1
-    return str(result.exception)
 
 
 def three_logins(cloud: Cloud) -> list[Record]:

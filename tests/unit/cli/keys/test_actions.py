@@ -1,8 +1,6 @@
 """`anonauth keys`: the leak drill, on moto and on the AWS of `anonauth serve`."""
 
-import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -29,11 +27,14 @@ from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from anonauth.store import Store
 from anonauth.usecases.key_ring import KeyRotation
+from support.contracts.store_contract import DAY, NOW
 from support.project.tools import ROOT
 from support.service.calls import call, log_in
+from support.service.command import run_on_terminal
+from support.service.command_results import printed, problem
 from support.service.harness import TABLE
 from support.service.rings import NumberedKeys, RingInMemory
-from unit.test_keys import DAY, NOW
+from support.service.stacks import template_with_outputs
 
 HOUR = timedelta(hours=1)
 KEY_FIELDS = [
@@ -49,21 +50,6 @@ KEY_FIELDS = [
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["keys", *arguments])
-
-
-def problem(result: Result) -> str:
-    """Return the one line that the command would end with."""
-    assert isinstance(result.exception, CommandError), result
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    line = str(result.exception)
-    assert "\n" not in line
-    return line
-
-
-def printed(result: Result) -> Any:
-    assert result.exit_code == 0, result
-    return json.loads(result.stdout)
 
 
 def states(body: dict[str, Any]) -> list[tuple[str, str]]:
@@ -430,34 +416,10 @@ def stacks(moto: None) -> Iterator[Any]:
         client.delete_stack(StackName=stack["StackName"])
 
 
-def outputs(**values: object) -> str:
-    return json.dumps(
-        {
-            "Resources": {
-                "Table": {
-                    "Type": "AWS::DynamoDB::Table",
-                    "Properties": {
-                        "BillingMode": "PAY_PER_REQUEST",
-                        "AttributeDefinitions": [
-                            {"AttributeName": "pk", "AttributeType": "S"}
-                        ],
-                        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-                    },
-                },
-                "RingKey": {
-                    "Type": "AWS::KMS::Key",
-                    "Properties": {"KeyPolicy": {"Version": "2012-10-17"}},
-                },
-            },
-            "Outputs": {name: {"Value": value} for name, value in values.items()},
-        }
-    )
-
-
 def test_given_a_stack_when_named_then_its_outputs_say_the_rest(stacks: Any) -> None:
     stacks.create_stack(
         StackName="anonauth",
-        TemplateBody=outputs(
+        TemplateBody=template_with_outputs(
             TableName={"Ref": "Table"},
             RingKeyArn={"Fn::GetAtt": ["RingKey", "Arn"]},
             ClientAppIds="one,two",
@@ -475,7 +437,9 @@ def test_given_a_stack_when_named_then_its_outputs_say_the_rest(stacks: Any) -> 
 
 
 def test_given_a_stack_of_something_else_when_named_then_one_line(stacks: Any) -> None:
-    stacks.create_stack(StackName="other", TemplateBody=outputs(Table="t"))
+    stacks.create_stack(
+        StackName="other", TemplateBody=template_with_outputs(Table="t")
+    )
 
     line = problem(run("list", "--stack", "other"))
 
@@ -591,16 +555,6 @@ def test_given_no_way_into_aws_when_run_then_one_line(
     assert message in problem(run("list", target, "anonauth"))
 
 
-@pytest.fixture
-def refusing(answering: Callable[[int, str], str]) -> str:
-    """An AWS that grants nothing."""
-    body = {
-        "__type": "com.amazon.coral.service#AccessDeniedException",
-        "Message": "User: ada is not authorized to perform: it\nat all",
-    }
-    return answering(400, json.dumps(body))
-
-
 def test_given_a_policy_that_refuses_when_run_then_one_line(refusing: str) -> None:
     line = problem(run("list", "--endpoint-url", refusing))
 
@@ -672,37 +626,6 @@ def test_given_help_when_asked_for_then_the_service_is_not_imported() -> None:
     assert ran.stdout == "\n"
 
 
-def ask(*arguments: str, answer: str) -> tuple[int, str]:
-    """Run the command on a terminal, where somebody answers; return what is seen."""
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [
-            sys.executable,
-            "-c",
-            "from anonauth.cli.main import main; main()",
-            *arguments,
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "functions"), "COLUMNS": "200"},
-        cwd=ROOT,
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-    )
-    os.close(inside)
-    os.write(terminal, answer.encode())
-    seen = b""
-    while True:
-        try:
-            read = os.read(terminal, 65536)
-        except OSError:  # as Linux says that the other end is closed
-            read = b""
-        if not read:
-            break
-        seen += read
-    os.close(terminal)
-    return process.wait(10), seen.decode()
-
-
 @pytest.mark.long
 def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> None:
     """As operate.md has it, and as a shell runs it."""
@@ -711,9 +634,9 @@ def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> N
         access = log_in(server.base_url)["access_token"]
         leaked = kid_of(printed(run("list", *there, "--json")), "access", "signing")
 
-        said_no = ask("keys", "revoke", leaked, *there, answer="n\n")
+        said_no = run_on_terminal("keys", "revoke", leaked, *there, answer="n\n")
         still = printed(run("list", *there, "--json"))
-        said_yes = ask("keys", "revoke", leaked[:12], *there, answer="y\n")
+        said_yes = run_on_terminal("keys", "revoke", leaked[:12], *there, answer="y\n")
         server.advance(timedelta(minutes=5))
         profile = call(
             server.base_url, "GET", "/api/client/v2.0/auth/profile", token=access

@@ -27,8 +27,8 @@ from support.contracts.store_contract import DAY, NOW, a_guest
 from support.memory_store import MemoryStore
 from support.service.harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
 from support.service.linked import link
+from support.service.stacks import template_with_outputs
 from support.service.story import Story
-from unit.cli.keys.test_actions import outputs, refusing  # noqa: F401 - fixtures
 
 OURS = {"service": "anonauth", "provider": "anon-user"}
 WEEK = Days.until(NOW, 7)
@@ -288,7 +288,9 @@ def stack(table: str, key_id: str) -> Iterator[str]:
     client = boto3.client("cloudformation")
     made = client.create_stack(
         StackName="anonauth",
-        TemplateBody=outputs(TableName=table, RingKeyArn=key_id, ClientAppIds=APP),
+        TemplateBody=template_with_outputs(
+            TableName=table, RingKeyArn=key_id, ClientAppIds=APP
+        ),
     )
     yield made["StackId"]
     client.delete_stack(StackName="anonauth")
@@ -336,7 +338,7 @@ def test_given_no_source_at_all_when_asked_then_one_line() -> None:
 
 
 def test_given_a_policy_that_refuses_when_asked_then_one_line(
-    refusing: str,  # noqa: F811 - the fixture
+    refusing: str,
 ) -> None:
     result = run("--endpoint-url", refusing)
 

@@ -32,9 +32,11 @@ from support.contracts.store_contract import (
     only_session,
 )
 from support.service.calls import call, log_in
+from support.service.command import run_on_terminal
+from support.service.command_results import printed, problem
 from support.service.harness import APP, OTHER_APP, TABLE, Deployment
+from support.service.stacks import template_with_outputs
 from support.service.story import Story
-from unit.cli.keys.test_actions import ask, outputs, printed, problem
 
 ADA = "Ada@Example.com"
 THERE = ["--table", TABLE, "--app", APP]
@@ -312,7 +314,7 @@ def stack(table: str, key_id: str) -> Iterator[list[str]]:
     client = boto3.client("cloudformation")
     client.create_stack(
         StackName="anonauth",
-        TemplateBody=outputs(
+        TemplateBody=template_with_outputs(
             TableName=table, RingKeyArn=key_id, ClientAppIds=f"{APP},{OTHER_APP}"
         ),
     )
@@ -336,7 +338,9 @@ def test_given_a_stack_of_one_app_when_none_is_named_then_it_is_that(
     client = boto3.client("cloudformation")
     client.create_stack(
         StackName="single",
-        TemplateBody=outputs(TableName=table, RingKeyArn=key_id, ClientAppIds=APP),
+        TemplateBody=template_with_outputs(
+            TableName=table, RingKeyArn=key_id, ClientAppIds=APP
+        ),
     )
 
     body = printed(run("show", ada.id, "--stack", "single", "--json"))
@@ -561,9 +565,13 @@ def test_given_a_local_service_when_a_user_is_deleted_then_it_asks_first() -> No
     with LocalServer(app_ids=(APP,), aws_port=0) as server:
         there = ["--app", APP, "--endpoint-url", str(server.aws_url)]
         guest = log_in(server.base_url)
-        said_no = ask("users", "delete", guest["user_id"], *there, answer="n\n")
+        said_no = run_on_terminal(
+            "users", "delete", guest["user_id"], *there, answer="n\n"
+        )
         still = printed(run("show", guest["user_id"], *there, "--json"))
-        said_yes = ask("users", "delete", guest["user_id"], *there, answer="y\n")
+        said_yes = run_on_terminal(
+            "users", "delete", guest["user_id"], *there, answer="y\n"
+        )
         refused = call(
             server.base_url,
             "POST",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from support.forgery.key_server import Answer, KeyServer
-from support.service.harness import APP, SENDER, Deployment
-from unit.handlers.test_openapi import SETTINGS
+from support.service.harness import APP, Deployment
+from support.service.settings_documents import UNREACHABLE_PROVIDERS
 
 ENDLESS = 10**9  # attempts
 
@@ -27,9 +27,8 @@ def providers() -> Iterator[KeyServer]:
 def service(
     service: Deployment, providers: KeyServer, sent: list[Any]
 ) -> Iterator[Deployment]:
-    document = copy.deepcopy(SETTINGS)
+    document = copy.deepcopy(UNREACHABLE_PROVIDERS)
     app: dict[str, Any] = document["apps"][APP]
-    app["local-userpass"]["mail"]["sender"] = SENDER
     app["local-userpass"]["budgets"] = dict.fromkeys(
         ("account_and_network", "account", "network", "mails", "registrations"), ENDLESS
     )

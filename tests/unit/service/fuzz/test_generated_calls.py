@@ -10,9 +10,18 @@ from support.contracts.openapi_contract import head_operations, operations
 from support.hostile.fuzzing import new_seed
 from support.hostile.generated_calls import Plan, Tally, call_all
 from support.memory_store import MemoryStore
-from support.service.harness import APP, CREATE_KEY, OPENAPI, UNLINK, Deployment
+from support.service.harness import (
+    APP,
+    CONFIRM,
+    CREATE_KEY,
+    OPENAPI,
+    REGISTER,
+    RESET,
+    UNLINK,
+    Deployment,
+)
 from support.service.linked import log_in_linked
-from unit.handlers.test_openapi import CONFIRM, REGISTER, RESET, SETTINGS
+from support.service.settings_documents import UNREACHABLE_PROVIDERS
 
 Record = Callable[[str, object], None]
 
@@ -31,7 +40,7 @@ def words(service: Deployment, session: dict[str, str]) -> dict[str, list[str]]:
     key = service.send(
         CREATE_KEY, token=session["refresh_token"], body='{"name": "ci"}'
     ).json
-    (issuer,) = SETTINGS["apps"][APP]["custom-token"]["issuers"]
+    (issuer,) = UNREACHABLE_PROVIDERS["apps"][APP]["custom-token"]["issuers"]
     claims = {"sub": "grace", "aud": APP, "exp": int(service.now.timestamp()) + 3600}
     return {
         "path.appId": [APP],

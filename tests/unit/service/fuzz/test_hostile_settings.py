@@ -15,11 +15,11 @@ from anonauth.provider_settings.document import (
 from support.hostile.fuzzing import HOSTILE, Body, Mutator, new_seed, timely
 from support.hostile.routes import Caller
 from support.service.harness import LINK, Deployment
-from unit.provider_settings.test_document import FULL, SECRET, document
+from support.service.settings_documents import ALL_PROVIDERS, SECRET, document
 
 Record = Callable[[str, object], None]
 
-GOOD = json.loads(document(copy.deepcopy(FULL)))
+GOOD = json.loads(document(copy.deepcopy(ALL_PROVIDERS)))
 GOOD["apps"]["*"] = {
     "anon-user": {
         "challenge": {

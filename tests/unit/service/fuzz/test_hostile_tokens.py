@@ -11,8 +11,8 @@ from support.forgery.bad_tokens import encoded, hmac_signed
 from support.hostile.fuzzing import HOSTILE, MEGABYTES, Body, Mutator, new_seed, timely
 from support.hostile.routes import Caller, succeeded
 from support.service.harness import APP, LINK, Deployment
-from unit.handlers.test_openapi import SETTINGS
-from unit.handlers.test_refusals import REFRESH_ROUTES, TOKEN_ROUTES
+from support.service.settings_documents import UNREACHABLE_PROVIDERS
+from support.service.token_routes import REFRESH_ROUTES, TOKEN_ROUTES
 
 Record = Callable[[str, object], None]
 
@@ -30,7 +30,7 @@ SHORT = {n: make for n, make in HOSTILE.items() if len(make({})) < MEGABYTES // 
 
 NAMED = b'{"name": "ci"}'  # what there has to be beside the token
 
-(ISSUER,) = SETTINGS["apps"][APP]["custom-token"]["issuers"]
+(ISSUER,) = UNREACHABLE_PROVIDERS["apps"][APP]["custom-token"]["issuers"]
 
 
 def parts(token: str) -> list[Any]:

@@ -1,0 +1,31 @@
+"""Routes by the kind of token that they take."""
+
+from typing import Any
+
+from support.service.harness import (
+    CREATE_KEY,
+    DELETE,
+    DELETE_KEY,
+    DISABLE_KEY,
+    ENABLE_KEY,
+    GET_KEY,
+    LINK,
+    LIST_KEYS,
+    LOGOUT,
+    PROFILE,
+    SESSION,
+    UNLINK,
+)
+
+KEY_ROUTES = [CREATE_KEY, LIST_KEYS, GET_KEY, DELETE_KEY, ENABLE_KEY, DISABLE_KEY]
+REFRESH_ROUTES = [SESSION, LOGOUT, UNLINK, *KEY_ROUTES]
+ACCESS_ROUTES = [PROFILE, DELETE, LINK]
+TOKEN_ROUTES = REFRESH_ROUTES + ACCESS_ROUTES
+
+NEEDED_OPTIONS: dict[str, dict[str, Any]] = {
+    LINK: {"parameters": {"provider": "custom-token"}, "query": {"link": "true"}},
+    UNLINK: {"query": {"provider": "custom-token", "id": "nobody"}},
+    CREATE_KEY: {"body": '{"name": "ci"}'},
+    **{key: {"parameters": {"id": "0" * 24}} for key in KEY_ROUTES[2:]},
+}
+"""What a guest's request needs beside its token, by route. No provider is on."""
