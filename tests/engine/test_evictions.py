@@ -19,7 +19,7 @@ from anonauth.domain.users import ApiKey
 from anonauth.errors import AuthError, WrongPassword
 from anonauth.usecases.api_keys import delete_api_key
 from anonauth.usecases.login import OpenedSession
-from anonauth.usecases.operator import delete_as_shown, revoke_sessions
+from anonauth.usecases.operator import OperatorActions
 from support.contracts.store_contract import APP, NOW
 from support.engine.accounts import NEW, a_mail_token, an_account, by_password, reset
 from support.engine.engines import Engine
@@ -159,7 +159,7 @@ def test_given_an_intruder_in_twelve_threads_when_revoked_then_no_session_is_lef
         user_id = intruder.opened.user.id
 
         with intruder.holding_on(comes_back=False):
-            revoke_sessions(APP, user_id, users=service.store, now=NOW)
+            OperatorActions(service.store).revoke_sessions(APP, user_id, NOW)
 
         assert user_of(service, intruder.opened).sessions == {}
         assert_items_whole(service.items())
@@ -173,7 +173,7 @@ def test_given_an_intruder_in_twelve_threads_when_an_operator_deletes_then_it_is
         shown = user_of(service, intruder.opened)
 
         with intruder.holding_on(comes_back=False):
-            delete_as_shown(shown, users=service.store, now=NOW)
+            OperatorActions(service.store).delete_as_shown(shown, NOW)
 
         assert service.store.get_user(APP, shown.id) is None
         assert_items_whole(service.items())

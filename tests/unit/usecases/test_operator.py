@@ -15,10 +15,9 @@ from anonauth.store.table import ATTEMPTS
 from anonauth.store.users import MOST_CONFLICTS
 from anonauth.usecases.operator import (
     AnonymousUser,
+    OperatorActions,
     UnknownUser,
     UserChanged,
-    delete_as_shown,
-    revoke_sessions,
 )
 from support.contracts.identity_contract import a_linked_user, an_api_key, changed
 from support.contracts.store_contract import (
@@ -48,7 +47,7 @@ def wire(clients: Clients) -> Iterator[Wire]:
 
 
 def revoke(store: Store, user: User) -> User:
-    return revoke_sessions(user.app, user.id, users=store, now=NOW)
+    return OperatorActions(store).revoke_sessions(user.app, user.id, NOW)
 
 
 def test_given_a_permanent_user_when_revoked_then_it_has_no_session(
@@ -177,7 +176,7 @@ def test_given_nobody_when_revoked_or_deleted_then_it_says_so(store: Store) -> N
         with pytest.raises(UnknownUser):
             revoke(store, user)
     with pytest.raises(UnknownUser):
-        delete_as_shown(a_guest(), users=store, now=NOW)
+        OperatorActions(store).delete_as_shown(a_guest(), NOW)
 
 
 def test_given_no_answer_when_revoked_then_it_is_not_known(
@@ -198,7 +197,7 @@ def test_given_a_user_when_deleted_then_it_has_asked_for_it(
     user = a_permanent_user(*[a_session() for _ in range(sessions)])
     store.create_user(user)
 
-    delete_as_shown(user, users=store, now=NOW)
+    OperatorActions(store).delete_as_shown(user, NOW)
 
     assert store.get_user(APP, user.id) is None
     assert store.deleted_on_request([user]) == {(APP, user.id)}
@@ -208,7 +207,7 @@ def test_given_a_user_that_changed_when_deleted_then_it_stays(store: Store) -> N
     shown = changed(store, a_linked_user(store))
 
     with pytest.raises(UserChanged):
-        delete_as_shown(shown, users=store, now=NOW)
+        OperatorActions(store).delete_as_shown(shown, NOW)
 
     assert store.get_user(APP, shown.id) is not None
 
@@ -226,7 +225,7 @@ def test_given_keys_that_come_and_go_when_deleted_then_it_is_not_held_off(
 
     wire.faults = [preceded_by(make_key), None, preceded_by(make_key)]
 
-    delete_as_shown(shown, users=store, now=NOW)
+    OperatorActions(store).delete_as_shown(shown, NOW)
 
     assert store.get_user(APP, shown.id) is None
     assert store.deleted_on_request([shown]) == {(APP, shown.id)}
@@ -241,7 +240,7 @@ def test_given_a_link_while_sessions_end_when_deleted_then_it_stays(
     wire.faults = [None, None, preceded_by(lambda: changed(store, shown))]
 
     with pytest.raises(UserChanged):
-        delete_as_shown(stale, users=store, now=NOW)
+        OperatorActions(store).delete_as_shown(stale, NOW)
 
     assert store.get_user(APP, shown.id) is not None
 
@@ -258,7 +257,7 @@ def test_given_a_deletion_in_between_when_deleted_then_it_says_so(
     ]
 
     with pytest.raises(UnknownUser):
-        delete_as_shown(stale, users=store, now=NOW)
+        OperatorActions(store).delete_as_shown(stale, NOW)
 
 
 def test_given_a_user_that_never_rests_when_deleted_then_it_gives_up(
@@ -274,7 +273,7 @@ def test_given_a_user_that_never_rests_when_deleted_then_it_gives_up(
             return False
 
     with pytest.raises(StoreUnavailable):
-        delete_as_shown(shown, users=Overtaken(), now=NOW)
+        OperatorActions(Overtaken()).delete_as_shown(shown, NOW)
 
 
 def test_given_a_page_when_scanned_then_it_is_one_call_without_secrets(

@@ -20,10 +20,9 @@ from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 from anonauth.usecases.operator import (
     AnonymousUser,
+    OperatorActions,
     UnknownUser,
     UserChanged,
-    delete_as_shown,
-    revoke_sessions,
 )
 
 _DOLLARS_PER_MILLION = 0.125  # read units on demand, us-east-1, as events.md counts
@@ -313,7 +312,7 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
     """
     user = shown.user
     try:
-        delete_as_shown(user, users=services.store, now=services.clock())
+        OperatorActions(services.store).delete_as_shown(user, services.clock())
     except UnknownUser as exc:
         raise CommandError(_nobody(user.app, user.id)) from exc
     except UserChanged as exc:
@@ -353,8 +352,8 @@ def revoke(user: User, services: wiring.Services) -> int:
         CommandError: It is gone, or anonymous.
     """
     try:
-        was = revoke_sessions(
-            user.app, user.id, users=services.store, now=services.clock()
+        was = OperatorActions(services.store).revoke_sessions(
+            user.app, user.id, services.clock()
         )
     except UnknownUser as exc:
         raise CommandError(_nobody(user.app, user.id)) from exc
