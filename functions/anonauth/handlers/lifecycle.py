@@ -1,4 +1,4 @@
-"""The table's stream: what happened to users goes to EventBridge."""
+"""The table's stream: publish the changes of users to EventBridge."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +11,38 @@ from aws_lambda_powertools.utilities.batch import (
 from anonauth import wiring
 from anonauth.errors import Unavailable
 from anonauth.handlers._http import logger, trace_of
-from anonauth.usecases.events import Progress, publish_changes, tally
+from anonauth.usecases.events import EventPublisher, PublishedBatch, tally
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-# What is left of its time when the function stops, to say how far it has come: a call
-# that fails on all its attempts takes 20 s.
+# The function stops with this much of its time left, and reports how far it has come.
+# A call that fails on all its attempts takes 20 s.
 _RESERVE = 30_000  # milliseconds
 
 
 class NotPublished(Exception):
-    """A record whose events have not all gone out; the log says why."""
+    """Not all events of a record were published. The log says why."""
 
 
 class _InOrder(BatchProcessor):
-    """Powertools' processor, for records that count in their order only.
+    """Powertools' batch processor, for records whose order matters.
 
-    Its own goes on after a failure, though Lambda gives all again from the first failed
-    record on: an app would hear of a deletion, and then of the login before it. And it
-    takes one record at a time, where ten events go out in one call.
+    Powertools' own goes on after a failure, although Lambda gives all records again
+    from the first failed one on. An app would receive a deletion, and then the login
+    before it. It also takes one record at a time, while ten events fit into one call.
 
-    If the first record cannot be read it raises. Lambda then halves the batch, until
-    that record is alone and goes to the bucket. But trouble with AWS is no fault of a
-    record: then the batch stays whole.
+    If the first record cannot be read, the processor raises. Lambda then halves the
+    batch, until that record is alone and goes to the bucket. A failure of AWS is no
+    fault of a record, so the batch stays whole.
     """
 
     def process(self) -> list[Any]:
-        progress: Progress = self.handler(self.records, self.lambda_context)
-        done = progress.done
-        self.raise_on_entire_batch_failure = not isinstance(
-            progress.failure, Unavailable
-        )
+        batch: PublishedBatch = self.handler(self.records, self.lambda_context)
+        done = batch.done
+        self.raise_on_entire_batch_failure = not isinstance(batch.failure, Unavailable)
         cause = (NotPublished, NotPublished(), None)
         first, rest = self.records[:done], self.records[done:]
         return [
@@ -56,37 +54,37 @@ class _InOrder(BatchProcessor):
         ]
 
 
-def publish(records: list[dict[str, Any]], lambda_context: "LambdaContext") -> Progress:
-    """Publish a batch's events as far as it goes; log why it goes no further."""
+def publish(
+    records: list[dict[str, Any]], lambda_context: "LambdaContext"
+) -> PublishedBatch:
+    """Publish a batch's events as far as possible; log why it goes no further."""
     services = wiring.services()
-    progress = publish_changes(
+    batch = EventPublisher(services.store, services.bus).publish(
         records,
-        changes=services.store,
-        bus=services.bus,
         has_time=lambda: lambda_context.get_remaining_time_in_millis() > _RESERVE,
     )
-    for (name, dimension, value), number in tally(progress.events).items():
+    for (name, dimension, value), number in tally(batch.events).items():
         services.metrics.count(name, number, **{dimension: value})
-    failure = progress.failure
+    failure = batch.failure
     if failure is not None:
-        # Nothing of a user's item: of exceptions, types and places only.
+        # Only types of exceptions and places in the code, no field of a user's item.
         details: dict[str, Any] = {
-            "done": progress.done,
+            "done": batch.done,
             "of": len(records),
-            "record": records[progress.done]["eventID"],
+            "record": records[batch.done]["eventID"],
             "trace": trace_of(failure),
         }
         if isinstance(failure, Unavailable) and failure.detail:
             details["detail"] = failure.detail
         logger.error(type(failure).__name__, extra=details)
-    return progress
+    return batch
 
 
 @logger.inject_lambda_context(log_event=False, clear_state=True)
 def handler(
     event: dict[str, Any], context: "LambdaContext"
 ) -> "PartialItemFailureResponse":
-    """Publish a batch; answer from which record on Lambda has to give it again.
+    """Publish a batch; answer from which record on Lambda has to repeat it.
 
     Raises:
         BatchProcessingError: The first record cannot be read.

@@ -10,16 +10,16 @@ from anonauth.domain.identities import Identity
 from anonauth.domain.users import User
 
 
-def make_event(
+def make_user_event(
     source: str, kind: EventType, user: User, at: datetime, **more: Any
 ) -> UserEvent:
     """Return an event about a user.
 
     Args:
-        source: What it was made of; with the type it is the event's id, so that a
-            replay is recognisable.
-        user: As it is afterwards, or was last.
-        more: What only this type says; JSON.
+        source: Names the cause of the event. Source and type make the event's id, so
+            that a replay has the same id.
+        user: The user as it is after the event, or as it was last.
+        more: Fields that only this type of event has; JSON.
     """
     event_id = f"{source}:{kind}"
     detail = {
@@ -27,7 +27,7 @@ def make_event(
         "app": user.app,
         "uid": user.id,
         "anonymous": user.anonymous,
-        "identities": identity_list(user.identities),
+        "identities": shown_identities(user.identities),
         "created_at": rfc3339(user.created_at),
         "last_active_day": user.last_active_day.isoformat(),
         "at": rfc3339(at),
@@ -38,13 +38,13 @@ def make_event(
     return UserEvent(event_id, kind, at, user.app, user.id, detail)
 
 
-def identity_list(identities: Iterable[Identity]) -> list[dict[str, str]]:
+def shown_identities(identities: Iterable[Identity]) -> list[dict[str, str]]:
     """Return identities as events show them, without an e-mail address.
 
-    `key` tells two identities apart whose issuers gave them one id. The id that an
-    issuer gives may be an e-mail address: the key, the SHA-256 of issuer and id, then
-    replaces it. An identity of `local-userpass` shows no key: its id is unique, and its
-    key is the plain hash of an address, which can be guessed.
+    Two issuers may give the same id to different identities, and `key` tells them
+    apart. An issuer's id may also be an e-mail address. Then the key, the SHA-256 of
+    issuer and id, replaces it. An identity of `local-userpass` shows no key. Its id is
+    unique, and its key is the plain hash of an address, which can be guessed.
     """
     return [_shown(identity) for identity in identities]
 

@@ -1,4 +1,4 @@
-"""What happened to users, as events, published in order."""
+"""Events about users: made from the table's stream, and published in order."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,20 +9,20 @@ from anonauth.domain.events import Change, EventType, MetricName, UserEvent
 from anonauth.domain.users import User
 from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
-from anonauth.usecases._event_detail import identity_list, make_event
+from anonauth.usecases._event_detail import make_user_event, shown_identities
 
-# Events in one step; what one call to EventBridge takes.
+# Events in one step. One call to EventBridge takes as many.
 _AT_ONCE = 10
 
 _Step = list[tuple[int, UserEvent]]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a batch has come: so many records from the first on, and why no further.
+class PublishedBatch:
+    """How far the publication of a batch has come, and why no further.
 
-    `failure` is None at the end of the batch. `events` are those of the records that
-    are done, which do not come again.
+    The first `done` records are done. `failure` is None at the end of the batch.
+    `events` are those of the records that are done. They are not published again.
     """
 
     done: int
@@ -30,51 +30,66 @@ class Progress:
     events: Sequence[UserEvent]
 
 
-def publish_changes(
-    records: Sequence[Mapping[str, Any]],
-    *,
-    changes: ChangeStore,
-    bus: EventBus,
-    has_time: Callable[[], bool],
-) -> Progress:
-    """Publish what a batch of stream records says.
+@dataclass(frozen=True, slots=True)
+class EventPublisher:
+    """Publishes the changes of users that the table's stream reports."""
 
-    Nothing is written twice: the stream is the outbox. A record is done when its events
-    were taken, and after the first that is not, none counts as done. So a batch that is
-    killed anywhere, and given again, publishes each event at least once, with the same
-    id, and no event of a user before an earlier one of the same user.
+    changes: ChangeStore
+    bus: EventBus
 
-    Args:
-        records: As Lambda hands them over, oldest first.
-        has_time: Tells whether there is time for another call or two.
-    """
-    read: list[Change | None] = []
-    unreadable = None
-    for record in records:
+    def publish(
+        self, records: Sequence[Mapping[str, Any]], *, has_time: Callable[[], bool]
+    ) -> PublishedBatch:
+        """Publish the events of a batch of stream records.
+
+        Nothing is written twice: the stream is the outbox. A record is done when the
+        bus has taken its events. After the first record that is not done, no other one
+        counts as done. So a batch may be killed anywhere and given again. Each event is
+        then published at least once, with the same id, and no event of a user before an
+        earlier one of the same user.
+
+        Args:
+            records: The batch as Lambda passes it, oldest first.
+            has_time: Tells whether there is time for another call or two.
+        """
+        read: list[Change | None] = []
+        unreadable = None
+        for record in records:
+            try:
+                read.append(self.changes.read_change(record))
+            except ValueError as exc:
+                # The records before it must not wait for a fix.
+                unreadable = exc
+                break
+        done = 0
+        published: _Step = []
         try:
-            read.append(changes.read_change(record))
-        except ValueError as exc:
-            # What comes before it must not wait until somebody has mended this.
-            unreadable = exc
-            break
-    done = 0
-    told: _Step = []
-    try:
-        for step in _steps(_events(read, changes)):
-            done = step[0][0]
-            if not has_time():
-                raise EventsUnavailable(detail="out of time")
-            bus.publish([event for _, event in step])
-            told += step
-    except Unavailable as exc:
-        return Progress(done, exc, [event for place, event in told if place < done])
-    return Progress(len(read), unreadable, [event for _, event in told])
+            for step in _steps(self._events(read)):
+                done = step[0][0]
+                if not has_time():
+                    raise EventsUnavailable(detail="out of time")
+                self.bus.publish([event for _, event in step])
+                published += step
+        except Unavailable as exc:
+            events = [event for place, event in published if place < done]
+            return PublishedBatch(done, exc, events)
+        return PublishedBatch(len(read), unreadable, [event for _, event in published])
+
+    def _events(self, read: Sequence[Change | None]) -> Iterator[tuple[int, UserEvent]]:
+        deleted = [
+            c.before for c in read if c and c.before and not c.after and not c.swept
+        ]
+        requested = self.changes.deleted_on_request(deleted)
+        for place, change in enumerate(read):
+            if change is not None:
+                for event in events_of(change, requested):
+                    yield place, event
 
 
 def tally(events: Iterable[UserEvent]) -> Counter[tuple[MetricName, str, str]]:
-    """Count what happened to users: by metric, dimension and value.
+    """Count events by metric, dimension and value.
 
-    A guest is linked once, however many identities it has in the end.
+    An anonymous user is counted as linked once, however many identities it links.
     """
     counts: Counter[tuple[MetricName, str, str]] = Counter()
     for event in events:
@@ -86,17 +101,6 @@ def tally(events: Iterable[UserEvent]) -> Counter[tuple[MetricName, str, str]]:
         elif event.type == "user.linked" and detail["was_anonymous"]:
             counts["UsersLinked", "provider", detail["linked"][0]["provider"]] += 1
     return counts
-
-
-def _events(
-    read: Sequence[Change | None], changes: ChangeStore
-) -> Iterator[tuple[int, UserEvent]]:
-    deleted = [c.before for c in read if c and c.before and not c.after and not c.swept]
-    requested = changes.deleted_on_request(deleted)
-    for place, change in enumerate(read):
-        if change is not None:
-            for event in events_of(change, requested):
-                yield place, event
 
 
 def _steps(events: Iterable[tuple[int, UserEvent]]) -> Iterator[_Step]:
@@ -117,11 +121,12 @@ def _steps(events: Iterable[tuple[int, UserEvent]]) -> Iterator[_Step]:
 def events_of(
     change: Change, requested: Collection[tuple[str, str]] = ()
 ) -> Iterator[UserEvent]:
-    """Yield what a change means to an app; nothing for a refresh or a logout that
-    leaves the user.
+    """Yield the events of one change.
+
+    A refresh has none, nor has a logout that leaves the user.
 
     Args:
-        requested: App and id of those users whose deletion was asked for.
+        requested: App and id of the users whose deletion was requested.
     """
     before, after = change.before, change.after
     if after is None:
@@ -129,7 +134,8 @@ def events_of(
             reason = _reason(change, before, requested)
             yield _event(change, "user.deleted", before, reason=reason)
     elif before is None:
-        # By the session of its login; an operator's copy from a backup may have none.
+        # The session of its login names the provider. A copy that an operator restores
+        # from a backup may have no session.
         made_by = next(iter(after.sessions.values()), after.identities[0])
         more = {"made_again": True} if after.made_again else {}
         yield _event(change, "user.created", after, provider=made_by.provider, **more)
@@ -138,7 +144,7 @@ def events_of(
 
 
 def _differences(change: Change, before: User, after: User) -> Iterator[UserEvent]:
-    # By record and provider, not by id: a reset password is a new version of the same.
+    # By provider and key: a reset password is a new version of the same identity.
     known = {(i.provider, i.key) for i in before.identities}
     kept = {(i.provider, i.key) for i in after.identities}
     linked = [i for i in after.identities if (i.provider, i.key) not in known]
@@ -149,11 +155,12 @@ def _differences(change: Change, before: User, after: User) -> Iterator[UserEven
             change,
             "user.linked",
             after,
-            linked=identity_list(linked),
+            linked=shown_identities(linked),
             was_anonymous=before.anonymous,
         )
     if unlinked:
-        yield _event(change, "user.unlinked", after, unlinked=identity_list(unlinked))
+        shown = shown_identities(unlinked)
+        yield _event(change, "user.unlinked", after, unlinked=shown)
     for session in opened:
         yield _event(change, "user.logged_in", after, provider=session.provider)
 
@@ -161,19 +168,19 @@ def _differences(change: Change, before: User, after: User) -> Iterator[UserEven
 def _reason(change: Change, user: User, requested: Collection[tuple[str, str]]) -> str:
     if change.swept:
         return "expired"
-    # A logout deletes anonymous users only; the mark of a request is not for ever.
+    # A logout deletes anonymous users only. The mark of a request is not kept for ever.
     is_request = not user.anonymous or (user.app, user.id) in requested
     return "requested" if is_request else "logout"
 
 
 def _event(change: Change, kind: EventType, user: User, **more: Any) -> UserEvent:
-    return make_event(
+    return make_user_event(
         change.record_id,
         kind,
         user,
         change.at,
-        # As text, since it has more digits than a number in JSON is good for; filled
-        # up, so that text compares as the numbers do.
+        # As text, since a number in JSON does not hold so many digits. It is padded,
+        # so that the texts compare as the numbers do.
         sequence=f"{change.sequence:040d}",
         **more,
     )

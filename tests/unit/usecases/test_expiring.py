@@ -14,7 +14,7 @@ from anonauth.domain.events import ExpiryScan, UserEvent
 from anonauth.domain.expiry import expiry_after
 from anonauth.domain.users import UserPage
 from anonauth.errors import EventsUnavailable
-from anonauth.usecases.expiring import SEGMENTS, ScanReport, warn_of_expiry
+from anonauth.usecases.expiring import SEGMENTS, ExpiryWarnings, ScanReport
 from support.contracts.store_contract import a_guest
 from support.service.harness import APP, SESSION, START, Deployment
 from support.service.linked import link
@@ -298,14 +298,13 @@ def run(
 ) -> ScanReport:
     """Run with time for so many pages."""
     clock = count()
-    return warn_of_expiry(
+    warnings = ExpiryWarnings(
         users=users,
         bus=bus,
         notice_days={14, 3},
-        now=now,
         pause=(pauses if pauses is not None else []).append,
-        has_time=lambda: next(clock) < most,
     )
+    return warnings.publish_due(now, has_time=lambda: next(clock) < most)
 
 
 def test_given_a_table_too_long_for_one_run_when_repeated_then_it_goes_on_there() -> (
