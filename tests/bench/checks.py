@@ -1,4 +1,4 @@
-"""What it costs to check an answer of the table before the SDK parses it."""
+"""Cost of checking an answer of the table before the SDK parses it."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from anonauth.aws_answers import is_damaged
 from support.project.sam_template import Json
 
 MOST = 20e-6
-"""Seconds that the check of a guest's item may take."""
+"""Seconds that checking a guest's item may take."""
 
 _SESSIONS = (1, 8, 32)
 _CALLS = 1000
@@ -27,7 +27,7 @@ _SESSION = {
 
 
 def measure(rounds: int) -> Json:
-    """Return bytes and seconds of processor time, by the sessions of the user."""
+    """Return bytes and seconds of processor time, by number of sessions."""
     operation = get_session().get_service_model("dynamodb").operation_model("GetItem")
     figures: Json = {}
     for sessions in _SESSIONS:

@@ -1,7 +1,7 @@
 """Cold starts: a function's process from its start to its first answer, on one core.
 
-Rounds are interleaved, each with an empty handler: what else the machine does falls on
-all alike, and the ratio to the empty handler is what to compare between machines.
+Rounds are interleaved, and each has an empty handler. Other load on the machine then
+hits all functions alike; compare machines by the ratio to the empty handler.
 """
 
 import os
@@ -38,8 +38,8 @@ class _Start:
 def measure(stage: Stage, rounds: int) -> Json:
     """Return seconds and bytes of each function's cold start.
 
-    `ready_cpu` and `ready_wall` are up to the request for the first event (Lambda's
-    Init), `cpu` and `wall` up to its answer.
+    `ready_cpu` and `ready_wall` end at the request for the first event (Lambda's Init),
+    `cpu` and `wall` at its answer.
     """
     readings: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with ExitStack() as stack:
@@ -100,7 +100,7 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
         "KeysFunction": lambda: event("keys"),
     }
     permanent, _ = people.permanent()
-    # Any function of the template: only its variables are taken.
+    # Any function of the template: only its environment variables are used.
     yield _Start(EMPTY, "DiscoveryFunction", dict, stage.empty, EMPTY_HANDLER)
     for name, made in events.items():
         yield _Start(name, name, made, stage.bundle)
@@ -110,10 +110,10 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
 
 
 def _without_bytecode(bundle: Path, directory: Path) -> Path:
-    """Copy a bundle as SAM's own builder would have made it."""
+    """Return a copy of a bundle without bytecode, as SAM's own builder makes it."""
     shutil.copytree(bundle, directory, ignore=shutil.ignore_patterns("__pycache__"))
     for folder, _, _ in os.walk(directory):
-        # Python would write some; a file in that place keeps it from that, as the
-        # read-only file system of Lambda does.
+        # Python would write bytecode. A file in place of the folder prevents that, as
+        # Lambda's read-only file system does.
         (Path(folder) / "__pycache__").touch()
     return directory

@@ -1,4 +1,4 @@
-"""The command: measures, prints tables, and writes JSON for whoever compares."""
+"""The command: measures, prints tables, and writes the figures as JSON."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ _PARTS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; return 1 if a count is not as expected."""
+    """Run the parts that were asked for; return 1 if a count is not as expected."""
     asked = _parse(arguments)
     before = os.getloadavg()
     figures: Json = {}
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "cost" in asked.only and {"warm", "counted"} <= figures.keys():
         figures["cost"] = cost.measure(figures["warm"], figures["counted"])
     elif "cost" in asked.only:
-        say("what it costs needs warm and counted")
+        say("cost needs warm and counted")
     sys.stdout.write(report(figures) + "\n")
     about = {
         "made_at": utc_now().isoformat(timespec="seconds"),
@@ -91,23 +91,23 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only",
         type=_parts,
         default=_PARTS,
-        help=f"of {', '.join(_PARTS)}, comma-separated; cost needs warm and counted",
+        help=f"any of {', '.join(_PARTS)}, comma-separated; cost needs warm, counted",
     )
     parser.add_argument(
         "--short",
         dest="only",
         action="store_const",
         const=("counted",),
-        help="only what is the same on each machine; CI runs this",
+        help="only the counts, which are the same on each machine; CI runs this",
     )
     parser.add_argument(
-        "--rounds", type=int, default=11, help="of cold, warm and enumeration"
+        "--rounds", type=int, default=11, help="rounds of cold, warm and enumeration"
     )
     parser.add_argument(
         "--users",
         type=int,
         default=growth.USERS[-1],
-        help="in the table at most, when its growth is measured",
+        help="most users in a table, when its growth is measured",
     )
     parser.add_argument("--json", type=Path, default=ARTEFACTS / "bench.json")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What a million of each operation costs, from what was measured and counted."""
+"""Cost of a million of each operation, computed from the measurements and counts."""
 
 import json
 import math
@@ -10,27 +10,27 @@ from support.project.sam_template import Json
 
 MILLION = 1_000_000
 ONE_CORE = 1769
-"""Megabytes at which a function has one whole core (AWS Lambda Developer Guide)."""
+"""Megabytes at which a function has one full core (AWS Lambda Developer Guide)."""
 
 SIZES = (10_000, 100_000, 1_000_000)
-"""Monthly active users for which price lists are compared."""
+"""Monthly active users for which the price lists are compared."""
 
-# Of these Lifecycle publishes an event (design.md §6).
+# Lifecycle publishes an event for these (design.md §6).
 _TELLING = ("login", "log in", "logout", "link", "delete")
-_SILENT = "logout, permanent user"  # who lives on
+_SILENT = "logout, permanent user"  # the user remains, so there is no event
 
 
 def prices() -> Json:
-    """Return the price lists, with their date."""
+    """Return the price lists and their date."""
     loaded: Json = json.loads((Path(__file__).parent / "prices.json").read_text())
     return loaded
 
 
 def measure(warm: Json, counted: Json) -> Json:
-    """Return USD per million of each operation, and per month of many users.
+    """Return USD per million of each operation, and per month by number of users.
 
-    Not in it: cold starts, storage, Lifecycle's own invocations, which have up to a
-    hundred records each, and what AWS gives for nothing.
+    Not included: cold starts, storage, the free tiers of AWS, and Lifecycle's own
+    invocations, each of which handles up to a hundred records.
     """
     listed = prices()
     operations = {
@@ -64,11 +64,11 @@ def measure(warm: Json, counted: Json) -> Json:
 
 
 def bill(other: Mapping[str, Any], users: int) -> float | None:
-    """Return what a month of so many active users costs; None if it is not listed.
+    """Return the cost of a month with this many active users, None if it is not listed.
 
     Args:
-        other: A price list: `tiers` has upper ends, the last one None if it is open,
-            and the price of each user within them.
+        other: A price list. `tiers` has upper ends, the last of them None if it is
+            open, and the price of each user within them.
     """
     total, lower = float(other["base"]), 0
     for upper, price in other["tiers"]:

@@ -1,4 +1,4 @@
-"""What can be counted, the same on each machine: calls, units, imports, sizes."""
+"""Counts, the same on each machine: AWS calls, capacity units, imports, sizes."""
 
 import shutil
 import subprocess
@@ -33,13 +33,13 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "link custom-token HS256": _LINK,
     "link oauth2-google": _LINK,
     "link oauth2-apple": _LINK,
-    # A failure is counted before Facebook is asked, and taken back.
+    # A failure is counted before Facebook is asked, and undone afterwards.
     "link oauth2-facebook": (
         ["GetItem", "UpdateItem", "UpdateItem", "TransactWriteItems"],
         1,
         6,
     ),
-    # The account, three counters of wrong passwords, and a try that is given back.
+    # The account, three counters of wrong passwords, and a try that is undone.
     "link local-userpass": (
         ["GetItem", "BatchGetItem", "UpdateItem", "UpdateItem", "TransactWriteItems"],
         5,
@@ -56,7 +56,7 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "register": (["UpdateItem", "GetItem", "PutItem"], 1, 2),
     "delete": _LINK,
 }
-"""Of each warm operation the AWS calls, and the read and write units of those."""
+"""AWS calls of each warm operation, and its read and write capacity units."""
 
 EVERYWHERE = {
     "_cffi_backend",
@@ -87,15 +87,15 @@ BESIDE: dict[str, set[str]] = {
     "SessionFunction": {"jwt"},
     "UserpassFunction": {"email_validator", "idna", "msgspec", *_ARGON2},
 }
-"""Packages that a function imports at its start, beside those that all do."""
+"""Packages that a function imports at its start, beside those that all import."""
 
-_TWICE = 2  # the second time tells whether the first was what it always is
+_TWICE = 2  # the second count shows whether the first is stable
 
 
 def measure(stage: Stage) -> Json:
-    """Return calls and units of each operation, and packages and sizes.
+    """Return calls and units of each operation, packages and sizes.
 
-    And of the local service what may not grow with its users.
+    For the local service, return the figures that may not grow with its users.
     """
     return {
         "local": local.counted(),
@@ -106,7 +106,7 @@ def measure(stage: Stage) -> Json:
 
 
 def differences(counted: Json) -> list[str]:
-    """Return what is not as expected, a line for each; none if all is."""
+    """Return a line for each count that is not as expected."""
     operations = {
         name: (found["calls"], found["read_units"], found["write_units"])
         for name, found in counted["operations"].items()
@@ -158,7 +158,7 @@ def _imported(stage: Stage, module: str) -> Json:
         check=True,
         text=True,
     )
-    # Those of the standard library are not ours to choose, and not the same in each
+    # The standard library's modules are not ours to choose, and differ with each
     # release of Python.
     modules = [
         name
@@ -199,7 +199,7 @@ def _count(stage: Stage, people: People, operation: Operation) -> Json:
             if answer["statusCode"] != 200:
                 raise ValueError(f"{operation.name} was answered {answer}")
             calls = list(stage.meter.calls)
-            # KMS and SSM; the table's calls do not come by there.
+            # The calls to KMS and SSM; those to the table do not pass through here.
             others = [Call(name) for _, name in stage.cloud.gate.calls]
             return {
                 "calls": [call.operation for call in others + calls],

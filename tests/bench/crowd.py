@@ -1,7 +1,7 @@
-"""A table that has many users already.
+"""A table that already has many users.
 
-dynoxide takes a file of a million items in half a minute, in the form of DynamoDB's own
-export to S3; by BatchWriteItem it would be three.
+dynoxide reads a file of a million items in half a minute, in the form of DynamoDB's own
+export to S3. BatchWriteItem would take three minutes.
 """
 
 import base64
@@ -28,7 +28,7 @@ _ATTEMPTS = 6000  # 50 ms apart: five minutes
 
 @contextmanager
 def crowded(stage: Stage, people: People, users: int) -> Iterator[Stage]:
-    """Serve a table of so many guests; it has the key ring of the stage's own."""
+    """Serve a table of this many guests, with the stage's own key ring."""
     directory = stage.directory / f"crowd-{users}"
     data = directory / "export" / TABLE / "data"
     data.mkdir(parents=True)
@@ -55,7 +55,7 @@ def crowded(stage: Stage, people: People, users: int) -> Iterator[Stage]:
 def _write(path: Path, stage: Stage, user_id: str, users: int) -> None:
     ring = _item(stage, "KEY#ring")
     guest = _item(stage, f"USER#{APP}#{user_id}")
-    # All alike but for their ids, which are random as those of users are.
+    # All items are alike except for their ids, which are random like those of users.
     before, after = json.dumps({"Item": guest}).split(user_id)
     with gzip.open(path, "wt", compresslevel=1) as file:
         file.write(json.dumps({"Item": ring}) + "\n")

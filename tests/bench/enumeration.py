@@ -1,8 +1,8 @@
-"""Whether the time of an answer tells who is registered.
+"""Whether the time of an answer shows which addresses are registered.
 
-All cases of a call take turns in one function, in another order each round. What counts
-is how they differ: `tests/unit/service/test_enumeration.py` has their answers and their
-work.
+All cases of a call take turns in one function, in a new order each round. Only their
+differences matter. `tests/unit/service/test_enumeration.py` compares their answers and
+their work.
 """
 
 import random
@@ -21,12 +21,12 @@ from runtime.runtime_api import Function
 from support.project.sam_template import Json
 
 UNKNOWN = "unknown"
-"""The case that the others are compared to."""
+"""The case that the other cases are compared to."""
 
 _PASSWORD = "correct horse battery staple"
-_BATCH = 5  # of each case, in a round
+_BATCH = 5  # calls of each case in a round
 
-# Of a call: its function, and its cases by the address of each.
+# For each call its function, and its cases by the state of the address.
 _CASES = (UNKNOWN, "pending", "confirmed", "with a user")
 _CALLS = {
     "log in, wrong password": "LinkFunction",
@@ -54,7 +54,7 @@ def measure(stage: Stage, rounds: int) -> Json:
 def _measured(
     function: Function, events: Mapping[str, Json], rounds: int, call: str
 ) -> Json:
-    order = random.Random(call)  # noqa: S311 - whose turn it is
+    order = random.Random(call)  # noqa: S311 - only the order of turns
     spent: dict[str, dict[str, list[float]]] = {
         case: defaultdict(list) for case in events
     }
@@ -65,7 +65,7 @@ def _measured(
         batch = [events[case] for case in turns]
         found = function.invoke({"events": batch, "how": "time"})
         if number == 0:
-            continue  # keys, connections, caches
+            continue  # the first round loads keys, connections, caches
         for clock, nanoseconds in found.items():
             for case, each in zip(turns, nanoseconds, strict=True):
                 spent[case][clock].append(each / 1e9)

@@ -1,4 +1,4 @@
-"""Statistics of rounds, and progress for whoever waits."""
+"""Statistics of rounds, and progress messages."""
 
 import statistics
 import sys
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def low_and_middle(rounds: Sequence[float]) -> dict[str, float]:
-    """Return minimum and median of what each round has measured.
+    """Return minimum and median of the rounds.
 
-    On a machine that does other things too, the minimum is nearest to the truth.
+    On a machine with other load, the minimum is closest to the true value.
     """
     return {"min": min(rounds), "median": statistics.median(rounds)}
 
@@ -20,6 +20,6 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits, on stderr: stdout has the figures only."""
+    """Write a progress message to stderr; stdout has only the figures."""
     sys.stderr.write(f"bench: {text}\n")
     sys.stderr.flush()

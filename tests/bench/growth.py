@@ -1,7 +1,7 @@
-"""Growth: operations in a table of more users, and of a user with more parts.
+"""Growth: operations on tables with more users, and on users with more parts.
 
-The tables of all sizes are there at once, each in an engine of its own, and take turns:
-what else the machine does falls on all alike.
+The tables of all sizes exist at once, each in its own engine, and take turns. Other
+load on the machine then hits all of them alike.
 """
 
 import copy
@@ -35,7 +35,7 @@ _OPERATIONS = (
 )
 
 _ROUNDS = 7
-_REPEATS = 3  # within a round, of what is measured one by one
+_REPEATS = 3  # within a round, of operations that are measured singly
 
 _Rounds = dict[str, dict[str, dict[str, list[float]]]]
 
@@ -44,7 +44,7 @@ def measure(stage: Stage, most_users: int) -> Json:
     """Return seconds and units of operations by what has grown.
 
     Args:
-        most_users: Tables of more are left out.
+        most_users: Larger tables are left out.
     """
     return {
         "users in the table": _by_users(
@@ -77,7 +77,7 @@ def _by_users(stage: Stage, sizes: list[int]) -> Json:
             for operation, size, function, people in turns:
                 events = operation.events(people, operation.batch)
                 answer = function.invoke({"events": events, "how": "time"})
-                if number:  # the first one settles
+                if number:  # the first round warms up
                     _note(rounds, operation.name, size, answer)
     return _figures(rounds)
 
@@ -150,7 +150,7 @@ def _figures(rounds: _Rounds) -> Json:
 
 @dataclass(frozen=True)
 class _Grown:
-    """A permanent user with as many sessions and identities as were asked for."""
+    """A permanent user with a given number of sessions and identities."""
 
     people: People
     item: Json
@@ -172,7 +172,7 @@ class _Grown:
         return cls(people, dict(found["Item"]), opened, credential)
 
     def restore(self, *, is_idle: bool) -> None:
-        """Put the item back as it was made, its session last used today or before."""
+        """Restore the item, with its session last used today or before."""
         item = copy.deepcopy(self.item)
         if is_idle:
             used = item["sessions"]["M"][claims(self.opened["access_token"])["sid"]]
@@ -183,7 +183,7 @@ class _Grown:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent for a grown user, again and again."""
+    """A request that is sent for a grown user repeatedly."""
 
     name: str
     function: str

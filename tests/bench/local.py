@@ -1,7 +1,7 @@
-"""The local service: what its calls take with more users, and under many clients.
+"""The local service: time of its calls with more users, and under many clients.
 
-Services of all sizes are there at once, each in a process of its own, and take turns:
-what else the machine does falls on all alike.
+Services of all sizes run at once, each in its own process, and take turns. Other
+load on the machine then hits all of them alike.
 """
 
 import json
@@ -33,7 +33,7 @@ USERS = (0, 1_000, 10_000, 100_000)
 CLIENTS = 16
 
 MOST_GROWTH = 1.1
-"""Of the calls that Python makes, from no users to 1,000."""
+"""Allowed growth of the number of Python calls, from no users to 1,000."""
 
 _ROUNDS = 7
 _REPEATS = 10  # within a round
@@ -46,7 +46,7 @@ class _Service:
 
 
 def counted() -> Json:
-    """Return what can be counted: calls of Python, copies, bytes."""
+    """Return the counts: Python calls, copies, bytes."""
     say("counting what the local service does")
     ran = subprocess.run(  # noqa: S603 - our own interpreter
         _command("counted"), cwd=ROOT / "tests", capture_output=True, check=True
@@ -56,7 +56,7 @@ def counted() -> Json:
 
 
 def differences(found: Json) -> Iterator[str]:
-    """Yield what has grown, a line for each."""
+    """Yield a line for each count that has grown."""
     few, many = (found[size] for size in ("0", "1000"))
     for name, calls in many["calls"].items():
         before = few["calls"][name]
@@ -72,10 +72,10 @@ def differences(found: Json) -> Iterator[str]:
 
 
 def measure(most_users: int) -> Json:
-    """Return seconds of calls by the number of users, and what 16 clients get.
+    """Return seconds of calls by number of users, and the throughput of 16 clients.
 
     Args:
-        most_users: Services with more are left out.
+        most_users: Services with more users are left out.
     """
     sizes = [users for users in USERS if users <= most_users]
     rounds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -90,7 +90,7 @@ def measure(most_users: int) -> Json:
             say(f"the local service, round {number} of {_ROUNDS}")
             for size, client in services.items():
                 for name, seconds in _timed(client):
-                    if number:  # the first one settles
+                    if number:  # the first round warms up
                         rounds[name][str(size)].append(seconds)
         load = {str(size): _load(client) for size, client in services.items()}
     return {
@@ -120,7 +120,7 @@ def _served(users: int) -> Iterator[_Service]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            # The functions log there, too.
+            # The functions also log there.
             port = next(int(line) for line in process.stdout if line.strip().isdigit())
             threading.Thread(target=process.stdout.read, daemon=True).start()
             yield _Service(port)
@@ -129,7 +129,7 @@ def _served(users: int) -> Iterator[_Service]:
 
 
 def _timed(service: _Service) -> Iterator[tuple[str, float]]:
-    """Yield the quickest of some calls of each kind, on one connection."""
+    """Yield the fastest of several calls of each kind, on one connection."""
     client = Connected(service.port)
     try:
         guests = [log_in(client) for _ in range(3 * _REPEATS)]
@@ -166,7 +166,7 @@ def _seconds(act: Callable[[], object]) -> float:
 
 
 def _load(service: _Service) -> Json:
-    """Return answers a second to many clients, and how many were lost."""
+    """Return answers per second for many clients, and how many were lost."""
     say(f"{CLIENTS} clients of a local service")
     opening = Connected(service.port)
     address = register(opening)

@@ -1,7 +1,7 @@
-"""A local service of the benchmark's own: `python -m bench.local_service USERS`.
+"""A local service in its own process: `python -m bench.local_service USERS`.
 
-It tells its port, or, asked for `counted`, what can be counted, and ends with its
-input. Of its own so that its clients take none of its time.
+It prints its port, or the counts if asked for `counted`, and ends when its input ends.
+The process is its own so that the clients take none of its time.
 """
 
 import json
@@ -27,7 +27,7 @@ USERS = 1_000
 
 
 def main(asked: str) -> None:
-    """Serve so many users, or count."""
+    """Serve this many users, or print the counts."""
     if asked == "counted":
         sys.stdout.write(json.dumps(_counted()) + "\n")
         return
@@ -43,7 +43,7 @@ def _counted() -> Json:
     found: Json = {}
     with serving() as server:
         client = Direct(server)
-        calls_by_operation(client)  # the first calls read what botocore knows of AWS
+        calls_by_operation(client)  # the first calls load botocore's service data
         server.advance(timedelta(days=1))
         for users in (0, USERS):
             if users:
@@ -56,7 +56,7 @@ def _counted() -> Json:
 
 
 def _copies(client: Direct) -> int:
-    """Return how many items are copied for a link."""
+    """Return how many items a link copies."""
     guest, address = log_in(client), register(client)
     copied: list[Item] = []
     copy_item = Item.__deepcopy__

@@ -1,4 +1,4 @@
-"""A meter on the way to DynamoDB: which calls a function makes, and their units."""
+"""A meter between a function and DynamoDB: the calls it makes, and their units."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ _KILOBYTE = 1024
 
 @dataclass(frozen=True)
 class Call:
-    """An operation, and the capacity units that it has consumed."""
+    """An operation of DynamoDB, and the capacity units that it consumed."""
 
     operation: str
     read_units: float = 0
@@ -27,11 +27,11 @@ class Call:
 
 
 class Meter:
-    """Forwards to an engine, and asks it what each call consumes.
+    """Forwards calls to an engine, and asks it for the units that each consumes.
 
-    A condition that does not hold consumes write units too, which no engine tells:
-    those that the item there would (Amazon DynamoDB Developer Guide, "Read and write
-    operations", conditional writes). They are computed here.
+    A failed condition consumes write units too, as many as the item there would (Amazon
+    DynamoDB Developer Guide, "Read and write operations", conditional writes). No
+    engine reports these, so they are computed here.
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -66,7 +66,7 @@ class Meter:
         sent = {
             name: value for name, value in headers.items() if name.lower() in _HEADERS
         }
-        # It checks no signature, so the body may be another one.
+        # The engine checks no signature, so the body may differ.
         connection = http.client.HTTPConnection(self._engine, timeout=10)
         try:
             connection.request("POST", "/", json.dumps(request), sent)
@@ -126,8 +126,8 @@ def _write_units(found: Any) -> int:
 def item_bytes(item: Mapping[str, Any]) -> int:
     """Return the size of an item as DynamoDB counts it.
 
-    Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats". Of a
-    number it says only that two digits take about a byte, and one more comes on top.
+    Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats". About a
+    number it says only that two digits take about a byte, plus one byte.
     """
     return sum(len(name.encode()) + _value_bytes(each) for name, each in item.items())
 

@@ -1,4 +1,4 @@
-"""What clients do, each as an event for a function, on users made for it."""
+"""The clients' calls, each as an event for a function, with users made for it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ _EXPIRY = 4102444800  # 2100
 
 
 class People:
-    """Users of the stage, made by its functions; each credential is a new one."""
+    """Users of the stage, made by its functions, each with a new credential."""
 
     def __init__(self, stage: Stage, stack: ExitStack) -> None:
         self.stage = stage
@@ -31,14 +31,14 @@ class People:
         return self.send("LoginFunction", self.login())
 
     def login(self) -> Json:
-        """Return an anonymous login, from one of some networks."""
+        """Return an anonymous login from one of several networks."""
         event = request("login")
         number = next(self.stage.numbers)
         event["requestContext"]["http"]["sourceIp"] = f"198.51.100.{number % 250}"
         return event
 
     def permanent(self, provider: str = "custom-token") -> tuple[Json, Json]:
-        """Return what a first login with a new credential answers, and that."""
+        """Return the answer to a new credential's first login, and the credential."""
         credential = self.credential(provider)
         return self.log_in(provider, credential), credential
 
@@ -47,17 +47,17 @@ class People:
         return self.send("LinkFunction", self.attempt(provider, credential))
 
     def attempt(self, provider: str, credential: Json, token: str = "") -> Json:
-        """Return a login with a credential, or with a user's access token a link."""
+        """Return a login with a credential; with a user's access token it is a link."""
         return request(
             "link" if token else "link-login",
             token,
             body=credential,
-            # What is told apart here by its name is one provider.
+            # Names with a suffix, such as the algorithm, are the same provider.
             pathParameters={"appId": APP, "provider": provider.partition(" ")[0]},
         )
 
     def credential(self, provider: str) -> Json:
-        """Return a credential that nobody has used yet."""
+        """Return a credential that has not been used yet."""
         number = next(self.stage.numbers)
         match provider:
             case "local-userpass":
@@ -88,7 +88,7 @@ class People:
         return request("userpass", body={"email": email, "password": PASSWORD})
 
     def idle_since_yesterday(self, user: Json) -> Json:
-        """Set back the day on which a guest's session was last used."""
+        """Move the last use of a guest's session back to yesterday."""
         db, table = self.stage.engine.db, self.stage.table
         pk = {"S": f"USER#{APP}#{user['user_id']}"}
         item = db.get_item(TableName=table, Key={"pk": pk})["Item"]
@@ -137,11 +137,11 @@ def _claims(issuer: str, audience: str, number: int) -> Json:
 
 @dataclass(frozen=True)
 class Operation:
-    """A call of a client; `event` makes one more of its kind each time.
+    """A call of a client; `event` makes another of its kind each time.
 
     Args:
-        batch: How many are measured in one go.
-        is_repeatable: One event may be sent again and again.
+        batch: Number of calls that are measured together.
+        is_repeatable: One event may be sent repeatedly.
     """
 
     name: str
@@ -152,7 +152,7 @@ class Operation:
     is_repeatable: bool = False
 
     def events(self, people: People, number: int) -> list[Json]:
-        """Return so many events."""
+        """Return this many events."""
         if self.is_repeatable:
             return [self.event(people)] * number
         return [self.event(people) for _ in range(number)]
@@ -169,7 +169,7 @@ PROVIDERS = (
 
 
 def operations() -> Iterator[Operation]:
-    """Yield all that are measured."""
+    """Yield all operations that are measured."""
     yield Operation("login", "LoginFunction", lambda people: people.login())
     yield Operation(
         "login, no budget",

@@ -1,9 +1,9 @@
-"""Runs in a function's process, beside the bundle: calls the handler, and times it.
+"""Runs in a function's process, beside the bundle: calls the handler and times it.
 
-Its event is `{"events": […], "how": …}`; what an event is to be answered with, if it is
-not 200, stands in it as `expected_status`. `time` answers the processor time and the
-time that passed of each event, in nanoseconds; `parts` the processor time of all
-together by what spent it; `profile` writes one of cProfile's to the file `to`.
+Its event is `{"events": […], "how": …}`. An event whose answer is not 200 names it as
+`expected_status`. `time` answers processor time and wall time of each event, in
+nanoseconds. `parts` answers the processor time of all events by part of the code.
+`profile` writes a cProfile file to the path `to`.
 """
 
 import cProfile
@@ -18,7 +18,7 @@ from typing import Any
 _MODULE, _, _NAME = os.environ["PROBED_HANDLER"].rpartition(".")
 _HANDLE: Callable[[Any, Any], Any] = getattr(importlib.import_module(_MODULE), _NAME)
 
-# What spends the time. A part within a part counts for itself alone.
+# Parts of the code. Time of a part within a part counts for the inner part alone.
 _PARTS = {
     "store": [
         "anonauth.store.table:Table._send",

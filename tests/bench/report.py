@@ -1,4 +1,4 @@
-"""The figures as tables, for people."""
+"""Prints the figures as tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,7 +24,7 @@ _LOCAL_TARGETS = {"login": 8, "refresh": 5, "logout": 9, "link": 60, "delete": 2
 
 
 def report(figures: Json) -> str:
-    """Return the tables of all that was measured."""
+    """Return the tables of all measurements."""
     sections = {
         "cold": _cold,
         "warm": _warm,
@@ -135,7 +135,7 @@ def _counted(counted: Json) -> Iterator[str]:
         ),
     )
     copies, kept = many["copies"], local["bytes of a login"]
-    yield f"A link copies {copies} items; {kept} bytes are kept of a login\n"
+    yield f"A link copies {copies} items; a login keeps {kept} bytes\n"
 
 
 def _checks(checks: Json) -> Iterator[str]:
@@ -192,7 +192,7 @@ def _enumeration(enumeration: Json) -> Iterator[str]:
     for call, cases in enumeration.items():
         unknown = cases[UNKNOWN]
         yield from _table(
-            f"Who is registered? {call}: median, quartiles to the unknown's median",
+            f"Registered or not? {call}: median, quartiles to the unknown's median",
             ("", "CPU ms", "ratio", "wall ms", "ratio"),
             (
                 (

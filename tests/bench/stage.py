@@ -1,8 +1,7 @@
-"""What is measured: the built bundle in AWS's runtime client, on a DynamoDB engine.
+"""The measured system: the built bundle in AWS's runtime client, on a DynamoDB engine.
 
-DynamoDB is dynoxide, the fastest that there is (design.md §9), and in a process of its
-own. KMS and SSM are moto's: warm functions do not call them. The issuers of foreign
-tokens are servers on loopback.
+DynamoDB is dynoxide, the fastest engine (design.md §9), in its own process. KMS and SSM
+are moto's: warm functions do not call them. Other issuers are servers on loopback.
 """
 
 import itertools
@@ -24,7 +23,7 @@ from support.project.policies import REGION
 from support.project.sam_template import event, resources, translated
 
 APP = "myapp-abcde"
-MAILING_APP = "other-fghij"  # it confirms addresses, and its budgets have no end
+MAILING_APP = "other-fghij"  # confirms addresses, and has unlimited budgets
 SECRET = "partner-secret-of-at-least-32-bytes"
 HS256_ISSUER = "https://partner.example.com"
 RS256_ISSUER = "https://issuer.example.com"
@@ -39,7 +38,7 @@ _NOTHING = "def handler(event, context):\n    return {}\n"
 
 @dataclass(frozen=True)
 class Stage:
-    """A bundle, a table with a key ring, and what the functions call beside it.
+    """A bundle, a table with a key ring, and the services that functions call.
 
     `numbers` makes names unique.
     """
@@ -71,13 +70,13 @@ class Stage:
         is_metered: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> Iterator[Function]:
-        """Start an execution environment of a function, and end it.
+        """Start an execution environment of a function; it ends with the block.
 
         Args:
-            bundle: In place of the built one.
-            handler: In place of the template's.
+            bundle: Instead of the built bundle.
+            handler: Instead of the template's handler.
             is_metered: Whether its calls to the table go through the meter.
-            variables: Of its environment, that are not those of a deployment.
+            variables: Environment variables that differ from those of a deployment.
         """
         function = resources(translated(), "AWS::Lambda::Function")[name]
         table_url = self.meter.url if is_metered else self.engine.endpoint_url
@@ -106,10 +105,10 @@ class Stage:
 
 @contextmanager
 def setting(directory: Path) -> Iterator[Stage]:
-    """Build the bundle, start the engine and all else, and make a key ring.
+    """Build the bundle, start the engine and the other services, make a key ring.
 
     Args:
-        directory: An empty one, for the bundle and for logs.
+        directory: Empty; for the bundle and for logs.
     """
     bundle = directory / "bundle"
     conftest.build(bundle)
@@ -130,13 +129,13 @@ def setting(directory: Path) -> Iterator[Stage]:
 
 
 def pinned_core() -> int:
-    """Return the core that functions run on: the last of those that we may use."""
+    """Return the core that functions run on: the last core this process may use."""
     return max(os.sched_getaffinity(0))
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Let what this thread starts meanwhile have one core only."""
+    """Limit processes that this thread starts in the block to one core."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {pinned_core()})
     try:
@@ -187,7 +186,7 @@ def _settings(server: KeyServer, signer: Signer) -> Mapping[str, Any]:
     }
 
 
-# At Facebook here a user's token is its id.
+# In this fake Facebook, a user's token is its id.
 
 
 def _inspected(server: KeyServer) -> bytes:

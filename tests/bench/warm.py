@@ -1,7 +1,7 @@
-"""Warm operations: what a handler spends on one, and what spends it.
+"""Warm operations: a handler's processor time, and how it divides among parts.
 
-The handler runs in the runtime client, and a probe beside it reads the clocks; the
-runtime client's own share comes from an empty handler. Operations take turns.
+The handler runs in the runtime client, and a probe beside it reads the clocks. An empty
+handler measures the runtime client's own share. Operations take turns.
 """
 
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
     """Return seconds of each operation, and shares of its processor time.
 
     Args:
-        profiles: Where profiles of cProfile are written, one of each operation.
+        profiles: Directory for cProfile's files, one for each operation.
     """
     probe = overlay(stage)
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def measure(stage: Stage, rounds: int, profiles: Path) -> Json:
             client.time()
             for bench in benches:
                 bench.time()
-        say("warm operations, what spends the time")
+        say("warm operations, shares of the time")
         for _ in range(3):
             for bench in benches:
                 bench.divide()
@@ -61,7 +61,7 @@ def start(
     *,
     is_metered: bool = False,
 ) -> Function:
-    """Start an operation's function, on one core and under the probe."""
+    """Start an operation's function on one core, under the probe."""
     handlers = resources(translated(), "AWS::Lambda::Function")
     variables = {"PROBED_HANDLER": handlers[operation.function]["Handler"]}
     with on_one_core():
@@ -77,7 +77,7 @@ def start(
 
 
 def overlay(stage: Stage) -> Path:
-    """Return the bundle with the probe beside it; the bundle itself stays as it is."""
+    """Return a copy of the bundle with the probe beside it."""
     directory = stage.directory / "probed"
     if not directory.exists():
         directory.mkdir()
@@ -88,12 +88,12 @@ def overlay(stage: Stage) -> Path:
 
 
 class _Client:
-    """What comes on top: the runtime client gets an event and sends an answer."""
+    """The runtime client's own share: getting an event and sending an answer."""
 
     def __init__(self, stage: Stage, stack: ExitStack) -> None:
         with on_one_core():
             self._function = stack.enter_context(
-                # Any function of the template: only its variables are taken.
+                # Any function of the template: only its environment variables count.
                 stage.running(
                     "DiscoveryFunction", bundle=stage.empty, handler=EMPTY_HANDLER
                 )
@@ -105,7 +105,7 @@ class _Client:
         cpu = self._function.cpu_seconds()
         for _ in range(_EMPTY_EVENTS):
             self._function.invoke(event)
-        # Not the time that passes: it is that of our own Runtime API.
+        # Not the wall time, which is that of our own Runtime API.
         spent = self._function.cpu_seconds() - cpu
         self._rounds.append(spent / _EMPTY_EVENTS)
 

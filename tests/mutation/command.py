@@ -1,4 +1,4 @@
-"""Runs mutmut on one part after the other, and tells what no test has noticed."""
+"""The command: runs mutmut on one part after another, and lists the survivors."""
 
 import argparse
 import contextlib
@@ -12,12 +12,12 @@ from mutation.workplace import make_workplace, workplace_of
 
 
 def main() -> int:
-    """Return 1 if a module is below its bar."""
+    """Run the parts that were asked for; return 1 if one is below its bar."""
     parser = argparse.ArgumentParser(prog="tests/mutation", description=__doc__)
     parser.add_argument(
         "modules", nargs="*", help=f"{', '.join(PARTS)}, or usecases for all of those"
     )
-    parser.add_argument("--report", action="store_true", help="of the last run only")
+    parser.add_argument("--report", action="store_true", help="show the last run only")
     parser.add_argument("--here", help=argparse.SUPPRESS)  # mutmut, in this process
     arguments = parser.parse_args()
     if arguments.here:
@@ -26,10 +26,10 @@ def main() -> int:
     parts = []
     for name in arguments.modules or PARTS:
         if not parts_named(name):
-            parser.error(f"{name} is none of {', '.join(PARTS)}")
+            parser.error(f"{name} is not one of {', '.join(PARTS)}")
         parts += parts_named(name)
     for part in [] if arguments.report else parts:
-        # mutmut keeps what it knows in globals, so each run is its own process.
+        # mutmut keeps its results in globals, so each part runs in its own process.
         command = [sys.executable, str(Path(__file__).parent), "--here", part]
         subprocess.run(command, check=True)  # noqa: S603 - our own words
     results = []
@@ -45,7 +45,7 @@ def main() -> int:
 
 def _run_mutmut(part: str) -> None:
     with contextlib.chdir(make_workplace(part)):
-        # It reads its settings where it is imported; no other command needs it.
+        # mutmut reads its settings on import, and other commands do not need it.
         from mutmut.__main__ import cli  # noqa: PLC0415
 
         from mutation.constructors import ask_all_tests  # noqa: PLC0415

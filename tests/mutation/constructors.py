@@ -1,7 +1,7 @@
-"""Asks every test about a constructor.
+"""Runs every test against a mutated constructor.
 
-mutmut notes which functions a test reaches. What several tests share is made for the
-first of them, and so that one alone would be asked.
+mutmut notes which functions each test reaches. An object that several tests share is
+constructed for the first of them only, so mutmut would run that test alone.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from mutmut.state import state
 
 
 def ask_all_tests() -> None:
-    """Make mutmut do so from now on."""
+    """Make mutmut run all tests for constructors from now on."""
     collect_or_load = mutmut.collect_or_load_stats
 
     def collect_or_load_and_add(*args: Any, **options: Any) -> None:

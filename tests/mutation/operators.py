@@ -1,8 +1,8 @@
-"""What is changed beside mutmut's own mutations: a guard, an action or a call is gone.
+"""Mutations beside mutmut's own: a guard, an action or a call is left out.
 
-mutmut swaps operators and spoils arguments, but it leaves nothing out: neither a part
-of a condition, nor an action of an update, nor a statement. Those are what the writes
-of the store and the checks of tokens consist of.
+mutmut swaps operators and spoils arguments, but leaves nothing out: no part of a
+condition, no action of an update, no statement. The writes of the store and the checks
+of tokens consist of these.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from mutmut.mutation.mutators import mutation_operators
 
 
 def add_operators() -> None:
-    """Make mutmut use them, too; it has no other way in than this list."""
+    """Add these mutations to mutmut's list; mutmut has no other way to add them."""
     added: list[tuple[type, Any]] = [
         (cst.BinaryOperation, one_operand),
         (cst.BooleanOperation, one_operand),
@@ -31,14 +31,14 @@ def add_operators() -> None:
 def one_operand(
     node: cst.BinaryOperation | cst.BooleanOperation,
 ) -> Iterator[cst.BaseExpression]:
-    """Turn `a & b` into `a`, and into `b`; the same for `|`, `and`, `or`."""
+    """Turn `a & b` into `a`, and into `b`; likewise for `|`, `and`, `or`."""
     if isinstance(node.operator, cst.BitAnd | cst.BitOr | cst.And | cst.Or):
         yield _in_parentheses(node.left)
         yield _in_parentheses(node.right)
 
 
 def one_element_less(node: cst.List | cst.Dict | cst.Set) -> Iterator[cst.CSTNode]:
-    """Leave out one element, whichever."""
+    """Leave out one element, each in turn."""
     if isinstance(node, cst.Set) and len(node.elements) == 1:
         return  # `{}` would be a dict
     for i in range(len(node.elements)):
@@ -47,7 +47,7 @@ def one_element_less(node: cst.List | cst.Dict | cst.Set) -> Iterator[cst.CSTNod
 
 
 def always_or_never(node: cst.If) -> Iterator[cst.If]:
-    """Take a branch whatever is the case, and never."""
+    """Take a branch always, and never."""
     yield _with_test(node, cst.Or(), "True")
     yield _with_test(node, cst.And(), "False")
 
@@ -58,13 +58,13 @@ def always(node: cst.CompIf) -> Iterator[cst.CompIf]:
 
 
 def nothing_called(node: cst.Expr) -> Iterator[cst.Pass]:
-    """Leave out a statement that is there for its effect."""
+    """Leave out a statement that has an effect."""
     if isinstance(node.value, cst.Call):
         yield cst.Pass()
 
 
 def nothing_raised(_: cst.Raise) -> Iterator[cst.Pass]:
-    """Go on where it was refused."""
+    """Continue where the code raises."""
     yield cst.Pass()
 
 

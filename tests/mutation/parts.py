@@ -1,7 +1,7 @@
-"""The modules that are mutated, and the tests that have to notice it.
+"""The modules that are mutated, and the tests that must notice each mutation.
 
-Only the fast ones that are about a module: what notices a change is then a test that
-somebody would look for there, and a mutant takes a second.
+Only the fast tests of a module run: a reader would look for the check there, and a
+mutant then takes a second.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """A file of `functions/anonauth`, tests of `tests/unit`, and a bar in percent."""
+    """A file of `functions/anonauth`, its tests in `tests/unit`, and a bar in %."""
 
     file: str
     tests: tuple[str, ...]
@@ -124,5 +124,5 @@ PARTS: Mapping[str, Part] = {
 
 
 def parts_named(name: str) -> list[str]:
-    """Return the parts that a module, or a package of them, is made of."""
+    """Return the parts of a module or package."""
     return [part for part in PARTS if part == name or part.startswith(f"{name}/")]

@@ -1,4 +1,4 @@
-"""What mutmut has noted of a part: scores, and what no test has noticed."""
+"""Reads mutmut's results for a part: scores, and the mutants that survived."""
 
 import json
 import sys
@@ -12,15 +12,15 @@ from mutation.parts import PARTS
 _EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 Change = tuple[str, tuple[str, ...]]
-"""A function as mutmut names it, and its lines with - and +."""
+"""A function's name in mutmut, and its changed lines with - and +."""
 
 _KILLED = {1, 3, 24, -24, 36, 152, 255}
-"""mutmut's exit codes: a test failed, pytest broke, or time was over."""
+"""mutmut's exit codes for a killed mutant: a test or pytest failed, or time ran out."""
 
 
 @dataclass(frozen=True)
 class Survivor:
-    """A mutant that no test has noticed: its name, and its lines with - and +."""
+    """A mutant that no test noticed: its name, and its changed lines with - and +."""
 
     name: str
     lines: tuple[str, ...]
@@ -28,7 +28,7 @@ class Survivor:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of the mutants of a part."""
+    """The mutants of a part, counted by what happened to them."""
 
     part: str
     killed: int
@@ -38,18 +38,18 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Killed, in percent of those that can be and were tried."""
+        """Killed mutants in percent of those that can be killed and were tried."""
         return 100 * self.killed / max(1, self.killed + len(self.survivors))
 
     @property
     def passes(self) -> bool:
-        """Tell whether the whole part is as good as its bar."""
+        """Tell whether the whole part reaches its bar."""
         return not self.untried and self.score >= PARTS[self.part].bar
 
 
 def forget_survivors() -> None:
-    """Let mutmut try again what is not killed, and look anew which test reaches what;
-    in a workplace."""
+    """Make mutmut try survivors again, and find anew which test reaches which function.
+    Called in a workplace."""
     Path("mutants/mutmut-stats.json").unlink(missing_ok=True)
     for path in Path("mutants").rglob("*.meta"):
         meta = json.loads(path.read_text())
@@ -61,7 +61,7 @@ def forget_survivors() -> None:
 
 
 def result_of(part: str) -> Result:
-    """Return a part's result; in a workplace."""
+    """Return a part's result. Called in a workplace."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415
 
     source = Path("src/anonauth") / PARTS[part].file
@@ -87,7 +87,7 @@ def result_of(part: str) -> Result:
 
 
 def write_report(results: Sequence[Result]) -> None:
-    """Write survivors, and the table that README.md keeps."""
+    """Write the survivors, and the table for README.md."""
     lines = []
     for survivor in (s for result in results for s in result.survivors):
         lines += [survivor.name, *survivor.lines, ""]

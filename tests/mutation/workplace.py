@@ -1,7 +1,7 @@
-"""Where mutmut works: the repository as it wants one, made of links.
+"""The directories that mutmut works in: the repository in mutmut's layout, as links.
 
-mutmut takes the name of a module from its path, and knows `src` alone as what is not
-part of it; here that is `functions`.
+mutmut takes a module's name from its path, and strips only `src`, which is `functions`
+here.
 """
 
 import shutil
@@ -19,12 +19,12 @@ _LINKS = {
 
 
 def workplace_of(name: str) -> Path:
-    """Return the directory of a part."""
+    """Return a part's directory."""
     return ROOT / ".build" / "mutation" / name
 
 
 def make_workplace(part_name: str) -> Path:
-    """Return a directory to run mutmut in; what it knows of an earlier run remains."""
+    """Return a directory to run mutmut in. Results of an earlier run are kept."""
     place, part = workplace_of(part_name), PARTS[part_name]
     tests = place / "tests"
     for old in (tests, place / "mutants" / "tests"):
@@ -44,7 +44,7 @@ def make_workplace(part_name: str) -> Path:
         "source_paths": "src",
         "only_mutate": f"src/anonauth/{part.file}",
         "also_copy": "template.yaml",
-        # A logger keeps the stream that it was made with: it must outlive that run.
+        # A logger keeps the stream it was made with, which must outlive that run.
         "pytest_add_cli_args": "--numprocesses=0\n--capture=no",
         "pytest_add_cli_args_test_selection": "tests/unit",
         "use_git_change_detection": "false",
