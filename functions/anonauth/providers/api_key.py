@@ -17,7 +17,7 @@ from anonauth.ports import IdentityStore
 _LONGEST_KEY = 256  # characters; ours have 43
 
 
-class ApiKeys:
+class ApiKeyProvider:
     """`Provider` of one app's API keys.
 
     It tells which user a key belongs to. Whether the key still works is decided by the

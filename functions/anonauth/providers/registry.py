@@ -107,9 +107,9 @@ class Registry:
                     networks=self._networks,
                 )
             case ApiKeySettings():
-                from anonauth.providers.api_key import ApiKeys
+                from anonauth.providers.api_key import ApiKeyProvider
 
-                return ApiKeys(app, identities=self._store)
+                return ApiKeyProvider(app, identities=self._store)
             case CustomTokenSettings():
                 from anonauth.providers.custom_token import CustomToken
 

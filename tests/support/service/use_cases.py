@@ -12,7 +12,7 @@ from anonauth.domain.providers import API_KEY, USERPASS
 from anonauth.domain.users import ApiKey, User
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
-from anonauth.providers.api_key import ApiKeys
+from anonauth.providers.api_key import ApiKeyProvider
 from anonauth.usecases.api_keys import create_api_key
 from anonauth.usecases.link import (
     Attempt,
@@ -78,7 +78,7 @@ class UseCases:
         providers: dict[str, Provider] = {
             "custom-token": Vouching(),
             USERPASS: Passwords(self.store),
-            API_KEY: ApiKeys(app, identities=self.store),
+            API_KEY: ApiKeyProvider(app, identities=self.store),
         }
         return providers.get(provider)
 

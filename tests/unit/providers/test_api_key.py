@@ -8,7 +8,7 @@ import pytest
 from anonauth.domain.encoding import hash_secret
 from anonauth.domain.users import ApiKey, Session, User
 from anonauth.errors import BadCredential, BadRequest, StoreUnavailable
-from anonauth.providers.api_key import ApiKeys
+from anonauth.providers.api_key import ApiKeyProvider
 from anonauth.store import Store
 from support.service.harness import APP, OTHER_APP, START, Clients
 from support.service.wire import no_connection
@@ -41,7 +41,7 @@ def key(store: Store) -> ApiKey:
 def test_given_a_key_when_verified_then_it_is_that_of_its_user(
     store: Store, key: ApiKey
 ) -> None:
-    provider = ApiKeys(APP, identities=store)
+    provider = ApiKeyProvider(APP, identities=store)
 
     identity = provider.verify({"key": SECRET}, network=NETWORK, now=START)
 
@@ -55,7 +55,7 @@ def test_given_other_fields_beside_the_key_when_verified_then_they_are_ignored(
     store: Store, key: ApiKey
 ) -> None:
     """Core adds `provider`, and every SDK `options` (client-api.md §1.9, §2.2)."""
-    provider = ApiKeys(APP, identities=store)
+    provider = ApiKeyProvider(APP, identities=store)
     body = {"key": SECRET, "provider": "api-key", "options": {"device": {}}}
 
     identity = provider.verify(body, network=NETWORK, now=START + timedelta(days=999))
@@ -79,7 +79,7 @@ def test_given_other_fields_beside_the_key_when_verified_then_they_are_ignored(
 def test_given_another_text_when_verified_then_it_is_no_key(
     store: Store, key: ApiKey, secret: str
 ) -> None:
-    provider = ApiKeys(APP, identities=store)
+    provider = ApiKeyProvider(APP, identities=store)
 
     with pytest.raises(BadCredential) as refusal:
         provider.verify({"key": secret}, network=NETWORK, now=START)
@@ -91,7 +91,7 @@ def test_given_another_text_when_verified_then_it_is_no_key(
 def test_given_a_key_of_another_app_when_verified_then_it_is_no_key(
     store: Store, key: ApiKey
 ) -> None:
-    provider = ApiKeys(OTHER_APP, identities=store)
+    provider = ApiKeyProvider(OTHER_APP, identities=store)
 
     with pytest.raises(BadCredential):
         provider.verify({"key": SECRET}, network=NETWORK, now=START)
@@ -114,7 +114,7 @@ def test_given_nothing_that_could_be_a_key_when_verified_then_the_table_is_not_a
     store: Store, clients: Clients, body: dict[str, Any]
 ) -> None:
     with pytest.raises(BadRequest):
-        ApiKeys(APP, identities=store).verify(body, network=NETWORK, now=START)
+        ApiKeyProvider(APP, identities=store).verify(body, network=NETWORK, now=START)
 
     assert clients.wire.calls == []
 
@@ -125,6 +125,6 @@ def test_given_no_table_when_verified_then_nothing_is_said_of_the_key(
     clients.wire.always = no_connection
 
     with pytest.raises(StoreUnavailable):
-        ApiKeys(APP, identities=store).verify(
+        ApiKeyProvider(APP, identities=store).verify(
             {"key": SECRET}, network=NETWORK, now=START
         )

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from anonauth.handlers import _http
-from anonauth.providers.api_key import ApiKeys
+from anonauth.providers.api_key import ApiKeyProvider
 from anonauth.providers.custom_token import CustomToken
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.providers.oauth2_apple import Apple
@@ -48,7 +48,7 @@ def log() -> Iterator[io.StringIO]:
     ("name", "kind"),
     [
         pytest.param("local-userpass", LocalUserpass, id="local-userpass"),
-        pytest.param("api-key", ApiKeys, id="api-key"),
+        pytest.param("api-key", ApiKeyProvider, id="api-key"),
         pytest.param("custom-token", CustomToken, id="custom-token"),
         pytest.param("oauth2-google", Google, id="oauth2-google"),
         pytest.param("oauth2-apple", Apple, id="oauth2-apple"),
