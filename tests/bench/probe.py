@@ -22,7 +22,7 @@ _HANDLE: Callable[[Any, Any], Any] = getattr(importlib.import_module(_MODULE), _
 _PARTS = {
     "store": [
         "anonauth.store.table:Table._send",
-        "anonauth.store.table:Table._transact",
+        "anonauth.store.table:Table._try_write",
     ],
     "botocore": ["botocore.client:BaseClient._make_api_call"],
     "SigV4": ["botocore.signers:RequestSigner.sign"],

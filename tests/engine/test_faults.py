@@ -204,9 +204,9 @@ def sites_in_source() -> set[str]:
 
 
 def _is_call_to_aws(node: ast.AST) -> bool:
-    # self._send(…), self._transact(…) of the store; self._client.…(…) of others.
+    # self._send(…), self._try_write(…) of the store; self._client.…(…) of others.
     match node:
-        case ast.Call(func=ast.Attribute(attr="_send" | "_transact")):
+        case ast.Call(func=ast.Attribute(attr="_send" | "_try_write")):
             return True
         case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="_client"))):
             return True

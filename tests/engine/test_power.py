@@ -16,8 +16,8 @@ import pytest
 
 from anonauth.errors import AuthError
 from anonauth.store import conditions, identities
-from anonauth.store.accounts import Accounts
-from anonauth.store.api_keys import ApiKeys
+from anonauth.store.accounts import AccountRecords
+from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.expiring import Expiring
 from anonauth.store.identities import Identities
 from anonauth.store.ring import Rings
@@ -134,59 +134,75 @@ GUARDS = (
         by=scenes.come_back_to_a_lost_user,
     ),
     guard(
-        ApiKeys.create_api_key, "asked_by.version", by=scenes.make_api_keys_of_one_name
+        ApiKeyRecords.create_api_key,
+        "asked_by.version",
+        by=scenes.make_api_keys_of_one_name,
     ),
-    guard(ApiKeys.delete_api_key, "asked_by.version", by=scenes.delete_one_api_key),
     guard(
-        ApiKeys.set_api_key_disabled,
+        ApiKeyRecords.delete_api_key, "asked_by.version", by=scenes.delete_one_api_key
+    ),
+    guard(
+        ApiKeyRecords.set_api_key_disabled,
         "asked_by.version",
         by=scenes.disable_a_key_while_it_is_deleted,
     ),
-    guard(Accounts.spend, "below", by=scenes.spend_a_budget),
-    guard(Accounts.give_back, "CounterItem.number > 0", by=scenes.give_a_budget_back),
-    guard(Accounts.register, "as_read", by=scenes.register_one_address),
+    guard(AccountRecords.spend, "below", by=scenes.spend_a_budget),
     guard(
-        Accounts.register, "pending | expired", by=scenes.register_while_it_is_confirmed
+        AccountRecords.give_back, "CounterItem.number > 0", by=scenes.give_a_budget_back
     ),
-    guard(Accounts.register, "condition", by=scenes.register_while_it_is_confirmed),
-    guard(Accounts.set_confirmation, "pending", by=scenes.resend_while_it_is_confirmed),
-    guard(Accounts.confirm, "same_token", by=scenes.register_while_it_is_confirmed),
-    guard(Accounts.confirm, "pending", by=scenes.confirm_while_it_is_bound),
+    guard(AccountRecords.register, "as_read", by=scenes.register_one_address),
     guard(
-        Accounts.set_reset,
+        AccountRecords.register,
+        "pending | expired",
+        by=scenes.register_while_it_is_confirmed,
+    ),
+    guard(
+        AccountRecords.register, "condition", by=scenes.register_while_it_is_confirmed
+    ),
+    guard(
+        AccountRecords.set_confirmation,
+        "pending",
+        by=scenes.resend_while_it_is_confirmed,
+    ),
+    guard(
+        AccountRecords.confirm, "same_token", by=scenes.register_while_it_is_confirmed
+    ),
+    guard(AccountRecords.confirm, "pending", by=scenes.confirm_while_it_is_bound),
+    guard(
+        AccountRecords.set_reset,
         "same_version(record)",
         "record_in_time(now)",
         by=scenes.ask_for_a_reset_of_a_deleted_user,
     ),
     guard(
-        Accounts.reset_password,
+        AccountRecords.reset_password,
         "same_owner",
         by=Plan((*["reset"] * 3, *["log in by"] * 5), GUEST, "a"),
     ),
     guard(
-        Accounts.reset_password,
+        AccountRecords.reset_password,
         "same_token",
         by=scenes.ask_for_a_reset_while_one_is_done,
     ),
     guard(
-        Accounts.reset_password,
+        AccountRecords.reset_password,
         "same_token",
         "same_version(record)",
         "in_time",
         by=Plan(("reset",) * 8, GUEST, "a"),
     ),
     guard(
-        Accounts._end_all,
+        AccountRecords._end_all,
         "as_read.version",
         by=scenes.make_api_keys_between_the_writes_of_a_reset,
     ),
     guard(
-        Accounts.replace_password_hash,
+        AccountRecords.replace_password_hash,
         "unchanged",
         by=scenes.hash_anew_while_it_is_reset,
     ),
     guard(
-        Accounts.remember_networks,
+        AccountRecords.remember_networks,
         "same_version(record)",
         by=scenes.note_a_network_while_it_is_reset,
     ),
@@ -217,7 +233,7 @@ _LATE = "against a call that arrives when its client has given up; test_faults h
 EXCUSED = {
     ("Users.create_user", "UserItem.pk.does_not_exist()"): _RANDOM,
     ("Identities.create_linked_user", "UserItem.pk.does_not_exist()"): _RANDOM,
-    ("ApiKeys.create_api_key", "IdentityItem.pk.does_not_exist()"): _RANDOM,
+    ("ApiKeyRecords.create_api_key", "IdentityItem.pk.does_not_exist()"): _RANDOM,
     ("Users.record_activity", "alive(now)"): _GONE,
     ("Users.record_activity", "mine(session.id, session.token_hash, now)"): (
         "a session that is gone has no day of use before today"
@@ -259,30 +275,30 @@ EXCUSED = {
     ("Identities._bind", "record_in_time(now)"): _TIME,
     ("Identities.unlink_identity", "asked_by.alive"): _GONE,
     ("Identities.unlink_identity", "asked_by.mine"): _LOGOUT,
-    ("ApiKeys.create_api_key", "asked_by.alive"): _GONE,
-    ("ApiKeys.create_api_key", "asked_by.mine"): _LOGOUT,
-    ("ApiKeys.delete_api_key", "asked_by.alive"): _GONE,
-    ("ApiKeys.delete_api_key", "asked_by.mine"): _LOGOUT,
-    ("ApiKeys.set_api_key_disabled", "asked_by.alive"): _GONE,
-    ("ApiKeys.set_api_key_disabled", "asked_by.mine"): _LOGOUT,
-    ("Accounts.contest", "pending"): (
+    ("ApiKeyRecords.create_api_key", "asked_by.alive"): _GONE,
+    ("ApiKeyRecords.create_api_key", "asked_by.mine"): _LOGOUT,
+    ("ApiKeyRecords.delete_api_key", "asked_by.alive"): _GONE,
+    ("ApiKeyRecords.delete_api_key", "asked_by.mine"): _LOGOUT,
+    ("ApiKeyRecords.set_api_key_disabled", "asked_by.alive"): _GONE,
+    ("ApiKeyRecords.set_api_key_disabled", "asked_by.mine"): _LOGOUT,
+    ("AccountRecords.contest", "pending"): (
         "to note it a moment too late makes a reset detach more, and tells nobody"
     ),
-    ("Accounts.contest", "record_in_time(now)"): _EITHER,
-    ("Accounts.clear", "CounterItem.pk.exists()"): (
+    ("AccountRecords.contest", "record_in_time(now)"): _EITHER,
+    ("AccountRecords.clear", "CounterItem.pk.exists()"): (
         "a race that loses it leaves an item that counts nothing; test_store has a row"
     ),
-    ("Accounts.set_confirmation", "same_version(record)"): (
+    ("AccountRecords.set_confirmation", "same_version(record)"): (
         "a mail that is sent anew confirms whatever was registered last, as one does "
         "that was asked for after it"
     ),
-    ("Accounts.set_confirmation", "as_read"): _LATE,
-    ("Accounts.set_confirmation", "record_in_time(now)"): _TIME,
-    ("Accounts.set_reset", "as_read"): _LATE,
-    ("Accounts.confirm", "in_time"): _TIME,
-    ("Accounts.confirm", "record_in_time(now)"): _TIME,
-    ("Accounts.reset_password", "record_in_time(now)"): _TIME,
-    ("Accounts._end_all", "as_read.alive"): _GONE,
+    ("AccountRecords.set_confirmation", "as_read"): _LATE,
+    ("AccountRecords.set_confirmation", "record_in_time(now)"): _TIME,
+    ("AccountRecords.set_reset", "as_read"): _LATE,
+    ("AccountRecords.confirm", "in_time"): _TIME,
+    ("AccountRecords.confirm", "record_in_time(now)"): _TIME,
+    ("AccountRecords.reset_password", "record_in_time(now)"): _TIME,
+    ("AccountRecords._end_all", "as_read.alive"): _GONE,
     ("alive", "active"): "there is no other state yet",
     ("alive", "permanent | not_expired"): _TIME,
     ("mine", "unlimited | not_expired"): _TIME,

@@ -10,15 +10,15 @@ of this package:
   repeats calls itself, and only what a first attempt refuses counts as refused.
 """
 
-from anonauth.store.accounts import Accounts
-from anonauth.store.api_keys import ApiKeys
+from anonauth.store.accounts import AccountRecords
+from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.changes import Changes
 from anonauth.store.expiring import Expiring
 from anonauth.store.overview import Overview
 from anonauth.store.ring import Rings
 
 
-class Store(Accounts, ApiKeys, Changes, Expiring, Overview, Rings):
+class Store(AccountRecords, ApiKeyRecords, Changes, Expiring, Overview, Rings):
     """All that `ports` calls a store, on one DynamoDB table; see `Table`.
 
     Accounts and API keys are both built on identities, and those on users.

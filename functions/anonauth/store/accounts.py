@@ -1,7 +1,7 @@
 """Accounts of `local-userpass`, and the budgets that guard them."""
 
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Any
@@ -32,13 +32,13 @@ from anonauth.store.items import (
     record_of,
     user_pk,
 )
-from anonauth.store.table import Refused
+from anonauth.store.table import WriteRefused
 from anonauth.store.users import MOST_CONFLICTS
 
 _NO_TOKEN = hash_token_id("")  # of as many bytes as that of any
 
 
-class Accounts(Identities):
+class AccountRecords(Identities):
     """`AccountStore`."""
 
     def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
@@ -55,12 +55,11 @@ class Accounts(Identities):
             Path(name).does_not_exist() | (Path(name) < limit)
             for name, limit in limits.items()
         )
-        try:
-            self._send(lambda: item.update(_add_one(counter), below))
-        except Refused as refused:
+        return self._try_write(
+            lambda: item.update(_add_one(counter), below),
             # Repeated after a lost reply: the last one may have been ours.
-            return refused.perhaps_ours
-        return True
+            is_written=lambda: True,
+        )
 
     def give_back(self, counter: Counter) -> None:
         """Take one away, in one UpdateItem; see `BudgetStore`."""
@@ -68,7 +67,7 @@ class Accounts(Identities):
         taken: list[Action] = [
             Path(name).add(-1) for name in ("number", *counter.parts)
         ]
-        with suppress(Refused):  # nothing is there
+        with suppress(WriteRefused):  # nothing is there
             self._send(lambda: item.update(taken, CounterItem.number > 0))
 
     def clear(self, counter: Counter) -> None:
@@ -77,7 +76,7 @@ class Accounts(Identities):
         counted: list[Action] = [
             Path(name).remove() for name in ("number", *counter.parts)
         ]
-        with suppress(Refused):  # nothing is there, and no item is to come of it
+        with suppress(WriteRefused):  # nothing is there, and no item is to come of it
             self._send(lambda: item.update(counted, CounterItem.pk.exists()))
 
     def get_account_and_counts(
@@ -111,24 +110,21 @@ class Accounts(Identities):
         # Two at once would otherwise be of one version, and neither know of the other.
         as_read = IdentityItem.version == record.version - 1
         condition = free | ((pending | expired) & as_read)
-        try:
-            self._send(lambda: item.save(condition=condition))
-        except Refused as refused:
-            written = self._read(record) if refused.perhaps_ours else None
-            return written is not None and written.id == record.id
-        return True
+        return self._try_write(
+            lambda: item.save(condition=condition),
+            is_written=lambda: self._record_shows(record, lambda r: r.id == record.id),
+        )
 
     def contest(self, app: str, key: str, now: datetime) -> bool:
         """Mark a pending record, in one UpdateItem; see `AccountStore`."""
         pending = IdentityItem.state == "pending"
         item = self._identity_item(identity_pk(app, USERPASS, key))
         mark = IdentityItem.contested.set(True)
-        try:
-            self._send(lambda: item.update([mark], pending & record_in_time(now)))
-        except Refused as refused:
+        return self._try_write(
+            lambda: item.update([mark], pending & record_in_time(now)),
             # After a lost reply it may have been ours, and confirmed since.
-            return refused.perhaps_ours
-        return True
+            is_written=lambda: True,
+        )
 
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
@@ -144,12 +140,12 @@ class Accounts(Identities):
         as_read = _unchanged(IdentityItem.confirm_hash, record.confirmation)
         condition = pending & same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
-        try:
-            self._send(lambda: item.update(actions, condition))
-        except Refused as refused:
-            written = self._read(record) if refused.perhaps_ours else None
-            return written is not None and _is(written.confirmation, token)
-        return True
+        return self._try_write(
+            lambda: item.update(actions, condition),
+            is_written=lambda: self._record_shows(
+                record, lambda r: _is(r.confirmation, token)
+            ),
+        )
 
     def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
         """Confirm a record, in one UpdateItem; see `AccountStore`."""
@@ -165,19 +161,17 @@ class Accounts(Identities):
         in_time = IdentityItem.confirm_expires_at > now
         condition = pending & same_token & in_time & record_in_time(now)
         item = self._identity_item(identity_pk(app, USERPASS, key))
-        try:
-            self._send(lambda: item.update(actions, condition))
-        except Refused:
-            # A link in a mail is opened twice: by a scanner, and by its reader.
-            record = self.get_identity(app, USERPASS, key)
-            return (
-                record is not None
-                and record.state != "pending"
-                and not record.is_expired(now)  # swept or not yet: the same answer
-                and record.confirmation is not None
-                and hmac.compare_digest(record.confirmation.hash, token_hash)
-            )
-        return True
+        if self._try_write(lambda: item.update(actions, condition)):
+            return True
+        # A link in a mail is opened twice: by a scanner, and by its reader.
+        record = self.get_identity(app, USERPASS, key)
+        return (
+            record is not None
+            and record.state != "pending"
+            and not record.is_expired(now)  # swept or not yet: the same answer
+            and record.confirmation is not None
+            and hmac.compare_digest(record.confirmation.hash, token_hash)
+        )
 
     def set_reset(
         self, record: IdentityRecord, token: MailToken, now: datetime
@@ -190,12 +184,12 @@ class Accounts(Identities):
         as_read = _unchanged(IdentityItem.reset_hash, record.reset)  # as above
         condition = same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
-        try:
-            self._send(lambda: item.update(actions, condition))
-        except Refused as refused:
-            written = self._read(record) if refused.perhaps_ours else None
-            return written is not None and _is(written.reset, token)
-        return True
+        return self._try_write(
+            lambda: item.update(actions, condition),
+            is_written=lambda: self._record_shows(
+                record, lambda r: _is(r.reset, token)
+            ),
+        )
 
     def reset_password(
         self,
@@ -246,23 +240,20 @@ class Accounts(Identities):
             elif user is not None:
                 self._end_all(transaction, user, record, now)
 
-        try:
-            self._transact(fill, conflicts=MOST_CONFLICTS)
-        except Refused as refused:
-            written = self._read(record) if refused.perhaps_ours else None
-            return written is not None and written.password_hash == password_hash
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self._record_shows(
+                record, lambda r: r.password_hash == password_hash
+            ),
+            conflicts=MOST_CONFLICTS,
+        )
 
     def replace_password_hash(self, record: IdentityRecord, password_hash: str) -> bool:
         """Replace the hash, in one UpdateItem; see `AccountStore`."""
         item = self._record_item(record)
         action = IdentityItem.password_hash.set(password_hash)
         unchanged = IdentityItem.password_hash == record.password_hash
-        try:
-            self._send(lambda: item.update([action], unchanged))
-        except Refused:
-            return False
-        return True
+        return self._try_write(lambda: item.update([action], unchanged))
 
     def remember_networks(
         self, record: IdentityRecord, networks: Mapping[str, date]
@@ -270,7 +261,7 @@ class Accounts(Identities):
         """Replace the networks, in one UpdateItem; see `AccountStore`."""
         item = self._record_item(record)
         action = IdentityItem.networks.set(network_map(networks))
-        with suppress(Refused):  # it was reset, and has to forget them
+        with suppress(WriteRefused):  # it was reset, and has to forget them
             self._send(lambda: item.update([action], same_version(record)))
 
     def _end_all(
@@ -302,8 +293,11 @@ class Accounts(Identities):
             condition=as_read(user, now),
         )
 
-    def _read(self, record: IdentityRecord) -> IdentityRecord | None:
-        return self.get_identity(record.app, record.provider, record.key)
+    def _record_shows(
+        self, record: IdentityRecord, change: Callable[[IdentityRecord], bool]
+    ) -> bool:
+        written = self.get_identity(record.app, record.provider, record.key)
+        return written is not None and change(written)
 
 
 def _unchanged(path: UnicodeAttribute, token: MailToken | None) -> Condition:

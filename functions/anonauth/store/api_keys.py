@@ -17,10 +17,9 @@ from anonauth.store.items import (
     record_fields,
     user_pk,
 )
-from anonauth.store.table import Refused
 
 
-class ApiKeys(Identities):
+class ApiKeyRecords(Identities):
     """`ApiKeyStore`."""
 
     def create_api_key(
@@ -48,12 +47,10 @@ class ApiKeys(Identities):
                 condition=IdentityItem.pk.does_not_exist(),
             )
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return written is not None and key.id in written.api_keys
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self._user_shows(user, lambda u: key.id in u.api_keys),
+        )
 
     def delete_api_key(
         self, user: User, session: Session, key: ApiKey, now: datetime
@@ -70,12 +67,12 @@ class ApiKeys(Identities):
             transaction.update(item, actions, condition=asked_by(user, session, now))
             self._delete_record(transaction, user, API_KEY, key.hash)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return written is not None and key.id not in written.api_keys
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self._user_shows(
+                user, lambda u: key.id not in u.api_keys
+            ),
+        )
 
     def set_api_key_disabled(
         self,
@@ -94,12 +91,9 @@ class ApiKeys(Identities):
             # When it comes on as well: a login that raced with the off has left one.
             *_end_sessions_of(user, key),
         ]
-        try:
-            self._send(lambda: item.update(actions, asked_by(user, session, now)))
-        except Refused:
-            # Ours or somebody else's: the caller reads again and sees.
-            return False
-        return True
+        return self._try_write(
+            lambda: item.update(actions, asked_by(user, session, now))
+        )
 
 
 def _end_sessions_of(user: User, key: ApiKey) -> list[RemoveAction]:

@@ -8,7 +8,6 @@ from anonauth.domain.events import ExpiryScan
 from anonauth.domain.users import UserPage
 from anonauth.store.items import SCAN_PK, ScanItem, UserItem
 from anonauth.store.scans import Scans, active_users
-from anonauth.store.table import Refused
 
 
 class Expiring(Scans):
@@ -43,12 +42,11 @@ class Expiring(Scans):
         )
         none_yet = ScanItem.pk.does_not_exist()
         one_before = ScanItem.version == new.version - 1
-        try:
-            self._send(lambda: item.save(condition=none_yet | one_before))
-        except Refused as refused:
+        return self._try_write(
+            lambda: item.save(condition=none_yet | one_before),
             # Ours or another's: at worst a few users are warned twice, by one id.
-            return refused.perhaps_ours
-        return True
+            is_written=lambda: True,
+        )
 
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime

@@ -23,7 +23,7 @@ from anonauth.store.items import (
     record_of,
     user_pk,
 )
-from anonauth.store.table import Refused
+from anonauth.store.table import WriteRefused
 from anonauth.store.users import Users, opening
 
 
@@ -77,12 +77,7 @@ class Identities(Users):
             transaction.update(item, actions, condition=asked_by(user, session, now))
             self._bind(transaction, user, identity, now)
 
-        try:
-            self._transact(fill)
-        except Refused:
-            # Ours or somebody else's: the caller reads again and sees.
-            return False
-        return True
+        return self._try_write(self._transaction(fill))
 
     def create_linked_user(
         self, user: User, identity: VerifiedIdentity, now: datetime
@@ -94,11 +89,9 @@ class Identities(Users):
             transaction.save(item, condition=UserItem.pk.does_not_exist())
             self._bind(transaction, user, identity, now)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            return refused.perhaps_ours and self._is_written(user)
-        return True
+        return self._try_write(
+            self._transaction(fill), is_written=lambda: self._has_sessions_of(user)
+        )
 
     def make_user_again(self, user: User, record: IdentityRecord) -> bool:
         """Write a lost user, in one transaction; see `IdentityStore`."""
@@ -107,11 +100,9 @@ class Identities(Users):
             self._put_again(transaction, user)
             self._check_bound(transaction, user, record)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            return refused.perhaps_ours and self._is_written(user)
-        return True
+        return self._try_write(
+            self._transaction(fill), is_written=lambda: self._has_sessions_of(user)
+        )
 
     def add_back_identity(
         self,
@@ -136,12 +127,12 @@ class Identities(Users):
             )
             self._check_bound(transaction, user, record)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return written is not None and session.id in written.sessions
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self._user_shows(
+                user, lambda u: session.id in u.sessions
+            ),
+        )
 
     def update_identity_data(
         self, record: IdentityRecord, data: Mapping[str, str]
@@ -153,7 +144,7 @@ class Identities(Users):
             self._send(
                 lambda: item.update([IdentityItem.data.set(dict(data))], unchanged)
             )
-        except Refused:
+        except WriteRefused:
             return  # unlinked meanwhile: there is nothing to display
 
     def get_identity_data(
@@ -196,15 +187,12 @@ class Identities(Users):
             transaction.update(item, actions, condition=asked_by(user, session, now))
             self._delete_record(transaction, user, identity.provider, identity.key)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return (
-                written is not None
-                and written.find_identity(identity.provider, identity.key) is None
-            )
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self._user_shows(
+                user, lambda u: u.find_identity(identity.provider, identity.key) is None
+            ),
+        )
 
     def _bind(
         self,

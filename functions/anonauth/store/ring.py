@@ -4,7 +4,7 @@ from pynamodb.exceptions import DoesNotExist
 
 from anonauth.domain.signing_keys import Ring
 from anonauth.store.items import RING_PK, RingItem, ring_key_map, ring_of
-from anonauth.store.table import Refused, Table
+from anonauth.store.table import Table
 
 
 class Rings(Table):
@@ -31,9 +31,7 @@ class Rings(Table):
         )
         none_yet = RingItem.pk.does_not_exist()
         one_before = RingItem.version == new.version - 1
-        try:
-            self._send(lambda: item.save(condition=none_yet | one_before))
-        except Refused as refused:
-            written = self.load_ring() if refused.perhaps_ours else None
-            return written == new
-        return True
+        return self._try_write(
+            lambda: item.save(condition=none_yet | one_before),
+            is_written=lambda: self.load_ring() == new,
+        )

@@ -49,8 +49,12 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item", bound=TableItem)
 
 
-class Refused(Exception):
-    """A condition did not hold; `perhaps_ours` if an earlier attempt may have won."""
+class WriteRefused(Exception):
+    """A write was refused because its condition did not hold.
+
+    Args:
+        perhaps_ours: An earlier attempt of the same write may have taken effect.
+    """
 
     def __init__(self, *, perhaps_ours: bool) -> None:
         super().__init__()
@@ -132,7 +136,7 @@ class Table:
                 answered at once, so that waiting for the end of them costs little.
 
         Raises:
-            Refused: A condition did not hold.
+            WriteRefused: A condition did not hold.
             StoreUnavailable: No attempt was answered; a write may have taken effect.
         """
         perhaps_ours, attempt, left = False, 0, ATTEMPTS
@@ -152,7 +156,7 @@ class Table:
             # the codes tell. Without one, or with a 5xx, the write may have happened.
             codes = _codes(failure)
             if "ConditionalCheckFailed" in codes:
-                raise Refused(perhaps_ours=perhaps_ours) from failure
+                raise WriteRefused(perhaps_ours=perhaps_ours) from failure
             if not codes or not codes <= _NOT_APPLIED:
                 perhaps_ours = True
             if conflicts and codes == {"TransactionConflict"}:
@@ -161,10 +165,38 @@ class Table:
                 left -= 1
         raise StoreUnavailable from failure
 
-    def _transact(
-        self, fill: Callable[[TransactWrite], None], *, conflicts: int = 0
-    ) -> None:
-        """Make one transaction of what `fill` puts into it; raises as `_send` does."""
+    def _try_write(
+        self,
+        call: Callable[[], object],
+        *,
+        is_written: Callable[[], bool] = lambda: False,
+        conflicts: int = 0,
+    ) -> bool:
+        """Make a conditional write, and say whether it took effect.
+
+        A reply can be lost after the write took effect. The write is then repeated,
+        and the repetition meets what the first attempt has written: its condition
+        fails although the write was successful (design.md §4). So if an earlier
+        attempt may have won, the table is read before a refusal counts.
+
+        Args:
+            call: The write.
+            is_written: Reads the table, and says whether it is as the write leaves it.
+                It is called only if an earlier attempt may have won. By default the
+                refusal counts: its caller reads again and decides again.
+            conflicts: As for `_send`.
+
+        Raises:
+            StoreUnavailable: No attempt was answered. The write may have taken effect.
+        """
+        try:
+            self._send(call, conflicts=conflicts)
+        except WriteRefused as refused:
+            return refused.perhaps_ours and is_written()
+        return True
+
+    def _transaction(self, fill: Callable[[TransactWrite], None]) -> Callable[[], None]:
+        """Return the call that makes one transaction of what `fill` puts into it."""
         # The same for each attempt: DynamoDB then knows a repetition from a second one.
         token = str(uuid.uuid4())
 
@@ -174,7 +206,7 @@ class Table:
             ) as transaction:
                 fill(transaction)
 
-        self._send(commit, conflicts=conflicts)
+        return commit
 
 
 def _codes(failure: PynamoDBException) -> set[str]:

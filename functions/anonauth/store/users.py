@@ -26,7 +26,7 @@ from anonauth.store.items import (
     user_of,
     user_pk,
 )
-from anonauth.store.table import Refused, Table
+from anonauth.store.table import Table, WriteRefused
 
 _GONE_FOR = timedelta(days=30)
 
@@ -44,11 +44,10 @@ class Users(Table):
     def create_user(self, user: User) -> bool:
         """Write a new user in one PutItem; see `UserStore`."""
         item = self._new_user_item(user)
-        try:
-            self._send(lambda: item.save(condition=UserItem.pk.does_not_exist()))
-        except Refused as refused:
-            return refused.perhaps_ours and self._is_written(user)
-        return True
+        return self._try_write(
+            lambda: item.save(condition=UserItem.pk.does_not_exist()),
+            is_written=lambda: self._has_sessions_of(user),
+        )
 
     def get_user(self, app: str, user_id: str) -> User | None:
         """Read a user in one consistent GetItem; see `UserStore`."""
@@ -85,12 +84,7 @@ class Users(Table):
         else:
             actions += [path["expires_at"].set(epoch(expires_at))]
         item = self._user_item(user_pk(user.app, user.id))
-        try:
-            self._send(lambda: item.update(actions, condition))
-        except Refused:
-            # Ours or somebody else's: the caller reads again and sees.
-            return False
-        return True
+        return self._try_write(lambda: item.update(actions, condition))
 
     def open_session(
         self, user: User, session: Session, ended: Sequence[Session], now: datetime
@@ -103,12 +97,12 @@ class Users(Table):
         actions = opening(session, ended, now)
         condition = as_read(user, now) & room(ended)
         item = self._user_item(user_pk(user.app, user.id))
-        try:
-            self._send(lambda: item.update(actions, condition))
-        except Refused as refused:
-            written = self.get_user(user.app, user.id) if refused.perhaps_ours else None
-            return written is not None and session.id in written.sessions
-        return True
+        return self._try_write(
+            lambda: item.update(actions, condition),
+            is_written=lambda: self._user_shows(
+                user, lambda u: session.id in u.sessions
+            ),
+        )
 
     def end_session(self, claims: RefreshClaims, now: datetime) -> bool:
         """Delete the anonymous user, or else remove only the session; see `UserStore`.
@@ -130,7 +124,7 @@ class Users(Table):
         for call in calls:
             try:
                 self._send(call)
-            except Refused as refused:
+            except WriteRefused as refused:
                 perhaps_ours = perhaps_ours or refused.perhaps_ours
             else:
                 return True
@@ -154,11 +148,10 @@ class Users(Table):
             self._delete_keys(transaction, user, user.api_keys.values())
             transaction.save(gone)
 
-        try:
-            self._transact(fill)
-        except Refused as refused:
-            return refused.perhaps_ours and self.get_user(user.app, user.id) is None
-        return True
+        return self._try_write(
+            self._transaction(fill),
+            is_written=lambda: self.get_user(user.app, user.id) is None,
+        )
 
     def was_deleted(self, app: str, user_id: str) -> bool:
         """Look for the mark of a deletion in one consistent GetItem."""
@@ -187,7 +180,7 @@ class Users(Table):
                 lambda: item.update(actions, alive(now) & is_permanent),
                 conflicts=MOST_CONFLICTS,
             )
-        except Refused:
+        except WriteRefused:
             return None
         return user_of(item, app, user_id)  # PynamoDB has filled it in
 
@@ -205,9 +198,12 @@ class Users(Table):
             self._new_user_item(user), condition=UserItem.pk.does_not_exist()
         )
 
-    def _is_written(self, user: User) -> bool:
+    def _user_shows(self, user: User, change: Callable[[User], bool]) -> bool:
         written = self.get_user(user.app, user.id)
-        return written is not None and _hashes(written) == _hashes(user)
+        return written is not None and change(written)
+
+    def _has_sessions_of(self, user: User) -> bool:
+        return self._user_shows(user, lambda u: _hashes(u) == _hashes(user))
 
     def _delete_records(
         self, transaction: TransactWrite, user: User, identities: Iterable[Identity]

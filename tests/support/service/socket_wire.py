@@ -33,7 +33,7 @@ _SHORTLY = 0.03
 
 _HOSTS = {"ses": "email"}  # where it is not the name that requests are signed for
 _PACKAGE = str(ROOT / "functions" / "anonauth")
-_PLUMBING = {"_send", "_transact", "commit", "<lambda>", "_client", "_connect"}
+_PLUMBING = {"_send", "_try_write", "commit", "<lambda>", "_client", "_connect"}
 
 
 @dataclass(frozen=True)

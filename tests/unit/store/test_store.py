@@ -19,7 +19,7 @@ from anonauth.errors import StoreUnavailable
 from anonauth.store import Store
 from anonauth.store.conditions import record_in_time
 from anonauth.store.items import IdentityItem, user_in
-from anonauth.store.table import ATTEMPTS, Refused
+from anonauth.store.table import ATTEMPTS, WriteRefused
 from anonauth.store.users import MOST_CONFLICTS
 from support.contracts.identity_contract import (
     IdentityContract,
@@ -595,7 +595,7 @@ def test_given_no_record_when_one_in_time_is_asked_for_then_nothing_is_written(
     item = store._record_item(account)
     action = IdentityItem.verified.set(True)
 
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefused):
         store._send(lambda: item.update([action], record_in_time(NOW)))
 
     assert record_of(store, account) is None
