@@ -153,7 +153,7 @@ class Services:
         return SesMailer(lambda: self._connect("sesv2"))
 
     def _connect(self, service: str) -> Any:
-        return self.store.session.create_client(
+        return self.store.aws_session.create_client(
             service,
             region_name=self.settings.region,
             endpoint_url=self.settings.endpoint_url or None,

@@ -603,8 +603,8 @@ def test_given_a_thread_when_it_makes_the_client_then_its_answers_are_checked(
             "any", region=REGION, endpoint_url=front.url, pause=lambda _: None
         )
         thread.submit(store.connect).result()
-        there = thread.submit(lambda: store.session).result()
+        there = thread.submit(lambda: store.aws_session).result()
         with pytest.raises(StoreUnavailable):
             store.get_user(APP, "0" * 24)
 
-    assert there is store.session
+    assert there is store.aws_session

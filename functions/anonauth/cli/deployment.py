@@ -141,7 +141,7 @@ class Deployment:
                 }
             )
         )
-        session = services.store.session
+        session = services.store.aws_session
         self.last_call.watch(session)
         if self.endpoint_url:
             aws.confine_session(self.endpoint_url, session)

@@ -121,8 +121,8 @@ class _LocalServices(wiring.Services):
                 expiring_between=self._table.expiring_between,
             )
         )
-        aws.share_service_models(made.session)
-        aws.confine_session(self.settings.endpoint_url or None, made.session)
+        aws.share_service_models(made.aws_session)
+        aws.confine_session(self.settings.endpoint_url or None, made.aws_session)
         return made
 
     @functools.cached_property

@@ -134,7 +134,7 @@ class _SampleUsers:
 
     def __init__(self, settings: Settings, app: str | None) -> None:
         self._services = wiring.Services(settings)
-        aws.confine_session(settings.endpoint_url, self._services.store.session)
+        aws.confine_session(settings.endpoint_url, self._services.store.aws_session)
         self._app = app or min(settings.app_ids)
 
     def prepare(self, step: str, account: _SampleAccount) -> dict[str, str]:

@@ -95,11 +95,11 @@ class Table:
         self._connection = base._get_connection().connection  # noqa: SLF001
         # PynamoDB would make a session for each thread, and all but this one would
         # take damaged answers for good ones.
-        self._session = get_session()
-        self._connection._local = SimpleNamespace(session=self._session)  # type: ignore[assignment]  # noqa: SLF001
-        check_answers(self._session)
+        self._aws_session = get_session()
+        self._connection._local = SimpleNamespace(session=self._aws_session)  # type: ignore[assignment]  # noqa: SLF001
+        check_answers(self._aws_session)
         # The SDK would put its own name together anew for each call, in 0.1 ms.
-        self._session.set_default_client_config(Config(user_agent="anonauth"))
+        self._aws_session.set_default_client_config(Config(user_agent="anonauth"))
 
         def bound(item: type[_Item]) -> type[_Item]:
             return type(item.__name__, (item, base), {})
@@ -113,7 +113,7 @@ class Table:
         self._scan_item = bound(ScanItem)
 
     @property
-    def session(self) -> Session:
+    def aws_session(self) -> Session:
         """The SDK's session, for clients of other services as well.
 
         The answers to all of them are checked (`check_answers`). Threads may share a
@@ -122,7 +122,7 @@ class Table:
         A second one would cost 6 ms of a cold start: it registers 250 hooks, and reads
         AWS's endpoints anew.
         """
-        return self._session
+        return self._aws_session
 
     def connect(self) -> None:
         """Make the client now: threads may share one, but making it is not safe."""
