@@ -2,12 +2,12 @@
 
 import functools
 import json
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from anonauth.backoff import jittered_pause
 from anonauth.domain.events import UserEvent
 from anonauth.errors import EventsUnavailable
 
@@ -22,7 +22,7 @@ MOST_ENTRIES = 10
 """Of one PutEvents, 256 KB together; one of ours has 20 at most."""
 
 _ATTEMPTS = 4  # of which each takes 5 s at most
-_PAUSE = 0.1  # seconds before the second attempt, doubled before each further one
+_PAUSE = 0.1  # seconds after the first attempt, on average; see `jittered_pause`
 
 
 class EventBridgeBus:
@@ -54,9 +54,7 @@ class EventBridgeBus:
     def _put(self, entries: "list[PutEventsRequestEntryTypeDef]") -> None:
         for attempt in range(_ATTEMPTS):
             if attempt:
-                # Full jitter: nothing secret.
-                wait = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  # nosec B311
-                self._pause(wait)
+                self._pause(jittered_pause(attempt, _PAUSE))
             entries, cause = self._attempt(entries)
             if not entries:
                 return

@@ -34,6 +34,7 @@ PARTS: Mapping[str, Part] = {
     "cached_copy": Part(
         "cached_copy.py", ("test_keys.py", "provider_settings/test_ssm.py")
     ),
+    "backoff": Part("backoff.py", ("store/test_store.py",)),
     "keys": Part("keys.py", ("test_keys.py", "usecases/test_key_ring.py"), bar=100),
     **dict(
         [

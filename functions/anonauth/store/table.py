@@ -1,6 +1,5 @@
 """Calls to the table: repeated here, and a refusal told from an outage."""
 
-import random
 import time
 import uuid
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteEr
 from pynamodb.transactions import TransactWrite
 
 from anonauth.aws_answers import check_answers
+from anonauth.backoff import jittered_pause
 from anonauth.errors import StoreUnavailable
 from anonauth.store.items import (
     AccountItem,
@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 _CONNECT_TIMEOUT = 0.5  # seconds; PynamoDB's default is 15
 _READ_TIMEOUT = 2.0  # seconds; PynamoDB's default is 30
-_PAUSE = 0.05  # seconds before the second attempt, doubled before each further one
+_PAUSE = 0.05  # seconds after the first attempt, on average; see `jittered_pause`
 _LONGEST_PAUSE = 0.2  # seconds
 
 # Codes that say for sure that nothing was written. (TransactionConflict also hits
@@ -142,9 +142,7 @@ class Table:
         perhaps_ours, attempt, left = False, 0, ATTEMPTS
         while left:
             if attempt:
-                longest = min(_PAUSE * 2**attempt, _LONGEST_PAUSE)
-                # Full jitter, so that callers in step fall out of it: nothing secret.
-                self._pause(random.uniform(0, longest))  # noqa: S311  # nosec B311
+                self._pause(jittered_pause(attempt, _PAUSE, _LONGEST_PAUSE))
             attempt += 1
             try:
                 return call()
