@@ -1,4 +1,4 @@
-"""What holds for every run: a time limit, who runs what, and figures at the end."""
+"""For every run: a time limit, the distribution to workers, and figures at the end."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ def _is_long(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # Here and not in pyproject.toml: no setting there can depend on the markers asked
-    # for. `--timeout` goes before.
+    # Set here because pyproject.toml cannot depend on the requested markers.
+    # `--timeout` overrides it.
     if config.getoption("timeout", 0) is None:
         config.option.timeout = LONG_LIMIT if _is_long(config) else LIMIT
 
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Balanced | None:
     if not _is_long(config) or config.getoption("dist") != "loadscope":
         return None
-    # It would begin with the modules that have most tests, not the longest.
+    # xdist would begin with the modules that have the most tests, not the slowest.
     config.option.loadscopereorder = False
     return Balanced(config, log)
 
@@ -38,8 +38,8 @@ def pytest_collection_modifyitems(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # Passing tests print nothing else. By `record_property`, since xdist brings home
-    # what that records, and no print.
+    # Passing tests print nothing else. Figures come by `record_property`, because xdist
+    # passes on records, but not prints.
     lines = [
         f"{report.nodeid.rpartition('::')[0]}: {name} {value}"
         for outcome in ("passed", "failed")

@@ -1,8 +1,8 @@
-"""DynamoDB, KMS, SSM, SES and EventBridge by moto, behind `template.yaml`'s policies.
+"""moto's DynamoDB, KMS, SSM, SES and EventBridge, behind `template.yaml`'s policies.
 
-A function signs its calls with its own name as access key; what its role does not
-grant is refused as AWS refuses it. So the tests also show that the grants suffice, and
-which of them nobody needs.
+A function signs its calls with its own name as access key. A call that its role does
+not grant is refused as AWS would refuse it. So the tests also show that the grants
+suffice, and which grants are not needed.
 """
 
 import functools
@@ -32,7 +32,7 @@ from anonauth.local.dynamodb.live_table import LiveTable
 from support.project.policies import ACCOUNT, REGION, Policies
 from support.project.sam_template import Json, resources, translated
 
-TABLE = "anonauth-runtime"  # others of the same process have one of their own
+TABLE = "anonauth-runtime"  # other tests of the same process use other tables
 
 PARAMETERS = {
     "AppIds": "myapp-abcde,other-fghij",
@@ -41,14 +41,14 @@ PARAMETERS = {
     "EventBusName": "anonauth-runtime",
     "ExpiryNoticeDays": "20,2",
 }
-"""What the deployment sets; the template's defaults count for the others."""
+"""Parameters that the deployment sets; the others have the template's defaults."""
 
 _ARCHIVE = "anonauth-runtime"
 
 
 @dataclass
 class PolicyGate:
-    """Refuses what the caller's role does not grant.
+    """Refuses calls that the caller's role does not grant.
 
     `calls` has caller and operation of each call of a function.
     """
@@ -87,7 +87,7 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class Aws:
-    """A table, a key and a bus, and where to reach them."""
+    """A table, a key and a bus, with their addresses."""
 
     endpoint_url: str
     table_name: str
@@ -95,14 +95,14 @@ class Aws:
     gate: PolicyGate
 
     def item(self, pk: str) -> Json | None:
-        """Return an item as DynamoDB holds it."""
+        """Return an item as DynamoDB stores it."""
         answer = self.db.get_item(TableName=self.table_name, Key={"pk": {"S": pk}})
         item: Any = answer.get("Item")
         return None if item is None else dict(item)
 
     @functools.cached_property
     def db(self) -> DynamoDBClient:
-        """A client that may do everything."""
+        """A client without restrictions."""
         client: DynamoDBClient = boto3.client(
             "dynamodb", **_as_owner(self.endpoint_url)
         )
@@ -128,12 +128,12 @@ class Aws:
             return LiveTable(self.table_name, self.endpoint_url, wiring.utc_now)
 
     def published(self) -> list[Json]:
-        """Return what has come to the bus, oldest first."""
+        """Return the events that the bus has received, oldest first."""
         archive = events_backends[ACCOUNT][REGION].archives[_ARCHIVE]
         return [dict(each) for each in archive.events]
 
     def mails_to(self, address: str) -> list[str]:
-        """Return the texts of the mails that SES has taken for an address."""
+        """Return the texts of the mails that SES accepted for an address."""
         return [
             message.body
             for message in ses_backends[ACCOUNT][REGION].sent_messages

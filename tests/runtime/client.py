@@ -17,9 +17,9 @@ def call(
     """Send an event of `events/` and return status and body of the answer.
 
     Args:
-        name: Of the event.
-        token: In place of the placeholder.
-        changes: Members of the event that are others now; a `body` as an object.
+        name: Name of the event.
+        token: Replaces the placeholder.
+        changes: Members of the event to replace; a `body` is given as an object.
     """
     answer = function.invoke(request(name, token, **changes))
     assert answer["headers"]["content-type"] == "application/json"
@@ -44,7 +44,7 @@ def log_in(functions: dict[str, Function]) -> Json:
 
 
 def claims(token: str) -> Json:
-    """Return what a token says, unverified."""
+    """Return a token's claims without verifying it."""
     payload = token.split(".")[1]
     decoded: Json = json.loads(base64.urlsafe_b64decode(payload + "=="))
     return decoded

@@ -45,7 +45,7 @@ SETTINGS = {
                 ]
             },
         },
-        # Of the same domain, but not the sender that the stack allows.
+        # In the same domain, but not the sender that the stack allows.
         "other-fghij": {
             "local-userpass": {"mail": _MAIL | {"sender": "ceo@example.com"}},
             "anon-user": {
@@ -68,7 +68,7 @@ class Start(Protocol):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle as `sam build` makes it, for this machine."""
+    """The bundle as `sam build` builds it, for this machine."""
     directory = tmp_path_factory.mktemp("bundle")
     build(directory)
     return directory
@@ -87,10 +87,10 @@ def build(directory: Path) -> None:
             f"PLATFORM={platform}",
             f"PYTHON={require_tool('python3.13')}",
         ],
-        # A make that runs these tests would pass its own options down.
+        # A `make` that runs these tests would pass on its own options.
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
         check=True,
-        stdout=2,  # stderr: the benchmark's own output is its figures
+        stdout=2,  # stderr: the benchmark prints its figures on stdout
     )
 
 
@@ -137,7 +137,7 @@ def start(
 
 @pytest.fixture
 def granted(cloud: aws.Aws) -> Iterator[None]:
-    """Fails a test in which a function's role was too small."""
+    """Fail a test if a function's role refused one of its calls."""
     yield
     refused = cloud.gate.policies.forget_refusals()
     assert refused == []
@@ -145,7 +145,7 @@ def granted(cloud: aws.Aws) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def functions(start: Start) -> dict[str, runtime_api.Function]:
-    """One execution environment of each function, with a key ring to use."""
+    """One execution environment of each function, and a key ring."""
     started = {name: start(name) for name in FUNCTIONS}
     started["KeysFunction"].invoke(event("key_ring"))
     return started

@@ -1,7 +1,7 @@
 """Runs a function of the built bundle in AWS's own runtime client, `awslambdaric`.
 
-In place of Lambda stands a Runtime API (AWS Lambda Developer Guide, "Using the Lambda
-runtime API") that hands out one event at a time.
+In place of Lambda, a Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime
+API") hands out one event at a time.
 """
 
 import json
@@ -22,25 +22,25 @@ from support.project.tools import require_tool
 
 _CLOSED = b""
 
-# Bundle first and runtime client last, as on Lambda. -I and -S keep out everything that
-# is installed beside the standard library, and the working directory.
+# Bundle first and runtime client last, as on Lambda. -I and -S hide all other packages
+# that are installed, and the working directory.
 ISOLATED = ["-I", "-S", "-W", "error", "-c"]
 _PATHS = "import sys; sys.path[:0] = [sys.argv.pop(1)]; sys.path += [sys.argv.pop(1)]\n"
 _BOOT = f"{_PATHS}from awslambdaric.__main__ import main; main(sys.argv)"
 
 
 class LambdaError(Exception):
-    """The function raised, or did not even start; the text is its own."""
+    """The function raised or did not start; the text comes from the function."""
 
 
 class QuietServer(ThreadingHTTPServer):
-    """A server of functions, which end without closing their connections."""
+    """A server for functions, which end without closing their connections."""
 
     daemon_threads = True
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of errors, but not of those."""
+        """Report errors, except closed connections."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -97,7 +97,7 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
 
 
 class Function:
-    """An execution environment; `cpu_seconds` is what it has used since its start."""
+    """An execution environment of a function."""
 
     def __init__(self, api: _RuntimeApi, process: "subprocess.Popen[bytes]", log: Path):
         self._api = api
@@ -123,7 +123,7 @@ class Function:
             return answer
 
     def await_ready(self) -> None:
-        """Return when it asks for its first event: all is imported.
+        """Return when the function asks for its first event: all imports are done.
 
         Raises:
             LambdaError: Its process has ended.
@@ -137,13 +137,13 @@ class Function:
         return self._log.read_text()
 
     def cpu_seconds(self) -> float:
-        """Return the processor time used since the start, imports included."""
-        # The CPU clock of another process, as clock_getcpuclockid(3) names it: in
-        # nanoseconds, where /proc counts in hundredths of a second.
+        """Return the processor time since the start, imports included."""
+        # The CPU clock of another process, as clock_getcpuclockid(3) names it. It
+        # counts nanoseconds, /proc only hundredths of a second.
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
     def peak_memory(self) -> int:
-        """Return the most memory it has had resident, in bytes."""
+        """Return the peak resident memory, in bytes."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         kilobytes = status.partition("VmHWM:")[2].split()[0]
         return int(kilobytes) * 1024
@@ -158,10 +158,10 @@ def running(
     timeout: int,
     log: Path,
 ) -> Iterator[Function]:
-    """Start a function as Lambda does, and end it.
+    """Start a function as Lambda does; it ends with the block.
 
     Args:
-        timeout: What a function is told that it has for each event, in seconds.
+        timeout: Seconds that the function is told it has for each event.
     """
     ric = require_tool("awslambdaric")
     api = _RuntimeApi(timeout)
@@ -199,7 +199,7 @@ def running(
 
 
 def importable(modules: list[str], *, bundle: Path) -> list[str]:
-    """Return which of these a function could import."""
+    """Return the modules of this list that a function could import."""
     code = (
         "import importlib.util, sys\n"
         "print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
@@ -208,7 +208,7 @@ def importable(modules: list[str], *, bundle: Path) -> list[str]:
 
 
 def run(code: str, *arguments: str, bundle: Path) -> str:
-    """Return what code prints that has only what a function has."""
+    """Return what code prints that runs with a function's modules only."""
     ric = require_tool("awslambdaric")
     ran = subprocess.run(  # noqa: S603 - our own interpreter
         [require_tool("python3.13"), *ISOLATED, _PATHS + code, bundle, ric, *arguments],
@@ -221,7 +221,7 @@ def run(code: str, *arguments: str, bundle: Path) -> str:
 
 
 class ResponseUrl(ThreadingHTTPServer):
-    """Where a custom resource puts its answer."""
+    """A server that receives the answer of a custom resource."""
 
     daemon_threads = True
 
@@ -231,7 +231,7 @@ class ResponseUrl(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address, with a query as signed URLs have."""
+        """The address, with a query as in signed URLs."""
         return f"http://127.0.0.1:{self.server_port}/response?signature=s"
 
 

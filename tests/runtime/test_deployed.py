@@ -1,8 +1,8 @@
-"""The whole template deployed by `sam deploy`, onto ministack: no AWS account needed.
+"""The whole template, deployed by `sam deploy` onto ministack: no AWS account needed.
 
-What a table's stream brings about cannot be had from single invocations: here a real
-event source mapping reads it, filters it, and runs the built function. The tests share
-one stack and run in order: it is used, changed, and deleted at the end.
+Single invocations cannot show what a table's stream triggers. Here a real event source
+mapping reads the stream, filters it, and runs the built function. The tests share one
+stack and run in order: it is used, changed, and deleted at the end.
 """
 
 import json
@@ -57,8 +57,8 @@ DOCUMENT = {
 }
 TOKENS = {"access_token", "device_id", "refresh_token", "user_id"}
 
-# Of each event of `events/`: what the answer of its function has, with status 200
-# where it is one of HTTP.
+# For each event of `events/` a part of its function's answer. HTTP answers have status
+# 200 as well.
 ANSWERS = {
     "api_keys": {"_id", "disabled", "key", "name"},
     "api_keys-list": [],
@@ -89,7 +89,7 @@ ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack on an AWS of its own; what its events say is in a queue."""
+    """A stack on its own AWS; a queue receives its events."""
 
     endpoint_url: str
     outputs: Mapping[str, str]
@@ -115,7 +115,7 @@ class Deployed:
         return result
 
     def call(self, function: str, name: str, token: str | None = None) -> Any:
-        """Send the event of a file, with a token in it; return the answer's body."""
+        """Send the event of a file with a token; return the answer's body."""
         event = sam_template.event(name)
         if token is not None:
             event["headers"]["authorization"] = f"Bearer {token}"
@@ -151,7 +151,7 @@ class Deployed:
         }
 
     def anonauth(self, *arguments: str) -> tuple[int, Any]:
-        """Run the operator's command; return exit code and what it prints."""
+        """Run the operator's command; return exit code and output."""
         target = ["--stack", STACK, "--region", REGION, "--json"]
         ran = subprocess.run(  # noqa: S603 - our own command
             [
@@ -163,7 +163,7 @@ class Deployed:
                 "--endpoint-url",
                 self.endpoint_url,
             ],
-            # The API's address is made up: nobody is to be asked for it.
+            # The API's address is made up, so no request may go there.
             env={
                 **os.environ,
                 **ANYBODY,
@@ -179,7 +179,7 @@ class Deployed:
         return ran.returncode, json.loads(ran.stdout)
 
     def next_event(self) -> Json:
-        """Return the next event that a rule for all of them brings; it waits for it."""
+        """Return the next event that a rule for all events delivers; wait for it."""
         sqs = self.connect("sqs")
         for _ in range(3):
             got = sqs.receive_message(QueueUrl=self.queue, WaitTimeSeconds=20)
@@ -206,7 +206,7 @@ def client(service: str, endpoint_url: str) -> Any:
 
 @contextmanager
 def ministack(directory: Path) -> Iterator[str]:
-    """Yield the address of an empty AWS; its functions end with it."""
+    """Yield the address of an empty AWS; its functions end with the block."""
     port = free_port()
     log = directory / "log"
     environment = {
@@ -216,11 +216,11 @@ def ministack(directory: Path) -> Iterator[str]:
         "HOME": str(directory),
         "TMPDIR": str(directory),
         "PATH": os.environ["PATH"],
-        # Else it removes, at its start, the containers of any other ministack.
+        # Otherwise it removes the containers of any other ministack at its start.
         "DOCKER_HOST": f"unix://{directory}/no-docker",
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - a tool of ours
+        process = subprocess.Popen(  # noqa: S603 - an installed tool
             [require_tool("ministack")],
             cwd=directory,
             env=environment,
@@ -237,7 +237,7 @@ def ministack(directory: Path) -> Iterator[str]:
                 break
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.05)
-                pytest.fail(f"it does not answer:\n{log.read_text()}")
+                pytest.fail(f"ministack does not answer:\n{log.read_text()}")
         yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -245,7 +245,7 @@ def ministack(directory: Path) -> Iterator[str]:
 
 
 def run_sam(directory: Path, variables: Mapping[str, str], *arguments: str) -> None:
-    ran = subprocess.run(  # noqa: S603 - a tool of ours
+    ran = subprocess.run(  # noqa: S603 - an installed tool
         [require_tool("sam"), *arguments],
         cwd=directory,
         env={**os.environ, **ANYBODY, "SAM_CLI_TELEMETRY": "0", **variables},
@@ -260,7 +260,7 @@ def run_sam(directory: Path, variables: Mapping[str, str], *arguments: str) -> N
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The stack, deployed as deploy.md says but for the questions and the machine."""
+    """The stack, deployed as deploy.md says, without the questions and on ministack."""
     directory = tmp_path_factory.mktemp("deployed")
     shutil.copytree(ROOT / "functions", directory / "functions")
     shutil.copy(ROOT / SAM_CONFIG, directory)
@@ -284,9 +284,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def without_metric_math(template: str) -> str:
-    """Return the template with one metric for each sum; ministack refuses these.
+    """Return the template with one metric for each sum; ministack refuses sums.
 
-    The alarms as they are written are cfn-lint's to check, in tests/template.
+    cfn-lint checks the original alarms in tests/template.
     """
     alarms = sam_template.resources(sam_template.load(), "AWS::CloudWatch::Alarm")
     of_metrics = [name for name, alarm in alarms.items() if "Metrics" in alarm]
@@ -303,10 +303,10 @@ def build(directory: Path) -> None:
 
 
 def deploy(directory: Path, url: str, **parameters: str) -> dict[str, str]:
-    """Deploy what is built, by the flags of the repository; return the outputs."""
+    """Deploy what was built, with the repository's flags; return the outputs."""
     run_sam(
         directory,
-        # It would look every 5 s whether something has happened.
+        # SAM would poll only every 5 s.
         {"AWS_ENDPOINT_URL": url, "SAM_CLI_POLL_DELAY": "0.5"},
         "deploy",
         "--config-file",
@@ -372,7 +372,7 @@ def test_given_a_deployed_stack_when_the_schedule_fires_then_the_scan_is_done(
 def test_given_a_deployed_stack_when_the_operator_comes_then_the_commands_work(
     deployed: Deployed,
 ) -> None:
-    """A replay of a batch as Lambda leaves it, and the keys of the ring."""
+    """A replay of a failed batch as Lambda stores it, and the keys of the ring."""
     event = sam_template.event("lifecycle")
     deployed.connect("s3").put_object(
         Bucket=deployed.outputs["FailedRecordsBucket"],
@@ -391,7 +391,7 @@ def test_given_a_deployed_stack_when_the_operator_comes_then_the_commands_work(
 
 
 def test_given_the_events_when_counted_then_each_is_sent_to_a_function() -> None:
-    """What has no answer here would not be tried."""
+    """An event without an answer here would not be tested."""
     files = {path.stem for path in sam_template.EVENTS.glob("*.json")} - {"env.local"}
     functions = {sam_template.function_of(name) for name in files}
 
@@ -419,9 +419,9 @@ def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_document
 def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_there(
     deployed: Deployed,
 ) -> None:
-    """ministack ignores the template's TTL and backups, and has no API to answer.
+    """ministack ignores the template's TTL and backups, and its API does not answer.
 
-    And no AlarmTopic was given.
+    No AlarmTopic was given either.
     """
     code, body = deployed.anonauth("doctor")
     states = {each["name"]: each["state"] for each in body["findings"]}
@@ -473,7 +473,7 @@ def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_
     )
     assert old_claims["exp"] - old_claims["iat"] == 30 * 60
     assert new_claims["exp"] - new_claims["iat"] == 10 * 60
-    # The parameters that were not named are as they were: e-mail is still on.
+    # Parameters that were not named keep their values: e-mail is still on.
     again = json.loads(deployed.invoke("LinkFunction", login)["body"])
     assert again["user_id"] == permanent["user_id"]
     for token in (guest["access_token"], permanent["access_token"]):
@@ -483,12 +483,12 @@ def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_
 def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
     deployed: Deployed,
 ) -> None:
-    """ministack obeys DeletionPolicy; the template's own are in test_template."""
+    """ministack obeys DeletionPolicy; test_template checks the template's own."""
     deployed.call("LoginFunction", "login")
     users = deployed.users()
     cloudformation = deployed.connect("cloudformation")
 
-    # As `sam delete` does, which looks again only after half a minute.
+    # This is what `sam delete` does, which then waits half a minute to look again.
     cloudformation.delete_stack(StackName=STACK)
     cloudformation.get_waiter("stack_delete_complete").wait(
         StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
@@ -507,5 +507,5 @@ def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
         endpoint_url=deployed.endpoint_url,
     )
     with opened(target) as services:
-        # Unwrapped by the key that was retained with the table.
+        # The key that was retained with the table unwraps it.
         services.ring.access_signing_key(services.clock())

@@ -83,7 +83,7 @@ def test_given_a_login_when_logged_then_there_are_metrics_for_cloudwatch(
 def test_given_a_challenge_when_logging_in_then_the_service_is_asked(
     start: Start, functions: dict[str, Function], cloud: Aws
 ) -> None:
-    """There is none at that address, so whether the answer is right is not known."""
+    """No service answers at that address, so the challenge cannot be judged."""
     assert functions
     login = start(
         "LoginFunction",
@@ -98,7 +98,7 @@ def test_given_a_challenge_when_logging_in_then_the_service_is_asked(
 
     assert (without, given) == (400, 503)
     assert '"ProviderUnavailable"' in login.log()
-    # What is left is for a login whose outcome is unclear.
+    # The other grant is for a login whose outcome is unclear.
     unused = cloud.gate.policies.unused("LoginFunction")
     assert unused == ["dynamodb:GetItem Table USER#*"]
 
@@ -219,7 +219,7 @@ def test_given_a_cold_start_when_asking_for_keys_then_an_authorizer_would_wait(
     start: Start, functions: dict[str, Function]
 ) -> None:
     """API Gateway's JWT authorizer waits 1.5 s; the function has one core."""
-    assert functions  # there is a ring
+    assert functions  # there is a key ring
     cold = start("DiscoveryFunction")
 
     status, _ = call(cold, "discovery-jwks")
@@ -231,7 +231,7 @@ def test_given_a_cold_start_when_asking_for_keys_then_an_authorizer_would_wait(
 def test_given_a_preflight_when_the_catch_all_route_gets_it_then_it_is_a_success(
     functions: dict[str, Function],
 ) -> None:
-    """API Gateway hands OPTIONS to `$default`; any other status blocks browsers."""
+    """API Gateway hands OPTIONS to `$default`; any status but 200 blocks browsers."""
     preflight = event("discovery")
     del preflight["pathParameters"]
     preflight["routeKey"] = preflight["requestContext"]["routeKey"] = "$default"
@@ -257,7 +257,7 @@ def test_given_all_these_requests_when_logs_are_read_then_no_secret_is_in_them(
 
     logs = "".join(function.log() for function in functions.values())
 
-    assert "KeysFunction" in logs or "key ring" in logs  # they are logs at all
+    assert "KeysFunction" in logs or "key ring" in logs  # there is a log at all
     for secret in (opened["access_token"], opened["refresh_token"]):
         assert secret not in logs
         assert secret.rpartition(".")[2] not in logs

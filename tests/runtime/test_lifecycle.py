@@ -1,7 +1,7 @@
 """Events in the built bundle: from the table's stream, and from the scan for warnings.
 
-The tests of this module share one table and one bus, and run in order: a day has one
-scan, and the last test looks back on all calls.
+The tests of this module share one table and one bus, and run in order. There is one
+scan per day, and the last test checks all calls that were made.
 """
 
 import copy
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("granted")
 
 @pytest.fixture(scope="module")
 def functions(start: Start) -> dict[str, Function]:
-    """Those that change users, and those that tell of it."""
+    """The functions that change users, and those that publish events."""
     started = {name: start(name) for name in FUNCTIONS}
     started["KeysFunction"].invoke(event("key_ring"))
     return started
@@ -53,21 +53,21 @@ def functions(start: Start) -> dict[str, Function]:
 
 @pytest.fixture
 def stream(cloud: Aws) -> LiveTable:
-    """What happens in the table from now on."""
+    """The table's stream from now on."""
     table = cloud.live_table()
     assert table.has_stream
     return table
 
 
 class Publisher:
-    """Runs the functions that publish, and returns what has come to the bus."""
+    """Runs the functions that publish, and returns the events that reach the bus."""
 
     def __init__(self, functions: dict[str, Function], cloud: Aws) -> None:
         self._functions = functions
         self._cloud = cloud
 
     def tell(self, stream: LiveTable) -> list[Json]:
-        """Hand over what has happened, as Lambda does; the order is not the bus's."""
+        """Pass new stream records to Lifecycle, as Lambda does. In any order."""
         answer, news = self.run("LifecycleFunction", {"Records": users_of(stream)})
         assert answer == {"batchItemFailures": []}
         return news
@@ -94,7 +94,7 @@ def publisher(functions: dict[str, Function], cloud: Aws) -> Publisher:
 
 
 def types_of(events: list[Json], user: Json) -> list[str]:
-    """Return what was published of a user, with the reason if it has one."""
+    """Return the types of a user's events, each with its reason if it has one."""
     return [
         " ".join([each["detail-type"], *filter(None, [each["detail"].get("reason")])])
         for each in events
@@ -107,7 +107,7 @@ def key_of(user: Json) -> Any:
 
 
 def expire_at(cloud: Aws, user: Json, expires_at: datetime) -> None:
-    """Write what a guest's days of silence would have left."""
+    """Set a guest's expiry as if it had been inactive for some days."""
     seconds = int(expires_at.timestamp())
     cloud.db.update_item(
         TableName=cloud.table_name,
@@ -124,7 +124,7 @@ def expire_at(cloud: Aws, user: Json, expires_at: datetime) -> None:
 def test_given_the_event_of_a_sweep_when_lifecycle_runs_then_the_bus_has_it(
     publisher: Publisher,
 ) -> None:
-    """The bus is not the default one: that its name has arrived is shown here."""
+    """The bus is not the default bus, so this shows that its name was passed on."""
     answer, published = publisher.run("LifecycleFunction", event("lifecycle"))
 
     assert answer == {"batchItemFailures": []}
@@ -190,7 +190,7 @@ def test_given_a_refresh_then_nobody_is_told(
     (session,) = cloud.db.get_item(TableName=cloud.table_name, Key=key_of(user))[
         "Item"
     ]["sessions"]["M"]
-    cloud.db.update_item(  # its last use was long ago
+    cloud.db.update_item(  # move the last use to long ago
         TableName=cloud.table_name,
         Key=key_of(user),
         UpdateExpression="SET sessions.#id.used_day = :day",
@@ -211,7 +211,7 @@ def test_given_a_refresh_then_nobody_is_told(
 def test_given_a_record_that_nobody_can_read_when_it_is_the_first_then_lambda_fails(
     functions: dict[str, Function], cloud: Aws
 ) -> None:
-    """Then Lambda halves the batch, until that record is alone."""
+    """Lambda then halves the batch until that record is alone."""
     broken = event("lifecycle")
     del broken["Records"][0]["dynamodb"]["OldImage"]["version"]
     broken["Records"].append(event("lifecycle")["Records"][0])
@@ -238,7 +238,7 @@ def test_given_a_record_that_nobody_can_read_when_others_precede_then_it_is_name
         "LifecycleFunction", {"Records": [readable, broken, last]}
     )
 
-    # Lambda goes on from the first of them.
+    # Lambda continues from the first of them.
     assert answer["batchItemFailures"][0] == {
         "itemIdentifier": "4421584500000000017450439093"
     }
@@ -248,7 +248,7 @@ def test_given_a_record_that_nobody_can_read_when_others_precede_then_it_is_name
 def test_given_a_guest_that_soon_expires_when_the_hour_comes_then_it_is_warned_once(
     functions: dict[str, Function], publisher: Publisher, cloud: Aws
 ) -> None:
-    """The notices are not the default ones: that they have arrived is shown here."""
+    """The notices are not the default ones, so this shows that they were passed on."""
     soon, later, gone = (log_in(functions) for _ in range(3))
     now = wiring.utc_now()
     expire_at(cloud, soon, now + timedelta(days=1))
@@ -311,7 +311,7 @@ def test_given_all_these_events_when_logs_are_read_then_no_secret_is_in_them(
         functions[name].log() for name in ("LifecycleFunction", "ExpiringFunction")
     )
 
-    assert "expiry scan" in logs  # they are logs at all
+    assert "expiry scan" in logs  # there is a log at all
     assert '"trace"' in logs
     hashes = [session["M"]["hash"]["S"]]
     hashes += [
@@ -424,7 +424,7 @@ def test_given_a_call_that_goes_further_when_a_function_makes_it_then_it_is_refu
 def test_given_all_these_events_then_no_grant_was_needless(
     publisher: Publisher, cloud: Aws, name: str
 ) -> None:
-    """Runs last: it looks back on all that the tests above have called."""
+    """Runs last: it checks all calls that the tests above have made."""
     assert publisher
 
     unused = cloud.gate.policies.unused(name)

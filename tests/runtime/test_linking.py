@@ -1,6 +1,6 @@
-"""Linking, accounts and API keys in the built bundle, with the rights of the template.
+"""Linking, accounts and API keys in the built bundle, with the template's roles.
 
-The tests of this module share one table; each has e-mail addresses of its own.
+The tests of this module share one table; each has its own e-mail addresses.
 """
 
 import re
@@ -59,7 +59,7 @@ class Client:
     def link(
         self, user: Json, credential: Json, provider: str = "local-userpass"
     ) -> tuple[int, Any]:
-        """Link, and go on with the new access token, as SDKs do."""
+        """Link, and continue with the new access token, as SDKs do."""
         status, body = self._login("link", user["access_token"], credential, provider)
         if status == 200:
             user["access_token"] = body["access_token"]
@@ -410,7 +410,7 @@ def lose(cloud: Aws, user: Json) -> None:
 def test_given_all_these_requests_then_no_grant_was_needless(
     client: Client, cloud: Aws
 ) -> None:
-    """Runs last: it looks back on all that the tests above have called."""
+    """Runs last: it checks all calls that the tests above have made."""
     assert client
 
     unused = {name: cloud.gate.policies.unused(name) for name in FUNCTIONS}
@@ -430,7 +430,7 @@ def test_given_all_these_requests_when_logs_are_read_then_no_secret_is_in_them(
     client.log_in({"key": key["key"]}, "api-key")
 
     logs = "".join(functions[name].log() for name in FUNCTIONS)
-    assert '"error_code"' in logs  # they are logs at all
+    assert '"error_code"' in logs  # there is a log at all
     for secret in (
         PASSWORD,
         PARTNER_SECRET,

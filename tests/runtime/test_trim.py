@@ -1,4 +1,4 @@
-"""What is cut out of the bundle's dependencies, and that nobody misses it."""
+"""The parts that are cut out of the bundle's dependencies, and are never needed."""
 
 import gzip
 import hashlib
@@ -29,7 +29,7 @@ UNSEEN = {
     "importlib.metadata",
     "zipfile",
 }
-"""Modules that dependencies import, none of them for what a function does."""
+"""Modules that dependencies import, but no function needs."""
 
 
 def undocumented(model: Any) -> Any:
@@ -61,7 +61,7 @@ def test_given_a_stub_when_its_package_changes_then_it_has_to_be_reviewed(
     spec = find_spec(name.partition("/")[0].removesuffix(".py"))
     assert spec is not None
     assert spec.origin is not None
-    origin = Path(spec.origin)  # of a package, its __init__.py
+    origin = Path(spec.origin)  # a package's origin is its __init__.py
     packages = origin.parent if origin.name == name else origin.parents[1]
 
     installed = packages / name
@@ -107,7 +107,7 @@ def test_given_a_model_in_the_bundle_then_our_operations_are_as_the_sdk_has_them
 def test_given_functions_when_they_start_then_what_they_do_without_is_not_loaded(
     bundle: Path,
 ) -> None:
-    # Powertools' batches, of Lifecycle, come with more.
+    # Lifecycle uses Powertools' batch processing, which imports more.
     handlers = [HANDLERS[name] for name in HANDLERS if name != "LifecycleFunction"]
     code = (
         "import importlib, json\n"
@@ -127,7 +127,7 @@ def test_given_functions_when_they_start_then_what_they_do_without_is_not_loaded
 def test_given_a_function_when_refresh_tokens_are_used_then_x509_is_not_loaded(
     bundle: Path,
 ) -> None:
-    """PyJWT's own HMAC asks it for certificates."""
+    """PyJWT's own HMAC would ask it for certificates."""
     code = (
         "from anonauth import handlers, tokens\n"
         "key = bytes(32)\n"
@@ -186,7 +186,7 @@ def test_given_the_bundle_when_an_ssh_key_is_loaded_then_it_is_refused(
 def test_given_a_function_when_it_starts_then_a_snapshot_of_it_holds_nothing_of_its_own(
     bundle: Path,
 ) -> None:
-    """SnapStart: all copies of it would begin with the same keys and connections."""
+    """With SnapStart, all copies would start with the same keys and connections."""
     code = (
         "import gc, importlib, socket; importlib.import_module(sys.argv[1])\n"
         "from anonauth import wiring\n"

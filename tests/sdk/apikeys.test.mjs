@@ -1,4 +1,4 @@
-// API keys: made by a permanent user, for its own programs.
+// API keys: a permanent user creates them for its own programs.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,4 +1,4 @@
-// Two apps on one service: neither's tokens are good for the other.
+// Two apps on one service: the tokens of one do not work for the other.
 import assert from "node:assert/strict";
 import { createPublicKey, verify } from "node:crypto";
 import { test } from "node:test";
@@ -18,7 +18,7 @@ import {
 
 const issuerOf = (app) => `${BASE_URL}/api/client/v2.0/app/${app}`;
 
-/** Tell whether an API of `app` that verifies access tokens would take this one. */
+/** Tell whether an API of `app` that verifies access tokens accepts this token. */
 async function isAccepted(token, app) {
   const answer = await fetch(`${issuerOf(app)}/.well-known/jwks.json`);
   const { keys } = await answer.json();
@@ -55,7 +55,7 @@ test("given guests of two apps when verified then each counts in its own", async
 test("given tokens of one app when put into another then it gains no user", async () => {
   const ours = await guestOf(APP);
   const theirs = await guestOf(OTHER_APP);
-  // What the other app would hold, had somebody given it our tokens.
+  // The other app's storage, as if an attacker had put our tokens into it.
   const { app } = openApp({
     id: OTHER_APP,
     storage: storageWithUser({

@@ -1,5 +1,5 @@
-// Realm Core 13, the client inside the native SDKs, as WebAssembly: and what it expects
-// of a browser, in Node. `coreCalls` fills with what it sends.
+// Realm Core 13, the client inside the native SDKs, as WebAssembly, with the parts of a
+// browser that it expects, in Node. `coreCalls` collects its requests.
 import { readFile } from "node:fs/promises";
 import { register } from "node:module";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,7 @@ export const coreCalls = [];
 globalThis.window = globalThis;
 globalThis.navigator ??= { userAgent: "node" };
 
-// Node does not fetch files, and one holds the WebAssembly.
+// Node's fetch does not read files, and the WebAssembly is in a file.
 const fetchFromNet = globalThis.fetch;
 globalThis.fetch = async (url, init) =>
   String(url).startsWith("file:")
@@ -57,7 +57,7 @@ globalThis.XMLHttpRequest = class {
   }
 };
 
-// Its bundle imports `bson` by names, which a CommonJS module does not show.
+// Core's bundle imports names from `bson`, and a CommonJS module does not export names.
 const dataUrl = (code) => `data:text/javascript,${encodeURIComponent(code)}`;
 const bson = dataUrl(`import bson from ${JSON.stringify(import.meta.resolve("bson"))};
 export const { Decimal128, EJSON, Long, ObjectId, UUID } = bson;`);
@@ -68,6 +68,6 @@ register(
       : next(name, context);`),
 );
 
-// By its path: to Node the package names a native client, which cannot be installed.
+// Imported by path: for Node the package names a native client, which is not installed.
 const BUNDLE = new URL("node_modules/realm/dist/bundle.browser.mjs", import.meta.url);
 export const { App: CoreApp, Credentials: CoreCredentials } = await import(BUNDLE);

@@ -1,4 +1,4 @@
-// Moves the clock of the service, which knows only one way: forward.
+// Expiry: moves the clock of the service, which only goes forward.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -96,7 +96,7 @@ test("given 3 years of silence when both return then only the linked one lives",
   assert.equal(user.id, linked.user.id);
   await assert.rejects(guest.user.refreshProfile(), { statusCode: 401 });
   assert.equal(guest.user.state, UserState.LoggedOut);
-  // Its session was idle for more than 60 days; its user is not lost with it.
+  // The session was idle for more than 60 days, but its user is not lost.
   await assert.rejects(linked.user.refreshProfile(), { statusCode: 401 });
   assert.equal((await linked.app.logIn(byPassword(email))).id, user.id);
 });

@@ -1,5 +1,5 @@
 // An access token that is too old to delete a user, or to link a second identity: each
-// SDK refreshes it once and repeats its call once, but for Realm Core when it links.
+// SDK refreshes it once and repeats its call once, except Realm Core when it links.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
@@ -26,9 +26,9 @@ const LINK = linkLine("custom-token", 200);
 const LINK_REFUSED = linkLine("custom-token", 401);
 const PROFILE = "GET /auth/profile 200";
 const REFRESH = "POST /auth/session 200";
-const MOST_CALLS = 40; // a loop ends here
+const MOST_CALLS = 40; // ends an endless loop
 
-// SDKs compare tokens with their own clock, which is right: it goes with the service's.
+// SDKs compare tokens with their own clock, which here agrees with the service's.
 const realNow = Date.now;
 let ahead = 0;
 Date.now = () => realNow() + ahead;
@@ -40,7 +40,7 @@ async function growOld() {
 
 const aJwt = () => byToken(anAddress()).payload.token;
 
-/** What an SDK is asked here, in its own words; `lines` is what it has sent. */
+/** The calls of these tests in one SDK's own API; `lines` are the requests it sent. */
 const SDKS = {
   "realm-web 2.0.1": () => {
     const { app, lines } = openApp();
@@ -64,7 +64,7 @@ const SDKS = {
   }),
 };
 
-// It has one client for an app in a process.
+// Stitch has one client per app in a process.
 const stitchWire = recorder();
 const stitchClient = stitch.Stitch.initializeAppClient(
   APP,
@@ -132,7 +132,7 @@ for (const [name, open] of Object.entries(SDKS)) {
     assert.equal(isLoggedIn(), true);
   });
 
-  if (name.startsWith("Stitch")) continue; // it deletes no users
+  if (name.startsWith("Stitch")) continue; // Stitch cannot delete users
 
   test(`given ${name} when a user deletes itself then one refresh`, async () => {
     const { logIn, link, lines, remove } = open();
@@ -147,7 +147,7 @@ for (const [name, open] of Object.entries(SDKS)) {
       "DELETE /auth/delete 401",
       REFRESH,
       "DELETE /auth/delete 200",
-      "DELETE /auth/session 401", // of realm-web's own accord: the session is gone
+      "DELETE /auth/session 401", // realm-web's own; the session no longer exists
     ]);
   });
 }

@@ -1,5 +1,5 @@
-// A user whose tokens are refused, as those of App Services are: what each SDK does with
-// it, and how the app gets a new guest. For realm-web 2.0.1 see login.test.mjs.
+// A user whose tokens are refused, like those of App Services: how each SDK reacts, and
+// how the app gets a new guest. For realm-web 2.0.1 see login.test.mjs.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

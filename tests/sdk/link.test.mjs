@@ -1,4 +1,4 @@
-// A guest becomes permanent: its id, its session and its data stay.
+// A guest becomes permanent, and keeps its id, its session and its data.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -23,7 +23,7 @@ const REFRESH = "POST /auth/session 200";
 
 const providersOf = (user) => user.identities.map((one) => one.providerType);
 
-// What can be linked: makes a credential, and says what the profile then shows.
+// Each provider: how to make a credential, and the identity that the profile then shows.
 const PROVIDERS = {
   "local-userpass": async (app) => {
     const email = await aRegisteredAddress(app);
@@ -196,7 +196,7 @@ test("given a linked user when it logs in anonymously then the SDK keeps it", as
   const same = await app.logIn(Credentials.anonymous());
   const guest = await app.logIn(Credentials.anonymous(false));
 
-  // By its first login it is anonymous to realm-web, which asks for its profile only.
+  // realm-web still takes the user for anonymous, and only asks for its profile.
   assert.equal(same, user);
   assert.notEqual(guest.id, user.id);
   assert.deepEqual(providersOf(guest), ["anon-user"]);

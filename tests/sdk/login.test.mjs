@@ -175,7 +175,7 @@ test("given no device id when logging in twice then the first one is kept", asyn
   assert.deepEqual(sent, [undefined, { $oid: first.deviceId }]);
 });
 
-// As the old service signed them: HS256 with a key that nobody here has.
+// Tokens as the old service signed them: HS256, with a key that is not known here.
 function oldToken(claims) {
   const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);

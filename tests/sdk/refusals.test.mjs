@@ -1,5 +1,5 @@
-// What is refused is refused once: realm-web repeats some refusals without end, and the
-// SDKs throw users away for others (client-api.md §5, §7).
+// Each request is refused once: realm-web repeats some refused requests endlessly, and the
+// SDKs drop their user after others (client-api.md §5, §7).
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -23,7 +23,7 @@ const OTHER_SECRET = "fedcba9876543210fedcba9876543210";
 const TAKEN = "a user already exists with the specified provider";
 const unsupported = (provider) => `authentication via '${provider}' is unsupported`;
 
-/** Give somebody else an identity; return what proves it. */
+/** Give an identity to another user; return its credential. */
 async function ofSomebodyElse(credentials) {
   await logInElsewhere(credentials);
   return credentials;
@@ -34,7 +34,7 @@ async function keyOfSomebodyElse() {
   return Credentials.apiKey((await owner.apiKeys.create("theirs")).key);
 }
 
-// How each is refused: status, code and text, to a link, and to a login if that is none.
+// The refusals: status, code and text of a link, and of a login if that differs.
 const CREDENTIALS = [
   {
     name: "somebody else's e-mail address",
@@ -124,7 +124,7 @@ const CREDENTIALS = [
   },
 ];
 
-/** Whether it is a guest with the session that it had. */
+/** Check that the user is still a guest with its old session. */
 async function assertAlive({ app, user, refreshToken }) {
   await user.refreshProfile();
   assert.deepEqual(

@@ -1,14 +1,14 @@
-// What the scenarios share: apps with a storage of their own, credentials, and a look
-// at the wire.
+// Shared by the scenarios: apps with their own storage, credentials, and records of the
+// requests that they send.
 import { createHmac, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import { App, Credentials } from "realm-web";
 
 export const BASE_URL = process.env.BASE_URL;
-/** Confirms e-mail addresses by itself, and takes JWTs and API keys. */
+/** An app that confirms e-mail addresses itself, and accepts JWTs and API keys. */
 export const APP = "myapp-abcde";
-/** Confirms e-mail addresses by mail, and takes nothing else. */
+/** An app that confirms e-mail addresses by mail, and accepts nothing else. */
 export const OTHER_APP = "other-fghij";
 export const PASSWORD = "correct horse";
 const API = `${BASE_URL}/api/client/v2.0`;
@@ -16,7 +16,7 @@ const API = `${BASE_URL}/api/client/v2.0`;
 const SETTINGS = JSON.parse(readFileSync(new URL("settings.json", import.meta.url)));
 const [ISSUER] = SETTINGS.apps[APP]["custom-token"].issuers;
 
-// Many more than any scenario needs; realm-web repeats some requests for ever.
+// Far more than any scenario needs; realm-web repeats some requests for ever.
 const MOST_CALLS = 100;
 
 /** Storage that outlives an `App`, as a browser's localStorage outlives a page. */
@@ -55,7 +55,7 @@ export class MapStorage {
   removeListener() {}
 }
 
-/** An app as its developer would make it; `calls` fills with what it sends. */
+/** An app as its developer would create it; `calls` collects its requests. */
 export function openApp({ id = APP, storage = new MapStorage() } = {}) {
   const calls = [];
   const app = new App({
@@ -78,7 +78,7 @@ export function openApp({ id = APP, storage = new MapStorage() } = {}) {
   return { app, calls, lines: () => calls.map((call) => call.line), storage };
 }
 
-/** The same, with a guest logged in; `since` starts with what it sends from now on. */
+/** An app with a guest logged in; `since` collects its requests from now on. */
 export async function openGuest(options) {
   const opened = openApp(options);
   const user = await opened.app.logIn(Credentials.anonymous());
@@ -86,11 +86,11 @@ export async function openGuest(options) {
   return { ...opened, user, since: () => opened.lines().slice(before) };
 }
 
-/** The line of a link in `lines`. */
+/** Return the line of a link request in `lines`. */
 export const linkLine = (provider, status, app = APP) =>
   `POST /app/${app}/auth/providers/${provider}/login?link=true ${status}`;
 
-/** Log in on another device: an app with a storage of its own. */
+/** Log in on another device: an app with its own storage. */
 export function logInElsewhere(credentials, id = APP) {
   return openApp({ id }).app.logIn(credentials);
 }
@@ -99,7 +99,7 @@ export function anAddress() {
   return `${randomUUID()}@example.org`;
 }
 
-/** An e-mail address that is registered and, by this app, confirmed. */
+/** An e-mail address that is registered and that this app has confirmed. */
 export async function aRegisteredAddress(app) {
   const email = anAddress();
   await app.emailPasswordAuth.registerUser({ email, password: PASSWORD });
@@ -119,13 +119,13 @@ export function byToken(sub, { secret = ISSUER.secret, ...claims } = {}) {
   return Credentials.jwt(`${signed}.${signature}`);
 }
 
-/** The mails to an address, the newest last. */
+/** Return the mails to an address, the newest last. */
 export async function mailsTo(email) {
   const answer = await fetch(`${BASE_URL}/_local/outbox`);
   return (await answer.json()).filter((mail) => mail.to === email);
 }
 
-/** What the app's own page finds in its query when the newest mail's link is opened. */
+/** Return the query that the app's own page gets from the newest mail's link. */
 export async function tokenDataOf(email) {
   const mail = (await mailsTo(email)).at(-1);
   const url = new URL(mail.text.match(/^https:\S+$/m)[0]);
@@ -133,7 +133,7 @@ export async function tokenDataOf(email) {
   return { page: url.pathname, token, tokenId };
 }
 
-/** A storage that holds a user as realm-web left it there in an earlier run. */
+/** A storage with a user as realm-web stored it in an earlier run. */
 export function storageWithUser({ app, id, accessToken, refreshToken }) {
   const user = `app(${app}):user(${id})`;
   return new MapStorage({

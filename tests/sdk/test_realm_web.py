@@ -1,7 +1,7 @@
 """The official SDKs from npm against a served instance: realm-web, Stitch, Core.
 
-`package.json` pins all that they bring. The native client that Realm's package would
-fetch is replaced there by a package that is needed anyway: its Core is WebAssembly.
+`package.json` pins all dependencies. The native client that Realm's package would fetch
+is replaced by a package that is needed anyway: this Core is WebAssembly.
 """
 
 import os
@@ -22,13 +22,13 @@ SCENARIOS = sorted(HERE.glob("*.test.mjs"))
 SETTINGS = HERE / "settings.json"
 
 
-# What scenarios use beside realm-web.
+# Packages that the scenarios use beside realm-web.
 OTHERS = ("realm-web-1", "mongodb-stitch-server-sdk", "realm")
 OTHER_SDKS = {"fresh": OTHERS, "gone": OTHERS}
 
 
 def require_sdk(*others: str) -> None:
-    """Like `require_tool`, for what npm installs here."""
+    """Require packages that npm installs here; see `require_tool`."""
     missing = [
         sdk
         for sdk in ("realm-web", *others)
@@ -44,8 +44,8 @@ def require_sdk(*others: str) -> None:
     pytest.skip(reason)
 
 
-# What takes seconds, for CI's long step. The programs of app-services.md log in and
-# link in the default run.
+# Scenarios that take seconds, for CI's long step. The programs of app-services.md log
+# in and link in the default run.
 LONG = {"apikeys", "expiry", "fresh", "gone", "link", "refusals", "userpass"}
 
 
@@ -65,7 +65,7 @@ def test_given_a_service_when_the_sdk_uses_it_then_all_its_scenarios_pass(
 ) -> None:
     node = require_tool("node")
     require_sdk(*OTHER_SDKS.get(scenarios.name.removesuffix(".test.mjs"), ()))
-    # A service for each file: one of them moves the clock.
+    # Each file gets its own service, because one file moves the clock.
     with LocalServer(app_ids=(APP, OTHER_APP), settings=SETTINGS) as server:
         ended = subprocess.run(  # noqa: S603 - our own scenarios
             [node, "--test", "--test-reporter=spec", scenarios],

@@ -29,7 +29,7 @@ const WRONG_PASSWORD = {
   error: "unauthorized",
 };
 
-/** An app that confirms by mail, with an address that is confirmed. */
+/** An app that confirms by mail, with a confirmed address. */
 async function openConfirmed() {
   const opened = openApp({ id: OTHER_APP });
   const email = await aRegisteredAddress(opened.app);
@@ -37,7 +37,7 @@ async function openConfirmed() {
   return { ...opened, email };
 }
 
-/** What the newest mail says after a reset was asked for. */
+/** Ask for a reset, and return the token data of the newest mail. */
 async function askForReset(app, email) {
   await app.emailPasswordAuth.sendResetPasswordEmail({ email });
   return tokenDataOf(email);

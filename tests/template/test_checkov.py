@@ -1,4 +1,4 @@
-"""What checkov says of the template as SAM translates it: roles and stage included."""
+"""checkov's findings in the template as SAM translates it, with roles and stage."""
 
 import json
 import os
@@ -43,7 +43,7 @@ MISTAKES: dict[str, Callable[[Json], None]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """Rule and resource of each check, of the template and of one with mistakes."""
+    """Rule and resource of each check, for the template and for one with mistakes."""
 
     passed: set[str]
     failed: set[str]
@@ -70,7 +70,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         text=True,
         check=False,
     )
-    assert run.returncode == 1, run.stderr  # there are the mistakes
+    assert run.returncode == 1, run.stderr  # the mistakes are found
     checked = json.loads(run.stdout)
     assert checked["summary"]["parsing_errors"] == 0
     return Report(

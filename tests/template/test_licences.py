@@ -1,4 +1,4 @@
-"""What the bundle is made of, and that somebody has looked at its licences."""
+"""The packages in the bundle, and that their licences have been checked."""
 
 import re
 from importlib.metadata import Distribution
@@ -9,7 +9,7 @@ from support.project.licences import installed, licence_of, listed, required
 
 
 class Of(Distribution):
-    """A package that says this of itself."""
+    """A package with this metadata."""
 
     def __init__(self, *lines: str) -> None:
         self._said = "\n".join(["Metadata-Version: 2.4", "Name: a", *lines])

@@ -1,4 +1,4 @@
-"""`requirements.lock`: the bundle is built from the wheels that were looked at."""
+"""`requirements.lock`: the bundle is built from the wheels that were checked."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def test_given_a_pin_when_locked_then_each_machine_has_its_wheel() -> None:
 
 
 def report(*wheels: tuple[str, str, str]) -> dict[str, Any]:
-    """Return what is looked at of a report, for a name, a version and a hash each."""
+    """Return the parts of a report that are used, for names, versions and hashes."""
     return {
         "install": [
             {
@@ -77,7 +77,7 @@ def test_given_another_version_in_the_report_when_locked_then_it_fails() -> None
 
 
 def copied(tmp_path: Path, lines: str) -> Path:
-    """Return a copy of what a build reads, with another lock."""
+    """Return a copy of a build's input, with another lock."""
     copy = tmp_path / "functions"
     shutil.copytree(FUNCTIONS, copy, ignore=shutil.ignore_patterns("anonauth"))
     (copy / "anonauth").mkdir()
@@ -86,7 +86,7 @@ def copied(tmp_path: Path, lines: str) -> Path:
 
 
 def make(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own words
+    return subprocess.run(  # noqa: S603 - constant words
         [require_tool("make"), "-C", directory, "build-LoginFunction", *options],
         env={
             **os.environ,
@@ -104,7 +104,7 @@ def make(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_given_another_lock_when_built_then_dependencies_are_staged_anew(
     tmp_path: Path,
 ) -> None:
-    """And from the lock alone; `make -n` tells what it would do."""
+    """Only the lock is read. `make -n` prints what it would do."""
     for name, lines in (("same", LOCK), ("again", LOCK), ("other", LOCK + "#\n")):
         (tmp_path / name).mkdir()
         copied(tmp_path / name, lines)

@@ -1,4 +1,4 @@
-"""Alarms, dashboard, tracing and concurrency of the template."""
+"""The template's alarms, dashboard, tracing and concurrency."""
 
 import json
 import re
@@ -164,7 +164,7 @@ def test_given_the_alarms_of_every_stack_then_the_dashboard_shows_them() -> None
 
     shown = set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body["Fn::Sub"]))
 
-    # One that a condition leaves out cannot be named.
+    # An alarm that a condition leaves out cannot be named.
     assert shown == set(alarms(Metrics="false", ExpiryNoticeDays=""))
 
 
@@ -204,7 +204,7 @@ def test_given_tracing_when_deployed_then_the_roles_may_write_traces(
 def test_given_a_reserved_concurrency_when_deployed_then_those_functions_have_it(
     parameter: str, functions: set[str]
 ) -> None:
-    """An account has 1000, a new one 10, of which 100 cannot be reserved at all."""
+    """An account has 1000, a new account 10. 100 of them cannot be reserved at all."""
 
     def reserved(**parameters: str) -> set[str]:
         return {
@@ -218,7 +218,7 @@ def test_given_a_reserved_concurrency_when_deployed_then_those_functions_have_it
 
 
 def test_given_a_log_level_when_deployed_then_metrics_pass_whatever_it_is() -> None:
-    """Lambda takes a line without a level for INFO, and would drop it."""
+    """Lambda takes a line without a level as INFO, and would drop it."""
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")
 
     for function in functions.values():

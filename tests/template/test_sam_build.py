@@ -1,4 +1,4 @@
-"""The deployer's own steps: `sam validate --lint` and `sam build`."""
+"""The deployer's first steps: `sam validate --lint` and `sam build`."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def test_given_the_template_when_sam_validates_it_then_it_is_clean() -> None:
 def test_given_the_template_when_sam_builds_it_then_all_functions_are_equal(
     tmp_path: Path,
 ) -> None:
-    """SAM uploads equal bundles once."""
+    """SAM then uploads the bundle once."""
     run_sam(
         "build",
         "--build-dir",

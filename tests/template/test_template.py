@@ -1,4 +1,4 @@
-"""What `template.yaml` says, and that CloudFormation would take it."""
+"""Checks `template.yaml`, and that CloudFormation would accept it."""
 
 import importlib
 import json
@@ -54,10 +54,10 @@ _DOCUMENT = f"arn:${{AWS::Partition}}:ssm:{_ACCOUNT}:parameter${{SettingsParamet
 _SES = f"arn:${{AWS::Partition}}:ses:{_ACCOUNT}"
 _BUS = f"arn:${{AWS::Partition}}:events:{_ACCOUNT}:event-bus/${{EventBusName}}"
 
-# What depends on a parameter that is empty by default.
+# Grants that depend on a parameter which is empty by default.
 SETTINGS_GRANTS = {
     ("ssm:GetParameter", _DOCUMENT),
-    ("ssm:GetParameters", f"{_DOCUMENT}/*"),  # the secrets that it refers to
+    ("ssm:GetParameters", f"{_DOCUMENT}/*"),  # the secrets that the document refers to
 }
 MAIL_GRANTS = {
     ("ses:SendEmail from MailSender", f"{_SES}:identity/*"),
@@ -116,14 +116,14 @@ GRANTS = {
     },
     "UserpassFunction": {
         ("dynamodb:GetItem", RING),
-        # Not API keys: to write one would be to log in as anybody.
+        # Not API keys: a function that writes one could log in as any user.
         ("dynamodb:GetItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:PutItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:UpdateItem", "IDENT#*#local-userpass#*"),
         ("dynamodb:UpdateItem", USER),
         ("dynamodb:UpdateItem", "RATE#register#*"),
         ("dynamodb:UpdateItem", "RATE#mail-*"),
-        # A reset forgets the wrong passwords.
+        # A reset clears the counters of wrong passwords.
         ("dynamodb:UpdateItem", "RATE#password-account#*"),
         *in_transactions("UpdateItem", USER, IDENT),
         *in_transactions("DeleteItem", USER, IDENT),
@@ -177,7 +177,7 @@ def findings(template: Json) -> list[str]:
         f"{match.rule.id} {match.message}"
         for match in matches
         if match.rule.id not in ALLOWED_FINDINGS
-        # Lambda knows no mode "Disabled", for which SAM writes none at all.
+        # Lambda has no mode "Disabled". SAM then writes no mode at all.
         and not match.message.startswith("{'Ref': 'Tracing'}")
     ]
 
@@ -187,7 +187,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def grants(function: str, *, conditions: bool = False) -> set[tuple[str, str]]:
-    """Return what a function may do to what."""
+    """Return the actions that a function may do, each with its resource."""
     return {
         grant
         for statement in statements(function, conditions=conditions)
@@ -196,7 +196,7 @@ def grants(function: str, *, conditions: bool = False) -> set[tuple[str, str]]:
 
 
 def grants_of(statement: Json) -> set[tuple[str, str]]:
-    """Read one statement; refuse it if its form is not known here."""
+    """Return the grants of one statement; fail if its form is not known here."""
     assert statement.keys() - {"Condition"} == {"Effect", "Action", "Resource"}
     assert statement["Effect"] == "Allow"
     actions = as_list(statement["Action"])
@@ -210,7 +210,7 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
             exact = condition.pop("ForAllValues:StringEquals", {})
             prefix = condition.pop("ForAllValues:StringLike", {})
             assert set(exact) | set(prefix) == {"dynamodb:LeadingKeys"}
-            # ForAllValues is true of a request that names no key, as these do.
+            # ForAllValues also holds for a request without a key, as these are.
             assert not {"dynamodb:Query", "dynamodb:Scan"} & set(actions)
             items = [*exact.values(), *prefix.values()][0]
             enclosing = condition.pop("ForAnyValue:StringEquals", None)
@@ -224,7 +224,7 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
         case {"Fn::GetAtt": ["RingKey", "Arn"]}:
             items = condition.pop("StringEquals")["kms:EncryptionContext:ring"]
         case {"Fn::Sub": bus} if actions == ["events:PutEvents"]:
-            # Of as many values as a call has entries: one of them must not do.
+            # It has one value for each entry of the call, and all must match.
             sources = condition.pop("ForAllValues:StringEquals")
             assert sources == {"events:source": SOURCE}
             items, suffix = bus, f" from {SOURCE}"
@@ -249,10 +249,10 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
 
 
 def scanned_attributes(condition: Json) -> list[str]:
-    """Take from a condition what limits a scan, all of which it needs."""
+    """Remove from a condition its limits of a scan, and return the attributes."""
     attributes: Json = condition.pop("ForAllValues:StringEquals")
     assert attributes.keys() == {"dynamodb:Attributes"}
-    # Else a scan that names none would pass, and read all.
+    # Otherwise a scan that names no attributes would pass, and read all of them.
     assert condition.pop("Null") == {"dynamodb:Attributes": "false"}
     select = {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}
     assert condition.pop("StringEqualsIfExists") == select
@@ -370,10 +370,10 @@ def test_given_the_roles_then_the_sdk_in_the_bundle_knows_what_they_grant() -> N
         for action in as_list(statement["Action"])
     }
 
-    # A transaction asks for the actions that it is made of, and one of them is no call.
+    # A transaction needs the actions it is made of; `TransactWriteItems` is no action.
     assert known - granted == {"dynamodb:TransactWriteItems"}
     granted -= {"dynamodb:ConditionCheckItem"}
-    # Lambda itself reads the stream, and writes what failed.
+    # Lambda itself reads the stream, and stores failed batches.
     by_lambda = {
         *(f"dynamodb:{name}" for name in STREAM_ACTIONS),
         *("s3:ListBucket", "s3:PutObject"),
@@ -581,7 +581,7 @@ def test_given_the_snapstart_lines_when_deployed_then_clients_get_snapshots() ->
 
 
 def test_given_snapshots_when_a_parameter_changes_then_only_a_text_tells_sam() -> None:
-    """Why SnapStart is no parameter: clients would go on with the version before."""
+    """The reason why SnapStart is no parameter: clients would get the old version."""
     version, _ = with_snapshots("release1")
 
     unchanged, _ = with_snapshots("release1", AppIds="another-app")
@@ -626,7 +626,7 @@ def test_given_the_table_when_deployed_then_it_is_as_the_store_expects() -> None
 def test_given_the_api_when_imported_then_a_warning_does_not_fail_it() -> None:
     """SAM's DisableExecuteApiEndpoint makes a `servers` entry without `url`.
 
-    API Gateway warns of that, and with FailOnWarnings the deployment fails
+    API Gateway warns about it, and with FailOnWarnings the deployment fails
     (aws/serverless-application-model issue 2424).
     """
     api = sam_template.translated()["Resources"]["Api"]["Properties"]
@@ -673,7 +673,7 @@ def test_given_allowed_origins_when_deployed_then_the_api_gets_a_list(
 
 
 def test_given_allowed_origins_when_deployed_then_every_function_knows_them() -> None:
-    """One that did not would take what pages of all origins send."""
+    """A function without the list would accept calls from pages of any origin."""
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")
 
     for properties in functions.values():
@@ -774,7 +774,7 @@ def assert_of_stream(event: Json) -> None:
         assert all(stream[image]["pk"] == stream["Keys"]["pk"] for image in images)
         assert stream["StreamViewType"] == "NEW_AND_OLD_IMAGES"
         assert stream["SequenceNumber"].isdecimal()
-        assert sam_template.passes_filter(record)  # else it would not get there
+        assert sam_template.passes_filter(record)  # else it would not be delivered
 
 
 def assert_of_api_gateway(event: Json) -> None:
@@ -791,12 +791,12 @@ def assert_of_api_gateway(event: Json) -> None:
     )
     assert event["requestContext"]["stage"] == "$default"
     assert all(header == header.lower() for header in event["headers"])
-    # Who sends no token must not need one, and who does gets a placeholder.
+    # Events without a token need none; the others have a placeholder.
     assert event["headers"].get("authorization") in {None, "Bearer REPLACE_WITH_TOKEN"}
 
 
 def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
-    """`sam local invoke --env-vars` drops every other without a word."""
+    """`sam local invoke --env-vars` silently drops all other variables."""
     overrides = sam_template.event("env.local")["Parameters"]
     functions = resources(sam_template.translated(), "AWS::Lambda::Function")
 
@@ -959,7 +959,7 @@ def test_given_no_answers_when_deploying_then_every_parameter_has_a_default() ->
 
 
 def test_given_outputs_then_none_is_named_like_a_parameter() -> None:
-    """SAM CLI puts a list parameter's value in place of an output's name and dies."""
+    """SAM CLI replaces such an output's name with a list's value, and crashes."""
     template = sam_template.load()
 
     assert set(template["Outputs"]).isdisjoint(template["Parameters"])
