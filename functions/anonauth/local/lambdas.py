@@ -28,7 +28,7 @@ from anonauth.local.journal import DataDirectory
 from anonauth.local.outbox import RecentItems, RecordingBus, RecordingMailer, SentMail
 from anonauth.local.template import ACCOUNT, REGION, LambdaFunction, Template
 from anonauth.ports import EventBus, Mailer
-from anonauth.provider_settings.schema import Document
+from anonauth.provider_settings.schema import SettingsDocument
 from anonauth.settings import Settings, SettingsError
 from anonauth.store import Store
 
@@ -167,7 +167,7 @@ class LocalDeployment:
     ) -> None:
         self.template = template
         self._page_origins = page_origins
-        self.settings = Document()
+        self.settings = SettingsDocument()
         self.outbox: RecentItems[SentMail] = RecentItems()
         self.events: RecentItems[UserEvent] = RecentItems()
         self.refused_calls: RecentItems[reasons.RefusedCall] = RecentItems()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from anonauth.local.command_error import CommandError
 from anonauth.provider_settings.document import DocumentError, check, parse, references
-from anonauth.provider_settings.schema import Document
+from anonauth.provider_settings.schema import SettingsDocument
 
 DEFAULT_DOCUMENT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
 """E-mail and password, confirmed automatically, and API keys, for every app."""
@@ -43,7 +43,7 @@ def read_settings_file(path: Path) -> str:
     return text
 
 
-def parse_settings(text: str, source: str) -> Document:
+def parse_settings(text: str, source: str) -> SettingsDocument:
     """Return a settings document.
 
     Args:
@@ -58,7 +58,7 @@ def parse_settings(text: str, source: str) -> Document:
         raise CommandError(f"{source}: {exc}") from exc
 
 
-def fault_on_aws(document: Document) -> str:
+def fault_on_aws(document: SettingsDocument) -> str:
     """Return what AWS refuses in a document that will do here, empty if nothing.
 
     Here the URLs of keys may be of this machine.
@@ -70,14 +70,14 @@ def fault_on_aws(document: Document) -> str:
     return ""
 
 
-def mail_senders(document: Document) -> list[str]:
+def mail_senders(document: SettingsDocument) -> list[str]:
     """Return the addresses, without names, that mail is sent from."""
     accounts = [settings.local_userpass for settings in document.apps.values()]
     mails = [account.mail for account in accounts if account and account.mail]
     return sorted({parseaddr(mail.sender)[1] for mail in mails})
 
 
-def apps_with_challenge(document: Document, apps: Iterable[str]) -> list[str]:
+def apps_with_challenge(document: SettingsDocument, apps: Iterable[str]) -> list[str]:
     """Return those of some apps that ask for something before an anonymous login.
 
     An app's own entry replaces that of `*`, so one without a challenge has none.
@@ -85,7 +85,7 @@ def apps_with_challenge(document: Document, apps: Iterable[str]) -> list[str]:
     return [app for app in apps if document.app(app).challenge]
 
 
-def enabled_providers(document: Document, app: str) -> list[str]:
+def enabled_providers(document: SettingsDocument, app: str) -> list[str]:
     """Return the names of the providers that are on for an app."""
     settings = document.app(app)
     names = settings.__struct_encode_fields__

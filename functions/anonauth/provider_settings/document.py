@@ -28,10 +28,10 @@ from anonauth.provider_settings.rules import faults
 from anonauth.provider_settings.schema import (
     EVERY_APP,
     AppSettings,
-    Document,
-    Part,
     Secret,
     SecretReference,
+    SettingsDocument,
+    SettingsPart,
 )
 
 
@@ -47,7 +47,7 @@ _EXACT = ("custom-token", "issuers", "secret")
 
 def parse(
     text: str, *, allow_private: bool = False, only: str | None = None
-) -> Document:
+) -> SettingsDocument:
     """Read and check a settings document.
 
     Args:
@@ -77,7 +77,7 @@ def parse(
     return _document(apps, allow_private=allow_private)
 
 
-def check(document: Document, *, allow_private: bool = False) -> None:
+def check(document: SettingsDocument, *, allow_private: bool = False) -> None:
     """Check what the types of a document cannot say, as `parse` does.
 
     Raises:
@@ -88,7 +88,7 @@ def check(document: Document, *, allow_private: bool = False) -> None:
             raise DocumentError(f"apps.{app}.{path}: {problem}")
 
 
-def references(document: Document) -> dict[str, str]:
+def references(document: SettingsDocument) -> dict[str, str]:
     """Return the secrets by reference: the key's full path, and the reference."""
     return {
         f"apps.{app}.{path}": secret.ssm
@@ -99,8 +99,11 @@ def references(document: Document) -> dict[str, str]:
 
 
 def resolve(
-    document: Document, secrets: Mapping[str, str], *, allow_private: bool = False
-) -> Document:
+    document: SettingsDocument,
+    secrets: Mapping[str, str],
+    *,
+    allow_private: bool = False,
+) -> SettingsDocument:
     """Return the document with its secrets in clear, which are checked like others.
 
     Args:
@@ -120,7 +123,7 @@ def resolve(
     return _document(_filled(plain, secrets), allow_private=allow_private)
 
 
-class _Outline(Part, frozen=True, kw_only=True):
+class _Outline(SettingsPart, frozen=True, kw_only=True):
     # App by app, since paths in msgspec's messages do not tell the keys of a dict.
     apps: dict[str, Any]
 
@@ -141,7 +144,7 @@ def _part(plain: Any, name: str) -> Any:
     return {key: value for key, value in plain.items() if key == name}
 
 
-def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:
+def _document(apps: Mapping[str, Any], *, allow_private: bool) -> SettingsDocument:
     checked = {}
     for app, plain in apps.items():
         try:
@@ -149,7 +152,7 @@ def _document(apps: Mapping[str, Any], *, allow_private: bool) -> Document:
         except (msgspec.ValidationError, RecursionError) as exc:
             raise _error(f"apps.{app}", exc) from None
         checked[app] = settings
-    document = Document(apps=checked)
+    document = SettingsDocument(apps=checked)
     check(document, allow_private=allow_private)
     return document
 

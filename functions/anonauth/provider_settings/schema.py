@@ -13,11 +13,11 @@ Limit = Annotated[int, Meta(ge=1, le=10**9)]
 """DynamoDB compares numbers of 38 digits at most."""
 
 
-class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SettingsPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every part of the document is: exactly the fields that it lists."""
 
 
-class SecretReference(Part, frozen=True):
+class SecretReference(SettingsPart, frozen=True):
     """A secret in an SSM parameter of its own, below the document's.
 
     With the document in `/anonauth/settings`, `{"ssm": "google"}` is the value of
@@ -31,7 +31,7 @@ Secret = Text | SecretReference
 """A secret, in clear or by reference. Once the document is loaded, always in clear."""
 
 
-class MailSettings(Part, frozen=True):
+class MailSettings(SettingsPart, frozen=True):
     """Confirm and reset mails; `token` and `tokenId` are added to the URLs."""
 
     sender: Text
@@ -39,7 +39,7 @@ class MailSettings(Part, frozen=True):
     reset_url: Text
 
 
-class ChallengeSettings(Part, frozen=True, kw_only=True):
+class ChallengeSettings(SettingsPart, frozen=True, kw_only=True):
     """What a client has to pass before an anonymous login.
 
     Args:
@@ -56,13 +56,13 @@ class ChallengeSettings(Part, frozen=True, kw_only=True):
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
-class AnonymousSettings(Part, frozen=True):
+class AnonymousSettings(SettingsPart, frozen=True):
     """The anonymous login, which is always on."""
 
     challenge: ChallengeSettings | None = None
 
 
-class PasswordBudgets(Part, frozen=True):
+class PasswordBudgets(SettingsPart, frozen=True):
     """Wrong passwords per 15 minutes; mails per address, registrations per network
     and hour.
 
@@ -83,7 +83,7 @@ class PasswordBudgets(Part, frozen=True):
     registrations: Limit = 500
 
 
-class LocalUserpassSettings(Part, frozen=True):
+class LocalUserpassSettings(SettingsPart, frozen=True):
     """E-mail and password. Without `mail` every address counts as confirmed."""
 
     enabled: bool = True
@@ -92,7 +92,7 @@ class LocalUserpassSettings(Part, frozen=True):
     budgets: PasswordBudgets = PasswordBudgets()
 
 
-class ApiKeySettings(Part, frozen=True):
+class ApiKeySettings(SettingsPart, frozen=True):
     """API keys that users make for themselves."""
 
     enabled: bool = True
@@ -104,7 +104,7 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
-class MetadataField(Part, frozen=True):
+class MetadataField(SettingsPart, frozen=True):
     """A claim that becomes a field of the profile, as App Services configured it."""
 
     name: Text
@@ -112,7 +112,7 @@ class MetadataField(Part, frozen=True):
     required: bool = False
 
 
-class IssuerSettings(Part, frozen=True):
+class IssuerSettings(SettingsPart, frozen=True):
     """Whose JWTs `custom-token` takes; exactly one of the four sources of keys.
 
     `audience` is the app id by default. Without `issuer` tokens are taken whatever
@@ -129,14 +129,14 @@ class IssuerSettings(Part, frozen=True):
     metadata_fields: tuple[MetadataField, ...] = ()
 
 
-class CustomTokenSettings(Part, frozen=True, kw_only=True):
+class CustomTokenSettings(SettingsPart, frozen=True, kw_only=True):
     """JWTs of the app's own issuers."""
 
     enabled: bool = True
     issuers: Annotated[tuple[IssuerSettings, ...], Meta(min_length=1)]
 
 
-class GoogleSettings(Part, frozen=True, kw_only=True):
+class GoogleSettings(SettingsPart, frozen=True, kw_only=True):
     """ID tokens of Google; auth codes too if there is a client secret."""
 
     enabled: bool = True
@@ -147,7 +147,7 @@ class GoogleSettings(Part, frozen=True, kw_only=True):
     token_url: Text = "https://oauth2.googleapis.com/token"  # noqa: S105 - a URL
 
 
-class AppleSettings(Part, frozen=True, kw_only=True):
+class AppleSettings(SettingsPart, frozen=True, kw_only=True):
     """Identity tokens of Sign in with Apple."""
 
     enabled: bool = True
@@ -155,7 +155,7 @@ class AppleSettings(Part, frozen=True, kw_only=True):
     jwks_url: Text = "https://appleid.apple.com/auth/keys"
 
 
-class FacebookSettings(Part, frozen=True, kw_only=True):
+class FacebookSettings(SettingsPart, frozen=True, kw_only=True):
     """User access tokens of Facebook Login, and ID tokens of its Limited Login."""
 
     enabled: bool = True
@@ -178,7 +178,7 @@ ProviderSettings = (
 
 
 class AppSettings(
-    Part,
+    SettingsPart,
     frozen=True,
     rename={
         "anon_user": "anon-user",
@@ -213,7 +213,7 @@ class AppSettings(
         return self.anon_user.challenge
 
 
-class Document(Part, frozen=True, kw_only=True):
+class SettingsDocument(SettingsPart, frozen=True, kw_only=True):
     """The whole document, checked; its secrets may still be references."""
 
     apps: dict[str, AppSettings] = {}

@@ -16,7 +16,7 @@ from anonauth.provider_settings.document import (
     references,
     resolve,
 )
-from anonauth.provider_settings.schema import Document
+from anonauth.provider_settings.schema import SettingsDocument
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
@@ -52,10 +52,10 @@ class SettingsSource:
         self._parameter = parameter
         self._allow_private = allow_private
         self._only = only
-        self._empty = Document()
-        self._copy: CachedCopy[Document] | None = None
+        self._empty = SettingsDocument()
+        self._copy: CachedCopy[SettingsDocument] | None = None
 
-    def document(self, now: datetime) -> Document:
+    def document(self, now: datetime) -> SettingsDocument:
         """Return the document with its secrets in clear.
 
         If it cannot be read again, or is no longer valid, the copy goes on; the log
@@ -70,7 +70,7 @@ class SettingsSource:
             self._copy = self._reload(now)
         return self._copy.value
 
-    def _reload(self, now: datetime) -> CachedCopy[Document]:
+    def _reload(self, now: datetime) -> CachedCopy[SettingsDocument]:
         try:
             return CachedCopy(self._read(), now)
         except (BotoCoreError, ClientError, DocumentError) as exc:
@@ -80,7 +80,7 @@ class SettingsSource:
         _logger.error("the settings document is out of date: %s", detail)
         return self._copy.kept(now)
 
-    def _read(self) -> Document:
+    def _read(self) -> SettingsDocument:
         answer = self._client.get_parameter(Name=self._parameter, WithDecryption=True)
         document = parse(
             answer["Parameter"]["Value"],

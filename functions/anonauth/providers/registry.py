@@ -17,11 +17,11 @@ from anonauth.provider_settings.schema import (
     AppleSettings,
     AppSettings,
     CustomTokenSettings,
-    Document,
     FacebookSettings,
     GoogleSettings,
     LocalUserpassSettings,
     ProviderSettings,
+    SettingsDocument,
 )
 from anonauth.provider_settings.ssm import SettingsSource
 
@@ -66,7 +66,7 @@ class Registry:
         self._clock = clock
         self._allow_private = allow_private
         self._failures_per_network = failures_per_network
-        self._document: Document | None = None
+        self._document: SettingsDocument | None = None
         self._made: dict[tuple[str, str], Provider] = {}
 
     def settings(self, app: str) -> AppSettings:
@@ -91,7 +91,7 @@ class Registry:
             made = self._made[app, provider] = self._make(app, settings)
         return made
 
-    def _load(self) -> Document:
+    def _load(self) -> SettingsDocument:
         return self._source.document(self._clock())
 
     def _make(self, app: str, settings: ProviderSettings) -> Provider:
