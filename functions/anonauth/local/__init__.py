@@ -1,1 +1,1 @@
-"""The service and the AWS it needs, on this machine. Not in the bundle."""
+"""The service and the AWS that it needs, on this machine. Not in the bundle."""

@@ -1,6 +1,7 @@
-"""The local AWS, in this process (moto) or at another address.
+"""The local AWS: moto in this process, or an emulator at another address.
 
-DynamoDB and its streams, KMS, SSM for the settings document, SES for mail, EventBridge.
+It has DynamoDB and its streams, KMS, SSM for the settings document, SES for mail, and
+EventBridge.
 """
 
 import functools
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 TABLE_NAME = "anonauth-local"
 KEY_ALIAS = "alias/anonauth-local"
 APPS_PARAMETER = "/anonauth/local/app-ids"
-"""In SSM: which apps the local service serves; a stack has an output for it."""
+"""SSM parameter with the local service's app ids. A stack has an output for them."""
 
-# What `create_table` takes of the template's properties; the others (protection,
-# encryption) mean nothing here, and backups only to `anonauth doctor`.
+# The template's properties that `create_table` takes. The others (protection,
+# encryption) mean nothing here. Backups matter to `anonauth doctor` only.
 _TABLE_PROPERTIES = (
     "AttributeDefinitions",
     "BillingMode",
@@ -45,7 +46,7 @@ _TABLE_PROPERTIES = (
     "KeySchema",
 )
 
-# By what their calls are told; SES has paths instead.
+# Services by the beginning of the X-Amz-Target header. SES has paths instead.
 _SERVICES_BY_TARGET = {
     "DynamoDB_": "dynamodb",
     "DynamoDBStreams_": "streams.dynamodb",
@@ -54,8 +55,8 @@ _SERVICES_BY_TARGET = {
     "AWSEvents.": "events",
 }
 
-# What the SDK, its HTTP client and moto go by. Not a list of their variables: the next
-# version has one more, and a call goes elsewhere.
+# Variables that configure the SDK, its HTTP client and moto. Patterns, not a list: a
+# variable that a new version adds must not send a call elsewhere.
 _FOREIGN_VARIABLES = re.compile(
     r"(AWS|BOTO|BOTO3|BOTOCORE|MOTO)_.*|_X_AMZN_.*|.*_PROXY|(REQUESTS|CURL)_CA_BUNDLE"
     r"|TEST_(SERVER|PROXY)_MODE|INITIAL_NO_AUTH_ACTION_COUNT",
@@ -69,7 +70,7 @@ _LOCAL_VARIABLES = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
-    "NO_PROXY": "*",  # a system may have one in its settings
+    "NO_PROXY": "*",  # the system's settings may name a proxy
 }
 
 
@@ -77,15 +78,15 @@ _LOCAL_VARIABLES = {
 def provide_table_and_key(
     table: Mapping[str, Any], endpoint_url: str | None
 ) -> Iterator[None]:
-    """Have table and key for the time of a `with` block; make what is not there.
+    """Context manager: make sure that table and KMS key exist while the block runs.
 
     Args:
         table: The properties of the template's table.
-        endpoint_url: Where AWS is; None for moto, which then answers every AWS call
-            of this process and forgets all at the end.
+        endpoint_url: Address of the AWS emulator. None for moto, which then answers
+            every AWS call of this process and forgets everything at the end.
 
     Raises:
-        CommandError: Nothing answers there, or not DynamoDB, or it has no KMS.
+        CommandError: No DynamoDB answers at the address, or it has no KMS.
     """
     with (
         isolate_environment(),
@@ -105,7 +106,7 @@ def provide_table_and_key(
         try:
             yield
         finally:
-            # While something else in this process mocks AWS too, moto forgets nothing.
+            # Moto forgets nothing while other code in this process mocks AWS too.
             if is_made_here and endpoint_url is None:
                 dynamodb.delete_table(TableName=TABLE_NAME)
 
@@ -114,16 +115,16 @@ def provide_table_and_key(
 def provide_parameter(
     name: str, text: str | None, *, default: str, endpoint_url: str | None
 ) -> Iterator[str]:
-    """Have a settings document in SSM for the time of a `with` block; yield it.
+    """Context manager: store an SSM parameter while the block runs; yield its value.
 
     Args:
-        name: Of the SSM parameter.
-        text: The document; None for the one that is there already.
-        default: The document if there is none.
-        endpoint_url: As for `provide_table_and_key`, inside which this has to run.
+        name: The name of the parameter.
+        text: The value. None keeps the stored one.
+        default: The value if `text` is None and nothing is stored.
+        endpoint_url: As for `provide_table_and_key`, which must be active.
 
     Raises:
-        CommandError: No SSM there, or it does not take the document.
+        CommandError: No SSM answers at the address, or it refuses the value.
     """
     try:
         ssm: SSMClient = connect("ssm", endpoint_url)
@@ -134,7 +135,7 @@ def provide_parameter(
                 Name=name,
                 Value=document,
                 Type="SecureString",
-                Tier="Intelligent-Tiering",  # up to 8 KB, and never a downgrade
+                Tier="Intelligent-Tiering",  # up to 8 KB, never a downgrade
                 Overwrite=True,
             )
     except (BotoCoreError, ClientError) as exc:
@@ -144,16 +145,16 @@ def provide_parameter(
     try:
         yield document
     finally:
-        # As the table, which see.
+        # For the same reason as the table.
         if before is None and endpoint_url is None:
-            ssm.delete_parameters(Names=[name])  # no error if it has gone
+            ssm.delete_parameters(Names=[name])  # no error if it is missing
 
 
 def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
-    """Make SES send mails from these addresses.
+    """Register addresses with SES, so that it sends mail from them.
 
     Raises:
-        CommandError: No SES there.
+        CommandError: No SES answers at the address.
     """
     try:
         ses: SESV2Client = connect("sesv2", endpoint_url)
@@ -164,23 +165,23 @@ def verify_senders(addresses: Iterable[str], endpoint_url: str | None) -> None:
                 continue
     except (BotoCoreError, ClientError) as exc:
         raise _missing_service(
-            "SES", endpoint_url, ", and the settings document has mail sent", exc
+            "SES", endpoint_url, ", and the settings document sends mail", exc
         ) from exc
 
 
 def moto_application(lock: threading.RLock) -> "WSGIApplication":
-    """Return moto's AWS of this process, as far as it is used, as a WSGI application.
+    """Return the services of moto that anonauth uses, as a WSGI application.
 
-    Any region and any credentials reach the one local table and key. The lock is
-    held for each call: moto's transactions are not atomic between threads.
+    Any region and any credentials reach the same local table and key. Each call holds
+    the lock, because moto's transactions are not atomic between threads.
     """
     from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415
     from botocore.compat import HTTPHeaders  # noqa: PLC0415
     from moto.core.models import botocore_stubber  # noqa: PLC0415
     from werkzeug.wrappers import Request, Response  # noqa: PLC0415
 
-    # What this process's own clients are answered by; moto's server needs Flask, and
-    # ten times as much as that.
+    # The same code answers this process's own clients. Moto's own server would need
+    # Flask and much more.
     @Request.application
     def application(request: Request) -> Response:
         service = _requested_service(request)
@@ -193,8 +194,8 @@ def moto_application(lock: threading.RLock) -> "WSGIApplication":
             request.headers.get("Authorization", ""),
         )
         headers = HTTPHeaders.from_dict({**request.headers, "Authorization": signed})
-        # Read before the lock: a slow sender must not hold up the service. What has
-        # left, or sends no chunks, is answered by Werkzeug.
+        # Read before the lock is taken: a slow sender must not hold up the service.
+        # Werkzeug answers a client that has left or sends malformed chunks.
         body = request.get_data()
         url = f"https://{service}.{REGION}.amazonaws.com{request.full_path.rstrip('?')}"
         asked = AWSPreparedRequest(
@@ -211,7 +212,7 @@ def moto_application(lock: threading.RLock) -> "WSGIApplication":
 
 
 def _requested_service(request: "Request") -> str | None:
-    """Return the beginning of the host's name that AWS has for what is asked."""
+    """Return the service's prefix in AWS host names; None if it is not offered here."""
     if request.path.startswith("/v2/email/"):
         return "email"
     target = request.headers.get("X-Amz-Target", "")
@@ -223,7 +224,7 @@ def _requested_service(request: "Request") -> str | None:
 
 @contextmanager
 def _start_moto() -> Iterator[None]:
-    # Costs 0.3 s; not needed with another engine.
+    # The import takes 0.3 s. Another emulator does not need it.
     from moto import mock_aws  # noqa: PLC0415
 
     with patch_moto(), mock_aws():
@@ -232,15 +233,14 @@ def _start_moto() -> Iterator[None]:
 
 @contextmanager
 def isolate_environment() -> Iterator[None]:
-    """Keep AWS's tools, for the time of a `with` block, from looking elsewhere.
+    """Context manager: hide the user's AWS configuration while the block runs.
 
-    Of the AWS and proxy configuration of whoever runs this nothing is left, nor are
-    their credentials.
+    AWS's tools then see neither the user's credentials nor proxies.
     """
     foreign = dict.fromkeys(filter(_FOREIGN_VARIABLES.fullmatch, os.environ))
     models = botocore.loaders.Loader.CUSTOMER_DATA_PATH
     with set_variables({**foreign, **_LOCAL_VARIABLES}):
-        botocore.loaders.Loader.CUSTOMER_DATA_PATH = os.devnull  # of ~/.aws/models
+        botocore.loaders.Loader.CUSTOMER_DATA_PATH = os.devnull  # not ~/.aws/models
         try:
             yield
         finally:
@@ -250,10 +250,13 @@ def isolate_environment() -> Iterator[None]:
 def confine_session(
     endpoint_url: str | None, session: botocore.session.Session
 ) -> None:
-    """Refuse the calls of clients that this session makes from now on, if they leave.
+    """Let clients of this session call only the local AWS.
+
+    A call to any other address raises CommandError. Clients that the session made
+    before are not affected.
 
     Args:
-        endpoint_url: Where they may go; None for nowhere: moto answers.
+        endpoint_url: The address that calls may go to. None if moto answers them.
     """
 
     def refuse(**event: Any) -> None:
@@ -270,21 +273,21 @@ def confine_session(
 
 
 def _is_confined(asked: SplitResult, own: SplitResult) -> bool:
-    # S3 may have the name of a bucket before that of the host, AWS the service's.
+    # In a host name S3 may put a bucket before the host, and AWS a service.
     host = f".{asked.hostname}"
     if own.netloc:
         is_port = (asked.scheme, asked.port) == (own.scheme, own.port)
         return is_port and host.endswith(f".{own.hostname}")
     from moto.core.models import botocore_stubber  # noqa: PLC0415 - costs 0.3 s
 
-    # It answers whatever ends so, with 404 if it has nothing of the kind, and lets all
-    # else through.
+    # Moto answers every host with this ending, with 404 if it lacks the service. It
+    # lets all other calls through.
     return botocore_stubber.enabled and host.endswith(".amazonaws.com")
 
 
 @contextmanager
 def set_variables(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Set environment variables for the time of a `with` block; None unsets one."""
+    """Context manager: set environment variables; the value None unsets a variable."""
     before = {name: os.environ.get(name) for name in changes}
     _assign_variables(changes)
     try:
@@ -302,10 +305,10 @@ def _assign_variables(changes: Mapping[str, str | None]) -> None:
 
 
 def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -> Any:
-    """Return a client of one of the services, that does not wait long.
+    """Return a client of one AWS service, with short timeouts.
 
     Args:
-        validates: Check parameters as AWS would.
+        validates: Whether the client checks parameters as AWS would.
     """
     config = Config(
         connect_timeout=1,
@@ -321,9 +324,9 @@ def connect(service: str, endpoint_url: str | None, *, validates: bool = True) -
 
 
 def make_aws_session() -> botocore.session.Session:
-    """Return a session that need not read what others have read of AWS.
+    """Return a new botocore session that shares the service models of this process.
 
-    It checks answers as the functions do, and leaves repeating to the operator.
+    It checks answers as the functions do, and repeats no call: the operator decides.
     """
     made = botocore.session.get_session()
     share_service_models(made)
@@ -332,14 +335,16 @@ def make_aws_session() -> botocore.session.Session:
 
 
 def share_service_models(session: botocore.session.Session) -> None:
-    """Let a session that is new use what others have read of AWS: 11 MB each time."""
+    """Let a new session use the service models that are loaded already.
+
+    Each copy would take 11 MB.
+    """
     session.register_component("data_loader", _loader())
 
 
 @functools.cache
 def _loader() -> botocore.loaders.Loader:
-    # Reading what botocore knows of a service takes longer than all that is asked of
-    # it here.
+    # Reading botocore's model of a service takes longer than all calls made here.
     return botocore.loaders.create_loader()
 
 
@@ -356,7 +361,7 @@ def _ensure_table(dynamodb: "DynamoDBClient", properties: Mapping[str, Any]) -> 
     if ttl := properties.get("TimeToLiveSpecification"):
         dynamodb.update_time_to_live(TableName=TABLE_NAME, TimeToLiveSpecification=ttl)
     if backups := properties.get("PointInTimeRecoverySpecification"):
-        with suppress(ClientError):  # few engines have it, and nothing here needs it
+        with suppress(ClientError):  # few emulators have it, and nothing here needs it
             dynamodb.update_continuous_backups(
                 TableName=TABLE_NAME, PointInTimeRecoverySpecification=backups
             )

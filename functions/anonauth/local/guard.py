@@ -1,8 +1,8 @@
-"""Who may ask what is meant for this machine's operator: no web page, and no proxy.
+"""Keeps web pages and proxies away from endpoints for this machine's operator.
 
-A page of anywhere can send requests to this machine's ports, and a page whose name is
-rebound to 127.0.0.1 can read the answers. The first names its `Origin`, the second its
-name as `Host`.
+Any web page can send requests to this machine's ports. A page whose name is rebound to
+127.0.0.1 can also read the answers. A request of the first kind has an `Origin`, one of
+the second kind has the page's name as its `Host`.
 """
 
 import ipaddress
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - not to bind to them  # nosec B104
-"""Where a server may listen, but no client go."""
+"""Addresses that a server may listen on, but that no client can connect to."""
 
-# What Docker calls the machine that it runs on.
+# Docker's name for the machine that it runs on.
 _DOCKERS_HOST = "host.docker.internal"
 
 _REFUSAL = {
     "__type": "AccessDeniedException",
-    "message": "this AWS is for programs on this machine: it takes no request of a web "
-    "page or a proxy, and only its own address as Host",
+    "message": "this AWS is for programs on this machine: it refuses requests from web "
+    "pages and proxies, and any Host but its own address",
 }
 
 
 def is_loopback(host: str | None) -> bool:
-    """Say whether a host name or address can only be this machine."""
+    """Return whether a host name or address can only be this machine."""
     if host == "localhost":
         return True
     address = _ip_address(host)
@@ -37,7 +37,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def host_name(host: str) -> str | None:
-    """Return the name or address in a Host header; None if there is none."""
+    """Return the name or address in a Host header; None if it has none."""
     try:
         return urllib.parse.urlsplit(f"//{host}").hostname
     except ValueError:
@@ -45,10 +45,10 @@ def host_name(host: str) -> str | None:
 
 
 def is_forwarded(headers: Iterable[str]) -> bool:
-    """Say whether somebody else asks, through a proxy on this machine.
+    """Return whether a request came through a proxy, so that another client sent it.
 
     Args:
-        headers: The names of all that were sent, in any case.
+        headers: The names of all headers of the request, in any case.
     """
     names = {name.lower() for name in headers}
     return any(
@@ -60,10 +60,10 @@ def is_forwarded(headers: Iterable[str]) -> bool:
 def guard_application(
     application: "WSGIApplication", address: str
 ) -> "WSGIApplication":
-    """Return an application that web pages and proxies cannot reach.
+    """Return an application that refuses requests from web pages and proxies.
 
     Args:
-        address: Where it listens.
+        address: The address that the server listens on.
     """
 
     def guarded(
@@ -95,7 +95,7 @@ def _is_own_name(host: str | None, address: str) -> bool:
     if is_loopback(host) or host == _DOCKERS_HOST:
         return True
     if address in EVERY_ADDRESS:
-        # Any address of this machine. It is names that are rebound.
+        # Any address may be this machine's. Only names can be rebound.
         return _ip_address(host) is not None
     return host == address.lower() or (
         _ip_address(host) is not None and _ip_address(host) == _ip_address(address)

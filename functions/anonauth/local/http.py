@@ -1,4 +1,4 @@
-"""The sockets: Werkzeug's server, and what it reads as the gateway wants it."""
+"""The HTTP server: Werkzeug's, with requests in the form that the gateway expects."""
 
 import errno
 import json
@@ -23,15 +23,15 @@ _JSON_TYPE = "application/json"
 
 
 class HttpServer:
-    """A port that is ours; nothing is answered before `serve`.
+    """A server on a port of this machine. It answers nothing before `serve`.
 
     Args:
         host: An address of this machine.
-        port: 0 for any free one.
-        option: The command's name for the port, for the message if it is taken.
+        port: 0 for any free port.
+        option: The command's option for the port, for the message if it is taken.
 
     Raises:
-        CommandError: The port is taken, or the address is not of this machine.
+        CommandError: The port is taken, or this machine does not have the address.
     """
 
     def __init__(self, host: str, port: int, *, option: str = "--port") -> None:
@@ -52,7 +52,7 @@ class HttpServer:
         self._stop: Callable[[], None] = self._socket.close
 
     def serve(self, application: "WSGIApplication") -> None:
-        """Answer requests, each in a thread of its own, until `close`."""
+        """Answer requests until `close`, each in a thread of its own."""
         server = make_server(
             self._host,
             self.port,
@@ -75,25 +75,25 @@ class HttpServer:
         self._stop = stop
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Stop the server and free the port."""
         self._stop()
 
 
 def wsgi_application(
     answer: Callable[[HttpRequest], HttpResponse],
 ) -> "WSGIApplication":
-    """Return what answers WSGI requests with the gateway's own words."""
+    """Return a WSGI application around a function that answers requests."""
 
     @Request.application
     def respond(request: Request) -> Response:
-        # One byte more than is taken: a chunked body is cut there without a word.
+        # One byte over the limit: Werkzeug cuts a longer chunked body here silently.
         request.max_content_length = LONGEST_PAYLOAD + 1
         try:
             body = request.get_data(cache=False)
             too_large = len(body) > LONGEST_PAYLOAD
         except RequestEntityTooLarge:
             too_large = True
-        except HTTPException as exc:  # chunks that are none
+        except HTTPException as exc:  # malformed chunks
             return Response(_message_body(exc.name), exc.code, content_type=_JSON_TYPE)
         response = answer(
             HttpRequest(
@@ -116,22 +116,24 @@ def _message_body(text: str) -> str:
 
 
 class _UntypedResponse(Response):
-    """Names no content type of its own: on a 204 SDKs take one for a body."""
+    """A response without a default content type: on a 204, SDKs would expect a body."""
 
     default_mimetype = None
 
 
 class _QuietRequestHandler(WSGIRequestHandler):
-    """The gateway logs, and leaves out what must not be logged."""
+    """A request handler that logs nothing: the gateway logs, without secrets."""
 
-    default_request_version = "HTTP/1.0"  # 0.9 would get bodies without headers
+    default_request_version = (
+        "HTTP/1.0"  # a 0.9 client would get bodies without headers
+    )
     error_content_type = _JSON_TYPE
 
     def parse_request(self) -> bool:
         """Read a request's head, and keep its target as it was sent.
 
-        Python folds slashes at its beginning into one, for servers that redirect.
-        API Gateway does not: `//api/…` is another path than `/api/…`.
+        Python folds leading slashes into one, to protect servers that redirect. API
+        Gateway does not: `//api/…` is another path than `/api/…`.
         """
         is_good = super().parse_request()
         if is_good:
@@ -141,7 +143,7 @@ class _QuietRequestHandler(WSGIRequestHandler):
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
-        """Refuse a malformed request with a body as the gateway's own."""
+        """Refuse a malformed request with a body like the gateway's."""
         self.error_message_format = _message_body(HTTPStatus(code).phrase)
         super().send_error(code, message, explain)
 

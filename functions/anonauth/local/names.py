@@ -1,4 +1,4 @@
-"""Names that the command's help shows. This module imports nothing, so help is fast."""
+"""Names that the command's help shows. It imports nothing, so that help is fast."""
 
 ENVIRONMENT_FILE = "env.local.json"
-"""In `events/`: the functions' variables, as `sam local invoke` takes them."""
+"""File in `events/` with the functions' variables, for `sam local invoke`."""

@@ -1,4 +1,4 @@
-"""What the local service sent to others, kept to be looked at: mails and events."""
+"""Mails and events that the local service has sent, kept for its user to look at."""
 
 import threading
 from collections import deque
@@ -11,37 +11,37 @@ from anonauth.domain.events import UserEvent
 from anonauth.ports import EventBus, Mailer
 
 MOST_RECENT_ITEMS = 1000
-"""The oldest are dropped first."""
+"""Items that a list keeps. The oldest are dropped first."""
 
 _T = TypeVar("_T")
 
 
 class RecentItems(Generic[_T]):
-    """The last ones of a kind, in the order in which they were sent."""
+    """A list of the latest items of one kind, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._entries: deque[_T] = deque(maxlen=MOST_RECENT_ITEMS)
         self._lock = threading.Lock()
 
     def add(self, *entries: _T) -> None:
-        """Note what was sent."""
+        """Add items; the oldest make room."""
         with self._lock:
             self._entries.extend(entries)
 
     def entries(self) -> list[_T]:
-        """Return all, the newest last."""
+        """Return all items, the newest last."""
         with self._lock:
             return list(self._entries)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all items."""
         with self._lock:
             self._entries.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class SentMail:
-    """A mail as it was given to SES; `sent_at` by the clock of the service."""
+    """A mail as it was given to SES. `sent_at` is by the clock of the service."""
 
     recipient: str
     sender: str
@@ -51,10 +51,10 @@ class SentMail:
 
 
 class RecordingMailer:
-    """`Mailer` that notes what another one has sent.
+    """A `Mailer` that sends through another mailer and records each mail.
 
-    Reading the engine instead would work with one engine only: moto, for one, keeps
-    nothing but the HTML of a mail that has both bodies.
+    Reading the mails from the emulator would depend on the emulator. Moto, for example,
+    keeps only the HTML of a mail that has both bodies.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class RecordingMailer:
         self._clock = clock
 
     def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
-        """Send one plain text mail, and note it.
+        """Send one plain text mail, and record it.
 
         Raises:
-            MailUnavailable: It was not sent, and is not in the outbox.
+            MailUnavailable: The mail was not sent, and is not in the outbox.
         """
         self._mailer.send(
             sender=sender, recipient=recipient, subject=subject, text=text
@@ -80,17 +80,17 @@ class RecordingMailer:
 
 
 class RecordingBus:
-    """`EventBus` that notes what another one has published."""
+    """An `EventBus` that publishes through another bus and records each event."""
 
     def __init__(self, bus: EventBus, log: RecentItems[UserEvent]) -> None:
         self._bus = bus
         self._log = log
 
     def publish(self, events: Sequence[UserEvent]) -> None:
-        """Publish events, and note them.
+        """Publish events, and record them.
 
         Raises:
-            EventsUnavailable: Not all were taken, and none is in the log.
+            EventsUnavailable: Not all events were taken. None of them is recorded.
         """
         self._bus.publish(events)
         self._log.add(*events)

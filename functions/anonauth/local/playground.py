@@ -1,4 +1,4 @@
-"""The playground: the static files of one page, and who may show them."""
+"""The playground: the static files of its page, and their security headers."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,12 +10,12 @@ PAGE_PATH = "/"
 
 PAGE_FILES: Mapping[str, tuple[str, str]] = {
     PAGE_PATH: ("index.html", "text/html; charset=utf-8"),
-    # Beside what else is local, so that they cannot clash with a route of the API.
+    # Under the local prefix, so that they cannot clash with a route of the API.
     "/_local/playground.css": ("playground.css", "text/css; charset=utf-8"),
     "/_local/playground.js": ("playground.js", "text/javascript; charset=utf-8"),
     "/_local/playground.svg": ("playground.svg", "image/svg+xml"),
 }
-"""Name and type of the file behind each path: nothing is looked up by what is asked."""
+"""Name and content type of the file at each path. No request can name another file."""
 
 PAGE_METHODS = ("GET", "HEAD")
 
@@ -35,22 +35,22 @@ _CONTENT_POLICY = "; ".join(
 _SECURITY_HEADERS = (
     ("content-security-policy", _CONTENT_POLICY),
     ("x-content-type-options", "nosniff"),
-    # Pages elsewhere get neither the files nor the window.
+    # Pages of other sites can use neither the files nor the window.
     ("cross-origin-resource-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("referrer-policy", "no-referrer"),
-    # The next start may be of another version, on the same port.
+    # The next start may serve another version on the same port.
     ("cache-control", "no-store"),
 )
 
 
 def is_page_request(request: HttpRequest) -> bool:
-    """Say whether a request is for the page; all else at `/` is the API's to answer."""
+    """Return whether a request is for the page. Other methods at `/` go to the API."""
     return request.path == PAGE_PATH and request.method in PAGE_METHODS
 
 
 def file_response(path: str) -> HttpResponse:
-    """Return the file behind one of the paths of `PAGE_FILES`."""
+    """Return the file at one of the paths in `PAGE_FILES`."""
     name, content_type = PAGE_FILES[path]
     body = (resources.files("anonauth.local") / "page" / name).read_bytes()
     return HttpResponse(

@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOCAL_PARAMETERS = {
-    # The functions' own logs: on AWS INFO goes to CloudWatch, here to the terminal.
+    # At INFO the functions' logs would fill the terminal. On AWS they go to CloudWatch.
     "LogLevel": "ERROR",
-    # Whoever tries something out may do so again and again.
+    # A developer may send as many mails as a trial takes.
     "MailsPerNetwork": "0",
     "SettingsParameter": "/anonauth/settings",
 }
-"""Of the template, where the user of the command says nothing else."""
+"""The template's parameters here, unless the user sets them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to serve.
+    """Options of `anonauth serve`.
 
     Args:
         host: Address to listen on.
-        port: Port of the service; 0 for any free one.
-        app_ids: Instead of those of the template.
-        parameters: Of the template.
+        port: Port of the service; 0 for any free port.
+        app_ids: App ids to serve, in place of the template's.
+        parameters: Parameters of the template.
         template: Path of the template; None to look for it.
-        endpoint_url: Of another AWS than the built-in one.
-        aws_port: Where to expose the built-in one; 0 for any free port.
-        aws_host: Address to expose it on; None for this machine alone, whatever `host`
-            is: who reaches it reads the secrets of the settings document.
+        endpoint_url: Address of an AWS emulator, in place of the built-in AWS.
+        aws_port: Port that exposes the built-in AWS; 0 for any free port.
+        aws_host: Address that exposes the built-in AWS. None for this machine alone,
+            whatever `host` is: a client of that port can read the secrets in the
+            settings document.
         base_url: Public address, if it is not that of host and port.
-        settings: File with the settings document; None for e-mail/password and API
-            keys, or, with another AWS or `data`, for the document that is there
-            already.
-        data: Directory in which all survives a restart; None for memory.
+        settings: File with the settings document. None for e-mail/password and API
+            keys, or, with an emulator or `data`, for the document that is stored.
+        data: Directory that keeps all data across restarts; None for memory.
     """
 
     host: str = "127.0.0.1"
@@ -77,7 +77,8 @@ class ServerOptions:
 class LocalServer:
     """The service on a port of this machine; a context manager.
 
-    Keyword arguments are those of `ServerOptions`, with any free port by default:
+    The keyword arguments are the fields of `ServerOptions`. By default it takes any
+    free port:
 
         with LocalServer(app_ids=("myapp-abcde",)) as server:
             urlopen(f"{server.base_url}/api/client/v2.0/app/myapp-abcde/location")
@@ -95,12 +96,12 @@ class LocalServer:
 
     @property
     def app_ids(self) -> tuple[str, ...]:
-        """The client app ids that are served."""
+        """The ids of the apps that are served."""
         return self.deployment.template.app_ids
 
     @property
     def providers(self) -> list[str]:
-        """The providers that are on for the first app, without the anonymous one."""
+        """The providers enabled for the first app, without the anonymous one."""
         return enabled_providers(self.deployment.settings, self.app_ids[0])
 
     @property
@@ -110,20 +111,19 @@ class LocalServer:
 
     @property
     def fault_on_aws(self) -> str:
-        """What AWS refuses in the settings document; empty if nothing."""
+        """Why AWS would refuse the settings document; empty if it would not."""
         return fault_on_aws(self.deployment.settings)
 
     @property
     def sends_mail(self) -> bool:
-        """Whether an app has mail sent, into the outbox."""
+        """Whether an app sends mail, which arrives in the outbox."""
         return bool(mail_senders(self.deployment.settings))
 
     @property
     def page_url(self) -> str:
-        """Where to open the playground; empty if it listens for other machines only.
+        """The playground's URL; empty if the service listens for other machines only.
 
-        That is not `base_url` if clients have one of their own: the page is for this
-        machine.
+        The page is for this machine, so its URL does not use the option `base_url`.
         """
         host = self.options.host
         if host not in EVERY_ADDRESS and not is_loopback(host):
@@ -132,31 +132,35 @@ class LocalServer:
 
     @property
     def needs_base_url(self) -> bool:
-        """Whether it listens for other machines, but `base_url` is for this one."""
+        """Whether other machines can connect, but have no `base_url` to do so."""
         return self.options.host in EVERY_ADDRESS and self.options.base_url is None
 
     def __enter__(self) -> Self:
-        """Serve, in threads of its own.
+        """Start the service, in threads of its own.
 
         Raises:
             CommandError: See `HttpServer`, `LocalDeployment`, `read_template` and
                 `read_settings_file`.
         """
         options = self.options
-        if not options.host:  # as from a variable that is not set
+        if not options.host:  # perhaps from an unset shell variable
             raise CommandError(
                 "--host is empty; 0.0.0.0 is every address of this machine"
             )
         if options.endpoint_url and options.aws_port is not None:
             raise CommandError(
-                "--aws-port exposes the built-in AWS; leave --endpoint-url"
+                "--aws-port exposes the built-in AWS; leave out --endpoint-url"
             )
         if options.endpoint_url and options.data is not None:
-            raise CommandError("--data keeps the built-in AWS; leave --endpoint-url")
+            raise CommandError(
+                "--data keeps the built-in AWS; leave out --endpoint-url"
+            )
         if options.aws_host is not None and options.aws_port is None:
-            raise CommandError("--aws-host is for --aws-port, which is not given")
+            raise CommandError("--aws-host needs --aws-port")
         if options.aws_host == "":
-            raise CommandError("--aws-host is empty; leave it for this machine alone")
+            raise CommandError(
+                "--aws-host is empty; leave it out for this machine alone"
+            )
         parameters = {**LOCAL_PARAMETERS, **options.parameters}
         if options.app_ids:
             parameters["AppIds"] = ",".join(options.app_ids)
@@ -167,7 +171,7 @@ class LocalServer:
         )
         if settings and not template.settings_parameter:
             raise CommandError(
-                "--settings needs a SettingsParameter, which is set to none"
+                "--settings needs the parameter SettingsParameter, which is empty"
             )
         data = None if options.data is None else DataDirectory(options.data)
         with ExitStack() as opening:
@@ -230,7 +234,7 @@ class LocalServer:
 def _save_after_calls(
     application: "WSGIApplication", deployment: LocalDeployment
 ) -> "WSGIApplication":
-    """Keep what a call to the engine has changed before it is answered."""
+    """Save the changes of each call to the built-in AWS before its answer is sent."""
 
     def answer(
         environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -241,7 +245,7 @@ def _save_after_calls(
         except StateNotSaved:
             headers = [("content-type", "application/json")]
             start_response("503 Service Unavailable", headers, sys.exc_info())
-            return [b'{"message":"what it changed cannot be kept"}']
+            return [b'{"message":"the change cannot be saved"}']
         return body
 
     return answer

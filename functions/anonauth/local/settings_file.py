@@ -1,4 +1,4 @@
-"""The settings document of the local service: a file, or a ready default."""
+"""The settings document of the local service: a file, or the default."""
 
 from collections.abc import Iterable
 from email.utils import parseaddr
@@ -9,18 +9,18 @@ from anonauth.provider_settings.document import DocumentError, check, parse, ref
 from anonauth.provider_settings.schema import SettingsDocument
 
 DEFAULT_DOCUMENT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
-"""E-mail and password, confirmed automatically, and API keys, for every app."""
+"""Every app has e-mail and password, confirmed automatically, and API keys."""
 
 LONGEST_PARAMETER = 8 * 1024
-"""Bytes; AWS Systems Manager, "Managing parameter tiers": the advanced one."""
+"""Bytes in an advanced parameter (AWS Systems Manager, "Managing parameter tiers")."""
 
 
 def read_settings_file(path: Path) -> str:
     """Return the settings document in a file.
 
     Raises:
-        CommandError: It cannot be read, or not be used here; names the file and the
-        key.
+        CommandError: The file cannot be read, or the document cannot be used here.
+            The message names the file and the key.
     """
     try:
         content = path.read_bytes()
@@ -37,20 +37,21 @@ def read_settings_file(path: Path) -> str:
         raise CommandError(f"{path} is not UTF-8") from exc
     for key in references(parse_settings(text, str(path))):
         raise CommandError(
-            f"{path}: {key}: there are no SSM parameters here to refer to; write the "
-            "secret itself into the local file"
+            f"{path}: {key}: the local service has no SSM parameters to refer to; "
+            "write the secret itself into this file"
         )
     return text
 
 
 def parse_settings(text: str, source: str) -> SettingsDocument:
-    """Return a settings document.
+    """Parse a settings document.
 
     Args:
-        source: What the message of a problem is to name.
+        source: Where the text is from, for the error message.
 
     Raises:
-        CommandError: It is none; names the key.
+        CommandError: The text is not a valid settings document. The message names
+            the source and the key.
     """
     try:
         return parse(text, allow_private=True)
@@ -59,9 +60,9 @@ def parse_settings(text: str, source: str) -> SettingsDocument:
 
 
 def fault_on_aws(document: SettingsDocument) -> str:
-    """Return what AWS refuses in a document that will do here, empty if nothing.
+    """Return why AWS would refuse a document; empty if it would not.
 
-    Here the URLs of keys may be of this machine.
+    A document for the local service may have URLs of keys on this machine.
     """
     try:
         check(document)
@@ -71,22 +72,22 @@ def fault_on_aws(document: SettingsDocument) -> str:
 
 
 def mail_senders(document: SettingsDocument) -> list[str]:
-    """Return the addresses, without names, that mail is sent from."""
+    """Return the addresses that mail is sent from, without display names."""
     accounts = [settings.local_userpass for settings in document.apps.values()]
     mails = [account.mail for account in accounts if account and account.mail]
     return sorted({parseaddr(mail.sender)[1] for mail in mails})
 
 
 def apps_with_challenge(document: SettingsDocument, apps: Iterable[str]) -> list[str]:
-    """Return those of some apps that ask for something before an anonymous login.
+    """Return which of the given apps ask for a challenge before an anonymous login.
 
-    An app's own entry replaces that of `*`, so one without a challenge has none.
+    An app's own entry replaces the entry `*`, and with it the challenge of `*`.
     """
     return [app for app in apps if document.app(app).challenge]
 
 
 def enabled_providers(document: SettingsDocument, app: str) -> list[str]:
-    """Return the names of the providers that are on for an app."""
+    """Return the names of the providers that are enabled for an app."""
     settings = document.app(app)
     names = settings.__struct_encode_fields__
     return [name for name in names if settings.provider(name)]

@@ -246,7 +246,7 @@ def test_given_a_taken_port_when_served_then_one_line_and_exit_code_1() -> None:
         ),
         pytest.param(
             ["serve", "--data", "d", "--endpoint-url", "http://127.0.0.1:1"],
-            "--data keeps the built-in AWS; leave --endpoint-url",
+            "--data keeps the built-in AWS; leave out --endpoint-url",
             id="data elsewhere",
         ),
         pytest.param(

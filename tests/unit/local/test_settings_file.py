@@ -180,13 +180,13 @@ def described_as(name: str) -> dict[str, Any]:
         pytest.param(
             b'{"apps": {"*": {"oauth2-facebook":'
             b' {"app_id": "1", "app_secret": {"ssm": "fb"}}}}}',
-            "apps.*.oauth2-facebook.app_secret: there are no SSM parameters here",
+            "apps.*.oauth2-facebook.app_secret: the local service has no SSM",
             id="reference",
         ),
         pytest.param(
             b'{"apps": {"a": {"custom-token": {"issuers":'
             b' [{"issuer": "i", "algorithm": "HS256", "secret": {"ssm": "x"}}]}}}}',
-            "apps.a.custom-token.issuers[0].secret: there are no SSM parameters",
+            "apps.a.custom-token.issuers[0].secret: the local service has no",
             id="reference in a list",
         ),
         pytest.param(
