@@ -1,7 +1,7 @@
-"""An API Gateway HTTP API: HTTP requests to Lambda events, and answers back.
+"""An API Gateway HTTP API: turns requests into Lambda events, and answers back.
 
-Without sockets: `listener` has those. Reproduces what AWS documents of payload format
-2.0, routes, CORS and quotas, and the bodies of the gateway's own answers.
+It has no sockets; those are in `http`. It reproduces what AWS documents about payload
+format 2.0, routes, CORS and quotas, and the bodies of the gateway's own answers.
 """
 
 import base64
@@ -25,15 +25,16 @@ from anonauth.local.outbox import RecentItems
 from anonauth.local.template import ACCOUNT, DEFAULT_ROUTE, Cors, Template, Throttling
 
 LONGEST_PAYLOAD = 10 * 1024 * 1024
-"""Bytes; AWS, "Quotas for HTTP APIs": payload size, not adjustable."""
+"""Bytes in a payload; not adjustable (AWS, "Quotas for HTTP APIs")."""
 
 logger = logging.getLogger("anonauth.serve")
 
-# These arrive as text, all other types as base64: form-urlencoded ones, and a body of
-# no type. (AWS does not list them; measured there for ministack's pull request 766.)
+# Bodies of these types arrive as text. All others arrive as base64, including
+# form-urlencoded bodies and bodies without a type. (AWS does not list the types. They
+# were measured there for ministack's pull request 766.)
 _TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
 
-# They concern one connection, and the gateway has its own to the function.
+# These headers concern one connection, and the gateway has its own to the function.
 _HOP_BY_HOP = frozenset(
     {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "proxy-connection"}
@@ -41,7 +42,7 @@ _HOP_BY_HOP = frozenset(
 _SET_BY_GATEWAY = _HOP_BY_HOP | {"content-length", "date"}
 
 SLOW_CALL_MS = 1_000
-"""Milliseconds from which on a call's line names its function."""
+"""Milliseconds. The log line of a call that takes this long names its function."""
 
 InvokeFunction = Callable[[str, dict[str, Any]], Any]
 
@@ -51,15 +52,15 @@ class FunctionTimedOut(Exception):
 
 
 class FunctionStopped(Exception):
-    """The service is ending: a function runs no more."""
+    """The service is ending and runs no more functions."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it came.
+    """A request as it was received.
 
-    `target` is the request line's, percent-encoding and query included. `too_large`
-    says that the body is over `LONGEST_PAYLOAD` and was not kept.
+    `target` is from the request line, with percent-encoding and query. `too_large`
+    means that the body is over `LONGEST_PAYLOAD` and was dropped.
     """
 
     method: str
@@ -71,18 +72,18 @@ class HttpRequest:
     too_large: bool = False
 
     def header(self, name: str) -> str | None:
-        """Return a header's values, comma-joined; None if it is absent."""
+        """Return a header's values, joined by commas; None if it is absent."""
         values = [value for key, value in self.headers if key.lower() == name]
         return ",".join(values) if values else None
 
     @property
     def path(self) -> str:
-        """The path, decoded: the gateway decodes before it matches routes."""
+        """The decoded path. The gateway decodes it before it matches routes."""
         return urllib.parse.unquote(self._parts[0])
 
     @property
     def query(self) -> str:
-        """What follows the question mark, as sent."""
+        """The query string without its question mark, as it was sent."""
         return self._parts[1]
 
     @property
@@ -97,7 +98,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer; `listener` adds Date, Content-Length and what the connection needs."""
+    """An answer. The server adds Date, Content-Length and the connection's headers."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -117,10 +118,10 @@ class Gateway:
 
     Args:
         invoke: Runs a function of the template on an event.
-        clock: Tells the time that events carry.
-        domain_name: Of the API, as events carry it.
-        refused_calls: Where to note what is refused or fails.
-        ticks: Seconds of a steady clock, for throttling and for what calls take.
+        clock: Returns the time for events.
+        domain_name: The API's domain name in events.
+        refused_calls: List that records refused and failed calls.
+        ticks: Returns seconds of a steady clock, for throttling and durations.
     """
 
     def __init__(
@@ -152,14 +153,14 @@ class Gateway:
         }
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer as API Gateway would; never raises. Logs one line."""
+        """Answer a request as API Gateway would, and log one line. Never raises."""
         started = self._ticks()
         route, parameters = self.match(request.method, request.path)
         with reasons.collect_notes() as notes:
             response = self._respond(request, route, parameters)
         response = self._with_cors(request, response)
         ms = round((self._ticks() - started) * 1000)
-        # The route, not the path: what strangers send does not belong in a log.
+        # The route, not the path: text that clients choose does not belong in a log.
         label = route or DEFAULT_ROUTE
         if label == DEFAULT_ROUTE:
             known = request.method in _METHODS
@@ -169,7 +170,7 @@ class Gateway:
         failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if function and (failed or ms >= SLOW_CALL_MS):
             line += f"  {function}"
-            if notes.waited * 1000 >= SLOW_CALL_MS / 2:  # not its fault
+            if notes.waited * 1000 >= SLOW_CALL_MS / 2:  # other calls caused the delay
                 line += f" (waited {notes.waited * 1000:.0f} ms for other calls)"
         for reason in notes.reasons[-1:]:
             line += f"  {reason}"
@@ -184,8 +185,8 @@ class Gateway:
     def match(self, method: str, path: str) -> tuple[str | None, dict[str, str]]:
         """Return route key and path parameters; None if not even `$default` exists.
 
-        The fullest match wins, as on AWS: no variable before one variable, one method
-        before ANY.
+        The most specific route wins, as on AWS: a path without variables before a path
+        with variables, then a method before ANY.
         """
         best: tuple[tuple[int, bool], str, dict[str, str]] | None = None
         for key in self._routes:
@@ -208,9 +209,8 @@ class Gateway:
         if request.too_large:
             return _gateway_message(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if route is None:
-            # A `$default` route takes preflights like everything else; only without
-            # one does the gateway answer them alone (AWS, "Configure CORS for HTTP
-            # APIs").
+            # A `$default` route takes preflights like all other requests. Without one
+            # the gateway answers them itself (AWS, "Configure CORS for HTTP APIs").
             if self._cors is not None and _is_preflight(request):
                 return HttpResponse(HTTPStatus.NO_CONTENT)
             return _gateway_message(HTTPStatus.NOT_FOUND)
@@ -233,14 +233,14 @@ class Gateway:
         except (FunctionTimedOut, FunctionStopped, StateNotSaved) as exc:
             reasons.note_reason(reasons.Reason(type(exc).__name__))
             return _gateway_message(HTTPStatus.SERVICE_UNAVAILABLE)
-        except Exception as exc:  # noqa: BLE001 - whatever a function raises
-            # Without the text of the exception, which may quote a token.
+        except Exception as exc:  # noqa: BLE001 - a function may raise anything
+            # Without the exception's text, which may quote a token.
             trace = "".join(traceback.format_tb(exc.__traceback__)).rstrip()
             logger.error("%s raised %s\n%s", route, type(exc).__name__, trace)  # noqa: TRY400
             return _gateway_message(HTTPStatus.INTERNAL_SERVER_ERROR)
         response = _read_function_answer(answer)
         if response is None:
-            logger.error("%s gave no valid answer for a gateway", route)
+            logger.error("%s returned no valid answer for a gateway", route)
             return _gateway_message(HTTPStatus.INTERNAL_SERVER_ERROR)
         request_id = event["requestContext"]["requestId"]
         headers = (*response.headers, ("apigw-requestid", request_id))
@@ -250,7 +250,7 @@ class Gateway:
         cors = self._cors
         if cors is None:
             return response
-        # The gateway ignores what a function says of CORS once it is configured.
+        # Once CORS is configured, the gateway drops the CORS headers of a function.
         kept = [
             (name, value)
             for name, value in response.headers
@@ -268,7 +268,7 @@ def make_request_event(
     now: datetime,
     domain_name: str,
 ) -> dict[str, Any]:
-    """Return the event of payload format 2.0 that a function gets.
+    """Return the event that a function gets for a request, in payload format 2.0.
 
     Source: AWS, "Create AWS Lambda proxy integrations for HTTP APIs".
     """
@@ -316,7 +316,7 @@ def make_request_event(
         "pathParameters": dict(parameters),
         "isBase64Encoded": is_base64,
     }
-    # These are absent rather than empty.
+    # These fields are absent rather than empty.
     optional = ("cookies", "queryStringParameters", "body", "pathParameters")
     return {k: v for k, v in event.items() if v or k not in optional}
 
@@ -348,7 +348,7 @@ def _match_path(route: str, path: str) -> dict[str, str] | None:
 def _read_function_answer(answer: Any) -> HttpResponse | None:
     try:
         if not isinstance(answer, dict) or "statusCode" not in answer:
-            # Format 2.0 takes any JSON for a body (AWS, "Lambda function response
+            # In format 2.0 any other JSON is the body (AWS, "Lambda function response
             # for format 2.0").
             return json_response(HTTPStatus.OK, answer)
         status = int(answer["statusCode"])
@@ -410,7 +410,7 @@ def _gateway_message(status: HTTPStatus) -> HttpResponse:
     return json_response(status, {"message": _PHRASES.get(status, status.phrase)})
 
 
-# Where AWS words it otherwise than Python.
+# Status texts that differ between AWS and Python.
 _PHRASES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Request Entity Too Large"}
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -36,19 +36,19 @@ LambdaEvent = dict[str, Any]
 
 logger = logging.getLogger("anonauth.serve")
 
-# Records in one event, as the template has it.
+# Stream records in one event, as in the template.
 _BATCH_SIZE = 100
 
-# A jump of the clock stops this often at least, for what is scheduled.
+# A jump of the clock stops at least this often, to run the scheduled functions.
 _LONGEST_STEP = timedelta(days=30)
 
 LONGEST_JUMP = timedelta(days=5 * 366)
-"""Longer than anything lives here. Its 61 stops take 1.5 s, most of it for new keys,
-while nothing else is answered."""
+"""Longer than any item lives. Its 61 stops take 1.5 s, mostly for new keys. The service
+answers no request during a jump."""
 
 
 class LocalClock:
-    """The real time plus whatever was added to it."""
+    """The real time plus the sum of all jumps."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -58,13 +58,13 @@ class LocalClock:
         return wiring.utc_now() + self.ahead
 
     def move_to(self, instant: datetime) -> None:
-        """Make `instant` the present, from which time goes on."""
+        """Set the clock to `instant`. It keeps running from there."""
         self.ahead = instant - wiring.utc_now()
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaContext:
-    """What Lambda tells a function of its invocation, and Powertools reads."""
+    """The context object of an invocation, with the fields that Powertools reads."""
 
     function_name: str
     memory_limit_in_mb: int
@@ -80,7 +80,7 @@ class LambdaContext:
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the function may still run."""
+        """Return the milliseconds that the function may still run."""
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
@@ -92,7 +92,7 @@ class _LoadedFunction:
 
 
 class _LocalServices(wiring.Services):
-    """The real services; what is sent to others is kept as well."""
+    """The real services, which also record the mails and events that they send."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _LocalServices(wiring.Services):
         events: RecentItems[UserEvent],
     ) -> None:
         super().__init__(settings, clock)
-        # Everybody else waits for the one function that runs.
+        # One function runs at a time, so a pause would stop all requests.
         self.pause = lambda _: None
         self._table = table
         self._outbox = outbox
@@ -111,7 +111,7 @@ class _LocalServices(wiring.Services):
 
     @functools.cached_property
     def store(self) -> Store:
-        """The real store; the built-in engine's knows who will soon expire."""
+        """The real store; with moto it finds expiring users without a scan."""
         made = (
             super().store
             if self._table.expiring_between is None
@@ -127,32 +127,33 @@ class _LocalServices(wiring.Services):
 
     @functools.cached_property
     def bus(self) -> EventBus:
-        """The real bus, recorded."""
+        """The real bus, with a record of its events."""
         return RecordingBus(super().bus, self._events)
 
     @functools.cached_property
     def mailer(self) -> Mailer:
-        """The real sending of mail, recorded."""
+        """The real mailer, with a record of its mails."""
         return RecordingMailer(super().mailer, self._outbox, self.clock)
 
 
 class LocalDeployment:
-    """A deployed template: table, key, settings and functions; a context manager.
+    """A template deployed in this process: table, key, settings and functions.
 
-    Each function runs with the environment that the template gives it, of which only
-    what is otherwise just here is replaced. One runs at a time: moto's transactions
-    are not atomic between threads. Without an `endpoint_url` all stacks of a process
-    share one table, so one clock has to do for those that run together.
+    A context manager. Each function runs with its environment from the template, apart
+    from the few variables that must differ on this machine. One function runs at a
+    time, because moto's transactions are not atomic between threads. Without an
+    `endpoint_url` all deployments of a process share one table, so those that run
+    together need the same time.
 
     Args:
-        template: With parameters put in.
+        template: The template, with its parameters filled in.
         base_url: The public address of the service, without a trailing slash.
-        page_origins: Under which this machine's browser may know the playground, which
-            calls the service whatever `AllowedOrigins` says.
-        endpoint_url: Of another AWS than the built-in one.
-        settings: The settings document, checked; None for the one that is there
-            already, and for the default if there is none.
-        data: Where all is kept; None for memory. Not with an `endpoint_url`.
+        page_origins: Origins of the playground in this machine's browser. They may call
+            the service whatever `AllowedOrigins` says.
+        endpoint_url: Address of an AWS emulator; None for the built-in AWS.
+        settings: The settings document, checked. None for the stored document, or the
+            default if none is stored.
+        data: Directory that keeps all data; None for memory. Not with `endpoint_url`.
     """
 
     def __init__(
@@ -180,9 +181,9 @@ class LocalDeployment:
             "TABLE_NAME": aws.TABLE_NAME,
             "KMS_KEY_ID": aws.KEY_ALIAS,
             "ENDPOINT_URL": endpoint_url or "",
-            # A developer's key server is on this machine.
+            # A developer's key server may be on this machine.
             "ALLOW_PRIVATE_ISSUERS": "true",
-            # For CloudWatch alone; here they would stand between the lines of the log.
+            # Metrics are for CloudWatch. Here they would clutter the log.
             "METRICS": "false",
         }
         self._loaded: dict[str, _LoadedFunction] = {}
@@ -191,19 +192,20 @@ class LocalDeployment:
         self._data = data
         self._saved_aws: dict[str, Any] = {}
         self.data_summary = ""
-        """What the directory of data had at the start; empty without one."""
+        """Summary of the data directory at the start; empty without a directory."""
         self._closing = ExitStack()
 
     @property
     def publishes_events(self) -> bool:
-        """Whether the engine has streams, so that events can be published."""
+        """Whether the table has a stream, so that events can be published."""
         return self._table is not None and self._table.has_stream
 
     def __enter__(self) -> Self:
-        """Start; the key ring exists afterwards.
+        """Start the deployment. The key ring exists afterwards.
 
         Raises:
-            CommandError: The engine or a setting is not as it has to be.
+            CommandError: AWS, the template, the data directory or a setting cannot be
+                used. The message names the cause.
         """
         with ExitStack() as opening:
             if self._data is not None:  # before another service could be disturbed
@@ -234,7 +236,7 @@ class LocalDeployment:
         trace: TracebackType | None,
     ) -> None:
         with self.lock:
-            # A late request must not run without the engine, against real AWS.
+            # A late request must not run after moto has stopped: it would reach AWS.
             self._loaded = {}
             self._table = None
             self._closing.close()
@@ -243,10 +245,10 @@ class LocalDeployment:
         """Run a function of the template on an event and return its answer.
 
         Raises:
-            FunctionTimedOut: It took longer than its Timeout. It ran to its end all
-                the same: a thread cannot be stopped.
-            FunctionStopped: The stack has ended.
-            StateNotSaved: What it changed cannot be kept; see `deliver_changes`.
+            FunctionTimedOut: The function took longer than its Timeout. It still ran to
+                its end, because a thread cannot be stopped.
+            FunctionStopped: The deployment has ended.
+            StateNotSaved: Its changes cannot be saved; see `deliver_changes`.
         """
         asked = time.monotonic()
         with self.lock:
@@ -257,14 +259,14 @@ class LocalDeployment:
                 self.deliver_changes()
 
     def deliver_changes(self) -> None:
-        """Hand what has changed in the table to the function on its stream.
+        """Pass the table's changes to the function on its stream.
 
-        What that does not take it gets again at the next call, as on AWS. A record
-        that it cannot read is dropped, where AWS would put it into the bucket.
+        As on AWS, the function gets a record that it did not take again at the next
+        call. A record that it cannot read is dropped; AWS would store it in the bucket.
 
         Raises:
-            StateNotSaved: The directory of data cannot be written. Whatever was to be
-                answered, it must not be: a restart would forget it.
+            StateNotSaved: The data directory cannot be written. The request must not be
+                answered: a restart would forget what the answer says.
         """
         with self.lock:
             if self._table is None:
@@ -273,7 +275,7 @@ class LocalDeployment:
             try:
                 changes = self._table.changes()
             except (BotoCoreError, ClientError) as exc:
-                # No reason to give the request another answer than it got.
+                # The request itself has succeeded, so its answer stays the same.
                 logger.error("the stream cannot be read: %s", type(exc).__name__)  # noqa: TRY400
             self._undelivered += changes
             if self._data is not None:
@@ -285,9 +287,9 @@ class LocalDeployment:
             while self._undelivered and name in self._loaded:
                 taken = self._hand_over(name, self._undelivered[:size])
                 if taken == 0:
-                    break  # trouble that will pass
+                    break  # a temporary failure
                 if taken is None and size > 1:
-                    size = 1  # what Lambda comes to by halves
+                    size = 1  # Lambda gets there by halving the batch
                 else:
                     del self._undelivered[: taken or 1]
             delivered = waiting_before - len(self._undelivered)
@@ -295,7 +297,7 @@ class LocalDeployment:
                 self._data.append({"told": delivered})
 
     def save_outside_changes(self) -> None:
-        """Keep, and tell of, what others have done to the engine.
+        """Save and deliver changes that another program made in the built-in AWS.
 
         Raises:
             StateNotSaved: See `deliver_changes`.
@@ -308,15 +310,15 @@ class LocalDeployment:
     def advance(self, duration: Any) -> datetime:
         """Move the clock forward, and return the new time.
 
-        On the way it stops on each day on which something happens by itself: items
-        are swept, warnings fall due, keys are rotated.
+        On the way it stops on each day on which items are deleted by TTL, warnings fall
+        due or keys are rotated.
 
         Args:
             duration: A timedelta, or an isodate Duration with months and years.
 
         Raises:
-            ValueError: Not forward, or longer than `LONGEST_JUMP`.
-            OverflowError: Past the year 9999.
+            ValueError: The duration is not positive, or longer than `LONGEST_JUMP`.
+            OverflowError: The clock would pass the year 9999.
             StateNotSaved: See `deliver_changes`.
         """
         with self.lock:
@@ -331,13 +333,13 @@ class LocalDeployment:
                 if self._table is not None:
                     self._table.sweep()
                 self.run_schedules()
-            self.deliver_changes()  # of a sweep, where nothing is scheduled
+            self.deliver_changes()  # of a sweep, if no scheduled function ran after it
             return self.clock()
 
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment variables that a function runs with."""
-        # Only what the template declares: a function that lacks a variable on AWS
-        # has to lack it here.
+        # Only variables that the template declares: a variable missing on AWS must be
+        # missing here too.
         declared = self.template.functions[name].environment
         values = {
             key: self._replaced.get(key, value) for key, value in declared.items()
@@ -348,7 +350,7 @@ class LocalDeployment:
         return {**values, "AWS_REGION": REGION}
 
     def run_schedules(self) -> None:
-        """Run every scheduled function once, as EventBridge does each day."""
+        """Run every scheduled function once, as EventBridge does every day."""
         for name, loaded in self._loaded.items():
             if loaded.function.scheduled:
                 self.invoke(name, _schedule_event(name, self.clock()))
@@ -357,10 +359,10 @@ class LocalDeployment:
         view = self.template.table.get("StreamSpecification", {}).get("StreamViewType")
         if view not in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
             raise CommandError(
-                "--data needs a table with a stream of its items' new images"
+                "--data needs a table whose stream has the items' new images"
             )
         if not moto_state.is_empty():
-            raise CommandError("--data: another service of this process has the table")
+            raise CommandError("--data: another service in this process uses the table")
         saved = data.read()
         moto_state.restore_state(saved)
         self.clock.ahead = saved.ahead
@@ -376,7 +378,7 @@ class LocalDeployment:
 
     def _save_changes(self, data: DataDirectory, changes: list[Record]) -> None:
         if changes:
-            # One line: what a transaction wrote comes back whole or not at all.
+            # One line: a transaction is restored as a whole or not at all.
             data.append({"records": changes})
         else:
             data.flush()
@@ -409,7 +411,7 @@ class LocalDeployment:
         return answer
 
     def _hand_over(self, name: str, batch: list[Record]) -> int | None:
-        """Return how many records were taken; None if the function raised."""
+        """Return how many records the function took; None if it raised."""
         try:
             answer = self._run(name, {"Records": batch})
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
@@ -423,7 +425,7 @@ class LocalDeployment:
 
     def _open_settings(self, opening: ExitStack) -> None:
         name = self.template.settings_parameter
-        if not name:  # as on AWS: no provider is on
+        if not name:  # as on AWS, no provider is enabled then
             return
         text = opening.enter_context(
             aws.provide_parameter(
@@ -440,8 +442,8 @@ class LocalDeployment:
         )
         if challenged and asked["ANONYMOUS_CHALLENGE"] != "true":
             raise CommandError(
-                f"the settings have a challenge for {', '.join(challenged)}, which "
-                "nobody asks without --parameter AnonymousChallenge=true"
+                f"the settings have a challenge for {', '.join(challenged)}, which has "
+                "no effect without --parameter AnonymousChallenge=true"
             )
         aws.verify_senders(
             settings_file.mail_senders(self.settings), self._endpoint_url
@@ -462,7 +464,7 @@ class LocalDeployment:
             settings = Settings.from_environment(environment)
         except SettingsError as exc:
             raise CommandError(f"{function.name}: {exc}") from exc
-        # Powertools reads its level when a module makes its Logger.
+        # Powertools reads the log level when a module makes its Logger.
         with aws.set_variables(
             {k: v for k, v in environment.items() if k.startswith("POWERTOOLS_")}
         ):

@@ -319,7 +319,7 @@ def test_given_a_host_when_served_then_the_base_url_can_be_called(
             id="both engines",
         ),
         pytest.param(
-            {"aws_host": "127.0.0.1"}, "--aws-host is for --aws-port", id="no AWS port"
+            {"aws_host": "127.0.0.1"}, "--aws-host needs --aws-port", id="no AWS port"
         ),
         pytest.param(
             {"aws_host": "", "aws_port": 0}, "--aws-host is empty", id="no AWS host"

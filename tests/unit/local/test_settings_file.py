@@ -259,7 +259,7 @@ def test_given_no_parameter_when_served_then_no_provider_is_on(path: Path) -> No
 
     assert registered.status == 404
     assert providers == []
-    assert "--settings needs a SettingsParameter" in str(problem.value)
+    assert "--settings needs the parameter SettingsParameter" in str(problem.value)
 
 
 @pytest.mark.long
