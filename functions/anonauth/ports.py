@@ -1,8 +1,7 @@
 """What the use cases need of the outside, as Protocols.
 
 `store` satisfies all that end in `Store`, `tokens` satisfies `TokenIssuer`, `bus`
-satisfies `EventBus`, `keys` satisfies `KeyWrapping`, `KeyMaking`, `PublishedKeys` and
-`NetworkHashing`; the modules of `providers` satisfy `Provider`, `Providers`,
+satisfies `EventBus`, `keys` satisfies `KeyWrapping`, `KeyMaking` and `NetworkHashing`; the modules of `providers` satisfy `Provider`, `Providers`,
 `Passwords`, `EmailAddresses` and `Mailer`.
 """
 
@@ -567,14 +566,6 @@ class KeyMaking(Protocol):
         self, *, published_at: datetime, signs_from: datetime
     ) -> RingKey:
         """Make an HMAC key that signs refresh tokens from a time on."""
-        ...
-
-
-class PublishedKeys(Protocol):
-    """The public half of the key ring. Can raise `KeysUnavailable`."""
-
-    def jwks(self, now: datetime) -> dict[str, Any]:
-        """Return the JWK Set (RFC 7517 §5) of all keys that verify at `now`."""
         ...
 
 
