@@ -1,8 +1,11 @@
-"""What the use cases need of the outside, as Protocols.
+"""What the use cases need from outside, as Protocols.
 
-`store` satisfies all that end in `Store`, `tokens` satisfies `TokenIssuer`, `bus`
-satisfies `EventBus`, `keys` satisfies `KeyWrapping`, `KeyMaking` and `NetworkHashing`; the modules of `providers` satisfy `Provider`, `Providers`,
-`Passwords`, `EmailAddresses` and `Mailer`.
+- `store` satisfies every Protocol that ends in `Store`.
+- `keys` satisfies `KeyWrapping`, `KeyMaking` and `NetworkHashing`.
+- `tokens` satisfies `TokenIssuer`, and `event_bus` satisfies `EventBus`.
+- `providers` satisfies `Provider` and `Providers`.
+- `challenges`, `email_addresses`, `mailer` and `passwords` each satisfy the Protocols
+  named like them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,77 +29,83 @@ class UserStore(Protocol):
     """Users and their sessions. Every method can raise `StoreUnavailable`."""
 
     def create_user(self, user: User) -> bool:
-        """Write a new user; False if the id is taken, and then nothing is written."""
+        """Write a new user. If the id is taken, write nothing and return False."""
         ...
 
     def get_user(self, app: str, user_id: str) -> User | None:
-        """Read a user, strongly consistent; None if there is none that is active."""
+        """Read a user, strongly consistent. Return None if no such user is active."""
         ...
 
     def record_activity(
         self, user: User, session: Session, now: datetime, *, expires_at: datetime
     ) -> bool:
-        """Note the first use of a session on a UTC day, and push what expires.
+        """Note the first use of a session on a UTC day, and postpone an expiry.
 
-        That is an anonymous user (see `expiry_after`), or the session of a permanent
-        one, then to `expires_at`. False if the user is no longer as it was read;
-        nothing is written then.
+        An anonymous user itself then expires at `expires_at` (see `expiry_after`). For
+        a permanent user it is the session that does. If the user is no longer as it was
+        read, nothing is written and the answer is False.
         """
         ...
 
     def end_session(self, claims: RefreshClaims, now: datetime) -> bool:
-        """End a session, and with it an anonymous user; False if there was none."""
+        """End a session, and delete its user if that is anonymous.
+
+        Return False if there was no such session.
+        """
         ...
 
     def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
-        """Delete a user and everything of it; False if it changed since the read.
+        """Delete a user with its identities and API keys.
+
+        Return False if the user has changed since it was read.
 
         Args:
-            session: The one that asks, which must be alive; None: the operator asks.
+            session: The session that asks, which must be alive. None if the operator
+                asks.
         """
         ...
 
     def was_deleted(self, app: str, user_id: str) -> bool:
-        """Tell whether a mark says that this user was deleted on request."""
+        """Say whether the user was deleted on request, which leaves a mark."""
         ...
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         """End all sessions of a permanent user, whatever else changes it meanwhile.
 
-        Whoever is about to log in starts over.
+        A login that has read the user before has to read it again.
 
         Returns:
-            The user without its sessions, of the next version; None if there is no
-            such user that is alive and permanent, and then nothing was written.
+            The user without its sessions, in the next version. None if no such user
+            is alive and permanent. Nothing was written then.
         """
         ...
 
 
 class BudgetStore(Protocol):
-    """Counts of what strangers may do only so often. Can raise `StoreUnavailable`."""
+    """Counters of rate limits. Every method can raise `StoreUnavailable`."""
 
     def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
-        """Add one, to each of its parts too; a lost reply may make it two.
+        """Add one to a counter and to each of its parts. A lost reply may make it two.
 
         Args:
-            over: Names of parts that are over; they are removed.
+            over: Names of parts whose time is over. They are removed.
         """
         ...
 
     def spend(self, counter: Counter) -> bool:
-        """Add one if no limit is reached; False if one is, nothing written then."""
+        """Add one if no limit is reached. Otherwise write nothing and return False."""
         ...
 
     def give_back(self, counter: Counter) -> None:
-        """Take one away that was spent for nothing; not below none."""
+        """Take back one that was spent for nothing. The count stays at least 0."""
         ...
 
 
 class IdentityStore(Protocol):
     """Identities of permanent users. Every method can raise `StoreUnavailable`.
 
-    Those that write return False if something was no longer as it was read; then
-    nothing was written, and the caller reads again and decides again.
+    A method that writes returns False if an item was no longer as it was read. Nothing
+    was written then, and the caller reads again and decides again.
     """
 
     def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
@@ -115,9 +124,10 @@ class IdentityStore(Protocol):
         """Add the identity to a user and make it permanent, in one transaction.
 
         Args:
-            session: The one that asks; from now on it expires at `expires_at`.
-            identity: With its record if it has one: confirmed, and of nobody yet; or
-                bound to this very user, which was made again.
+            session: The session that asks. It expires at `expires_at` from now on.
+            identity: The identity, with its record if there is one. The record is
+                either confirmed and bound to no user, or bound to this user, whose
+                item was lost and written again.
         """
         ...
 
@@ -127,16 +137,17 @@ class IdentityStore(Protocol):
         """Write a new permanent user and its first identity, in one transaction.
 
         Args:
-            identity: With its record if it has one: confirmed, and of nobody yet; or
-                bound to a user that is gone for good, from whom it is taken.
+            identity: The identity, with its record if there is one. The record is
+                either confirmed and bound to no user, or bound to a user that no
+                longer exists, from which it is taken.
         """
         ...
 
     def make_user_again(self, user: User, record: IdentityRecord) -> bool:
         """Write a user whose item was lost, in one transaction.
 
-        If it is absent, no mark says that it was deleted, and the record that names it
-        is as it was read.
+        The conditions: the item is absent, no mark says that the user was deleted, and
+        the record that names the user is as it was read.
         """
         ...
 
@@ -148,30 +159,34 @@ class IdentityStore(Protocol):
         ended: Sequence[Session],
         now: datetime,
     ) -> bool:
-        """List an identity again whose record names a user that was made again.
+        """List an identity again, for a user whose item was lost and written again.
 
-        Opens the session with it, in the same transaction, and drops the `ended` ones.
+        The record of the identity names the user. The same transaction opens the
+        session and drops the `ended` sessions.
         """
         ...
 
     def open_session(
         self, user: User, session: Session, ended: Sequence[Session], now: datetime
     ) -> bool:
-        """Add a session to a permanent user as it was read; drop the `ended` ones."""
+        """Add a session to a permanent user as it was read.
+
+        The `ended` sessions are dropped.
+        """
         ...
 
     def update_identity_data(
         self, record: IdentityRecord, data: Mapping[str, str]
     ) -> None:
-        """Replace what is displayed of a bound identity, if it still is as read."""
+        """Replace the display data of a bound identity, if it still is as read."""
         ...
 
     def get_identity_data(
         self, app: str, identities: Sequence[Identity]
     ) -> list[Mapping[str, str]]:
-        """Read what is displayed of identities, in their order, in one call at most.
+        """Read the display data of identities, in their order, in one call at most.
 
-        An anonymous one has no record, and needs no call.
+        An anonymous identity has no record and needs no call.
         """
         ...
 
@@ -180,7 +195,7 @@ class IdentityStore(Protocol):
     ) -> bool:
         """Remove an identity and the sessions opened with it, in one transaction.
 
-        That may be the session that asks.
+        The session that asks may be among them.
         """
         ...
 
@@ -188,8 +203,8 @@ class IdentityStore(Protocol):
 class AccountStore(BudgetStore, Protocol):
     """Records of `local-userpass`. Every method can raise `StoreUnavailable`.
 
-    Those that write return False if their condition did not hold; nothing was written
-    then.
+    A method that writes returns False if its condition did not hold. Nothing was
+    written then.
     """
 
     def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
@@ -199,50 +214,56 @@ class AccountStore(BudgetStore, Protocol):
     def get_account_and_counts(
         self, app: str, key: str, counters: Sequence[Counter]
     ) -> tuple[IdentityRecord | None, list[Count]]:
-        """Read a record, strongly consistent, and counts, in one call."""
+        """Read a record and counts in one call, strongly consistent."""
         ...
 
     def clear(self, counter: Counter) -> None:
-        """Set a count to none, and those of the parts that the counter names."""
+        """Set a count to 0, and the counts of the parts that the counter names."""
         ...
 
     def remember_networks(
         self, record: IdentityRecord, networks: Mapping[str, date]
     ) -> None:
-        """Replace the networks of a record, if it still has that password."""
+        """Replace the networks of a record, if its password has not changed."""
         ...
 
     def register(self, record: IdentityRecord, now: datetime) -> bool:
-        """Write a new record, over a pending or an expired one if need be."""
+        """Write a new record. It may replace one that is pending or expired."""
         ...
 
     def contest(self, app: str, key: str, now: datetime) -> bool:
-        """Note that one more password was chosen for a pending record, if there is one.
+        """Note that another password was chosen for a pending record, if there is one.
 
-        Its version stays, and with it the token of the mail that went there.
+        The version of the record stays, and with it the token of the mail that was
+        sent.
         """
         ...
 
     def set_confirmation(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:
-        """Replace the confirm token of a pending record (still with that password).
+        """Replace the confirm token of a pending record whose password is as read.
 
-        The token as read: the later of two requests is the later one in the table, too.
+        The token, too, must be as it was read. So the token of the later of two
+        requests is the one in the table.
         """
         ...
 
     def confirm(self, app: str, key: str, token_hash: str, now: datetime) -> bool:
-        """Confirm a pending record whose confirm token this is.
+        """Confirm a pending record that has this confirm token.
 
-        True also if it was confirmed with this very token before, and is not expired.
+        Return True also if the record was confirmed with this token before and has not
+        expired.
         """
         ...
 
     def set_reset(
         self, record: IdentityRecord, token: MailToken, now: datetime
     ) -> bool:
-        """Replace the reset token, as it was read, of a record that is not expired."""
+        """Replace the reset token of a record that has not expired.
+
+        The token must be as it was read.
+        """
         ...
 
     def reset_password(
@@ -255,36 +276,38 @@ class AccountStore(BudgetStore, Protocol):
         now: datetime,
         is_lost: bool = False,
     ) -> bool:
-        """Replace the password by a reset token; end all that the old one opened.
+        """Replace the password with a reset token, and end what the old one opened.
 
-        One transaction: the record gets the new password, the next version, is
-        confirmed and verified, and forgets its networks; its user, if it has one,
-        loses all sessions and API keys, and, if the address had never been verified by
-        mail or was contested, every other identity but the anonymous one.
+        All of it is one transaction. The record gets the new password and the next
+        version, is confirmed and verified, and forgets its networks. Its user, if it
+        has one, loses all sessions and API keys. If the address was never verified by
+        mail, or was contested, the user also loses every other identity but the
+        anonymous one.
 
-        A user whose item was lost is written again with it (see `make_user_again`).
-        One that was made again gets the identity back if it does not list it and has
-        room; if it loses the others, then none that is not listed comes back either.
-        One that does not get it back only loses its sessions.
+        A user whose item was lost is written again in the same transaction (see
+        `make_user_again`). A user that was written again earlier gets the identity
+        back if it does not list it and has room. If such a user loses its other
+        identities, then those that it does not list do not come back either. If it
+        does not get the identity back, it only loses its sessions.
 
         Args:
-            record: As read, with the token in it.
-            user: As `end_sessions` has left it, if the record has one: then nobody has
-                a session to change it with. Or the one to write again.
+            record: The record as read, with the token in it.
+            user: The record's user, if it has one, as `end_sessions` has left it. No
+                client has a session then to change it with. Or the user to write again.
             is_lost: Write the user again.
         """
         ...
 
     def replace_password_hash(self, record: IdentityRecord, password_hash: str) -> bool:
-        """Store the same password hashed anew; its version stays."""
+        """Store the same password, hashed anew. The record's version stays."""
         ...
 
 
 class ApiKeyStore(Protocol):
     """API keys of permanent users. Every method can raise `StoreUnavailable`.
 
-    The user is given as it was read and the session that asks must be alive; False if
-    that is no longer so; nothing was written then.
+    The user must be as it was read, and the session that asks must be alive. Otherwise
+    a method writes nothing and returns False.
     """
 
     def create_api_key(
@@ -308,23 +331,25 @@ class ApiKeyStore(Protocol):
         *,
         disabled: bool,
     ) -> bool:
-        """Switch a key off or on, in one update; off ends its sessions."""
+        """Switch a key off or on, in one update. Its sessions end."""
         ...
 
 
 class ChangeStore(Protocol):
-    """What the table's stream tells of its users."""
+    """Changes of users, read from the table's stream."""
 
     def read_change(self, record: Mapping[str, Any]) -> Change | None:
-        """Return what a stream record says; None if it is not about a user.
+        """Return the change in a stream record, None if it is not about a user.
+
+        This makes no call.
 
         Raises:
-            ValueError: It cannot be read. Calls nothing.
+            ValueError: The record cannot be read.
         """
         ...
 
     def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
-        """Return app and id of those users that are gone by their own request.
+        """Return app and id of those users that were deleted on request.
 
         Can raise `StoreUnavailable`.
         """
@@ -332,14 +357,17 @@ class ChangeStore(Protocol):
 
 
 class ExpiringStore(Protocol):
-    """The search for users that will soon expire. Can raise `StoreUnavailable`."""
+    """The scan for users that will soon expire. Can raise `StoreUnavailable`."""
 
     def load_expiry_scan(self) -> ExpiryScan | None:
-        """Read how far the scan has come; None before the first one."""
+        """Read how far the scan has come. Return None before the first scan."""
         ...
 
     def save_expiry_scan(self, new: ExpiryScan) -> bool:
-        """Write that over the version before it; False if another has moved on."""
+        """Write the progress over the version before it.
+
+        Return False if another run has written in the meantime.
+        """
         ...
 
     def scan_expiring(
@@ -351,7 +379,7 @@ class ExpiringStore(Protocol):
         without their sessions and API keys.
 
         Args:
-            after: Where to go on; "" to begin.
+            after: The position to continue from, "" for the first page.
         """
         ...
 
@@ -360,8 +388,9 @@ class OverviewStore(Protocol):
     """All users, for an operator. Every method can raise `StoreUnavailable`."""
 
     def connect(self) -> None:
-        """Get ready for calls by several threads. Calls nothing, and may be left out
-        where there is one.
+        """Get ready for calls by several threads.
+
+        This makes no call. A program with one thread may leave it out.
         """
         ...
 
@@ -370,30 +399,30 @@ class OverviewStore(Protocol):
     ) -> UserPage:
         """Read one page of one segment of the table, eventually consistent.
 
-        Expired users are among them until the table's sweep has deleted them.
+        Expired users are included until DynamoDB has deleted them.
 
         Args:
-            after: Where to go on; "" to begin.
+            after: The position to continue from, "" for the first page.
         """
         ...
 
     def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
-        """Read what is displayed of all identities of users, in their order.
+        """Read the display data of all identities of users, in their order.
 
-        Eventually consistent; a call for a hundred identities. Of anonymous ones, and
-        those whose record is not there, it is empty.
+        Eventually consistent, with one call per hundred identities. An anonymous
+        identity, or one whose record is missing, has empty data.
         """
         ...
 
 
 class EventBus(Protocol):
-    """Where events go."""
+    """The place that events about users are published to."""
 
     def publish(self, events: Sequence[UserEvent]) -> None:
         """Publish events, each at least once, in no particular order.
 
         Raises:
-            EventsUnavailable: Not all were taken; repeat all of them.
+            EventsUnavailable: Not all events were taken. Repeat all of them.
         """
         ...
 
@@ -407,80 +436,85 @@ class Provider(Protocol):
         """Turn a credential into the identity that it proves.
 
         Args:
-            credential: The body of the login (client-api.md §2.2): JSON of a
-                stranger, with fields that are not the provider's.
-            network: IP address of the client; for budgets only, never stored as is.
+            credential: The body of the login (client-api.md §2.2): untrusted JSON,
+                which also has fields that are not for the provider.
+            network: IP address of the client. It serves rate limits only and is never
+                stored in this form.
             now: Aware UTC time of the request.
 
         Raises:
             BadRequest: A field is missing or has the wrong type.
             BadCredential: The credential proves nothing.
-            BudgetSpent: Too many wrong ones.
-            Unavailable: It could not be checked; nothing is known of it.
+            BudgetSpent: There were too many wrong credentials.
+            Unavailable: The credential could not be checked. It may be good or bad.
         """
         ...
 
 
 class Providers(Protocol):
-    """The providers of all apps, by the settings document."""
+    """The providers of all apps, as the settings document configures them."""
 
     def find(self, app: str, provider: str) -> Provider | None:
-        """Return a provider, None if it is off for that app.
+        """Return a provider, or None if the app has it off.
 
         Raises:
-            SettingsUnavailable: The settings cannot be read.
+            SettingsUnavailable: The settings document cannot be read.
         """
         ...
 
 
 class Passwords(Protocol):
-    """Password hashing, at a cost that is the same for known and unknown users.
+    """Password hashing, which takes the same time for known and unknown users.
 
-    Passwords that look the same are the same: both methods that take one normalise it.
+    Passwords that look the same are the same: `hash` and `verify` normalise them.
     """
 
     def normalise(self, password: str) -> str:
-        """Return a password in the form that is hashed, whose length counts."""
+        """Return a password in the form that is hashed and measured."""
         ...
 
     def hash(self, password: str) -> str:
-        """Return the PHC string of a password, with a salt of its own."""
+        """Return the hash of a password with a salt of its own, as a PHC string."""
         ...
 
     def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the hash is that of the password; None costs the same time."""
+        """Say whether a hash is that of the password. None takes the same time."""
         ...
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Tell whether it was made with other parameters than today's."""
+        """Say whether a hash was made with other parameters than today's."""
         ...
 
 
 class EmailAddresses(Protocol):
-    """Which e-mail addresses there can be, and which of them are the same."""
+    """Syntax of e-mail addresses, and which of them are the same."""
 
     def normalise(self, address: str) -> str:
-        """Return the form that an account is found by; whatever is given has one."""
+        """Return the form that an account is found by. Any text has one."""
         ...
 
     def mailbox(self, address: str) -> str:
         """Return the form that mails to an address are counted by.
 
-        Addresses that reach one mailbox, perhaps, have one.
+        It is the same for addresses that may reach the same mailbox.
         """
         ...
 
     def check(self, address: str) -> str:
-        """Return the normal form of an address that accounts can be registered with.
+        """Return the normal form of an address for a new account.
 
         Raises:
-            BadRequest: Not the syntax of an address that mail can be sent to.
+            BadRequest: The text is not an address that mail can be sent to.
         """
         ...
 
 
 class Mailer(Protocol):
-    """Sends mail. Can raise `MailUnavailable`; `MailRefused` if it was not sent."""
+    """Sends mail.
+
+    Raises `MailRefused` if the mail was not sent, and `MailUnavailable` if it may have
+    been.
+    """
 
     def send(self, *, sender: str, recipient: str, subject: str, text: str) -> None:
         """Send one plain text mail."""
@@ -488,17 +522,18 @@ class Mailer(Protocol):
 
 
 class Challenge(Protocol):
-    """What a person can pass, and a program with trouble only."""
+    """A test that is easy for people and hard for programs, such as a captcha."""
 
     def verify(self, answer: str) -> None:
-        """Return if it was passed.
+        """Return if the client has passed the challenge.
 
         Args:
-            answer: What the client got for passing it, unchecked; good once.
+            answer: The token that the client got for passing, unchecked. It is good
+                once.
 
         Raises:
-            ChallengeFailed: It was not passed, or not here, or long ago.
-            ProviderUnavailable: It could not be checked; nothing is known of it.
+            ChallengeFailed: The challenge was not passed, or elsewhere, or long ago.
+            ProviderUnavailable: The answer could not be checked. It may be good or bad.
         """
         ...
 
@@ -507,24 +542,24 @@ class Challenges(Protocol):
     """The challenges of all apps."""
 
     def find(self, app: str, now: datetime) -> Challenge | None:
-        """Return what an app asks before an anonymous login, None if nothing.
+        """Return the challenge before an app's anonymous login, None if it has none.
 
         Raises:
-            SettingsUnavailable: The settings cannot be read.
+            SettingsUnavailable: The settings document cannot be read.
         """
         ...
 
 
 class NetworkHashing(Protocol):
-    """Names of client networks that say nothing to whoever reads the table."""
+    """Names of client networks that tell a reader of the table nothing."""
 
     def hash_network(self, address: str, now: datetime, *, prefix: int = 64) -> str:
-        """Return the keyed hash of an IPv4 address, or of an IPv6 one's network.
+        """Return the keyed hash of an IPv4 address, or of an IPv6 address's network.
 
         Can raise `KeysUnavailable`.
 
         Args:
-            prefix: Bits of an IPv6 network, see `IPV6_PREFIXES`.
+            prefix: Length of the IPv6 network in bits, see `IPV6_PREFIXES`.
         """
         ...
 
@@ -533,11 +568,14 @@ class RingStore(Protocol):
     """The one item of the key ring. Both methods can raise `StoreUnavailable`."""
 
     def load_ring(self) -> Ring | None:
-        """Read the key ring, strongly consistent; None before there is one."""
+        """Read the key ring, strongly consistent. Return None if there is none yet."""
         ...
 
     def save_ring(self, new: Ring) -> bool:
-        """Write the ring over the version before it; False if that has moved on."""
+        """Write the ring over the version before it.
+
+        Return False if the table has another version by now.
+        """
         ...
 
 
@@ -549,7 +587,7 @@ class KeyWrapping(Protocol):
         ...
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Decrypt what was wrapped under the same context."""
+        """Decrypt a key that was wrapped under the same context."""
         ...
 
 
@@ -559,13 +597,13 @@ class KeyMaking(Protocol):
     def make_access_key(
         self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
     ) -> RingKey:
-        """Make an RSA key that signs access tokens within these times."""
+        """Make an RSA key that signs access tokens between two times."""
         ...
 
     def make_refresh_key(
         self, *, published_at: datetime, signs_from: datetime
     ) -> RingKey:
-        """Make an HMAC key that signs refresh tokens from a time on."""
+        """Make an HMAC key that signs refresh tokens from `signs_from` on."""
         ...
 
 
@@ -575,13 +613,13 @@ class TokenIssuer(Protocol):
     def access_token(
         self, user: User, session: Session, *, base_url: str, now: datetime
     ) -> str:
-        """Sign an access token, for this service and for third parties."""
+        """Sign an access token, which other services can verify as well."""
         ...
 
     def refresh_token(
         self, user: User, session: Session, *, jti: str, now: datetime
     ) -> str:
-        """Sign the refresh token of a session; `jti` is the secret it carries."""
+        """Sign the refresh token of a session. Its secret is `jti`."""
         ...
 
     def read_access_token(self, token: str, now: datetime) -> AccessClaims:
