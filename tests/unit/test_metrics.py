@@ -14,8 +14,15 @@ from anonauth.usecases.key_ring import signing_key_age
 from support.project.sam_template import passes_filter
 from support.service.harness import APP, LOGIN, LOGOUT, PROFILE, SESSION, Deployment
 from support.service.linked import log_in_linked
+from support.service.provider_logins import (
+    PROVIDERS_ON,
+    a_jwt,
+    by_password,
+    link,
+    log_in,
+    register,
+)
 from support.service.story import Story
-from unit.usecases.test_link import DOCUMENT, a_jwt, by_password, link, log_in, register
 
 Figure = tuple[str, str]  # a metric, and the value of its dimension, if it has one
 
@@ -53,7 +60,7 @@ def _read(blob: dict[str, Any]) -> dict[Figure, float]:
 
 @pytest.fixture
 def figures(capsys: pytest.CaptureFixture[str], service: Deployment) -> Figures:
-    service.restart_with(DOCUMENT)
+    service.restart_with(PROVIDERS_ON)
     service.services.metrics.start("")  # warm
     figures = Figures(capsys)
     figures()

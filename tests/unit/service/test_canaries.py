@@ -35,10 +35,10 @@ from support.service.harness import (
     Deployment,
     Reply,
 )
+from support.service.mailed_accounts import MAIL, MailedAccounts
+from support.service.provider_logins import SECRET, a_jwt
 from support.service.story import Story
 from support.service.wire import FAULTS
-from unit.usecases.test_link import SECRET, a_jwt
-from unit.usecases.test_userpass import MAIL, World
 
 EMAIL = "canary.person@canary.example"
 SUBJECT = "canary-subject@canary.example"
@@ -109,9 +109,9 @@ class Visitor:
             "2001:db8:cafe:1:",
         ]
 
-    def settle(self) -> World:
+    def settle(self) -> MailedAccounts:
         """Deploy with all that there is to set."""
-        world = World(self.service, self.sent)
+        world = MailedAccounts(self.service, self.sent)
         challenge = {
             "verify_url": self.verifier.url + "/verify",
             "secret": CHALLENGE_SECRET,
@@ -163,7 +163,7 @@ class Visitor:
         return self.send(LINK, {**credential, "options": {"device": DEVICE}}, **more)
 
 
-def live_a_life(visitor: Visitor, world: World) -> None:
+def live_a_life(visitor: Visitor, world: MailedAccounts) -> None:
     """Use every route, with success and without."""
     by_password = {"username": EMAIL, "password": PASSWORD}
     by_token = {"token": a_jwt(SUBJECT, email=EMAIL, name="canary")}

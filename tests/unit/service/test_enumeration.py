@@ -18,7 +18,7 @@ from anonauth.domain.encoding import identity_key
 from anonauth.domain.expiry import PENDING_LIFETIME
 from anonauth.domain.providers import USERPASS
 from support.service.harness import APP, LINK, OTHER_APP, Deployment, Reply
-from unit.usecases.test_userpass import MAIL, PASSWORD, World
+from support.service.mailed_accounts import MAIL, PASSWORD, MailedAccounts
 
 UNKNOWN = "nobody@example.com"
 WRONG = "wrong password"
@@ -56,7 +56,7 @@ class People:
     def __init__(
         self, service: Deployment, sent: list[Any], verified: list[str]
     ) -> None:
-        self.world = World(service, sent)
+        self.world = MailedAccounts(service, sent)
         self.service = service
         self._verified = verified
         settings = {USERPASS: {"mail": MAIL}}

@@ -40,8 +40,8 @@ from support.service.harness import (
     Reply,
 )
 from support.service.linked import log_in_linked
+from support.service.mailed_accounts import MailedAccounts
 from support.service.rings import RingInMemory
-from unit.usecases.test_userpass import World as Mailed
 
 
 class World:
@@ -160,9 +160,9 @@ def world(service: Deployment) -> World:
 
 
 @pytest.fixture
-def mailed(service: Deployment, sent: list[Any]) -> Mailed:
+def mailed(service: Deployment, sent: list[Any]) -> MailedAccounts:
     """An app that sends mail."""
-    return Mailed(service, sent)
+    return MailedAccounts(service, sent)
 
 
 def assert_refused(world: World, route: str, forged: Mapping[str, str]) -> None:
@@ -266,7 +266,7 @@ def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_i
 
 @pytest.mark.parametrize("call", ["confirm", "reset"])
 def test_given_forged_tokens_of_a_mail_when_presented_then_the_account_is_as_it_was(
-    call: str, mailed: Mailed
+    call: str, mailed: MailedAccounts
 ) -> None:
     data = {"confirm": mailed.registered(), "reset": mailed.asked_for_reset()}
     good, other = data.pop(call), data.popitem()[1]

@@ -7,11 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import jwt
 import pytest
 
 from anonauth.domain.encoding import identity_key
-from anonauth.domain.identities import MailToken
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -19,115 +17,37 @@ from support.service.harness import (
     LOGOUT,
     NO_DEVICE,
     OTHER_APP,
-    PROFILE,
-    REGISTER,
     SESSION,
     START,
     Deployment,
-    Reply,
 )
 from support.service.linked import UNREADABLE_LINK
+from support.service.provider_logins import (
+    DAY,
+    DEVICE_ID,
+    EMAIL,
+    EXPIRED,
+    NEW_PASSWORD,
+    OTHER_SECRET,
+    PASSWORD,
+    PROVIDERS_ON,
+    a_jwt,
+    by_password,
+    by_token,
+    claims_of,
+    forget,
+    is_as_before,
+    link,
+    log_in,
+    on_device,
+    profile,
+    register,
+    register_anew,
+    reset_by_mail,
+)
 from support.service.wire import FAULTS, no_connection, preceded_by
 
-SECRET = "0123456789abcdef0123456789abcdef"
-OTHER_SECRET = "fedcba9876543210fedcba9876543210"
-DAY = timedelta(days=1)
-EMAIL, PASSWORD = "ada@example.org", "correct horse"
-NEW_PASSWORD = "battery staple"
-DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
-
-ISSUERS = {
-    "issuers": [
-        {
-            "algorithm": "HS256",
-            "secret": SECRET,
-            "metadata_fields": [{"name": "nick", "field_name": "name"}],
-        }
-    ]
-}
-DOCUMENT = {
-    "apps": {
-        APP: {"local-userpass": {}, "api-key": {}, "custom-token": ISSUERS},
-        OTHER_APP: {"local-userpass": {}},
-    }
-}
-
-
-@pytest.fixture
-def service(service: Deployment) -> Deployment:
-    service.restart_with(DOCUMENT)
-    return service
-
-
-def a_jwt(sub: str = "ada", secret: str = SECRET, **claims: Any) -> str:
-    exp = int(START.timestamp()) + 10 * 366 * 86400
-    return jwt.encode({"sub": sub, "aud": APP, "exp": exp, **claims}, secret, "HS256")
-
-
-def by_token(sub: str = "ada", **claims: Any) -> dict[str, Any]:
-    return {"token": a_jwt(sub, **claims)}
-
-
-def on_device(device_id: str | None) -> dict[str, Any]:
-    """Return what is added to a credential; None is a device without an id."""
-    device = {} if device_id is None else {"deviceId": {"$oid": device_id}}
-    return {"options": {"device": device}}
-
-
-def by_password(password: str = PASSWORD, username: str = EMAIL) -> dict[str, Any]:
-    return {"username": username, "password": password}
-
-
-def log_in(
-    service: Deployment, provider: str, body: dict[str, Any], **options: Any
-) -> Reply:
-    return service.send(
-        LINK, body=json.dumps(body), parameters={"provider": provider}, **options
-    )
-
-
-def link(
-    service: Deployment,
-    guest: dict[str, Any],
-    provider: str,
-    body: dict[str, Any],
-    **options: Any,
-) -> Reply:
-    """Link, and go on with the new access token, as SDKs do."""
-    options = {"token": guest["access_token"], "query": {"link": "true"}} | options
-    reply = log_in(service, provider, body, **options)
-    if reply.status == 200:
-        guest["access_token"] = reply.json["access_token"]
-    return reply
-
-
-def register(service: Deployment, email: str = EMAIL) -> None:
-    body = json.dumps({"email": email, "password": PASSWORD})
-    reply = service.send(REGISTER, body=body)
-    assert reply.status == 200, reply.text
-
-
-def profile(service: Deployment, access_token: str) -> Any:
-    reply = service.send(PROFILE, token=access_token)
-    assert reply.status == 200, reply.text
-    return reply.json
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    return claims
-
-
-def is_as_before(service: Deployment, guest: dict[str, Any]) -> bool:
-    """Tell whether a guest is one still, and its session works."""
-    item = service.user_item(guest["user_id"])
-    refreshed = service.send(SESSION, token=guest["refresh_token"])
-    return (
-        item is not None
-        and item["anonymous"] == {"BOOL": True}
-        and {"ttl", "expires_at"} <= item.keys()
-        and refreshed.status == 200
-    )
+pytestmark = pytest.mark.usefixtures("providers_on")
 
 
 def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
@@ -380,8 +300,6 @@ def test_given_ten_identities_when_one_more_is_linked_then_400(
     assert len(service.items("IDENT#")) == 9
 
 
-EXPIRED = int(START.timestamp()) - 61
-
 # Provider, body, then code and status of a login and of a link (client-api.md §4, §7).
 REFUSED = [
     pytest.param(
@@ -530,7 +448,7 @@ def test_given_a_guest_that_logged_out_when_linking_then_401(
 def test_given_a_guest_in_its_last_second_when_linking_then_it_is_saved(
     service: Deployment,
 ) -> None:
-    service.restart_with(DOCUMENT, ACCESS_TOKEN_MINUTES="60")
+    service.restart_with(PROVIDERS_ON, ACCESS_TOKEN_MINUTES="60")
     early, late = service.log_in(), service.log_in()
     expires_at = datetime.fromisoformat(early["expires_at"])
 
@@ -577,7 +495,7 @@ def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     service: Deployment,
 ) -> None:
     """The cap is for permanent users: it counts from the link."""
-    service.restart_with(DOCUMENT, SESSION_MAX_DAYS="30")
+    service.restart_with(PROVIDERS_ON, SESSION_MAX_DAYS="30")
     guest = service.log_in()
     for _ in range(4):
         service.advance(10 * DAY)
@@ -737,7 +655,7 @@ def test_given_a_permanent_session_when_idle_then_it_lives_for_60_full_days(
 def test_given_a_cap_when_a_session_is_used_daily_then_it_ends_at_the_cap(
     service: Deployment,
 ) -> None:
-    service.restart_with(DOCUMENT, SESSION_MAX_DAYS="3", SESSION_IDLE_DAYS="2")
+    service.restart_with(PROVIDERS_ON, SESSION_MAX_DAYS="3", SESSION_IDLE_DAYS="2")
     opened = log_in(service, "custom-token", by_token()).json
 
     for _ in range(2):
@@ -916,7 +834,7 @@ def test_given_kms_is_down_when_linking_cold_then_nothing_was_linked(
 ) -> None:
     """A client may have nothing to repeat the call with, such as a spent auth code."""
     guest = service.log_in()
-    service.restart_with(DOCUMENT)
+    service.restart_with(PROVIDERS_ON)
 
     def no_kms(request: Any, forward: Any) -> Any:
         return no_connection(request, forward) if "kms" in request.url else forward()
@@ -940,30 +858,6 @@ def test_given_a_refused_link_when_logged_then_the_log_says_why(
     line = json.loads(log.getvalue().splitlines()[-1])
     assert line["message"] == "CredentialRefused"
     assert line["reason"] == "invalid custom auth token: expired"
-
-
-def reset_by_mail(service: Deployment) -> None:
-    store, key = service.services.store, identity_key(EMAIL)
-    token = MailToken("t", service.now + timedelta(minutes=30))
-    record = store.get_identity(APP, "local-userpass", key)
-    assert record is not None
-    assert store.set_reset(record, token, service.now)
-    record = replace(record, reset=token)
-    user = store.get_user(APP, record.user_id) if record.user_id else None
-    hashed = service.services.passwords.hash(NEW_PASSWORD)
-    assert store.reset_password(
-        record, user, token_hash="t", password_hash=hashed, now=service.now
-    )
-
-
-def forget(service: Deployment) -> None:
-    key = f"IDENT#{APP}#local-userpass#{identity_key(EMAIL)}"
-    service.db.delete_item(TableName=service.table, Key={"pk": {"S": key}})
-
-
-def register_anew(service: Deployment) -> None:
-    forget(service)
-    register(service)
 
 
 @pytest.mark.parametrize("change", [reset_by_mail, forget, register_anew])

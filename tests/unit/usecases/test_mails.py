@@ -13,15 +13,15 @@ from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.local.server import LOCAL_PARAMETERS
 from anonauth.usecases.userpass import Accounts, MailRules, send_reset
 from support.project.sam_template import load
-from support.service.harness import APP, LINK, Deployment
-from support.service.rate_limits import assert_spent
-from unit.usecases.test_userpass import (
+from support.service.harness import APP, LINK
+from support.service.mailed_accounts import (
     EMAIL,
     MAIL,
     OTHER,
     PASSWORD,
-    World,
+    MailedAccounts,
 )
+from support.service.rate_limits import assert_spent
 
 CALLS = ("register", "confirm/send", "reset/send")
 NETWORK = "RATE#mail-network#"
@@ -29,20 +29,14 @@ MAILBOXES = ("RATE#mail-confirm#", "RATE#mail-reset#")
 HOUR = 3600
 
 
-@pytest.fixture
-def world(service: Deployment, sent: list[Any]) -> World:
-    """An app that confirms by mail."""
-    return World(service, sent)
-
-
-def limit(world: World, per_network: int, **budgets: int) -> None:
+def limit(world: MailedAccounts, per_network: int, **budgets: int) -> None:
     """Restart where a network has so many mails."""
     settings = {APP: {USERPASS: {"mail": MAIL, "budgets": budgets}}}
     world.service.restart_with({"apps": settings}, MAILS_PER_NETWORK=str(per_network))
     world.service.services.passwords = world.passwords
 
 
-def counts(world: World, *prefixes: str) -> list[int]:
+def counts(world: MailedAccounts, *prefixes: str) -> list[int]:
     return [
         int(item["number"]["N"])
         for prefix in prefixes
@@ -77,7 +71,7 @@ def test_given_an_address_when_its_mails_are_counted_then_by_mailbox(
 
 @pytest.mark.parametrize("call", ["register", "reset/send"])
 def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     """`victim+1@`, `victim+2@` and so on reached one person forty times."""
     spellings = [f"victim+{n}@example.com" for n in range(6)] + ["vic.tim@example.com"]
@@ -97,7 +91,7 @@ def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     limit(world, 2)
     world.registered()
@@ -117,7 +111,7 @@ def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
 
 
 def test_given_a_network_that_had_its_mails_when_it_registers_then_a_contest_is_noted(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     limit(world, 1)
     world.registered()
@@ -128,7 +122,7 @@ def test_given_a_network_that_had_its_mails_when_it_registers_then_a_contest_is_
 
 
 def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_same(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Whether an address is registered makes no difference to what is counted."""
     limit(world, 2)
@@ -143,7 +137,7 @@ def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_sa
 
 @pytest.mark.parametrize("call", CALLS)
 def test_given_a_mailbox_that_had_its_mails_when_asked_then_the_network_keeps_its_own(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     limit(world, 9, mails=1)
     world.registered()
@@ -157,14 +151,16 @@ def test_given_a_mailbox_that_had_its_mails_when_asked_then_the_network_keeps_it
 
 
 def test_given_no_limit_when_mails_are_sent_then_no_network_is_counted(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.registered()
 
     assert counts(world, NETWORK) == []
 
 
-def test_given_no_mail_when_registering_then_no_mail_is_counted(world: World) -> None:
+def test_given_no_mail_when_registering_then_no_mail_is_counted(
+    world: MailedAccounts,
+) -> None:
     settings: dict[str, Any] = {APP: {USERPASS: {}}}
     world.service.restart_with({"apps": settings}, MAILS_PER_NETWORK="1")
 
@@ -190,7 +186,7 @@ class Failing:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     """Five tries were 429 for an hour after that, and no mail was ever sent."""
     world.registered()
@@ -209,7 +205,7 @@ def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
 
 
 def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """It may have been sent."""
     world.registered()
@@ -226,7 +222,7 @@ def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
 HOME, AWAY = "203.0.113.1", "192.0.2.1"
 
 
-def logged_in_from_home(world: World) -> None:
+def logged_in_from_home(world: MailedAccounts) -> None:
     world.confirmed()
     credential = json.dumps({"username": EMAIL, "password": PASSWORD})
     reply = world.service.send(
@@ -235,14 +231,16 @@ def logged_in_from_home(world: World) -> None:
     assert reply.status == 200
 
 
-def ask_for_resets(world: World, network: str, email: str = EMAIL) -> list[int]:
+def ask_for_resets(
+    world: MailedAccounts, network: str, email: str = EMAIL
+) -> list[int]:
     return [
         world.post("reset/send", network=network, email=email).status for _ in range(6)
     ]
 
 
 def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_mailed(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     logged_in_from_home(world)
 
@@ -260,7 +258,7 @@ def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_ma
 
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
 def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share(
-    world: World, email: str
+    world: MailedAccounts, email: str
 ) -> None:
     world.confirmed()
 
@@ -272,7 +270,7 @@ def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share
 
 
 def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Whoever had the old password may have been at home there."""
     logged_in_from_home(world)
@@ -284,7 +282,7 @@ def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
 
 
 def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anybody(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     logged_in_from_home(world)
     services = world.service.services

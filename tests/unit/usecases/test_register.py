@@ -6,214 +6,49 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from anonauth.domain.encoding import hash_secret, identity_key
+from anonauth.domain.encoding import hash_secret
 from anonauth.domain.expiry import SWEEP_DELAY
-from anonauth.domain.identities import Identity, IdentityRecord, VerifiedIdentity
+from anonauth.domain.identities import IdentityRecord
 from anonauth.domain.providers import ANONYMOUS, USERPASS
-from anonauth.domain.users import ApiKey, Session, User
+from anonauth.domain.users import User
 from anonauth.errors import AuthError, MailUnavailable
-from anonauth.handlers import userpass
 from anonauth.usecases.userpass import Accounts, reset_password
-from support.service.harness import APP, OTHER_APP, SENDER, START, Deployment, Reply
+from support.service.harness import (
+    APP,
+    OTHER_APP,
+    START,
+    USERPASS_PREFIX,
+    Reply,
+)
+from support.service.mailed_accounts import (
+    AFTER_EFFECT,
+    AUTOMATIC,
+    CALLS,
+    EMAIL,
+    HALF_AN_HOUR,
+    KEY,
+    MAIL,
+    NAME_IN_USE,
+    OTHER,
+    PASSWORD,
+    REGISTRATIONS,
+    SECOND,
+    SENDING,
+    TOKEN_INVALID,
+    TOKEN_MALFORMED,
+    MailedAccounts,
+    refusal,
+)
 from support.service.passwords import CountingPasswords
 from support.service.rate_limits import CLIENT_PAIRS, NETWORK, assert_spent
 from support.service.wire import FAULTS, Fault
 
-EMAIL = "Ada@example.com"
-KEY = identity_key("ada@example.com")
-PASSWORD = "correct horse"
-OTHER = "battery staple"
-MAIL = {
-    "sender": f"App <{SENDER}>",
-    "confirm_url": "https://app.example/confirm",
-    "reset_url": "https://app.example/reset?lang=en#top",
-}
-REGISTRATIONS = "RATE#register#"
-SECOND = timedelta(seconds=1)
-HALF_AN_HOUR = timedelta(minutes=30)
-AFTER_EFFECT = ("lost_reply", "server_error_after_effect")
-SENDING = ("register", "confirm/send", "reset/send")  # what a network has a budget for
-CALLS = (
-    "register",
-    "confirm",
-    "confirm/send",
-    "confirm/call",
-    "reset",
-    "reset/send",
-    "reset/call",
-)
-
-
-class World:
-    """The service with one app's settings, its passwords, and what SES has sent."""
-
-    def __init__(self, service: Deployment, sent: list[Any]) -> None:
-        self.service = service
-        self.sent = sent
-        self.passwords = CountingPasswords()
-        self.configure(mail=MAIL)
-
-    def configure(self, **local_userpass: Any) -> None:
-        """Restart with these settings of e-mail and password for `APP`."""
-        self.settle({APP: {USERPASS: local_userpass}})
-
-    def settle(self, apps: dict[str, Any]) -> None:
-        """Restart with these settings of apps."""
-        self.service.restart_with({"apps": apps})
-        self.service.services.passwords = self.passwords
-
-    def post(
-        self, call: str, app: str = APP, network: str = NETWORK, **fields: Any
-    ) -> Reply:
-        route = f"{userpass._PREFIX}{call}"
-        body = json.dumps(fields)
-        return self.service.send(route, app=app, body=body, network=network)
-
-    def register(self, email: str = EMAIL, password: str = PASSWORD) -> Reply:
-        return self.post("register", email=email, password=password)
-
-    def registered(self, email: str = EMAIL) -> dict[str, str]:
-        """Register, and return the token data of the mail."""
-        reply = self.register(email)
-        assert (reply.status, reply.text) == (200, "{}"), reply.text
-        return self.token_data()
-
-    def confirmed(self) -> None:
-        """Register and confirm."""
-        assert self.post("confirm", **self.registered()).status == 200
-
-    def asked_for_reset(self, email: str = EMAIL) -> dict[str, str]:
-        """Have a reset mail sent, and return its token data."""
-        assert self.post("reset/send", email=email).status == 200
-        return self.token_data()
-
-    def token_data(self) -> dict[str, str]:
-        """Return what the latest mail's link carries, as an app's page finds it."""
-        query = parse_qs(urlsplit(self.link()).query)
-        return {name: query[name][0] for name in ("token", "tokenId")}
-
-    def link(self) -> str:
-        """Return the one link of the latest mail, which has a line of its own."""
-        (url,) = re.findall(r"^\S+://\S+$", self.sent[-1].body, re.MULTILINE)
-        assert isinstance(url, str)
-        return url
-
-    def accounts(self) -> dict[str, dict[str, Any]]:
-        """Return all items of the table but those that count a network's requests."""
-        items = self.service.items().items()
-        return {key: item for key, item in items if not key.startswith(REGISTRATIONS)}
-
-    def record(self) -> IdentityRecord | None:
-        record: IdentityRecord | None = self.service.services.store.get_identity(
-            APP, USERPASS, KEY
-        )
-        return record
-
-    def stored(self) -> IdentityRecord:
-        record = self.record()
-        assert record is not None
-        return record
-
-    def log_in(
-        self,
-        password: str = PASSWORD,
-        email: str = EMAIL,
-        network: str = "203.0.113.9",
-    ) -> str:
-        """Return the class of error that the credential meets, or `ok`."""
-        provider = self.service.services.providers.find(APP, USERPASS)
-        assert provider is not None
-        credential = {"username": email, "password": password}
-        try:
-            provider.verify(credential, network=network, now=self.now)
-        except AuthError as exc:
-            return type(exc).__name__
-        return "ok"
-
-    def bind(self) -> User:
-        """Bind the account to a user who has more: a JWT identity and an API key."""
-        store = self.service.services.store
-        jwt = VerifiedIdentity("custom-token", identity_key("sub"), "sub")
-        user = User(
-            app=APP,
-            id="a" * 24,
-            anonymous=False,
-            version=1,
-            created_at=self.now,
-            last_active_day=self.now.date(),
-            expires_at=None,
-            sessions={},
-            identities=(
-                Identity("anonymous-id", ANONYMOUS),
-                Identity("sub", jwt.provider, jwt.key),
-            ),
-        )
-        mail = VerifiedIdentity(USERPASS, KEY, self.stored().id, record=self.stored())
-        session = Session(
-            "s1",
-            "token hash",
-            "custom-token",
-            self.now,
-            self.now.date(),
-            expires_at=self.now + timedelta(days=60),
-            identity_key=jwt.key,
-        )
-        assert store.create_linked_user(user, jwt, self.now)
-        assert store.open_session(self.user(), session, [], self.now)
-        until = self.now + timedelta(days=60)
-        assert store.link_identity(
-            self.user(), session, mail, self.now, expires_at=until
-        )
-        key = ApiKey("k1", "laptop", hash_secret("key"), self.now)
-        assert store.create_api_key(self.user(), session, key, self.now)
-        return self.user()
-
-    def user(self) -> User:
-        user: User | None = self.service.services.store.get_user(APP, "a" * 24)
-        assert user is not None
-        return user
-
-    @property
-    def now(self) -> datetime:
-        return self.service.now
-
-    def wait(self, delta: timedelta) -> None:
-        self.service.now += delta
-
-
-@pytest.fixture
-def world(service: Deployment, sent: list[Any]) -> World:
-    """An app that confirms by mail."""
-    return World(service, sent)
-
-
-@pytest.fixture
-def mailless(world: World) -> World:
-    """An app that sends no mail."""
-    world.configure()
-    return world
-
-
-def refusal(reply: Reply) -> tuple[int, str, str]:
-    return reply.status, reply.json["error_code"], reply.json["error"]
-
-
-NAME_IN_USE = (409, "AccountNameInUse", "name already in use")
-TOKEN_INVALID = (
-    400,
-    "UserpassTokenInvalid",
-    "userpass token is expired or invalid",
-)
-TOKEN_MALFORMED = (400, "BadRequest", "invalid token data")
-AUTOMATIC = "cannot run confirmation for {}: automatic confirmation is enabled"
-
 
 def test_given_no_mail_when_registering_then_it_is_confirmed_and_makes_no_user(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     reply = mailless.register()
 
@@ -231,7 +66,7 @@ def test_given_no_mail_when_registering_then_it_is_confirmed_and_makes_no_user(
 
 
 def test_given_mail_when_registering_then_it_is_pending_and_a_mail_is_sent(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     reply = world.register()
 
@@ -247,7 +82,7 @@ def test_given_mail_when_registering_then_it_is_pending_and_a_mail_is_sent(
 
 
 def test_given_a_registration_when_stored_then_no_secret_is_in_clear(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     data = world.registered()
 
@@ -283,7 +118,7 @@ def test_given_a_registration_when_stored_then_no_secret_is_in_clear(
 )
 @pytest.mark.parametrize("call", ["register", "reset"])
 def test_given_a_password_when_set_then_its_length_decides(
-    world: World, call: str, password: str, shortest: int, status: int
+    world: MailedAccounts, call: str, password: str, shortest: int, status: int
 ) -> None:
     world.configure(mail=MAIL, min_password_length=shortest)
     fields = {"email": EMAIL}
@@ -310,7 +145,7 @@ def test_given_a_password_when_set_then_its_length_decides(
     ids=repr,
 )
 def test_given_no_address_when_registering_then_email_invalid_and_nothing_is_done(
-    world: World, email: str
+    world: MailedAccounts, email: str
 ) -> None:
     """tests/unit/test_email_addresses.py has the whole table."""
     reply = world.register(email)
@@ -330,7 +165,7 @@ def test_given_no_address_when_registering_then_email_invalid_and_nothing_is_don
     ],
 )
 def test_given_two_spellings_when_used_then_they_are_one_address_at_every_entry(
-    world: World, registered: str, typed: str
+    world: MailedAccounts, registered: str, typed: str
 ) -> None:
     """Chromium hands over the domain in Punycode; phones add a blank."""
     data = world.registered(registered)
@@ -353,7 +188,9 @@ def test_given_two_spellings_when_used_then_they_are_one_address_at_every_entry(
     assert to == to.strip()
 
 
-def test_given_a_password_in_two_forms_when_used_then_it_is_one(world: World) -> None:
+def test_given_a_password_in_two_forms_when_used_then_it_is_one(
+    world: MailedAccounts,
+) -> None:
     world.register(password="p\u00e4ssword")
     world.register(password="pa\u0308ssword")
     assert not world.stored().contested
@@ -364,7 +201,7 @@ def test_given_a_password_in_two_forms_when_used_then_it_is_one(world: World) ->
 
 @pytest.mark.parametrize("bound", [False, True], ids=["confirmed", "bound"])
 def test_given_a_registered_address_when_registering_then_409_and_no_effort(
-    world: World, bound: bool
+    world: MailedAccounts, bound: bool
 ) -> None:
     world.confirmed()
     if bound:
@@ -381,7 +218,7 @@ def test_given_a_registered_address_when_registering_then_409_and_no_effort(
 
 
 def test_given_a_pending_address_when_registered_anew_then_all_of_it_is_replaced(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Nobody squats an address: the first mail's link is dead."""
     first = world.registered()
@@ -399,7 +236,7 @@ def test_given_a_pending_address_when_registered_anew_then_all_of_it_is_replaced
 
 
 def test_given_a_pending_address_when_mail_is_switched_off_then_anew_confirms_it(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.registered()
 
@@ -410,7 +247,7 @@ def test_given_a_pending_address_when_mail_is_switched_off_then_anew_confirms_it
 
 
 def test_given_an_unused_account_when_30_days_pass_then_the_address_is_free(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     mailless.register()
 
@@ -426,7 +263,7 @@ def test_given_an_unused_account_when_30_days_pass_then_the_address_is_free(
 
 
 def test_given_a_bound_account_when_years_pass_then_the_address_is_taken(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     world.bind()
@@ -437,7 +274,7 @@ def test_given_a_bound_account_when_years_pass_then_the_address_is_taken(
 
 
 def test_given_one_address_in_two_apps_when_registering_then_two_accounts(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     both: dict[str, Any] = {app: {USERPASS: {}} for app in (APP, OTHER_APP)}
     mailless.settle(both)
@@ -450,7 +287,7 @@ def test_given_one_address_in_two_apps_when_registering_then_two_accounts(
 
 
 def test_given_a_confirmation_meanwhile_when_registering_anew_then_409(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Between our read and our write: the write decides."""
     data = world.registered()
@@ -468,7 +305,7 @@ def test_given_a_confirmation_meanwhile_when_registering_anew_then_409(
 
 
 def test_given_a_mail_when_confirmed_then_the_account_can_be_used_for_30_days(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     data = world.registered()
     world.wait(timedelta(minutes=5))
@@ -482,7 +319,9 @@ def test_given_a_mail_when_confirmed_then_the_account_can_be_used_for_30_days(
     assert world.log_in() == "ok"
 
 
-def test_given_a_token_when_confirming_twice_then_both_succeed(world: World) -> None:
+def test_given_a_token_when_confirming_twice_then_both_succeed(
+    world: MailedAccounts,
+) -> None:
     """A link in a mail is opened twice: by a scanner, and by its reader."""
     data = world.registered()
 
@@ -498,7 +337,7 @@ def test_given_a_token_when_confirming_twice_then_both_succeed(world: World) -> 
 )
 @pytest.mark.parametrize("call", ["confirm", "reset"])
 def test_given_a_token_when_30_minutes_pass_then_it_is_too_old(
-    world: World, call: str, age: timedelta, status: int
+    world: MailedAccounts, call: str, age: timedelta, status: int
 ) -> None:
     data = world.registered() if call == "confirm" else {}
     if call == "reset":
@@ -514,7 +353,7 @@ def test_given_a_token_when_30_minutes_pass_then_it_is_too_old(
 
 
 def test_given_a_registration_when_24_hours_pass_then_a_late_mail_is_of_no_use(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.registered()
     world.wait(timedelta(hours=23, minutes=45))
@@ -554,7 +393,7 @@ def test_given_a_registration_when_24_hours_pass_then_a_late_mail_is_of_no_use(
 )
 @pytest.mark.parametrize("call", ["confirm", "reset"])
 def test_given_bad_token_data_when_used_then_refused_and_nothing_changes(
-    world: World,
+    world: MailedAccounts,
     call: str,
     changes: dict[str, str],
     expected: tuple[int, str, str],
@@ -574,7 +413,7 @@ def test_given_bad_token_data_when_used_then_refused_and_nothing_changes(
 
 @pytest.mark.parametrize("call", ["confirm", "reset"])
 def test_given_the_other_kind_of_token_when_used_then_it_is_invalid(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     confirmation = world.registered()
     reset = world.asked_for_reset()
@@ -584,7 +423,7 @@ def test_given_the_other_kind_of_token_when_used_then_it_is_invalid(
 
 
 def test_given_a_token_of_another_app_when_used_then_it_is_invalid(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     data = world.registered()
     reset = world.asked_for_reset()
@@ -598,7 +437,7 @@ def test_given_a_token_of_another_app_when_used_then_it_is_invalid(
 
 
 def test_given_a_pending_address_when_asked_then_a_new_mail_replaces_the_old(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     first = world.registered()
     world.wait(HALF_AN_HOUR)
@@ -613,7 +452,7 @@ def test_given_a_pending_address_when_asked_then_a_new_mail_replaces_the_old(
 
 
 def test_given_an_unknown_address_when_asking_for_a_mail_then_404(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     reply = world.post("confirm/send", email=EMAIL)
 
@@ -623,7 +462,7 @@ def test_given_an_unknown_address_when_asking_for_a_mail_then_404(
 
 
 def test_given_an_expired_address_when_asking_for_a_mail_then_404(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.registered()
 
@@ -635,7 +474,7 @@ def test_given_an_expired_address_when_asking_for_a_mail_then_404(
 
 @pytest.mark.parametrize("mail", [MAIL, None], ids=["mail", "no mail"])
 def test_given_a_confirmed_address_when_asking_for_a_mail_then_already_confirmed(
-    world: World, mail: Any
+    world: MailedAccounts, mail: Any
 ) -> None:
     """Without mail too: realm-js, email-password-auth.test.ts, "resend email"."""
     world.confirmed()
@@ -649,7 +488,7 @@ def test_given_a_confirmed_address_when_asking_for_a_mail_then_already_confirmed
 
 
 def test_given_a_pending_address_when_mail_was_switched_off_then_none_is_sent(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.registered()
     world.configure()
@@ -662,7 +501,7 @@ def test_given_a_pending_address_when_mail_was_switched_off_then_none_is_sent(
 
 @pytest.mark.parametrize("mail", [MAIL, None], ids=["mail", "no mail"])
 def test_given_a_call_of_a_function_when_asked_then_the_sdks_text(
-    world: World, mail: Any
+    world: MailedAccounts, mail: Any
 ) -> None:
     world.configure(mail=mail)
     before = world.service.items()
@@ -677,7 +516,9 @@ def test_given_a_call_of_a_function_when_asked_then_the_sdks_text(
     assert world.service.items() == before
 
 
-def test_given_no_mail_when_asking_for_a_reset_then_refused(mailless: World) -> None:
+def test_given_no_mail_when_asking_for_a_reset_then_refused(
+    mailless: MailedAccounts,
+) -> None:
     mailless.register()
     before = mailless.service.items()
 
@@ -689,7 +530,7 @@ def test_given_no_mail_when_asking_for_a_reset_then_refused(mailless: World) -> 
 
 
 def test_given_an_account_when_reset_then_the_new_password_works_and_not_the_old(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     data = world.asked_for_reset("ADA@example.COM")
@@ -711,7 +552,7 @@ def test_given_an_account_when_reset_then_the_new_password_works_and_not_the_old
 
 @pytest.mark.parametrize("budget", ["account", "consecutive"])
 def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_gets_in(
-    world: World, budget: str
+    world: MailedAccounts, budget: str
 ) -> None:
     """From a network that the account does not know; a reset is always open."""
     world.configure(mail=MAIL, budgets={budget: 2})
@@ -731,7 +572,7 @@ def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_get
 
 
 def test_given_a_token_that_is_wrong_when_resetting_then_guesses_still_count(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     world.log_in("a guess")
@@ -743,7 +584,9 @@ def test_given_a_token_that_is_wrong_when_resetting_then_guesses_still_count(
     assert counter["number"] == {"N": "1"}
 
 
-def test_given_a_used_token_when_used_again_then_it_is_dead(world: World) -> None:
+def test_given_a_used_token_when_used_again_then_it_is_dead(
+    world: MailedAccounts,
+) -> None:
     world.confirmed()
     data = world.asked_for_reset()
     world.post("reset", **data, password=OTHER)
@@ -755,7 +598,7 @@ def test_given_a_used_token_when_used_again_then_it_is_dead(world: World) -> Non
 
 
 def test_given_two_reset_mails_when_reset_then_only_the_later_works(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     first, second = world.asked_for_reset(), world.asked_for_reset()
@@ -764,7 +607,9 @@ def test_given_two_reset_mails_when_reset_then_only_the_later_works(
     assert world.post("reset", **second, password=OTHER).status == 200
 
 
-def test_given_a_pending_account_when_reset_then_it_is_confirmed(world: World) -> None:
+def test_given_a_pending_account_when_reset_then_it_is_confirmed(
+    world: MailedAccounts,
+) -> None:
     """The mail has come back; and whoever squatted the address is out."""
     world.registered()
 
@@ -774,7 +619,9 @@ def test_given_a_pending_account_when_reset_then_it_is_confirmed(world: World) -
     assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
 
 
-def test_given_a_reset_mail_when_registered_anew_then_it_is_dead(world: World) -> None:
+def test_given_a_reset_mail_when_registered_anew_then_it_is_dead(
+    world: MailedAccounts,
+) -> None:
     world.registered()
     data = world.asked_for_reset()
     world.register(password=OTHER)
@@ -786,7 +633,7 @@ def test_given_a_reset_mail_when_registered_anew_then_it_is_dead(world: World) -
 
 @pytest.mark.parametrize("verified", [True, False])
 def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
-    world: World, verified: bool
+    world: MailedAccounts, verified: bool
 ) -> None:
     """Other identities stay if the address had been verified by mail before."""
     if verified:
@@ -817,7 +664,7 @@ def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
 
 
 def test_given_the_user_was_deleted_when_resetting_then_the_token_is_invalid(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     world.bind()
@@ -836,7 +683,7 @@ def test_given_the_user_was_deleted_when_resetting_then_the_token_is_invalid(
     ("races", "ends"), [(1, "ok"), (9, "ok"), (10, "StoreUnavailable")]
 )
 def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
-    world: World, races: int, ends: str
+    world: MailedAccounts, races: int, ends: str
 ) -> None:
     """Hashed once, however often it is decided anew."""
     world.confirmed()
@@ -888,7 +735,7 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
 
 
 def test_given_an_unknown_address_when_asking_for_a_reset_then_only_the_mail_lacks(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     assert world.post("reset/send", email="bob@example.com").status == 200  # warm
@@ -909,7 +756,7 @@ def test_given_an_unknown_address_when_asking_for_a_reset_then_only_the_mail_lac
 
 
 def test_given_an_expired_account_when_asking_for_a_reset_then_it_is_as_unknown(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     del world.sent[:]
@@ -922,7 +769,7 @@ def test_given_an_expired_account_when_asking_for_a_reset_then_it_is_as_unknown(
 
 
 def test_given_a_mail_when_read_then_it_says_what_it_is_and_links_to_the_app(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.confirmed()
     world.asked_for_reset()
@@ -958,7 +805,7 @@ def test_given_a_mail_when_read_then_it_says_what_it_is_and_links_to_the_app(
     ],
 )
 def test_given_a_page_of_the_app_when_linked_then_only_the_token_data_is_added(
-    world: World, url: str, link: str
+    world: MailedAccounts, url: str, link: str
 ) -> None:
     world.configure(mail=MAIL | {"confirm_url": url})
 
@@ -969,7 +816,7 @@ def test_given_a_page_of_the_app_when_linked_then_only_the_token_data_is_added(
 
 
 def test_given_a_confirmation_meanwhile_when_asking_for_a_mail_then_none_is_sent(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Between our read and our write: the write decides, and we read again."""
     data = world.registered()
@@ -996,7 +843,7 @@ def test_given_a_confirmation_meanwhile_when_asking_for_a_mail_then_none_is_sent
     [pytest.param(9, 200, id="9 times"), pytest.param(10, 503, id="10 times")],
 )
 def test_given_registrations_meanwhile_when_asking_for_a_reset_then_of_the_latest(
-    world: World, races: int, status: int
+    world: MailedAccounts, races: int, status: int
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 20})
     world.registered()
@@ -1025,7 +872,7 @@ def test_given_registrations_meanwhile_when_asking_for_a_reset_then_of_the_lates
 
 @pytest.mark.parametrize("call", ["confirm/send", "reset/send"])
 def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_changes(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     world.registered()
     # The first confirm mail came with the registration.
@@ -1052,7 +899,7 @@ def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_chang
 
 
 def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_register(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Else a stranger could lock an address out, and nothing would show."""
     for _ in range(6):
@@ -1064,7 +911,7 @@ def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_regis
 
 
 def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 2})
 
@@ -1074,7 +921,7 @@ def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
 
 
 def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 1})
     world.registered()
@@ -1093,7 +940,7 @@ def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
     ],
 )
 def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_noted(
-    world: World, password: str, contested: bool
+    world: MailedAccounts, password: str, contested: bool
 ) -> None:
     """What is sent has a limit, and what is known of an address has none.
 
@@ -1114,7 +961,7 @@ def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_no
 
 
 def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_registered(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """A mail can be asked for when the hour is over."""
     world.configure(mail=MAIL, budgets={"mails": 1})
@@ -1138,7 +985,7 @@ def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_regist
 
 
 def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Between our read and our note: who registers hears that it is too late."""
     world.configure(mail=MAIL, budgets={"mails": 1})
@@ -1158,7 +1005,7 @@ def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_given_trouble_with_a_limit_when_registering_then_the_contest_is_noted(
-    world: World, fault: Fault
+    world: MailedAccounts, fault: Fault
 ) -> None:
     """It is noted first: a client that gives up has left its trace."""
     world.registered()
@@ -1174,7 +1021,7 @@ def test_given_trouble_with_a_limit_when_registering_then_the_contest_is_noted(
 
 
 def test_given_a_spent_network_when_it_registers_then_the_contest_is_noted(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """Without a look at the password, which would take hashing."""
     world.configure(mail=MAIL, budgets={"registrations": 1})
@@ -1192,7 +1039,7 @@ def test_given_a_spent_network_when_it_registers_then_the_contest_is_noted(
 # The budget of a network.
 
 
-def fill(world: World, calls: int, network: str = NETWORK) -> None:
+def fill(world: MailedAccounts, calls: int, network: str = NETWORK) -> None:
     """Have a network register so many addresses of its own."""
     for number in range(calls):
         email = f"{number}@{network.replace(':', '-')}.example"
@@ -1203,7 +1050,7 @@ def fill(world: World, calls: int, network: str = NETWORK) -> None:
 @pytest.mark.parametrize("email", [EMAIL, "eve@example.com"], ids=["known", "unknown"])
 @pytest.mark.parametrize("call", SENDING)
 def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
-    world: World, call: str, email: str
+    world: MailedAccounts, call: str, email: str
 ) -> None:
     """The refusal is no oracle either: one refused write, whatever is asked."""
     world.configure(mail=MAIL, budgets={"registrations": 3})
@@ -1230,7 +1077,7 @@ def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
 
 
 def test_given_a_limit_when_the_three_calls_share_it_then_the_last_one_fits(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"registrations": 3})
     assert world.register().status == 200
@@ -1243,7 +1090,7 @@ def test_given_a_limit_when_the_three_calls_share_it_then_the_last_one_fits(
 
 
 def test_given_a_spent_network_when_the_hour_is_over_then_it_goes_on(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     mailless.configure(budgets={"registrations": 1})
     fill(mailless, 1)
@@ -1256,7 +1103,7 @@ def test_given_a_spent_network_when_the_hour_is_over_then_it_goes_on(
 
 
 def test_given_no_budget_of_its_own_when_a_network_registers_then_it_has_500(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     fill(mailless, 1)
     ((key, item),) = mailless.service.items(REGISTRATIONS).items()
@@ -1270,7 +1117,7 @@ def test_given_no_budget_of_its_own_when_a_network_registers_then_it_has_500(
 
 
 def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     """Each has a limit of its own for what all together count."""
     mailless.settle(
@@ -1294,7 +1141,7 @@ def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
 @pytest.mark.parametrize(("first", "second", "is_same"), CLIENT_PAIRS)
 @pytest.mark.parametrize("call", SENDING)
 def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
-    world: World, call: str, first: str, second: str, is_same: bool
+    world: MailedAccounts, call: str, first: str, second: str, is_same: bool
 ) -> None:
     world.registered()
     world.configure(mail=MAIL, budgets={"registrations": 1})
@@ -1306,7 +1153,7 @@ def test_given_two_clients_when_one_network_is_spent_then_the_other_goes_on(
 
 
 def test_given_a_network_when_counted_then_the_item_goes_by_itself_and_has_no_address(
-    world: World, log: io.StringIO
+    world: MailedAccounts, log: io.StringIO
 ) -> None:
     world.registered()
     world.post("confirm/send", email=EMAIL)
@@ -1322,7 +1169,7 @@ def test_given_a_network_when_counted_then_the_item_goes_by_itself_and_has_no_ad
 
 
 def test_given_a_spent_network_when_people_have_mails_or_passwords_then_they_go_on(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     """What is bounded is to begin; nobody is stopped halfway, and nobody locked out."""
     world.confirmed()
@@ -1337,7 +1184,7 @@ def test_given_a_spent_network_when_people_have_mails_or_passwords_then_they_go_
 
 
 def test_given_a_spent_network_when_it_goes_on_then_strangers_keep_their_mails(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"registrations": 1, "mails": 1})
     fill(world, 1)
@@ -1363,7 +1210,7 @@ def test_given_a_spent_network_when_it_goes_on_then_strangers_keep_their_mails(
     ],
 )
 def test_given_a_request_that_makes_no_sense_when_refused_then_it_does_not_count(
-    world: World, call: str, fields: dict[str, Any]
+    world: MailedAccounts, call: str, fields: dict[str, Any]
 ) -> None:
     world.configure(mail=MAIL, budgets={"registrations": 1})
 
@@ -1374,7 +1221,7 @@ def test_given_a_request_that_makes_no_sense_when_refused_then_it_does_not_count
 
 
 def test_given_no_mail_when_asking_for_a_reset_then_it_does_not_count(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     assert mailless.post("reset/send", email=EMAIL).status == 400
 
@@ -1407,7 +1254,7 @@ def test_given_no_mail_when_asking_for_a_reset_then_it_does_not_count(
     ],
 )
 def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
-    world: World, call: str, mail: dict[str, str] | None, calls: list[str]
+    world: MailedAccounts, call: str, mail: dict[str, str] | None, calls: list[str]
 ) -> None:
     world.registered()
     world.configure(mail=mail)
@@ -1424,7 +1271,7 @@ def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
     "start", [pytest.param("cold", marks=pytest.mark.long), "warm"]
 )
 def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converges(
-    world: World, call: str, fault: Fault, start: str
+    world: MailedAccounts, call: str, fault: Fault, start: str
 ) -> None:
     world.registered()
     budgets = {"mails": 99, "registrations": 99}
@@ -1459,7 +1306,7 @@ def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converg
 
 @pytest.mark.parametrize("fault", AFTER_EFFECT)
 def test_given_a_lost_reply_at_the_limit_when_repeated_then_it_goes_on(
-    mailless: World, fault: str
+    mailless: MailedAccounts, fault: str
 ) -> None:
     fill(mailless, 1)
     mailless.configure(budgets={"registrations": 2})
@@ -1481,7 +1328,7 @@ def test_given_a_lost_reply_at_the_limit_when_repeated_then_it_goes_on(
     ],
 )
 def test_given_the_provider_is_off_when_called_then_404(
-    world: World, settings: dict[str, Any]
+    world: MailedAccounts, settings: dict[str, Any]
 ) -> None:
     world.settle(settings)
 
@@ -1495,7 +1342,7 @@ def test_given_the_provider_is_off_when_called_then_404(
         )
 
 
-def test_given_an_unknown_app_when_called_then_404(world: World) -> None:
+def test_given_an_unknown_app_when_called_then_404(world: MailedAccounts) -> None:
     for call in CALLS:
         reply = world.post(call, "unknown-app", email=EMAIL, password=PASSWORD)
 
@@ -1524,7 +1371,7 @@ GOOD = {
     [(call, field) for call, fields in REQUIRED.items() for field in fields],
 )
 def test_given_a_bad_field_when_called_then_it_is_named(
-    world: World, call: str, field: str
+    world: MailedAccounts, call: str, field: str
 ) -> None:
     absent: dict[str, Any] = {k: v for k, v in GOOD.items() if k != field}
     bad: tuple[Any, ...] = (None, 1, True, [], {"$oid": "x"})
@@ -1550,15 +1397,17 @@ def test_given_a_bad_field_when_called_then_it_is_named(
         pytest.param(json.dumps({"email": "x" * 17_000}), id="overlong"),
     ],
 )
-def test_given_a_bad_body_when_called_then_400(world: World, body: str | None) -> None:
+def test_given_a_bad_body_when_called_then_400(
+    world: MailedAccounts, body: str | None
+) -> None:
     for call in CALLS:
-        reply = world.service.send(f"{userpass._PREFIX}{call}", body=body)
+        reply = world.service.send(f"{USERPASS_PREFIX}{call}", body=body)
 
         assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
 
 
 def test_given_arguments_that_are_no_array_when_calling_reset_then_400(
-    world: World,
+    world: MailedAccounts,
 ) -> None:
     reply = world.post("reset/call", email=EMAIL, password=OTHER, arguments="x")
 
@@ -1566,7 +1415,7 @@ def test_given_arguments_that_are_no_array_when_calling_reset_then_400(
 
 
 def test_given_fields_that_sdks_add_when_registering_then_they_are_ignored(
-    mailless: World,
+    mailless: MailedAccounts,
 ) -> None:
     options = {"device": {"sdkVersion": {"$numberInt": "5"}}}
     reply = mailless.post(
@@ -1582,7 +1431,7 @@ def test_given_fields_that_sdks_add_when_registering_then_they_are_ignored(
 )
 @pytest.mark.parametrize("start", ["cold", "warm"])
 def test_given_aws_is_failing_when_called_then_503_and_a_retry_converges(
-    world: World, call: str, fault: Fault, start: str
+    world: MailedAccounts, call: str, fault: Fault, start: str
 ) -> None:
     if start == "cold":
         world.configure(mail=MAIL)
@@ -1615,7 +1464,7 @@ def test_given_aws_is_failing_when_called_then_503_and_a_retry_converges(
 
 @pytest.mark.parametrize("call", ["register", "confirm/send", "reset/send"])
 def test_given_ses_is_failing_when_called_then_503_and_a_retry_sends_the_mail(
-    world: World, call: str
+    world: MailedAccounts, call: str
 ) -> None:
     world.registered()
     world.post("confirm/send", email=EMAIL)
@@ -1637,7 +1486,7 @@ def test_given_ses_is_failing_when_called_then_503_and_a_retry_sends_the_mail(
 
 
 def test_given_canaries_when_refused_then_no_log_line_has_one(
-    world: World, log: io.StringIO
+    world: MailedAccounts, log: io.StringIO
 ) -> None:
     email, password = "canary-mail@example.com", "canary-password"
     data = world.registered(email)
