@@ -81,6 +81,7 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_session.py",
                 "usecases/test_profile.py",
                 "usecases/test_link.py",
+                "usecases/test_provider_login.py",
                 "service/test_takeover.py",
             ),
             _use_case(
@@ -98,12 +99,13 @@ PARTS: Mapping[str, Part] = {
             _use_case(
                 "link",
                 "usecases/test_link.py",
+                "usecases/test_provider_login.py",
                 "service/test_takeover.py",
                 "usecases/test_giving_up.py",
             ),
             _use_case("login", "usecases/test_login.py", "usecases/test_admission.py"),
             _use_case("logout", "usecases/test_logout.py"),
-            _use_case("mail_texts", "usecases/test_userpass.py"),
+            _use_case("mail_texts", "usecases/test_mails.py"),
             _use_case(
                 "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
             ),
@@ -117,7 +119,13 @@ PARTS: Mapping[str, Part] = {
                 "session", "usecases/test_session.py", "usecases/test_giving_up.py"
             ),
             _use_case(
-                "userpass", "usecases/test_userpass.py", "usecases/test_giving_up.py"
+                "userpass",
+                "usecases/test_register.py",
+                "usecases/test_confirm.py",
+                "usecases/test_reset.py",
+                "usecases/test_userpass_calls.py",
+                "usecases/test_mails.py",
+                "usecases/test_giving_up.py",
             ),
         ]
     ),

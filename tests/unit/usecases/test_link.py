@@ -1,9 +1,8 @@
-"""POST …/auth/providers/{provider}/login, with `?link=true` and without."""
+"""POST …/auth/providers/{provider}/login?link=true: link an identity to a user."""
 
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,6 @@ from support.service.harness import (
     NO_DEVICE,
     OTHER_APP,
     SESSION,
-    START,
     Deployment,
 )
 from support.service.linked import UNREADABLE_LINK
@@ -27,7 +25,6 @@ from support.service.provider_logins import (
     DEVICE_ID,
     EMAIL,
     EXPIRED,
-    NEW_PASSWORD,
     OTHER_SECRET,
     PASSWORD,
     PROVIDERS_ON,
@@ -123,66 +120,6 @@ def test_given_a_link_in_capitals_when_asked_for_then_it_is_understood(
     assert reply.status == 200
     assert (reply.json["user_id"] == guest["user_id"]) is is_link
     assert len(service.items("USER#")) == (1 if is_link else 2)
-
-
-def test_given_a_linked_user_when_it_logs_in_elsewhere_then_it_is_the_same_user(
-    service: Deployment,
-) -> None:
-    guest = service.log_in()
-    link(service, guest, "custom-token", by_token())
-
-    reply = log_in(service, "custom-token", by_token())
-
-    assert reply.status == 200
-    assert reply.json.keys() == {
-        "access_token",
-        "refresh_token",
-        "user_id",
-        "device_id",
-    }
-    assert reply.json["user_id"] == guest["user_id"]
-    assert claims_of(reply.json["access_token"])["provider"] == "custom-token"
-    identity = claims_of(reply.json["refresh_token"])["baas_identity"]
-    assert identity["id"] == "ada"
-    item = service.user_item(guest["user_id"])
-    assert item is not None
-    assert len(item["sessions"]["M"]) == 2
-    for opened in (guest, reply.json):
-        assert service.send(SESSION, token=opened["refresh_token"]).status == 200
-
-
-def test_given_a_linked_user_when_it_logs_out_then_only_that_session_ends(
-    service: Deployment,
-) -> None:
-    guest = service.log_in()
-    link(service, guest, "custom-token", by_token())
-    other = log_in(service, "custom-token", by_token()).json
-
-    assert service.send(LOGOUT, token=guest["refresh_token"]).status == 200
-
-    assert service.send(SESSION, token=guest["refresh_token"]).status == 401
-    assert service.send(SESSION, token=other["refresh_token"]).status == 200
-    assert service.user_item(guest["user_id"]) is not None
-    again = log_in(service, "custom-token", by_token())
-    assert again.json["user_id"] == guest["user_id"]
-
-
-def test_given_a_new_identity_when_it_logs_in_then_a_permanent_user_is_made(
-    service: Deployment,
-) -> None:
-    reply = log_in(service, "custom-token", by_token())
-
-    assert reply.status == 200
-    item = service.user_item(reply.json["user_id"])
-    assert item is not None
-    assert item["anonymous"] == {"BOOL": False}
-    assert not {"ttl", "expires_at"} & item.keys()
-    (identity,) = item["identities"]["L"]
-    assert identity["M"]["provider"] == {"S": "custom-token"}
-    assert identity["M"]["id"] == {"S": "ada"}
-    second = log_in(service, "custom-token", by_token())
-    assert second.json["user_id"] == reply.json["user_id"]
-    assert second.json["refresh_token"] != reply.json["refresh_token"]
 
 
 def test_given_a_registered_address_when_linked_then_it_logs_in_to_the_guest(
@@ -381,27 +318,6 @@ def test_given_a_provider_that_is_off_when_used_then_the_contracts_answers(
     assert service.items() == before
 
 
-def test_given_a_provider_of_another_app_when_used_then_it_is_off(
-    service: Deployment,
-) -> None:
-    assert log_in(service, "custom-token", by_token(), app=OTHER_APP).status == 401
-    service.restart()  # no settings at all
-    assert log_in(service, "custom-token", by_token()).status == 401
-
-
-def test_given_an_app_when_identities_are_used_then_they_are_of_that_app(
-    service: Deployment,
-) -> None:
-    service.restart_with({"apps": {"*": {"local-userpass": {}}}})
-    register(service)
-    here = log_in(service, "local-userpass", by_password())
-
-    there = log_in(service, "local-userpass", by_password(), app=OTHER_APP)
-
-    assert here.status == 200
-    assert (there.status, there.json["error_code"]) == (401, "InvalidPassword")
-
-
 def test_given_a_token_of_another_app_when_linking_then_400_not_401(
     service: Deployment,
 ) -> None:
@@ -509,32 +425,6 @@ def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     assert service.send(SESSION, token=guest["refresh_token"]).status == 401
 
 
-def test_given_a_device_id_when_logging_in_by_an_identity_then_it_comes_back(
-    service: Deployment,
-) -> None:
-    opened = log_in(service, "custom-token", by_token() | on_device(DEVICE_ID)).json
-
-    assert opened["device_id"] == DEVICE_ID
-    for token in (opened["access_token"], opened["refresh_token"]):
-        assert claims_of(token)["baas_device_id"] == DEVICE_ID
-
-
-def test_given_a_device_without_an_id_when_logging_in_again_then_each_session_has_one(
-    service: Deployment,
-) -> None:
-    ids = set()
-    for _ in range(2):
-        opened = log_in(service, "custom-token", by_token() | on_device(None)).json
-        ids.add(opened["device_id"])
-        for token in (opened["access_token"], opened["refresh_token"]):
-            assert claims_of(token)["baas_device_id"] == opened["device_id"]
-
-    assert len(ids - {NO_DEVICE}) == 2
-    (user,) = service.items("USER#").values()
-    sessions = user["sessions"]["M"].values()
-    assert {session["M"]["device_id"]["S"] for session in sessions} == ids
-
-
 @pytest.mark.parametrize("before", [NO_DEVICE, DEVICE_ID], ids=["none", "an id"])
 @pytest.mark.parametrize(
     "sent",
@@ -571,100 +461,6 @@ def test_given_a_get_when_it_starts_a_browser_login_then_a_clear_answer(
 
         assert (reply.status, reply.json["error_code"]) == (404, "AuthProviderNotFound")
         assert "login by redirects is not offered" in reply.json["error"]
-
-
-def test_given_display_data_that_changed_when_logging_in_then_the_profile_follows(
-    service: Deployment,
-) -> None:
-    log_in(service, "custom-token", by_token(nick="Ada"))
-
-    opened = log_in(service, "custom-token", by_token(nick="Ada L."))
-
-    assert profile(service, opened.json["access_token"])["data"] == {"name": "Ada L."}
-
-
-def test_given_33_logins_when_counted_then_32_sessions_are_left_the_newest(
-    service: Deployment,
-) -> None:
-    opened = [log_in(service, "custom-token", by_token()).json]
-    for _ in range(32):
-        service.now += timedelta(seconds=1)
-        opened.append(log_in(service, "custom-token", by_token()).json)
-
-    item = service.user_item(opened[0]["user_id"])
-    assert item is not None
-    assert len(item["sessions"]["M"]) == 32
-    assert service.send(SESSION, token=opened[0]["refresh_token"]).status == 401
-    for body in opened[1:]:
-        assert service.send(SESSION, token=body["refresh_token"]).status == 200
-
-
-def test_given_a_linked_user_when_3_years_pass_then_it_logs_in_and_a_guest_does_not(
-    service: Deployment,
-) -> None:
-    linked, guest = service.log_in(), service.log_in()
-    link(service, linked, "custom-token", by_token())
-
-    for _ in range(3 * 12):
-        service.advance(timedelta(days=31))
-
-    opened = log_in(service, "custom-token", by_token())
-    assert opened.json["user_id"] == linked["user_id"]
-    assert service.send(SESSION, token=guest["refresh_token"]).status == 401
-    # Nobody used that session for more than 60 days.
-    assert service.send(SESSION, token=linked["refresh_token"]).status == 401
-
-
-def test_given_an_early_and_a_late_device_when_used_daily_then_both_live(
-    service: Deployment,
-) -> None:
-    """For a year in the engine tier, where a year takes seconds."""
-    early = service.log_in()
-    link(service, early, "custom-token", by_token())
-    late = log_in(service, "custom-token", by_token()).json
-
-    midnight = START.replace(hour=0)
-    for day in range(1, 63):  # two days more than a session may rest
-        service.now = midnight + day * DAY + timedelta(minutes=1)
-        if not day % 30:
-            service.rotate()
-        assert service.send(SESSION, token=early["refresh_token"]).status == 200
-        service.now = midnight + day * DAY + timedelta(hours=23, minutes=59)
-        assert service.send(SESSION, token=late["refresh_token"]).status == 200
-
-
-@pytest.mark.parametrize(
-    ("wait", "status"),
-    [
-        pytest.param(timedelta(seconds=-1), 200, id="last second"),
-        pytest.param(timedelta(), 401, id="over"),
-    ],
-)
-def test_given_a_permanent_session_when_idle_then_it_lives_for_60_full_days(
-    service: Deployment, wait: timedelta, status: int
-) -> None:
-    opened = log_in(service, "custom-token", by_token()).json
-
-    service.now = START.replace(hour=1) + 61 * DAY + wait
-    service.rotate()
-    service.rotate()
-
-    assert service.send(SESSION, token=opened["refresh_token"]).status == status
-
-
-def test_given_a_cap_when_a_session_is_used_daily_then_it_ends_at_the_cap(
-    service: Deployment,
-) -> None:
-    service.restart_with(PROVIDERS_ON, SESSION_MAX_DAYS="3", SESSION_IDLE_DAYS="2")
-    opened = log_in(service, "custom-token", by_token()).json
-
-    for _ in range(2):
-        service.advance(DAY)
-        assert service.send(SESSION, token=opened["refresh_token"]).status == 200
-    service.advance(DAY - timedelta(seconds=1))
-    assert service.send(SESSION, token=opened["refresh_token"]).status == 200
-    service.advance(timedelta(seconds=1))
-    assert service.send(SESSION, token=opened["refresh_token"]).status == 401
 
 
 def test_given_each_operation_when_counted_then_it_costs_what_it_must(
@@ -740,29 +536,6 @@ def test_given_a_fault_at_any_call_when_linking_then_a_retry_converges(
     assert service.send(SESSION, token=guest["refresh_token"]).status == 200
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("call", range(4))
-@pytest.mark.parametrize("provider", ["custom-token", "local-userpass"])
-@pytest.mark.parametrize("times", ["first", "later"])
-def test_given_a_fault_at_any_call_when_logging_in_then_a_retry_converges(
-    service: Deployment, provider: str, times: str, call: int, fault: Any
-) -> None:
-    register(service)
-    body = by_password() if provider == "local-userpass" else by_token()
-    if times == "later":
-        log_in(service, provider, body)
-    service.wire.faults = [None] * call + [fault] * 3
-
-    first = log_in(service, provider, body)
-    service.wire.faults = []
-    again = log_in(service, provider, body)
-
-    assert first.status in {200, 503}
-    assert again.status == 200
-    assert len(service.items("USER#")) == 1
-    assert service.send(SESSION, token=again.json["refresh_token"]).status == 200
-
-
 def test_given_settings_that_are_wrong_when_linking_then_503_and_the_guest_lives(
     service: Deployment,
 ) -> None:
@@ -772,20 +545,6 @@ def test_given_settings_that_are_wrong_when_linking_then_503_and_the_guest_lives
     assert link(service, guest, "custom-token", by_token()).status == 503
     assert log_in(service, "custom-token", by_token()).status == 503
     assert is_as_before(service, guest)
-
-
-def test_given_settings_that_change_when_5_minutes_pass_then_they_are_in_effect(
-    service: Deployment,
-) -> None:
-    assert log_in(service, "custom-token", by_token()).status == 200
-    running = service.services
-    service.restart_with({"apps": {}})
-    service.services = running
-
-    service.now += timedelta(minutes=5) - timedelta(seconds=1)
-    assert log_in(service, "custom-token", by_token()).status == 200
-    service.now += timedelta(seconds=1)
-    assert log_in(service, "custom-token", by_token()).status == 401
 
 
 def test_given_a_user_whose_session_raced_a_deletion_when_linking_then_401(
@@ -811,22 +570,6 @@ def test_given_a_user_whose_session_raced_a_deletion_when_linking_then_401(
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert service.items("IDENT#") == {}
-
-
-def test_given_records_and_users_that_disagree_when_logging_in_then_503_not_401(
-    service: Deployment,
-) -> None:
-    """The user's own list is the authority; damage of ours is not the client's."""
-    opened = log_in(service, "custom-token", by_token()).json
-    store = service.services.store
-    user = store.get_user(APP, opened["user_id"])
-    assert user is not None
-    service.db.delete_item(
-        TableName=service.table, Key={"pk": {"S": f"USER#{APP}#{user.id}"}}
-    )
-    store.create_user(replace(user, identities=user.identities[:0]))
-
-    assert log_in(service, "custom-token", by_token()).status == 503
 
 
 def test_given_kms_is_down_when_linking_cold_then_nothing_was_linked(
@@ -921,57 +664,6 @@ def test_given_a_guest_linked_in_between_when_linking_then_its_token_is_from_bef
     linked = profile(service, old)["identities"]
     assert [identity["id"] for identity in linked][1:] == ["ada"]
     assert len(service.items("IDENT#")) == 2
-
-
-@pytest.mark.parametrize(
-    "calls",
-    [
-        pytest.param(1, id="before the user is read"),
-        pytest.param(2, id="before the session is written"),
-    ],
-)
-def test_given_a_reset_in_between_when_the_old_password_logs_in_then_401(
-    service: Deployment, calls: int
-) -> None:
-    register(service)
-    user_id = log_in(service, "local-userpass", by_password()).json["user_id"]
-    service.wire.faults = [
-        *[None] * calls,
-        preceded_by(lambda: reset_by_mail(service)),
-    ]
-
-    reply = log_in(service, "local-userpass", by_password())
-
-    assert (reply.status, reply.json["error_code"]) == (401, "InvalidPassword")
-    item = service.user_item(user_id)
-    assert item is not None
-    assert item["sessions"] == {"M": {}}
-
-
-def test_given_a_reset_before_the_first_login_when_logging_in_twice_then_one_user(
-    service: Deployment,
-) -> None:
-    register(service)
-    reset_by_mail(service)
-    credential = by_password(NEW_PASSWORD)
-
-    first, second = (log_in(service, "local-userpass", credential) for _ in range(2))
-
-    assert (first.status, second.status) == (200, 200)
-    assert first.json["user_id"] == second.json["user_id"]
-
-
-def test_given_an_account_made_anew_in_between_when_logging_in_then_its_session_lives(
-    service: Deployment,
-) -> None:
-    register(service)
-    log_in(service, "custom-token", by_token("warm"))
-    service.wire.faults = [None, preceded_by(lambda: register_anew(service))]
-
-    opened = log_in(service, "local-userpass", by_password())
-
-    assert opened.status == 200
-    assert profile(service, opened.json["access_token"])
 
 
 def test_given_another_address_of_somebody_else_when_linked_then_409_not_400(

@@ -1,12 +1,15 @@
-"""What mails are counted in: the mailbox, the network, and what SES has not sent."""
+"""Mails of local-userpass: their text, and how many an address or a network gets."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from anonauth.domain.encoding import hash_secret
 from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
@@ -16,15 +19,20 @@ from support.project.sam_template import load
 from support.service.harness import APP, LINK
 from support.service.mailed_accounts import (
     EMAIL,
+    KEY,
     MAIL,
+    NAME_IN_USE,
     OTHER,
     PASSWORD,
+    SECOND,
+    SENDING,
     MailedAccounts,
+    refusal,
 )
+from support.service.passwords import CountingPasswords
 from support.service.rate_limits import assert_spent
 
-CALLS = ("register", "confirm/send", "reset/send")
-NETWORK = "RATE#mail-network#"
+NETWORK_COUNTS = "RATE#mail-network#"
 MAILBOXES = ("RATE#mail-confirm#", "RATE#mail-reset#")
 HOUR = 3600
 
@@ -89,7 +97,7 @@ def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
     assert world.post(call, email="other@example.com", password=OTHER).status == 200
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", SENDING)
 def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
     world: MailedAccounts, call: str
 ) -> None:
@@ -102,7 +110,7 @@ def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
 
     assert len(world.sent) == 2
     assert world.service.items("IDENT#") == before
-    assert counts(world, NETWORK) == [2]
+    assert counts(world, NETWORK_COUNTS) == [2]
     assert sum(counts(world, *MAILBOXES)) == 2  # those of strangers are not spent
     other = world.post(call, network="203.0.113.77", email=EMAIL, password=PASSWORD)
     assert other.status == 200
@@ -135,19 +143,19 @@ def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_sa
     assert statuses == [200, 200, 429]
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", SENDING)
 def test_given_a_mailbox_that_had_its_mails_when_asked_then_the_network_keeps_its_own(
     world: MailedAccounts, call: str
 ) -> None:
     limit(world, 9, mails=1)
     world.registered()
     world.post("reset/send", email=EMAIL)
-    before = counts(world, NETWORK)
+    before = counts(world, NETWORK_COUNTS)
 
     reply = world.post(call, email=EMAIL, password=PASSWORD)
 
     assert reply.status == (200 if call == "register" else 429)
-    assert counts(world, NETWORK) == before == [2]
+    assert counts(world, NETWORK_COUNTS) == before == [2]
 
 
 def test_given_no_limit_when_mails_are_sent_then_no_network_is_counted(
@@ -155,7 +163,7 @@ def test_given_no_limit_when_mails_are_sent_then_no_network_is_counted(
 ) -> None:
     world.registered()
 
-    assert counts(world, NETWORK) == []
+    assert counts(world, NETWORK_COUNTS) == []
 
 
 def test_given_no_mail_when_registering_then_no_mail_is_counted(
@@ -166,7 +174,7 @@ def test_given_no_mail_when_registering_then_no_mail_is_counted(
 
     assert [world.register(f"{n}@example.com").status for n in (1, 2)] == [200, 200]
 
-    assert counts(world, NETWORK) == []
+    assert counts(world, NETWORK_COUNTS) == []
 
 
 def test_given_a_local_service_when_served_then_mails_have_no_limit() -> None:
@@ -184,21 +192,21 @@ class Failing:
         raise self._failure()
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", SENDING)
 def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
     world: MailedAccounts, call: str
 ) -> None:
     """Five tries were 429 for an hour after that, and no mail was ever sent."""
     world.registered()
     limit(world, 3, mails=2)
-    before = counts(world, NETWORK, *MAILBOXES)
+    before = counts(world, NETWORK_COUNTS, *MAILBOXES)
     mailer = world.service.services.mailer
     world.service.services.mailer = Failing(MailRefused)
 
     failed = [world.post(call, email=EMAIL, password=PASSWORD).status for _ in range(6)]
 
     assert failed == [503] * 6
-    assert sum(counts(world, NETWORK, *MAILBOXES)) == sum(before)
+    assert sum(counts(world, NETWORK_COUNTS, *MAILBOXES)) == sum(before)
     world.service.services.mailer = mailer
     assert world.post(call, email=EMAIL, password=PASSWORD).status == 200
     assert len(world.sent) == 2
@@ -214,7 +222,7 @@ def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
 
     assert world.post("reset/send", email=EMAIL).status == 503
 
-    assert counts(world, NETWORK, "RATE#mail-reset#") == [1, 1]
+    assert counts(world, NETWORK_COUNTS, "RATE#mail-reset#") == [1, 1]
 
 
 # What strangers ask for, and what the owner does.
@@ -304,3 +312,183 @@ def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anyb
         send_reset(accounts, email=EMAIL, now=world.now)
 
     assert len(world.sent) == 1
+
+
+def test_given_a_mail_when_read_then_it_says_what_it_is_and_links_to_the_app(
+    world: MailedAccounts,
+) -> None:
+    world.confirmed()
+    world.asked_for_reset()
+    confirm, reset = world.sent
+
+    assert confirm.subject == "Confirm your e-mail address"
+    assert re.search(
+        r"^https://app\.example/confirm\?token=[\w-]{43}&tokenId=[\w-]{43}$",
+        confirm.body,
+        re.MULTILINE,
+    )
+    assert "If you did not register, do not open the link" in confirm.body
+    assert reset.subject == "Set a new password"
+    assert re.search(
+        r"^https://app\.example/reset\?lang=en"
+        r"&token=[\w-]{43}&tokenId=[\w-]{43}#top$",
+        reset.body,
+        re.MULTILINE,
+    )
+    for mail in world.sent:
+        assert "within 30 minutes" in mail.body
+        assert PASSWORD not in mail.body
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        pytest.param("https://a.example", "https://a.example?DATA", id="host"),
+        pytest.param("https://a.example/c?", "https://a.example/c?&DATA", id="mark"),
+        pytest.param("https://a.example/?x=%20#y?", "https://a.example/?x=%20&DATA#y?"),
+        pytest.param("https://a.example/#/c", "https://a.example/?DATA#/c", id="hash"),
+        pytest.param("myapp:///confirm", "myapp:///confirm?DATA", id="native app"),
+    ],
+)
+def test_given_a_page_of_the_app_when_linked_then_only_the_token_data_is_added(
+    world: MailedAccounts, url: str, link: str
+) -> None:
+    world.configure(mail=MAIL | {"confirm_url": url})
+
+    data = world.registered()
+
+    query = f"token={data['token']}&tokenId={data['tokenId']}"
+    assert world.link() == link.replace("DATA", query)
+
+
+@pytest.mark.parametrize("call", ["confirm/send", "reset/send"])
+def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_changes(
+    world: MailedAccounts, call: str
+) -> None:
+    world.registered()
+    # The first confirm mail came with the registration.
+    mails = ["reset/send"] * 5 if call == "reset/send" else ["confirm/send"] * 4
+    for sending in mails:
+        assert world.post(sending, email="ADA@example.com").status == 200
+    del world.sent[:-5]
+    world.wait(timedelta(minutes=10))
+    before = world.accounts()
+    hashed = len(world.passwords.asked)
+
+    reply = world.post(call, email=EMAIL, password=OTHER)
+
+    assert (reply.status, reply.json["error_code"]) == (429, "RateLimitExceeded")
+    assert reply.headers["retry-after"] == "3000"
+    assert world.accounts() == before
+    assert len(world.passwords.asked) == hashed
+    assert len(world.sent) == 5
+    world.wait(timedelta(minutes=50) - SECOND)
+    assert world.post(call, email=EMAIL, password=OTHER).status == 429
+    world.wait(SECOND)
+    assert world.post(call, email=EMAIL, password=OTHER).status == 200
+    assert len(world.sent) == 6
+
+
+def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_register(
+    world: MailedAccounts,
+) -> None:
+    """Else a stranger could lock an address out, and nothing would show."""
+    for _ in range(6):
+        spent = world.post("reset/send", email=EMAIL)
+    assert spent.status == 429
+
+    assert world.post("register", email=EMAIL, password=PASSWORD).status == 200
+    assert len(world.sent) == 1
+
+
+def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
+    world: MailedAccounts,
+) -> None:
+    world.configure(mail=MAIL, budgets={"mails": 2})
+
+    statuses = [world.post("reset/send", email=EMAIL).status for _ in range(3)]
+
+    assert statuses == [200, 200, 429]
+
+
+def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
+    world: MailedAccounts,
+) -> None:
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    world.registered()
+
+    assert world.register().status == 200
+    assert world.register("bob@example.com").status == 200
+    sent = [mail.destinations["ToAddresses"] for mail in world.sent]
+    assert sent == [[EMAIL], ["bob@example.com"]]
+
+
+@pytest.mark.parametrize(
+    ("password", "contested"),
+    [
+        pytest.param(PASSWORD, False, id="the same password"),
+        pytest.param(OTHER, True, id="another password"),
+    ],
+)
+def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_noted(
+    world: MailedAccounts, password: str, contested: bool
+) -> None:
+    """What is sent has a limit, and what is known of an address has none.
+
+    The password stays that of the mail which can be opened; the answer is the same.
+    """
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    data = world.registered()
+    before = world.stored()
+
+    reply = world.register(password=password)
+
+    assert (reply.status, reply.text) == (200, "{}")
+    assert world.stored() == replace(before, contested=contested)
+    assert len(world.sent) == 1
+    assert world.post("confirm", **data).status == 200
+    assert world.log_in(PASSWORD) == "ok"
+    assert world.stored().contested == contested
+
+
+def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_registered(
+    world: MailedAccounts,
+) -> None:
+    """A mail can be asked for when the hour is over."""
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    world.registered()
+    world.service.db.delete_item(
+        TableName=world.service.table,
+        Key={"pk": {"S": f"IDENT#{APP}#{USERPASS}#{KEY}"}},
+    )
+
+    assert world.register(password=OTHER).status == 200
+
+    record = world.stored()
+    assert (record.state, record.version, record.confirmation) == ("pending", 1, None)
+    assert len(world.sent) == 1
+    assert world.log_in(OTHER) == "NotConfirmed"
+    assert world.post("confirm/send", email=EMAIL).status == 429
+    world.wait(timedelta(hours=1))
+    assert world.post("confirm/send", email=EMAIL).status == 200
+    assert world.post("confirm", **world.token_data()).status == 200
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
+    world: MailedAccounts,
+) -> None:
+    """Between our read and our note: who registers hears that it is too late."""
+    world.configure(mail=MAIL, budgets={"mails": 1})
+    data = world.registered()
+    store = world.service.services.store
+
+    class Racing(CountingPasswords):
+        def verify(self, password: str, password_hash: str | None) -> bool:
+            assert store.confirm(APP, KEY, hash_secret(data["token"]), world.now)
+            return super().verify(password, password_hash)
+
+    world.service.services.passwords = Racing()
+
+    assert refusal(world.register(password=OTHER)) == NAME_IN_USE
+    assert not world.stored().contested
