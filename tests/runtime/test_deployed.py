@@ -23,9 +23,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from anonauth.cli.deployment import opened
-from anonauth.cli.doctor.examination import CHECKS
-from anonauth.cli.options import Target
+from anonauth.cli.deployment import open_services
+from anonauth.cli.doctor.runner import CHECKS
+from anonauth.cli.options import DeploymentOptions
 from anonauth.local.sample_event import fill_event
 from runtime.client import claims
 from support.engine.engines import free_port
@@ -335,16 +335,16 @@ def a_queue_of_all_events(url: str) -> str:
 def test_given_a_deployed_stack_when_a_guest_comes_and_goes_then_a_rule_hears_of_it(
     deployed: Deployed,
 ) -> None:
-    opened = deployed.call("LoginFunction", "login")
+    open_services = deployed.call("LoginFunction", "login")
     created = deployed.next_event()
-    deployed.call("SessionFunction", "session", opened["refresh_token"])
-    deployed.call("LogoutFunction", "logout", opened["refresh_token"])
+    deployed.call("SessionFunction", "session", open_services["refresh_token"])
+    deployed.call("LogoutFunction", "logout", open_services["refresh_token"])
     deleted = deployed.next_event()
 
     assert created["detail-type"] == "user.created"
-    assert created["detail"]["uid"] == opened["user_id"]
+    assert created["detail"]["uid"] == open_services["user_id"]
     assert deleted["detail-type"] == "user.deleted"
-    assert deleted["detail"]["uid"] == opened["user_id"]
+    assert deleted["detail"]["uid"] == open_services["user_id"]
     assert deleted["detail"]["reason"] == "logout"
     assert deleted["detail"]["sequence"] > created["detail"]["sequence"]
 
@@ -352,9 +352,9 @@ def test_given_a_deployed_stack_when_a_guest_comes_and_goes_then_a_rule_hears_of
 def test_given_a_deployed_stack_when_a_user_deletes_itself_then_the_reason_is_told(
     deployed: Deployed,
 ) -> None:
-    opened = deployed.call("LoginFunction", "login")
+    open_services = deployed.call("LoginFunction", "login")
     deployed.next_event()
-    deployed.call("ProfileFunction", "profile-delete", opened["access_token"])
+    deployed.call("ProfileFunction", "profile-delete", open_services["access_token"])
 
     deleted = deployed.next_event()
 
@@ -500,12 +500,12 @@ def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
     assert deployed.users() == users
     bucket = deployed.outputs["FailedRecordsBucket"]
     deployed.connect("s3").head_bucket(Bucket=bucket)
-    target = Target(
+    target = DeploymentOptions(
         table=deployed.outputs["TableName"],
         kms_key=deployed.outputs["RingKeyArn"],
         region=REGION,
         endpoint_url=deployed.endpoint_url,
     )
-    with opened(target) as services:
+    with open_services(target) as services:
         # The key that was retained with the table unwraps it.
         services.ring.access_signing_key(services.clock())

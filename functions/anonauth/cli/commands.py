@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anonauth.cli.doctor.command import doctor as doctor_command
-from anonauth.cli.events.commands import app as events_app
-from anonauth.cli.keys.commands import app as keys_app
+from anonauth.cli.doctor.command import doctor_command
+from anonauth.cli.events.commands import events_app
+from anonauth.cli.keys.commands import keys_app
 from anonauth.cli.options import DEFAULT_ENDPOINT
-from anonauth.cli.signals import end_of_service
-from anonauth.cli.stats.command import stats as stats_command
-from anonauth.cli.typer_help import Commands
-from anonauth.cli.users.commands import app as users_app
+from anonauth.cli.signals import catch_stop_signals
+from anonauth.cli.stats.command import stats_command
+from anonauth.cli.typer_help import CommandGroup
+from anonauth.cli.users.commands import users_app
 from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 # Not the address of README's sessions, nor the page's: it would be taken for whoever
 # tries one after the other.
-_ACCOUNT = '{"email": "alan@example.com", "password": "correct horse"}'
+_EXAMPLE_ACCOUNT = '{"email": "alan@example.com", "password": "correct horse"}'
 
 
-def _with_groups(command: typer.Typer, **groups: typer.Typer) -> typer.Typer:
+def _add_groups(command: typer.Typer, **groups: typer.Typer) -> typer.Typer:
     for name, group in groups.items():
         command.add_typer(group, name=name)
     return command
 
 
-app = _with_groups(
-    Commands(
+app = _add_groups(
+    CommandGroup(
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,7 +47,7 @@ app = _with_groups(
 )
 
 
-def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
     if asked:
         from importlib.metadata import version  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ def anonauth(
             "--version",
             help="Show the version and exit.",
             is_eager=True,
-            callback=_tell_version,
+            callback=_print_version,
         ),
     ] = False,
 ) -> None:
@@ -198,14 +198,14 @@ def serve(  # noqa: PLR0913 - an option each
 
     * `curl http://127.0.0.1:8080/_local/events`, likewise
     """
-    parameters = dict(map(_key_and_value, parameter or ()))
+    parameters = dict(map(_split_parameter, parameter or ()))
     if verbose:
         parameters.setdefault("LogLevel", "INFO")
     log = logging.getLogger("anonauth.serve")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stderr))
     log.propagate = False
-    with suppress(KeyboardInterrupt), end_of_service() as wait:
+    with suppress(KeyboardInterrupt), catch_stop_signals() as wait:
         # Brings the functions along; `anonauth --help` does without.
         from anonauth.local.server import LocalServer  # noqa: PLC0415
 
@@ -222,7 +222,7 @@ def serve(  # noqa: PLR0913 - an option each
             settings=settings,
             data=data,
         ) as server:
-            wait(partial(_introduce, server))
+            wait(partial(_print_addresses, server))
     print("anonauth has stopped")
 
 
@@ -275,28 +275,28 @@ def sample(
     print(json.dumps(filled, indent=2))
 
 
-doctor = app.command()(doctor_command)
-stats = app.command()(stats_command)
+app.command("doctor")(doctor_command)
+app.command("stats")(stats_command)
 
 
-def _key_and_value(text: str) -> tuple[str, str]:
+def _split_parameter(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise CommandError(f"--parameter {text}: expected KEY=VALUE")
     return key, value
 
 
-def _introduce(server: "LocalServer") -> None:
+def _print_addresses(server: "LocalServer") -> None:
     from anonauth.domain.providers import USERPASS  # noqa: PLC0415 - help does without
 
-    base_url, first = server.base_url, server.app_ids[0]
-    providers = f"{base_url}/api/client/v2.0/app/{first}/auth/providers"
+    base_url, first_app = server.base_url, server.app_ids[0]
+    providers = f"{base_url}/api/client/v2.0/app/{first_app}/auth/providers"
     # The first line is for programs too.
     print(f"anonauth is listening on {base_url}")
     if server.page_url:
         print(f"open it in a browser: {server.page_url}")
     print(f"app ids: {', '.join(server.app_ids)}")
-    print(f"providers of {first}: {', '.join(['anon-user', *server.providers])}")
+    print(f"providers of {first_app}: {', '.join(['anon-user', *server.providers])}")
     if server.deployment.data_summary:
         print(f"data in {server.options.data}: {server.deployment.data_summary}")
     if server.fault_on_aws:
@@ -313,14 +313,14 @@ def _introduce(server: "LocalServer") -> None:
         print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
     if server.asks_challenge:
         print(
-            f"\nlog in: {first} asks for a challenge; POST its widget's answer, as "
+            f"\nlog in: {first_app} asks for a challenge; POST its widget's answer, as "
             f"options.challenge, to\n  {providers}/anon-user/login"
         )
     else:
         print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")
     if USERPASS in server.providers:
         print(
-            f"\nregister an e-mail address:\n  curl -d '{_ACCOUNT}' "
+            f"\nregister an e-mail address:\n  curl -d '{_EXAMPLE_ACCOUNT}' "
             f"{providers}/{USERPASS}/register"
         )
     print("\nCtrl-C stops it", flush=True)

@@ -33,7 +33,7 @@ from botocore.exceptions import (
 
 from anonauth import wiring
 from anonauth.aws_answers import DAMAGED
-from anonauth.cli.options import Target
+from anonauth.cli.options import DeploymentOptions
 from anonauth.errors import Unavailable
 from anonauth.local import aws
 from anonauth.local.command_error import CommandError
@@ -45,7 +45,7 @@ _NO_KEY = "none"
 _NO_APPS = "none"
 
 # There are no credentials, so that no call can be made at all.
-_NONE = (
+_MISSING_CREDENTIALS = (
     ConfigParseError,
     CredentialRetrievalError,
     NoCredentialsError,
@@ -53,7 +53,7 @@ _NONE = (
     ProfileNotFound,
     UnknownCredentialError,
 )
-_ENDED_SSO = (
+_ENDED_SSO_SESSION = (
     NoAuthTokenError,
     SSOError,
     TokenRetrievalError,
@@ -61,19 +61,25 @@ _ENDED_SSO = (
 )
 
 # Codes by which services refuse credentials, whatever is asked.
-_EXPIRED = {"ExpiredToken", "RequestExpired", "TokenRefreshRequired"}
-_STRANGE = {
+_EXPIRED_CODES = {"ExpiredToken", "RequestExpired", "TokenRefreshRequired"}
+_UNKNOWN_KEY_CODES = {
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
     "InvalidToken",
     "UnrecognizedClient",
 }
-_UNSIGNED = {"InvalidSignature", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
+_BAD_SIGNATURE_CODES = {
+    "InvalidSignature",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
 
-_OUTAGE = 500  # of this status and those above nobody knows the outcome
+_FIRST_SERVER_ERROR = 500  # of this status and those above nobody knows the outcome
 
 # Operations of all services that are used here which change nothing.
-_READS = re.compile("(BatchGet|Decrypt|Describe|Encrypt|Get|Head|List|Query|Scan)")
+_READ_OPERATIONS = re.compile(
+    "(BatchGet|Decrypt|Describe|Encrypt|Get|Head|List|Query|Scan)"
+)
 
 
 class LastCall:
@@ -94,7 +100,7 @@ class LastCall:
 class Deployment:
     """A deployment that was found.
 
-    `kms_key` is empty where only a table was named, `outputs` and `stack` (its name)
+    `kms_key` is empty where only a table was named, `outputs` and `stack_name`
     where no stack was.
     """
 
@@ -103,17 +109,17 @@ class Deployment:
     table: str
     kms_key: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    stack: str = ""
+    stack_name: str = ""
     last_call: LastCall = field(default_factory=LastCall)
 
     @property
     def place(self) -> str:
         """Where it is, in words: what a mistaken profile or region would show in."""
-        stack = f"stack '{self.stack}', " if self.stack else ""
+        stack = f"stack '{self.stack_name}', " if self.stack_name else ""
         elsewhere = f", at {self.endpoint_url}" if self.endpoint_url else ""
         return f"{stack}table '{self.table}' in {self.region}{elsewhere}"
 
-    def apps(self) -> list[str]:
+    def read_app_ids(self) -> list[str]:
         """Return the apps that it serves; none if it does not say."""
         told = self.outputs.get("ClientAppIds", "")
         if not told and self.endpoint_url and self.table == aws.TABLE_NAME:
@@ -145,13 +151,13 @@ class Deployment:
         self.last_call.watch(session)
         if self.endpoint_url:
             aws.confine_session(self.endpoint_url, session)
-        with _configured():
+        with _configuration_errors():
             services.store.connect()
         return services
 
     def connect(self, service: str, *, seconds: int = 10) -> Any:
         """Return a client of an AWS service, that waits so long for an answer."""
-        return _connect(
+        return _create_client(
             service, self.region, self.endpoint_url, self.last_call, seconds=seconds
         )
 
@@ -170,7 +176,7 @@ class Deployment:
 
 
 @contextmanager
-def reached(target: Target) -> Iterator[Deployment]:
+def open_deployment(options: DeploymentOptions) -> Iterator[Deployment]:
     """Yield a deployment, for the time of a `with` block.
 
     Raises:
@@ -178,18 +184,20 @@ def reached(target: Target) -> Iterator[Deployment]:
             in. Also what AWS has against a call within the block.
     """
     place, last_call = "", LastCall()
-    with aws.isolate_environment() if target.endpoint_url else nullcontext():
+    with aws.isolate_environment() if options.endpoint_url else nullcontext():
         try:
-            found = _find(target, _find_region(target), last_call)
+            found = _find_deployment(options, _find_region(options), last_call)
             deployment = replace(found, last_call=last_call)
             place = f"table '{deployment.table}' in {deployment.region}"
             yield deployment
         except (BotoCoreError, ClientError, Unavailable) as exc:
-            raise CommandError(_explain(exc, place, last_call.name)) from exc
+            raise CommandError(_explain_aws_error(exc, place, last_call.name)) from exc
 
 
 @contextmanager
-def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Services]:
+def open_services(
+    options: DeploymentOptions, *, with_key: bool = False
+) -> Iterator[wiring.Services]:
     """Yield the services of a deployment, for the time of a `with` block.
 
     Args:
@@ -199,7 +207,7 @@ def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Service
     Raises:
         CommandError: As for `reached`.
     """
-    with reached(target) as deployment:
+    with open_deployment(options) as deployment:
         if with_key and not deployment.kms_key:
             raise CommandError(
                 "--table needs --kms-key too, to wrap a new key; it is the "
@@ -208,32 +216,34 @@ def opened(target: Target, *, with_key: bool = False) -> Iterator[wiring.Service
         yield deployment.services()
 
 
-def _find_region(target: Target) -> str:
-    if target.endpoint_url:
-        return target.region or REGION
+def _find_region(options: DeploymentOptions) -> str:
+    if options.endpoint_url:
+        return options.region or REGION
     configured = botocore.session.get_session().get_config_variable("region")
     # botocore leaves out the first, which all other tools of AWS obey.
-    region = target.region or os.environ.get("AWS_REGION") or configured
+    region = options.region or os.environ.get("AWS_REGION") or configured
     if not region:
         raise CommandError("no region: give --region, or set AWS_REGION")
     return str(region)
 
 
-def _find(target: Target, region: str, last_call: LastCall) -> Deployment:
-    endpoint_url, key = target.endpoint_url, target.kms_key or ""
-    if target.stack:
-        outputs = _read_outputs(target.stack, region, endpoint_url, last_call)
+def _find_deployment(
+    options: DeploymentOptions, region: str, last_call: LastCall
+) -> Deployment:
+    endpoint_url, key = options.endpoint_url, options.kms_key or ""
+    if options.stack:
+        outputs = _read_stack_outputs(options.stack, region, endpoint_url, last_call)
         table, key = outputs["TableName"], key or outputs["RingKeyArn"]
-        return Deployment(region, endpoint_url, table, key, outputs, target.stack)
-    if target.table:
-        return Deployment(region, endpoint_url, target.table, key)
+        return Deployment(region, endpoint_url, table, key, outputs, options.stack)
+    if options.table:
+        return Deployment(region, endpoint_url, options.table, key)
     return Deployment(region, endpoint_url, aws.TABLE_NAME, key or aws.KEY_ALIAS)
 
 
-def _read_outputs(
+def _read_stack_outputs(
     stack: str, region: str, endpoint_url: str | None, last_call: LastCall
 ) -> Mapping[str, str]:
-    client = _connect("cloudformation", region, endpoint_url, last_call)
+    client = _create_client("cloudformation", region, endpoint_url, last_call)
     hint = "; leave out --stack for a local service" if endpoint_url else ""
     another = CommandError(f"no CloudFormation at {client.meta.endpoint_url}{hint}")
     try:
@@ -256,7 +266,7 @@ def _read_outputs(
     return outputs
 
 
-def _connect(
+def _create_client(
     service: str,
     region: str,
     endpoint_url: str | None,
@@ -268,7 +278,7 @@ def _connect(
     last_call.watch(session)
     if endpoint_url:
         aws.confine_session(endpoint_url, session)
-    with _configured():
+    with _configuration_errors():
         return session.create_client(
             service,
             region_name=region,
@@ -278,7 +288,7 @@ def _connect(
 
 
 @contextmanager
-def _configured() -> Iterator[None]:
+def _configuration_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as exc:  # a number that is none, a file that is not
@@ -286,19 +296,19 @@ def _configured() -> Iterator[None]:
         raise CommandError(f"your AWS configuration cannot be used: {text}") from exc
 
 
-def _explain(exc: Exception, place: str, operation: str) -> str:
+def _explain_aws_error(exc: Exception, place: str, operation: str) -> str:
     """Return what went wrong, and what to do.
 
     Args:
         operation: The one that was called last.
     """
-    cause = cause_of(exc)
+    cause = find_aws_error(exc)
     text = str(cause).partition("\n")[0]
-    if trouble := credentials_trouble(cause):
+    if trouble := explain_credentials_error(cause):
         return trouble
     if not isinstance(cause, ClientError):
         is_unclear = isinstance(cause, ReadTimeoutError | ConnectionClosedError)
-        return f"{text}; {_what_next(operation)}" if is_unclear else text
+        return f"{text}; {_retry_advice(operation)}" if is_unclear else text
     error = cause.response.get("Error", {})
     code = error.get("Code", "").removesuffix("Exception")
     if code == "ResourceNotFound":
@@ -306,22 +316,25 @@ def _explain(exc: Exception, place: str, operation: str) -> str:
     if code == DAMAGED:  # a proxy's page, for one
         return (
             f"the answer to {cause.operation_name} is not of AWS, or was damaged; "
-            f"{_what_next(cause.operation_name)}"
+            f"{_retry_advice(cause.operation_name)}"
         )
     message = (error.get("Message") or text).partition("\n")[0]
     told = f"{cause.operation_name}: {code}: {message}"
-    if cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _OUTAGE:
-        return f"{told}; {_what_next(cause.operation_name)}"
+    if (
+        cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        >= _FIRST_SERVER_ERROR
+    ):
+        return f"{told}; {_retry_advice(cause.operation_name)}"
     return told
 
 
-def _what_next(operation: str) -> str:
-    if _READS.match(operation):
+def _retry_advice(operation: str) -> str:
+    if _READ_OPERATIONS.match(operation):
         return f"{operation} changes nothing: run it again"
     return "look whether it took effect before you repeat it"
 
 
-def credentials_trouble(cause: BaseException) -> str | None:
+def explain_credentials_error(cause: BaseException) -> str | None:
     """Return what is wrong with the operator's credentials, and the command that helps.
 
     None if it is something else that went wrong.
@@ -332,33 +345,33 @@ def credentials_trouble(cause: BaseException) -> str | None:
     text = str(cause).partition("\n")[0]
     profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     option = f" --profile {shlex.quote(profile)}" if profile else ""
-    if isinstance(cause, _ENDED_SSO):
+    if isinstance(cause, _ENDED_SSO_SESSION):
         return f"your AWS session has ended: {text}; run `aws sso login{option}`"
     if isinstance(cause, LoginError):
         return f"your AWS session has ended: {text}; run `aws login{option}`"
-    if isinstance(cause, _NONE):
+    if isinstance(cause, _MISSING_CREDENTIALS):
         return f"no AWS credentials: {text}; set AWS_PROFILE, or run `aws configure`"
     if not isinstance(cause, ClientError):
         return None
     code = cause.response.get("Error", {}).get("Code", "").removesuffix("Exception")
-    return _refusal(code, option)
+    return _explain_refused_credentials(code, option)
 
 
-def _refusal(code: str, option: str) -> str | None:
-    if code in _EXPIRED and "AWS_SESSION_TOKEN" in os.environ:
+def _explain_refused_credentials(code: str, option: str) -> str | None:
+    if code in _EXPIRED_CODES and "AWS_SESSION_TOKEN" in os.environ:
         return (
             f"your AWS session has ended ({code}): AWS_SESSION_TOKEN is too old. Get a "
             "new one, or `unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
             "AWS_SESSION_TOKEN` and set AWS_PROFILE"
         )
-    if code in _EXPIRED:
+    if code in _EXPIRED_CODES:
         return f"your AWS session has ended ({code}); run `aws sso login{option}`"
-    if code in _STRANGE:
+    if code in _UNKNOWN_KEY_CODES:
         return (
             f"AWS does not know your credentials ({code}), or the region is not "
             f"enabled; see `aws sts get-caller-identity{option}`"
         )
-    if code in _UNSIGNED:
+    if code in _BAD_SIGNATURE_CODES:
         return (
             f"AWS refuses your signature ({code}): the secret key is another one's, or "
             "this machine's clock is wrong; see `date -u`"
@@ -366,7 +379,7 @@ def _refusal(code: str, option: str) -> str | None:
     return None
 
 
-def cause_of(exc: BaseException) -> BaseException:
+def find_aws_error(exc: BaseException) -> BaseException:
     """Return what AWS, or botocore, had against a call.
 
     It is below the service's own word for it, and below PynamoDB's.

@@ -23,7 +23,7 @@ def _run() -> None:
     from anonauth.cli import streams
     from anonauth.local.command_error import CommandError
 
-    streams.prepare()
+    streams.prepare_streams()
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         # Typer's own name for it; CI services have colours asked for otherwise.
         os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"

@@ -3,14 +3,11 @@
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from anonauth.local.command_error import CommandError
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 not done, or the answer is no, and one line on stderr says "
@@ -22,7 +19,7 @@ EXIT_CODES = (
 DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
 """Where `anonauth serve --aws-port 4566` has its AWS."""
 
-Stack = Annotated[
+StackOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
@@ -30,7 +27,7 @@ Stack = Annotated[
         show_default=False,
     ),
 ]
-Table = Annotated[
+TableOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
@@ -38,7 +35,7 @@ Table = Annotated[
         show_default=False,
     ),
 ]
-KmsKey = Annotated[
+KmsKeyOption = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
@@ -46,11 +43,11 @@ KmsKey = Annotated[
         show_default=False,
     ),
 ]
-Region = Annotated[
+RegionOption = Annotated[
     str | None,
     typer.Option(help="By default that of the AWS configuration.", show_default=False),
 ]
-EndpointUrl = Annotated[
+EndpointUrlOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
@@ -59,7 +56,7 @@ EndpointUrl = Annotated[
         show_default=False,
     ),
 ]
-App = Annotated[
+AppOption = Annotated[
     str | None,
     typer.Option(
         "--app",
@@ -69,11 +66,11 @@ App = Annotated[
         show_default=False,
     ),
 ]
-Segments = Annotated[
+SegmentsOption = Annotated[
     int,
     typer.Option(min=1, max=10, help="Parts of the table that are read at a time."),
 ]
-Rate = Annotated[
+RateOption = Annotated[
     float | None,
     typer.Option(
         min=1,
@@ -81,12 +78,12 @@ Rate = Annotated[
         show_default=False,
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DeploymentOptions:
     """A deployment, as options name it; see there."""
 
     stack: str | None = None
@@ -101,13 +98,6 @@ def print_json(body: object) -> None:
     print(json.dumps(body, indent=2))
 
 
-def print_table(table: "RichTable") -> None:
-    """Print a table; see `tables`."""
-    from anonauth.cli import text_table  # noqa: PLC0415 - help does without
-
-    text_table.print_table(table)
-
-
 def arrow() -> str:
     """Return an arrow that stdout can show."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
@@ -118,7 +108,7 @@ def arrow() -> str:
     return "→"
 
 
-def ask(question: str) -> None:
+def ask_to_go_on(question: str) -> None:
     """Ask on the terminal; return if the answer is yes.
 
     Raises:

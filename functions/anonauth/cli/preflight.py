@@ -6,40 +6,40 @@ import socket
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
-from anonauth.cli.options import DEFAULT_ENDPOINT, Target
+from anonauth.cli.options import DEFAULT_ENDPOINT, DeploymentOptions
 from anonauth.local.command_error import CommandError
 
-_SECONDS = 2
+_TIMEOUT_SECONDS = 2
 
-_START = (
+_START_ADVICE = (
     "start `anonauth serve --aws-port 4566` and give --endpoint-url " + DEFAULT_ENDPOINT
 )
 
 
-def checked(target: Target) -> Target:
+def check_options(options: DeploymentOptions) -> DeploymentOptions:
     """Return the deployment that an operator's options name, if they name one.
 
     Raises:
         CommandError: They name none, or two; or nothing answers at the endpoint, or the
             local service, which is not its AWS.
     """
-    url = target.endpoint_url
-    endpoint = _endpoint(url) if url else None
-    if target.stack and target.table:
+    url = options.endpoint_url
+    endpoint = _parse_endpoint(url) if url else None
+    if options.stack and options.table:
         raise CommandError(
             "--stack and --table both name a deployment; give one of them"
         )
-    if not (target.stack or target.table or url):
+    if not (options.stack or options.table or url):
         raise CommandError(
             "which deployment? Give --stack NAME, or --table NAME; for a local one "
-            f"{_START}"
+            f"{_START_ADVICE}"
         )
     if endpoint:
-        _look(str(url), endpoint)
-    return target
+        _check_endpoint_answers(str(url), endpoint)
+    return options
 
 
-def _endpoint(url: str) -> SplitResult:
+def _parse_endpoint(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -50,25 +50,25 @@ def _endpoint(url: str) -> SplitResult:
     return parts
 
 
-def _look(url: str, endpoint: SplitResult) -> None:
+def _check_endpoint_answers(url: str, endpoint: SplitResult) -> None:
     port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
     try:
-        with socket.create_connection((endpoint.hostname, port), _SECONDS):
+        with socket.create_connection((endpoint.hostname, port), _TIMEOUT_SECONDS):
             pass
     except OSError as exc:
         raise CommandError(
             f"nothing answers at {url} ({exc.strerror or exc}); for a local service "
-            f"{_START}"
+            f"{_START_ADVICE}"
         ) from exc
-    if endpoint.scheme == "http" and _is_the_service(endpoint.hostname or "", port):
+    if endpoint.scheme == "http" and _is_service_itself(endpoint.hostname or "", port):
         raise CommandError(
-            f"the service at {url} does not show its AWS there: {_START}; the address "
-            "is in its line `AWS:`"
+            f"the service at {url} does not show its AWS there: {_START_ADVICE}; the "
+            "address is in its line `AWS:`"
         )
 
 
-def _is_the_service(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+def _is_service_itself(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     with suppress(OSError, ValueError, http.client.HTTPException):
         connection.request("GET", "/_local/clock")
         answer = connection.getresponse()

@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def end_of_service() -> Iterator[Callable[[Callable[[], None]], None]]:
+def catch_stop_signals() -> Iterator[Callable[[Callable[[], None]], None]]:
     """Yield what waits for Ctrl-C or SIGTERM, after it has done something else.
 
     Before that, while the service starts, either of them raises. After it, while the
@@ -28,13 +28,13 @@ def end_of_service() -> Iterator[Callable[[Callable[[], None]], None]]:
     with readable, writable:
         writable.settimeout(0)  # as set_wakeup_fd needs it
         signal.set_wakeup_fd(writable.fileno())
-        _handle(_interrupt)
+        _set_handlers(_interrupt)
 
         def wait(first: Callable[[], None]) -> None:
-            _handle(_go_on)
+            _set_handlers(_ignore)
             first()
             readable.recv(1)
-            _handle(signal.SIG_DFL)
+            _set_handlers(signal.SIG_DFL)
 
         try:
             yield wait
@@ -43,7 +43,7 @@ def end_of_service() -> Iterator[Callable[[Callable[[], None]], None]]:
 
 
 @contextmanager
-def left_to_the_main_thread() -> Iterator[None]:
+def block_signals_in_new_threads() -> Iterator[None]:
     """Have threads that start in a `with` block never take Ctrl-C off the queue."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
@@ -52,7 +52,7 @@ def left_to_the_main_thread() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _handle(
+def _set_handlers(
     handler: "Callable[[int, FrameType | None], None] | signal.Handlers",
 ) -> None:
     for number in _SIGNALS:
@@ -63,5 +63,5 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _go_on(_signal: int, _frame: FrameType | None) -> None:
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
     """Handle a signal by nothing more, instead of by the end of the process."""

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from anonauth.cli.deployment import Deployment
-from anonauth.cli.signals import left_to_the_main_thread
-from anonauth.cli.text_table import console
+from anonauth.cli.signals import block_signals_in_new_threads
+from anonauth.cli.text_table import make_console
 from anonauth.domain.users import UserFilter, UserPage
 from anonauth.ports import OverviewStore
 
 # Seconds after which the main thread looks up: one that sleeps for good may never hear
 # of Ctrl-C (see `commands`).
-_LOOK_UP = 0.2
+_WAKE_SECONDS = 0.2
 
 
 class ParallelScan:
@@ -30,17 +30,17 @@ class ParallelScan:
         store: OverviewStore,
         *,
         segments: int,
-        wanted: UserFilter,
+        user_filter: UserFilter,
         rate: float | None = None,
     ) -> None:
         self._store = store
         self._segments = segments
-        self._wanted = wanted
+        self._user_filter = user_filter
         self._rate = rate
         self._stopped = threading.Event()
 
     def run(
-        self, positions: Mapping[int, str], take: Callable[[int, UserPage], None]
+        self, positions: Mapping[int, str], on_page: Callable[[int, UserPage], None]
     ) -> None:
         """Read segments to their ends; whatever ends it ends all threads first.
 
@@ -53,41 +53,41 @@ class ParallelScan:
         self._store.connect()
         with ThreadPoolExecutor(len(positions)) as threads:
             try:
-                with left_to_the_main_thread():
+                with block_signals_in_new_threads():
                     running = {
-                        threads.submit(self._read, segment, after, take)
+                        threads.submit(self._read, segment, after, on_page)
                         for segment, after in positions.items()
                     }
                 while running:
-                    done, running = wait(running, _LOOK_UP, FIRST_EXCEPTION)
+                    done, running = wait(running, _WAKE_SECONDS, FIRST_EXCEPTION)
                     for each in done:
                         each.result()
             finally:
                 self._stopped.set()
 
     def _read(
-        self, segment: int, after: str, take: Callable[[int, UserPage], None]
+        self, segment: int, after: str, on_page: Callable[[int, UserPage], None]
     ) -> None:
         position: str | None = after
         while position is not None and not self._stopped.is_set():
             page = self._store.scan_users(
-                segment, self._segments, position, self._wanted
+                segment, self._segments, position, self._user_filter
             )
-            take(segment, page)
+            on_page(segment, page)
             position = page.position
             if self._rate is not None:
                 self._stopped.wait(page.units * self._segments / self._rate)
 
 
 @contextmanager
-def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+def show_progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yield what moves a bar on stderr by so many items; none but on a terminal.
 
     Args:
         items: All of them, as far as it is known; 0 if it is not.
         done: Those before.
     """
-    screen = console(stderr=True)
+    screen = make_console(stderr=True)
     bar = Progress(
         BarColumn(),
         MofNCompleteColumn(),
@@ -96,7 +96,7 @@ def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         transient=True,
         disable=not screen.is_terminal,
     )
-    with left_to_the_main_thread():
+    with block_signals_in_new_threads():
         bar.start()
     try:
         task = bar.add_task("items", total=max(items, done) or None, completed=done)
@@ -105,10 +105,12 @@ def progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         bar.stop()
 
 
-def count_items(found: Deployment) -> tuple[str, int]:
+def read_table_size(deployment: Deployment) -> tuple[str, int]:
     """Return the table's full name, and about how many items it has.
 
     DynamoDB counts them every six hours.
     """
-    table = found.connect("dynamodb").describe_table(TableName=found.table)["Table"]
-    return str(table.get("TableArn", found.table)), int(table.get("ItemCount", 0))
+    table = deployment.connect("dynamodb").describe_table(TableName=deployment.table)[
+        "Table"
+    ]
+    return str(table.get("TableArn", deployment.table)), int(table.get("ItemCount", 0))

@@ -10,16 +10,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 # A file or a pipe has no edge.
-_NO_EDGE = 160
+_PIPE_WIDTH = 160
 
 # A column whose words may be broken (`overflow="fold"`) has at least so much.
-_LEAST = 6
+_MIN_FOLDED_WIDTH = 6
 
 # Up to so many characters a name and its value stay on one line.
-_TOGETHER = 32
+_UNBROKEN_WIDTH = 32
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Return where to print; no colour without a terminal, or with NO_COLOR."""
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     is_plain = not is_terminal or bool(os.environ.get("NO_COLOR"))
@@ -27,7 +27,7 @@ def console(*, stderr: bool = False) -> Console:
         stderr=stderr,
         force_terminal=is_terminal,
         color_system=None if is_plain else "auto",
-        width=None if is_terminal else _NO_EDGE,
+        width=None if is_terminal else _PIPE_WIDTH,
     )
 
 
@@ -38,67 +38,69 @@ def print_table(table: Table) -> None:
     other between words. Where that is too wide, each row is printed as a paragraph,
     which the value of the first column begins.
     """
-    out = console()
+    out = make_console()
     table.padding, table.pad_edge = (0, 2, 0, 0), False
-    if not _fit(table, out.width, gap=2):
+    if not _fit_columns(table, out.width, gap=2):
         table.padding = (0, 1, 0, 0)
-        if not _fit(table, out.width, gap=1):
+        if not _fit_columns(table, out.width, gap=1):
             if out.is_terminal:
-                print(*_paragraphs(table, out.width), sep="\n")
+                print(*_row_paragraphs(table, out.width), sep="\n")
                 return
-            out.width = 10 * _NO_EDGE
+            out.width = 10 * _PIPE_WIDTH
     out.print(table)
 
 
-def _fit(table: Table, width: int, *, gap: int) -> bool:
+def _fit_columns(table: Table, width: int, *, gap: int) -> bool:
     # Rich makes the widest column narrower, which is that of the ids.
-    least = [_least(column) for column in table.columns]
+    least = [_min_width(column) for column in table.columns]
     spare = width - sum(least) - gap * (len(least) - 1)
     if spare < 0:
         return False
     for column, narrow in zip(table.columns, least, strict=True):
-        more = min(spare, _widest(column) - narrow)
+        more = min(spare, _full_width(column) - narrow)
         spare -= more
         column.width = narrow + more
     return True
 
 
-def _least(column: Column) -> int:
+def _min_width(column: Column) -> int:
     if column.no_wrap:
-        return _widest(column)
-    longest = max((len(w) for t in _texts(column) for w in t.split()), default=0)
-    return min(longest, _LEAST) if column.overflow == "fold" else longest
+        return _full_width(column)
+    longest = max((len(w) for t in _column_texts(column) for w in t.split()), default=0)
+    return min(longest, _MIN_FOLDED_WIDTH) if column.overflow == "fold" else longest
 
 
-def _widest(column: Column) -> int:
-    lines = (line for text in _texts(column) for line in text.splitlines())
+def _full_width(column: Column) -> int:
+    lines = (line for text in _column_texts(column) for line in text.splitlines())
     return max(map(len, lines), default=0)
 
 
-def _texts(column: Column) -> list[str]:
-    return [_plain(cell) for cell in (column.header, *column.cells)]
+def _column_texts(column: Column) -> list[str]:
+    return [_plain_text(cell) for cell in (column.header, *column.cells)]
 
 
-def _plain(cell: object) -> str:
+def _plain_text(cell: object) -> str:
     return cell.plain if isinstance(cell, Text) else str(cell)
 
 
-def _paragraphs(table: Table, width: int) -> Iterator[str]:
+def _row_paragraphs(table: Table, width: int) -> Iterator[str]:
     if table.title:
         yield str(table.title)
-    names = [_plain(column.header) for column in table.columns]
-    for cells in zip(*[map(_plain, c.cells) for c in table.columns], strict=True):
+    names = [_plain_text(column.header) for column in table.columns]
+    for cells in zip(*[map(_plain_text, c.cells) for c in table.columns], strict=True):
         yield cells[0]
-        yield from _wrapped(names[1:], cells[1:], width)
+        yield from _wrap_pairs(names[1:], cells[1:], width)
 
 
-def _wrapped(names: Sequence[str], values: Sequence[str], width: int) -> Iterator[str]:
+def _wrap_pairs(
+    names: Sequence[str], values: Sequence[str], width: int
+) -> Iterator[str]:
     pairs = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
     # A space that is not to break a line is another character for a while.
-    kept = [p.replace(" ", "\xa0") if len(p) <= _TOGETHER else p for p in pairs]
+    kept = [p.replace(" ", "\xa0") if len(p) <= _UNBROKEN_WIDTH else p for p in pairs]
     for line in textwrap.wrap(
         ", ".join(kept),
-        max(width, _TOGETHER),
+        max(width, _UNBROKEN_WIDTH),
         initial_indent="  ",
         subsequent_indent="  ",
         break_long_words=False,

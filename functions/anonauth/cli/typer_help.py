@@ -14,25 +14,25 @@ from anonauth.cli.options import EXIT_CODES
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class Command(TyperCommand):
+class TypedHelpCommand(TyperCommand):
     """A command."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return its arguments and options, and `--help`."""
-        return _named(super().get_params(ctx))
+        return _set_type_names(super().get_params(ctx))
 
 
-class _Group(TyperGroup):
+class _TypedHelpGroup(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _named(super().get_params(ctx))
+        return _set_type_names(super().get_params(ctx))
 
 
-class Commands(typer.Typer):
+class CommandGroup(typer.Typer):
     """A group of commands; arguments as Typer's."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
-            cls=_Group,
+            cls=_TypedHelpGroup,
             no_args_is_help=True,
             rich_markup_mode="markdown",
             epilog=EXIT_CODES,
@@ -47,14 +47,14 @@ class Commands(typer.Typer):
         **settings: Any,
     ) -> Callable[[_Function], _Function]:
         """Return a decorator that makes a command of a function."""
-        return super().command(name, cls=cls or Command, **settings)
+        return super().command(name, cls=cls or TypedHelpCommand, **settings)
 
 
-def _named(parameters: list[Any]) -> list[Any]:
+def _set_type_names(parameters: list[Any]) -> list[Any]:
     for each in parameters:
         if isinstance(each, TyperArgument):
             # Its metavar is its name.
-            each.display_type = _telling(each)  # type: ignore[assignment, method-assign]
+            each.display_type = _type_display(each)  # type: ignore[assignment, method-assign]
         elif each.is_flag:
             each.metavar = ""
         elif each.metavar is None:
@@ -62,7 +62,7 @@ def _named(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
-def _telling(argument: TyperArgument) -> Callable[[Any], str]:
+def _type_display(argument: TyperArgument) -> Callable[[Any], str]:
     name = _type_name(argument)
     return lambda _: name
 

@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from anonauth.cli import streams, text_table
 from anonauth.cli.commands import app
-from anonauth.cli.deployment import credentials_trouble, reached
-from anonauth.cli.options import Target, arrow
+from anonauth.cli.deployment import explain_credentials_error, open_deployment
+from anonauth.cli.options import DeploymentOptions, arrow
 from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
@@ -249,7 +249,7 @@ def test_given_a_full_disk_when_something_is_printed_then_one_line() -> None:
 
 
 def test_given_nobody_that_left_when_asked_then_output_is_read() -> None:
-    assert streams.is_read()
+    assert streams.has_reader()
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +365,7 @@ def test_given_a_profile_whose_session_has_ended_when_told_then_it_is_named(
     monkeypatch.setenv("AWS_PROFILE", "my work")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
 
-    line_of_it = credentials_trouble(exc)
+    line_of_it = explain_credentials_error(exc)
 
     assert line_of_it is not None
     assert line_of_it.startswith("your AWS session has ended")
@@ -378,7 +378,7 @@ def test_given_a_session_token_in_the_environment_when_expired_then_it_is_named(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "old")
     expired = ClientError({"Error": {"Code": "ExpiredTokenException"}}, "Scan")
 
-    assert "AWS_SESSION_TOKEN is too old" in str(credentials_trouble(expired))
+    assert "AWS_SESSION_TOKEN is too old" in str(explain_credentials_error(expired))
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_given_a_call_that_times_out_when_told_then_only_a_write_may_have_happen
     operation: str, told: str, table: str
 ) -> None:
     def late() -> None:
-        with reached(Target(table=TABLE)) as found:
+        with open_deployment(DeploymentOptions(table=TABLE)) as found:
             client = found.connect("dynamodb")
             if operation == "write":
                 client.put_item(TableName=table, Item={"pk": {"S": "x"}})

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
 from anonauth.cli.keys.actions import KeyList
-from anonauth.cli.stats.counts import Days, Stock, day_table
+from anonauth.cli.stats.counts import DayRange, UserStock, make_day_table
 from anonauth.domain.users import UserPage
 from anonauth.local.server import LocalServer
 from support.contracts.store_contract import DAY, NOW, a_guest
@@ -176,15 +176,15 @@ def test_given_a_local_service_when_a_user_is_shown_then_an_app_is_only_asked_of
 
 
 def test_given_days_with_nothing_when_stats_are_shown_then_they_are_left_out() -> None:
-    days = Days.until(NOW, 30)
-    stock = Stock(days, NOW)
+    days = DayRange.until(NOW, 30)
+    stock = UserStock(days, NOW)
     stock.add(
         UserPage(
             users=(a_guest(NOW), a_guest(NOW - 3 * DAY)), position=None, read=2, units=1
         )
     )
 
-    table = day_table(days, stock, None)
+    table = make_day_table(days, stock, None)
     (shown, counts) = (list(column.cells) for column in table.columns)
 
     today = days.first + timedelta(days=29)

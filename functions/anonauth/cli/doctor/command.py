@@ -1,31 +1,30 @@
 """`anonauth doctor`: its options; see `doctor` for what it looks at."""
 
 from anonauth.cli.options import (
-    AsJson,
-    EndpointUrl,
-    KmsKey,
-    Region,
-    Stack,
-    Table,
-    Target,
+    DeploymentOptions,
+    EndpointUrlOption,
+    JsonOption,
+    KmsKeyOption,
+    RegionOption,
+    StackOption,
+    TableOption,
     arrow,
     print_json,
-    print_table,
 )
-from anonauth.cli.preflight import checked
+from anonauth.cli.preflight import check_options
 from anonauth.local.command_error import CommandError
 
 # ruff: noqa: PLC0415 - what the command does brings the service along
 
 
-def doctor(
+def doctor_command(
     *,
-    stack: Stack = None,
-    table: Table = None,
-    kms_key: KmsKey = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    stack: StackOption = None,
+    table: TableOption = None,
+    kms_key: KmsKeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look whether a deployment is well, and say what to do where it is not.
 
@@ -48,20 +47,24 @@ def doctor(
     * `anonauth doctor --stack anonauth --json`, for a scheduled job
     * `anonauth doctor --table NAME --kms-key ID`
     """
-    target = checked(Target(stack, table, kms_key, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.doctor.aws_checks import Case
-    from anonauth.cli.doctor.examination import examine
-    from anonauth.cli.signals import left_to_the_main_thread
-    from anonauth.cli.text_table import console
+    options = check_options(
+        DeploymentOptions(stack, table, kms_key, region, endpoint_url)
+    )
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.doctor.probe import DeploymentProbe
+    from anonauth.cli.doctor.runner import run_checks
+    from anonauth.cli.signals import block_signals_in_new_threads
+    from anonauth.cli.text_table import make_console, print_table
 
-    with reached(target) as found:
-        progress = console(stderr=True).status("")
-        with left_to_the_main_thread():
+    with open_deployment(options) as deployment:
+        progress = make_console(stderr=True).status("")
+        with block_signals_in_new_threads():
             progress.start()
         try:
-            case = Case(found, stack=stack or "")
-            report = examine(case, lambda name: progress.update(f"looking at {name}"))
+            probe = DeploymentProbe(deployment)
+            report = run_checks(
+                probe, lambda name: progress.update(f"looking at {name}")
+            )
         finally:
             progress.stop()
     if as_json:
@@ -69,5 +72,5 @@ def doctor(
     else:
         print_table(report.as_table(arrow()))
         print(f"\n{report.summary()}")
-    if not report.is_well:
+    if not report.is_healthy:
         raise CommandError(f"it is not well: {report.summary()}")

@@ -8,23 +8,23 @@ from typing import Annotated
 
 import typer
 
-from anonauth.cli.options import AsJson, Region, Target, print_json
-from anonauth.cli.preflight import checked
-from anonauth.cli.streams import is_read
-from anonauth.cli.typer_help import Commands
+from anonauth.cli.options import DeploymentOptions, JsonOption, RegionOption, print_json
+from anonauth.cli.preflight import check_options
+from anonauth.cli.streams import has_reader
+from anonauth.cli.typer_help import CommandGroup
 
-app = Commands()
+events_app = CommandGroup()
 
-_PAUSE = 1  # seconds between two looks at a local service
+_POLL_SECONDS = 1  # seconds between two looks at a local service
 
 
-@app.callback()
+@events_app.callback()
 def events() -> None:
     """Events about users: follow them locally; replay those that failed on AWS."""
 
 
-@app.command()
-def replay(
+@events_app.command("replay")
+def events_replay(
     *,
     stack: Annotated[
         str,
@@ -37,12 +37,12 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be replayed.")
     ] = False,
-    region: Region = None,
+    region: RegionOption = None,
     endpoint_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Another AWS.", show_default=False),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Publish the events that Lambda has given up on, after their cause is mended.
 
@@ -56,18 +56,20 @@ def replay(
     * `anonauth events replay --stack anonauth --dry-run`
     * `anonauth events replay --stack anonauth`
     """
-    target = checked(Target(stack, region=region, endpoint_url=endpoint_url))
-    from anonauth.cli.deployment import reached  # noqa: PLC0415
-    from anonauth.cli.events.replay import FailedBatches  # noqa: PLC0415
+    options = check_options(
+        DeploymentOptions(stack, region=region, endpoint_url=endpoint_url)
+    )
+    from anonauth.cli.deployment import open_deployment  # noqa: PLC0415
+    from anonauth.cli.events.replay import FailedBatchBucket  # noqa: PLC0415
     from anonauth.domain.encoding import rfc3339  # noqa: PLC0415
 
-    with reached(target) as found:
-        failed = FailedBatches(
-            found.connect("s3"),
+    with open_deployment(options) as deployment:
+        failed = FailedBatchBucket(
+            deployment.connect("s3"),
             # As long as the function may run, and a little more.
-            found.connect("lambda", seconds=70),
-            bucket=found.output("FailedRecordsBucket"),
-            function=found.output("LifecycleFunctionName"),
+            deployment.connect("lambda", seconds=70),
+            bucket=deployment.output("FailedRecordsBucket"),
+            function=deployment.output("LifecycleFunctionName"),
         )
         batches = failed.find()
         records = 0
@@ -93,13 +95,13 @@ def replay(
         print(f"published, batches: {len(batches)}, records: {records}")
 
 
-@app.command()
-def tail(
+@events_app.command("tail")
+def events_tail(
     *,
     base_url: Annotated[
         str, typer.Option(metavar="URL", help="Of the running `anonauth serve`.")
     ] = "http://127.0.0.1:8080",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Follow the events of a local service, one a line. Ctrl-C ends it.
 
@@ -122,9 +124,9 @@ def tail(
     * `anonauth events tail --json | jq 'select(."detail-type" == "user.deleted")'`
     """
     with suppress(KeyboardInterrupt):
-        from anonauth.cli.events.tail import follow, line_of  # noqa: PLC0415
+        from anonauth.cli.events.tail import follow_events, format_event  # noqa: PLC0415
 
-        for event in follow(base_url, lambda: time.sleep(_PAUSE)):
-            print(json.dumps(event) if as_json else line_of(event), flush=True)
-            if not is_read():
+        for event in follow_events(base_url, lambda: time.sleep(_POLL_SECONDS)):
+            print(json.dumps(event) if as_json else format_event(event), flush=True)
+            if not has_reader():
                 break

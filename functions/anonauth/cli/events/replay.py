@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
 
-PREFIX = "aws/lambda/"
+FAILED_BATCH_PREFIX = "aws/lambda/"
 """Of the objects that Lambda writes: …<mapping>/<shard>/<date>/<time>-<id>.
 
 Source: AWS Lambda Developer Guide, "Retain discarded records for a DynamoDB event
@@ -35,10 +35,10 @@ class FailedBatch:
     @property
     def shard(self) -> str:
         """The shard that it is from; of one user all changes are in one."""
-        return "/".join(self.key.removeprefix(PREFIX).split("/")[:2])
+        return "/".join(self.key.removeprefix(FAILED_BATCH_PREFIX).split("/")[:2])
 
 
-class FailedBatches:
+class FailedBatchBucket:
     """The bucket of failed batches, and the function that they are for."""
 
     def __init__(
@@ -56,7 +56,7 @@ class FailedBatches:
             CommandError: One of them is none.
         """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=PREFIX
+            Bucket=self._bucket, Prefix=FAILED_BATCH_PREFIX
         )
         # Not by the time at which they failed: of many at once it is the same.
         return sorted(

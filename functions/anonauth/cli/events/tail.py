@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from anonauth.cli.options import printable
 from anonauth.local.command_error import CommandError
 
-_TIMEOUT = 10  # seconds
+_TIMEOUT_SECONDS = 10
 
 # Of every event; the line has them already, or does without.
-_COMMON = frozenset(
+_COMMON_FIELDS = frozenset(
     {
         "anonymous",
         "app",
@@ -29,7 +29,9 @@ _COMMON = frozenset(
 )
 
 
-def follow(base_url: str, pause: Callable[[], object]) -> Iterator[dict[str, Any]]:
+def follow_events(
+    base_url: str, pause: Callable[[], object]
+) -> Iterator[dict[str, Any]]:
     """Yield the events that the service has, and then those to come; for ever.
 
     They are told apart by their ids: neither a list that is emptied nor a clock that
@@ -46,7 +48,7 @@ def follow(base_url: str, pause: Callable[[], object]) -> Iterator[dict[str, Any
         raise CommandError(f"--base-url: '{base_url}' is not a URL")
     seen: set[str] = set()
     while True:
-        events = _read(f"{base_url.rstrip('/')}/_local/events")
+        events = _fetch_events(f"{base_url.rstrip('/')}/_local/events")
         for event in events:
             if event["detail"]["id"] not in seen:
                 yield event
@@ -55,27 +57,27 @@ def follow(base_url: str, pause: Callable[[], object]) -> Iterator[dict[str, Any
         pause()
 
 
-def line_of(event: dict[str, Any]) -> str:
+def format_event(event: dict[str, Any]) -> str:
     """Return an event in one line: when, what, whose, and what only this type says."""
     detail = event["detail"]
     more = [
         f"{name}={json.dumps(value, separators=(',', ':'))}"
         for name, value in detail.items()
-        if name not in _COMMON
+        if name not in _COMMON_FIELDS
     ]
     words = [event["time"], event["detail-type"], detail["app"], detail["uid"], *more]
     return printable("  ".join(words))
 
 
-def _read(url: str) -> list[dict[str, Any]]:
+def _fetch_events(url: str) -> list[dict[str, Any]]:
     # The service answers this machine only, so no proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=_TIMEOUT) as answer:
+        with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
             events: list[dict[str, Any]] = json.load(answer)
     except urllib.error.HTTPError as exc:
         with exc:
-            raise CommandError(f"{url}: {exc.code} {_error(exc.read())}") from exc
+            raise CommandError(f"{url}: {exc.code} {_error_text(exc.read())}") from exc
     except (OSError, ValueError) as exc:
         raise CommandError(
             f"no local service answers at {url}: start `anonauth serve`, or give its "
@@ -84,7 +86,7 @@ def _read(url: str) -> list[dict[str, Any]]:
     return events
 
 
-def _error(body: bytes) -> str:
+def _error_text(body: bytes) -> str:
     try:
         return printable(str(json.loads(body)["error"]))
     except (ValueError, LookupError, TypeError):

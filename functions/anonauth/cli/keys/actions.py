@@ -18,7 +18,7 @@ from anonauth.domain.signing_keys import (
 from anonauth.local.command_error import CommandError
 from anonauth.usecases.key_ring import KeyRotation, TooManyKeys, UnknownKey
 
-State = Literal["standby", "signing", "verifying", "spent"]
+KeyState = Literal["standby", "signing", "verifying", "spent"]
 """Published and yet to sign; the one that signs; good for what it has signed; due to
 be dropped."""
 
@@ -32,7 +32,7 @@ class KeyList:
     ring: Ring
     now: datetime
 
-    def state(self, key: RingKey) -> State:
+    def state(self, key: RingKey) -> KeyState:
         """Return what a key of the ring is for."""
         if key == self.ring.signing_key(key.use, self.now):
             return "signing"
@@ -40,7 +40,7 @@ class KeyList:
             return "standby"
         return "spent" if key.is_spent(self.now) else "verifying"
 
-    def clock_trouble(self) -> str | None:
+    def clock_warning(self) -> str | None:
         """Return what is wrong with `now`, in one line: a key is from the future."""
         newest = max((key.published_at for key in self.ring.keys), default=self.now)
         if newest <= self.now + _CLOCK_SKEW:
@@ -57,7 +57,7 @@ class KeyList:
             "version": self.ring.version,
             "keys": [
                 {"kid": key.kid, "use": key.use, "state": self.state(key)}
-                | {name: at and rfc3339(at) for name, at in _times(key).items()}
+                | {name: at and rfc3339(at) for name, at in _key_times(key).items()}
                 for key in self.ring.keys
             ],
         }
@@ -71,7 +71,7 @@ class KeyList:
         for name in ("published", "signs from", "signs until", "dropped"):
             table.add_column(name)
         for key in self.ring.keys:
-            times = _times(key) | {"stops_at": self._end(key)}
+            times = _key_times(key) | {"stops_at": self._end(key)}
             told = [f"{at:%Y-%m-%d %H:%M}" if at else "never" for at in times.values()]
             table.add_row(key.kid, key.use, self.state(key), *told)
         return table
@@ -125,7 +125,7 @@ def read_keys(services: wiring.Services) -> KeyList:
     return KeyList(ring, services.clock())
 
 
-def keys_to_change(services: wiring.Services) -> KeyList:
+def read_keys_to_change(services: wiring.Services) -> KeyList:
     """Read the ring, to change it by this machine's clock.
 
     Raises:
@@ -134,7 +134,7 @@ def keys_to_change(services: wiring.Services) -> KeyList:
             times set by it could let a key sign when it may not, or nobody at all.
     """
     keys = read_keys(services)
-    trouble = keys.clock_trouble()
+    trouble = keys.clock_warning()
     if trouble:
         raise CommandError(trouble)
     return keys
@@ -169,13 +169,13 @@ class Rotation:
         yield "what the keys before it have signed stays good"
 
 
-def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
+def rotate_key_use(use: KeyUse, services: wiring.Services) -> Rotation:
     """Have the next key of a use take over, as soon as it may.
 
     Raises:
         CommandError: As for `keys_to_change`, or the ring is full.
     """
-    before = keys_to_change(services)
+    before = read_keys_to_change(services)
     try:
         ring = KeyRotation(services.store, services.key_maker).rotate_now(
             use, before.now
@@ -195,12 +195,12 @@ def rotate(use: KeyUse, services: wiring.Services) -> Rotation:
     return Rotation(keys, chosen)
 
 
-def consequences(key: RingKey, keys: KeyList) -> Iterator[str]:
+def describe_revocation(key: RingKey, keys: KeyList) -> Iterator[str]:
     """Yield what the revocation of a key will do, in words."""
     state = keys.state(key)
     yield f"Revoking {key.use} key {key.kid} ({state}):"
     if key.use == "refresh":
-        yield from _lost_sessions(key, keys)
+        yield from _describe_lost_sessions(key, keys)
     elif state == "standby":
         yield "- It has signed nothing. A new standby is made, and nobody notices."
     else:
@@ -216,10 +216,10 @@ def consequences(key: RingKey, keys: KeyList) -> Iterator[str]:
                 "others refuse those tokens: until then a call can fail even with a "
                 "new one. That ends no session either."
             )
-            yield _successor(key, keys)
+            yield _describe_next_access_key(key, keys)
 
 
-def revoke(key: RingKey, services: wiring.Services) -> KeyList:
+def revoke_ring_key(key: RingKey, services: wiring.Services) -> KeyList:
     """Take a key out of the ring; return what is left.
 
     Raises:
@@ -233,7 +233,7 @@ def revoke(key: RingKey, services: wiring.Services) -> KeyList:
     return KeyList(ring, now)
 
 
-def _lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
+def _describe_lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
     later = [k.signs_from for k in keys.ring.of("refresh")]
     until = min((at for at in later if at > key.signs_from), default=None)
     end = "" if until is None else f" and before {rfc3339(until)}"
@@ -249,10 +249,10 @@ def _lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
         "log in to them again. Users with a linked identity have to log in."
     )
     if keys.state(key) == "signing":
-        yield _refresh_successor(key, keys)
+        yield _describe_next_refresh_key(key, keys)
 
 
-def _refresh_successor(key: RingKey, keys: KeyList) -> str:
+def _describe_next_refresh_key(key: RingKey, keys: KeyList) -> str:
     rest = keys.ring.revoke(key, keys.now)
     if rest.signing_key("refresh", keys.now) is not None:
         return (
@@ -269,7 +269,7 @@ def _refresh_successor(key: RingKey, keys: KeyList) -> str:
     )
 
 
-def _successor(key: RingKey, keys: KeyList) -> str:
+def _describe_next_access_key(key: RingKey, keys: KeyList) -> str:
     later = keys.ring.revoke(key, keys.now).signing_key("access", keys.now)
     if later is None:
         return (
@@ -285,7 +285,7 @@ def _successor(key: RingKey, keys: KeyList) -> str:
     )
 
 
-def _times(key: RingKey) -> dict[str, datetime | None]:
+def _key_times(key: RingKey) -> dict[str, datetime | None]:
     return {
         "published_at": key.published_at,
         "signs_from": key.signs_from,

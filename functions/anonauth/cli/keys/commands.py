@@ -8,32 +8,31 @@ from typing import Annotated, Any
 import typer
 
 from anonauth.cli.options import (
-    AsJson,
-    EndpointUrl,
-    KmsKey,
-    Region,
-    Stack,
-    Table,
-    Target,
-    Yes,
-    ask,
+    DeploymentOptions,
+    EndpointUrlOption,
+    JsonOption,
+    KmsKeyOption,
+    RegionOption,
+    StackOption,
+    TableOption,
+    YesOption,
+    ask_to_go_on,
     print_json,
-    print_table,
 )
-from anonauth.cli.preflight import checked
-from anonauth.cli.typer_help import Command, Commands
+from anonauth.cli.preflight import check_options
+from anonauth.cli.typer_help import CommandGroup, TypedHelpCommand
 
-app = Commands()
+keys_app = CommandGroup()
 
 
-class Use(StrEnum):
+class KeyUseOption(StrEnum):
     """Which tokens a key signs."""
 
     access = "access"
     refresh = "refresh"
 
 
-@app.callback()
+@keys_app.callback()
 def keys() -> None:
     """The keys that sign tokens: list, rotate, revoke.
 
@@ -44,14 +43,14 @@ def keys() -> None:
     """
 
 
-@app.command("list")
-def list_keys(
+@keys_app.command("list")
+def keys_list(
     *,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the keys with what each is for, and when.
 
@@ -64,14 +63,15 @@ def list_keys(
     * `anonauth keys list --endpoint-url http://127.0.0.1:4566`, of
       `anonauth serve --aws-port 4566`
     """
-    target = checked(Target(stack, table, None, region, endpoint_url))
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
     # These bring the service along; `anonauth --help` does without.
-    from anonauth.cli.deployment import opened  # noqa: PLC0415
+    from anonauth.cli.deployment import open_services  # noqa: PLC0415
     from anonauth.cli.keys.actions import read_keys  # noqa: PLC0415
+    from anonauth.cli.text_table import print_table  # noqa: PLC0415
 
-    with opened(target) as services:
+    with open_services(options) as services:
         found = read_keys(services)
-    trouble = found.clock_trouble()
+    trouble = found.clock_warning()
     if trouble:  # the times are right, but not what each key is for
         print(f"anonauth: {trouble}", file=sys.stderr)
     if as_json:
@@ -80,16 +80,18 @@ def list_keys(
         print_table(found.as_table())
 
 
-@app.command()
-def rotate(
+@keys_app.command("rotate")
+def keys_rotate(
     *,
-    use: Annotated[Use, typer.Option(help="Which tokens' key.")] = Use.access,
-    stack: Stack = None,
-    table: Table = None,
-    kms_key: KmsKey = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    use: Annotated[
+        KeyUseOption, typer.Option(help="Which tokens' key.")
+    ] = KeyUseOption.access,
+    stack: StackOption = None,
+    table: TableOption = None,
+    kms_key: KmsKeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Have the next key take over before its time. Nothing that is signed goes bad.
 
@@ -102,12 +104,14 @@ def rotate(
     * `anonauth keys rotate --stack anonauth`
     * `anonauth keys rotate --stack anonauth --use refresh`
     """
-    target = checked(Target(stack, table, kms_key, region, endpoint_url))
-    from anonauth.cli.deployment import opened  # noqa: PLC0415
-    from anonauth.cli.keys.actions import rotate as rotate_one  # noqa: PLC0415
+    options = check_options(
+        DeploymentOptions(stack, table, kms_key, region, endpoint_url)
+    )
+    from anonauth.cli.deployment import open_services  # noqa: PLC0415
+    from anonauth.cli.keys.actions import rotate_key_use  # noqa: PLC0415
 
-    with opened(target, with_key=True) as services:
-        rotation = rotate_one(use.value, services)
+    with open_services(options, with_key=True) as services:
+        rotation = rotate_key_use(use.value, services)
     if as_json:
         print_json(rotation.as_json())
     else:
@@ -118,7 +122,7 @@ def rotate(
 _ESCAPE = "(Before a KID that begins with -- put a -- of its own: `revoke -- KID`.)"
 
 
-class _WithKid(Command):
+class _RevokeCommand(TypedHelpCommand):
     """A command whose argument may begin with a hyphen, as the id of a key may."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -134,8 +138,8 @@ class _WithKid(Command):
         return super().parse_args(ctx, [*rest, "--", *ids, *args[end + 1 :]])
 
 
-@app.command(cls=_WithKid)
-def revoke(
+@keys_app.command("revoke", cls=_RevokeCommand)
+def keys_revoke(
     kid: Annotated[
         str,
         typer.Argument(
@@ -145,13 +149,13 @@ def revoke(
         ),
     ],
     *,
-    yes: Yes = False,
-    stack: Stack = None,
-    table: Table = None,
-    kms_key: KmsKey = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    yes: YesOption = False,
+    stack: StackOption = None,
+    table: TableOption = None,
+    kms_key: KmsKeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a key out of use at once: what it has signed is refused from then on.
 
@@ -166,18 +170,24 @@ def revoke(
     * `anonauth keys revoke 8Fq2 --stack anonauth`
     * `anonauth keys revoke 8Fq2 --stack anonauth --yes --json`
     """
-    target = checked(Target(stack, table, kms_key, region, endpoint_url))
-    from anonauth.cli.deployment import opened  # noqa: PLC0415
-    from anonauth.cli.keys.actions import consequences, keys_to_change  # noqa: PLC0415
-    from anonauth.cli.keys.actions import revoke as revoke_one  # noqa: PLC0415
+    options = check_options(
+        DeploymentOptions(stack, table, kms_key, region, endpoint_url)
+    )
+    from anonauth.cli.deployment import open_services  # noqa: PLC0415
+    from anonauth.cli.keys.actions import (  # noqa: PLC0415
+        describe_revocation,
+        read_keys_to_change,
+        revoke_ring_key,
+    )
+    from anonauth.cli.text_table import print_table  # noqa: PLC0415
 
-    with opened(target, with_key=True) as services:
-        found = keys_to_change(services)
+    with open_services(options, with_key=True) as services:
+        found = read_keys_to_change(services)
         key = found.find(kid)
-        print(*consequences(key, found), sep="\n", file=sys.stderr)
+        print(*describe_revocation(key, found), sep="\n", file=sys.stderr)
         if not yes:
-            ask("Revoke it?")
-        left = revoke_one(key, services)
+            ask_to_go_on("Revoke it?")
+        left = revoke_ring_key(key, services)
     if as_json:
         print_json({"revoked": key.kid, **left.as_json()})
     else:

@@ -5,43 +5,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anonauth.cli.options import (
-    AsJson,
-    EndpointUrl,
-    Rate,
-    Region,
-    Segments,
-    Stack,
-    Table,
-    Target,
+    DeploymentOptions,
+    EndpointUrlOption,
+    JsonOption,
+    RateOption,
+    RegionOption,
+    SegmentsOption,
+    StackOption,
+    TableOption,
     print_json,
-    print_table,
 )
-from anonauth.cli.preflight import checked
+from anonauth.cli.preflight import check_options
 from anonauth.local.command_error import CommandError
 
 if TYPE_CHECKING:
     from anonauth.cli.deployment import Deployment
-    from anonauth.cli.stats.counts import Days, Flow, Stock
+    from anonauth.cli.stats.counts import DayRange, UserFlow, UserStock
 
 # ruff: noqa: PLC0415 - what the command does brings the service along
 
+# CloudWatch keeps no metric for longer (its user guide, "Metrics retention").
+_MOST_DAYS = 455
 
-def stats(  # noqa: PLR0913 - an option each
+
+def stats_command(  # noqa: PLR0913 - an option each
     *,
     days: Annotated[
-        int, typer.Option(min=1, max=455, help="So many UTC days, today included.")
+        int,
+        typer.Option(min=1, max=_MOST_DAYS, help="So many UTC days, today included."),
     ] = 30,
     no_scan: Annotated[
         bool,
         typer.Option("--no-scan", help="Only what happened, without a scan."),
     ] = False,
-    segments: Segments = 4,
-    rate: Rate = None,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    segments: SegmentsOption = 4,
+    rate: RateOption = None,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Count the users: who there is now, and what happened on each day.
 
@@ -60,22 +63,29 @@ def stats(  # noqa: PLR0913 - an option each
     * `anonauth stats --stack anonauth`
     * `anonauth stats --stack anonauth --days 7 --no-scan --json`
     """
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.stats.counts import Days, day_table, read_flow
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.stats.counts import DayRange, make_day_table, read_flow
+    from anonauth.cli.text_table import print_table
     from anonauth.wiring import utc_now
 
     if no_scan and not stack:
         raise CommandError("--no-scan leaves the metrics, and these need --stack NAME")
     now = utc_now()
-    window = Days.until(now, days)
-    with reached(target) as found:
-        flow: Flow | None = None
+    window = DayRange.until(now, days)
+    with open_deployment(options) as deployment:
+        flow: UserFlow | None = None
         if stack:
             # The metrics before the scan: what is wrong with them should not cost one.
             service = stack.split("/")[1] if stack.startswith("arn:") else stack
-            flow = read_flow(found.connect("cloudwatch"), service=service, days=window)
-        stock = None if no_scan else _count(found, window, segments, rate)
+            flow = read_flow(
+                deployment.connect("cloudwatch"), service=service, days=window
+            )
+        stock = (
+            None
+            if no_scan
+            else _count_with_progress(deployment, window, segments, rate)
+        )
     if as_json:
         print_json(
             {
@@ -89,7 +99,7 @@ def stats(  # noqa: PLR0913 - an option each
     if stock:
         print_table(stock.as_table())
         print(*stock.lines(), "", sep="\n")
-    print_table(day_table(window, stock, flow))
+    print_table(make_day_table(window, stock, flow))
     if flow:
         print(*flow.lines(), "metrics lag some minutes", sep="\n")
     else:
@@ -99,16 +109,16 @@ def stats(  # noqa: PLR0913 - an option each
         )
 
 
-def _count(
-    found: "Deployment", days: "Days", segments: int, rate: float | None
-) -> "Stock":
-    from anonauth.cli.stats.counts import count_stock
-    from anonauth.cli.table_scan import count_items, progress
+def _count_with_progress(
+    deployment: "Deployment", days: "DayRange", segments: int, rate: float | None
+) -> "UserStock":
+    from anonauth.cli.stats.counts import count_users
+    from anonauth.cli.table_scan import read_table_size, show_progress
 
-    _, items = count_items(found)
-    with progress(items) as advance:
-        return count_stock(
-            found.services(),
+    _, items = read_table_size(deployment)
+    with show_progress(items) as advance:
+        return count_users(
+            deployment.services(),
             days,
             segments=segments,
             rate=rate,

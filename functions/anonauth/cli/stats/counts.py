@@ -20,7 +20,7 @@ from anonauth.metrics import NAMESPACE
 from anonauth.ports import UserStore
 from anonauth.wiring import Services
 
-LINKABLE = (
+LINKABLE_PROVIDERS = (
     USERPASS,
     "custom-token",
     "oauth2-google",
@@ -29,25 +29,22 @@ LINKABLE = (
 )
 """Providers of identities that can be linked."""
 
-REASONS = ("logout", "expired", "requested")
+DELETION_REASONS = ("logout", "expired", "requested")
 """Of a deletion."""
-
-MOST_DAYS = 455
-"""CloudWatch keeps no metric for longer (its user guide, "Metrics retention")."""
 
 _DAY = timedelta(days=1)
 _SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
+class DayRange:
     """So many UTC days in a row, the last of which is today."""
 
     first: date
     count: int
 
     @classmethod
-    def until(cls, now: datetime, count: int) -> "Days":
+    def until(cls, now: datetime, count: int) -> "DayRange":
         """Return the last days up to that of `now`."""
         return cls(utc_day(now) - (count - 1) * _DAY, count)
 
@@ -56,14 +53,14 @@ class Days:
         return [self.first + n * _DAY for n in range(self.count)]
 
 
-def count_stock(
+def count_users(
     services: Services,
-    days: Days,
+    days: DayRange,
     *,
     segments: int,
     rate: float | None = None,
     see: Callable[[UserPage], object],
-) -> "Stock":
+) -> "UserStock":
     """Count the users that there are now, by a scan of the whole table.
 
     Args:
@@ -71,11 +68,11 @@ def count_stock(
         see: Called with each page, by several threads at once; what it raises ends
             the scan.
     """
-    stock = Stock(days, services.clock())
+    stock = UserStock(days, services.clock())
     scan = ParallelScan(
         services.store,
         segments=segments,
-        wanted=UserFilter(with_owners=True),
+        user_filter=UserFilter(with_owners=True),
         rate=rate,
     )
 
@@ -84,18 +81,18 @@ def count_stock(
         see(page)
 
     scan.run(dict.fromkeys(range(segments), ""), take)
-    stock.look_again(services.store)
+    stock.recheck_owners(services.store)
     return stock
 
 
-class Stock:
+class UserStock:
     """The users that there are now, counted. Threads may share it.
 
     Users that have expired are counted apart, and nowhere else: they only wait for
     DynamoDB's sweep.
     """
 
-    def __init__(self, days: Days, now: datetime) -> None:
+    def __init__(self, days: DayRange, now: datetime) -> None:
         self._days = days
         self._now = now
         self._lock = threading.Lock()
@@ -120,7 +117,7 @@ class Stock:
         """Identities whose user is not there, API keys left out."""
         return sum(n for owner, n in self._owners.items() if owner not in self._there)
 
-    def look_again(self, store: UserStore) -> None:
+    def recheck_owners(self, store: UserStore) -> None:
         """Look for the users that identities name and the scan has not seen.
 
         One that was made meanwhile may be in a page that had been read before.
@@ -136,12 +133,12 @@ class Stock:
     def as_json(self) -> dict[str, Any]:
         """Return all counts."""
         return {
-            **{kind: self.total(kind) for kind in _KINDS},
+            **{kind: self.total(kind) for kind in _USER_KINDS},
             "by_app": {
-                app: {kind: counts[kind] for kind in _KINDS}
+                app: {kind: counts[kind] for kind in _USER_KINDS}
                 for app, counts in sorted(self.apps.items())
             },
-            "by_provider": {name: self.providers[name] for name in LINKABLE},
+            "by_provider": {name: self.providers[name] for name in LINKABLE_PROVIDERS},
             "created": {day.isoformat(): self.created[day] for day in self._days.all()},
             "orphans": self.orphans,
             "unreadable": self.unreadable,
@@ -151,19 +148,19 @@ class Stock:
         """Return the users of each app, for people."""
         table = Table(title="Users now", title_justify="left", box=None)
         table.add_column("app")
-        for kind in _KINDS:
+        for kind in _USER_KINDS:
             table.add_column(kind, justify="right")
         for app, counts in sorted(self.apps.items()):
             table.add_row(
-                Text(printable(app)), *[f"{counts[kind]:,}" for kind in _KINDS]
+                Text(printable(app)), *[f"{counts[kind]:,}" for kind in _USER_KINDS]
             )
-        totals = [f"{self.total(kind):,}" for kind in _KINDS]
+        totals = [f"{self.total(kind):,}" for kind in _USER_KINDS]
         table.add_row("all", *totals, style="bold")
         return table
 
     def lines(self) -> Iterator[str]:
         """Yield how many users have an identity of each provider."""
-        told = [f"{name} {self.providers[name]:,}" for name in LINKABLE]
+        told = [f"{name} {self.providers[name]:,}" for name in LINKABLE_PROVIDERS]
         yield f"permanent, by provider (one may have several): {', '.join(told)}"
         if self.orphans:
             yield (
@@ -184,7 +181,7 @@ class Stock:
         self.providers.update(linked - {ANONYMOUS})
 
 
-_KINDS = ("anonymous", "permanent", "expired")
+_USER_KINDS = ("anonymous", "permanent", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +193,19 @@ class Metric:
     value: str
 
 
-_CREATED = [Metric("UsersCreated", "provider", name) for name in (ANONYMOUS, *LINKABLE)]
-_LINKED = [Metric("UsersLinked", "provider", name) for name in LINKABLE]
-_DELETED = [Metric("UsersDeleted", "reason", reason) for reason in REASONS]
+_CREATED = [
+    Metric("UsersCreated", "provider", name)
+    for name in (ANONYMOUS, *LINKABLE_PROVIDERS)
+]
+_LINKED = [Metric("UsersLinked", "provider", name) for name in LINKABLE_PROVIDERS]
+_DELETED = [Metric("UsersDeleted", "reason", reason) for reason in DELETION_REASONS]
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class UserFlow:
     """What happened to users on each day, those included that are gone."""
 
-    days: Days
+    days: DayRange
     counts: Mapping[Metric, Mapping[date, int]] = field(default_factory=dict)
 
     def on(self, day: date, metrics: Sequence[Metric]) -> int:
@@ -270,7 +270,7 @@ class Flow:
         }
 
 
-def read_flow(cloudwatch: Any, *, service: str, days: Days) -> Flow:
+def read_flow(cloudwatch: Any, *, service: str, days: DayRange) -> UserFlow:
     """Ask CloudWatch for the metrics of a deployment.
 
     Args:
@@ -307,10 +307,12 @@ def read_flow(cloudwatch: Any, *, service: str, days: Days) -> Flow:
             of_metric = counts[metrics[int(result["Id"][1:])]]
             for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                 of_metric[utc_day(at)] += int(value)
-    return Flow(days, counts)
+    return UserFlow(days, counts)
 
 
-def day_table(days: Days, stock: Stock | None, flow: Flow | None) -> Table:
+def make_day_table(
+    days: DayRange, stock: UserStock | None, flow: UserFlow | None
+) -> Table:
     """Return a row for each day with something to tell, and their sums, for people."""
     columns: list[tuple[str, Sequence[Metric]]] = [
         ("guests came", _CREATED[:1]),

@@ -44,7 +44,7 @@ class ShownUser:
         """Return all of it; instants as RFC 3339, null for never."""
         user = self.user
         return {
-            **summary(user, self.data),
+            **user_as_json(user, self.data),
             "expired": user.is_expired(self.now),
             "sessions": [self._session(each) for each in user.sessions.values()],
             "api_keys": [
@@ -70,7 +70,7 @@ class ShownUser:
         yield f"identities: {len(user.identities)}"
         for identity, data in zip(user.identities, self.data, strict=True):
             named = f"  key {identity.key}" if identity.has_issuer else ""
-            told = _pairs(data)
+            told = _format_pairs(data)
             yield f"  {identity.provider}  {printable(identity.id)}{named}{told}"
         yield f"sessions: {len(user.sessions)}"
         for session in user.sessions.values():
@@ -112,7 +112,7 @@ class ShownUser:
         return (
             f"{session.id}  {session.provider}, since {rfc3339(session.created_at)}, "
             f"last used on {session.used_day}{until}{over}"
-            f"{_pairs(session.device.info)}"
+            f"{_format_pairs(session.device.info)}"
         )
 
     def _is_live(self, session: Session) -> bool:
@@ -135,7 +135,7 @@ class UserList:
     def as_json(self) -> dict[str, Any]:
         """Return users as an export has them, and what reading them took."""
         return {
-            "users": [summary(user) for user in self.users],
+            "users": [user_as_json(user) for user in self.users],
             "more": self.more,
             "items_read": self.read,
             "read_units": self.units,
@@ -168,13 +168,13 @@ class UserList:
         cost = f"${dollars:,.2f} on demand" if dollars >= _CENT else "less than a cent"
         more = "; there may be more users, see --limit" if self.more else ""
         return (
-            f"users: {len(self.users)}, in {_count(self.read, 'item')} of the table "
-            f"that {'was' if self.read == 1 else 'were'} read: "
-            f"{_count(units, 'read unit')}, {cost}{more}"
+            f"users: {len(self.users)}, in {_with_unit(self.read, 'item')} of the "
+            f"table that {'was' if self.read == 1 else 'were'} read: "
+            f"{_with_unit(units, 'read unit')}, {cost}{more}"
         )
 
 
-def summary(
+def user_as_json(
     user: User, data: Sequence[Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
     """Return a user as JSON without sessions and API keys: a line of an export.
@@ -203,7 +203,7 @@ def summary(
     }
 
 
-def find_app(found: Deployment, app: str | None) -> str:
+def find_app(deployment: Deployment, app: str | None) -> str:
     """Return the app that is meant. One that is served no more may still have users.
 
     Raises:
@@ -211,7 +211,7 @@ def find_app(found: Deployment, app: str | None) -> str:
     """
     if app:
         return app
-    served = found.apps()
+    served = deployment.read_app_ids()
     if len(served) != 1:
         which = (
             f"It is one of {', '.join(served)}"
@@ -222,7 +222,7 @@ def find_app(found: Deployment, app: str | None) -> str:
     return served[0]
 
 
-def show_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
+def read_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
     """Read a user and what is displayed of it: two calls.
 
     Raises:
@@ -230,12 +230,12 @@ def show_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
     """
     user = services.store.get_user(app, user_id)
     if user is None:
-        raise CommandError(_nobody(app, user_id))
+        raise CommandError(_unknown_user_message(app, user_id))
     data = services.store.get_identity_data(app, user.identities)
     return ShownUser(user, data, services.clock())
 
 
-def find_by_email(services: wiring.Services, app: str, address: str) -> str:
+def find_user_by_email(services: wiring.Services, app: str, address: str) -> str:
     """Return the id of the user that has an e-mail address with a password: one call.
 
     Raises:
@@ -260,7 +260,7 @@ def find_by_email(services: wiring.Services, app: str, address: str) -> str:
     )
 
 
-def list_users(
+def scan_users(
     store: OverviewStore, wanted: UserFilter, *, limit: int, now: datetime
 ) -> UserList:
     """Read the table, page by page, until there are so many users."""
@@ -276,7 +276,7 @@ def list_users(
     return UserList(users[:limit], now, more, read, units)
 
 
-def deletion(shown: ShownUser, place: str) -> Iterator[str]:
+def describe_deletion(shown: ShownUser, place: str) -> Iterator[str]:
     """Yield what the deletion of a user will do, in words.
 
     Args:
@@ -301,10 +301,10 @@ def deletion(shown: ShownUser, place: str) -> Iterator[str]:
         "- Apps hear of it by `user.deleted`, with the reason `requested`; what they "
         "keep of the user is theirs to remove."
     )
-    yield _ACCESS_TOKENS
+    yield _BEARER_NOTE
 
 
-def delete(shown: ShownUser, services: wiring.Services) -> None:
+def delete_shown_user(shown: ShownUser, services: wiring.Services) -> None:
     """Delete a user as it was shown.
 
     Raises:
@@ -314,7 +314,7 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
     try:
         OperatorActions(services.store).delete_as_shown(user, services.clock())
     except UnknownUser as exc:
-        raise CommandError(_nobody(user.app, user.id)) from exc
+        raise CommandError(_unknown_user_message(user.app, user.id)) from exc
     except UserChanged as exc:
         raise CommandError(
             f"user {user.id} has changed while it was shown, and was not deleted: "
@@ -322,7 +322,7 @@ def delete(shown: ShownUser, services: wiring.Services) -> None:
         ) from exc
 
 
-def revocation(shown: ShownUser, place: str) -> Iterator[str]:
+def describe_session_end(shown: ShownUser, place: str) -> Iterator[str]:
     """Yield what the end of all sessions of a user will do, in words.
 
     Args:
@@ -333,7 +333,7 @@ def revocation(shown: ShownUser, place: str) -> Iterator[str]:
     """
     user = shown.user
     if user.anonymous:
-        raise CommandError(_anonymous(user.id))
+        raise CommandError(_anonymous_user_message(user.id))
     yield f"In {place}:"
     yield "Revoking the sessions of"
     yield from shown.lines()
@@ -342,10 +342,10 @@ def revocation(shown: ShownUser, place: str) -> Iterator[str]:
         "go on, clients log in again."
     )
     yield "- Passwords, linked identities and API keys stay as good as they are."
-    yield _ACCESS_TOKENS
+    yield _BEARER_NOTE
 
 
-def revoke(user: User, services: wiring.Services) -> int:
+def end_sessions(user: User, services: wiring.Services) -> int:
     """End all sessions of a user; return how many there were.
 
     Raises:
@@ -356,30 +356,30 @@ def revoke(user: User, services: wiring.Services) -> int:
             user.app, user.id, services.clock()
         )
     except UnknownUser as exc:
-        raise CommandError(_nobody(user.app, user.id)) from exc
+        raise CommandError(_unknown_user_message(user.app, user.id)) from exc
     except AnonymousUser as exc:
-        raise CommandError(_anonymous(user.id)) from exc
+        raise CommandError(_anonymous_user_message(user.id)) from exc
     return len(was.sessions)
 
 
-_ACCESS_TOKENS = (
+_BEARER_NOTE = (
     "- Access tokens are refused here at once. Your own API, which does not ask here, "
     "takes them until they expire: AccessTokenMinutes at most, 30 unless set."
 )
 
 
-def _nobody(app: str, user_id: str) -> str:
+def _unknown_user_message(app: str, user_id: str) -> str:
     return f"no user '{printable(user_id)}' in app '{printable(app)}'"
 
 
-def _anonymous(user_id: str) -> str:
+def _anonymous_user_message(user_id: str) -> str:
     return (
         f"user {user_id} is anonymous: without its session nobody could ever log in to "
         f"it again. `anonauth users delete {user_id}` is what is meant"
     )
 
 
-def _count(number: int, noun: str) -> str:
+def _with_unit(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
@@ -389,6 +389,6 @@ def _state_word(user: User, now: datetime) -> str:
     return "anonymous" if user.anonymous else "permanent"
 
 
-def _pairs(values: Mapping[str, str]) -> str:
+def _format_pairs(values: Mapping[str, str]) -> str:
     told: Iterable[str] = (f"{name}: {text}" for name, text in values.items())
     return f"  ({printable(', '.join(told))})" if values else ""

@@ -9,43 +9,42 @@ from typing import Annotated
 import typer
 
 from anonauth.cli.options import (
-    App,
-    AsJson,
-    EndpointUrl,
-    Rate,
-    Region,
-    Segments,
-    Stack,
-    Table,
-    Target,
-    Yes,
-    ask,
+    AppOption,
+    DeploymentOptions,
+    EndpointUrlOption,
+    JsonOption,
+    RateOption,
+    RegionOption,
+    SegmentsOption,
+    StackOption,
+    TableOption,
+    YesOption,
+    ask_to_go_on,
     print_json,
-    print_table,
     printable,
 )
-from anonauth.cli.preflight import checked
-from anonauth.cli.typer_help import Commands
+from anonauth.cli.preflight import check_options
+from anonauth.cli.typer_help import CommandGroup
 from anonauth.local.command_error import CommandError
 
 # ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
 
-app = Commands()
+users_app = CommandGroup()
 
 _DATES = "as 2026-11-01 or 2026-11-01T12:00:00Z"
 
 
-def _instant(text: str) -> datetime:
+def _parse_instant(text: str) -> datetime:
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
         with suppress(ValueError):
             return datetime.strptime(text, form).replace(tzinfo=UTC)
     raise typer.BadParameter(f"'{printable(text)}' is no date {_DATES}")
 
 
-_UserId = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
+_UserIdArgument = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
 
 
-@app.callback()
+@users_app.callback()
 def users() -> None:
     """The users: show, list, delete, end sessions, export. No secret is ever shown.
 
@@ -56,8 +55,8 @@ def users() -> None:
     """
 
 
-@app.command()
-def show(
+@users_app.command("show")
+def users_show(
     user_id: Annotated[
         str | None,
         typer.Argument(metavar="[UID]", help="The user's id.", show_default=False),
@@ -72,12 +71,12 @@ def show(
             show_default=False,
         ),
     ] = None,
-    app_id: App = None,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    app_id: AppOption = None,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a user: its state, identities, sessions and API keys.
 
@@ -92,23 +91,23 @@ def show(
     """
     if (user_id is None) == (email is None):
         raise typer.BadParameter("give a user's id, or --email, and not both")
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.users.actions import find_app, find_by_email, show_user
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.users.actions import find_app, find_user_by_email, read_user
 
-    with reached(target) as found:
-        app_of_user, services = find_app(found, app_id), found.services()
+    with open_deployment(options) as deployment:
+        app_of_user, services = find_app(deployment, app_id), deployment.services()
         if user_id is None:
-            user_id = find_by_email(services, app_of_user, email or "")
-        shown = show_user(services, app_of_user, user_id)
+            user_id = find_user_by_email(services, app_of_user, email or "")
+        shown = read_user(services, app_of_user, user_id)
     if as_json:
         print_json(shown.as_json())
     else:
         print(*shown.lines(), sep="\n")
 
 
-@app.command("list")
-def list_users(  # noqa: PLR0913 - an option each
+@users_app.command("list")
+def users_list(  # noqa: PLR0913 - an option each
     *,
     app_id: Annotated[
         str | None,
@@ -123,18 +122,18 @@ def list_users(  # noqa: PLR0913 - an option each
     created_after: Annotated[
         datetime | None,
         typer.Option(
-            parser=_instant,
+            parser=_parse_instant,
             metavar="DATE",
             help=f"Only those made at that time (UTC) or later, {_DATES}.",
             show_default=False,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List users, in no order: the first that a scan of the table finds.
 
@@ -149,15 +148,16 @@ def list_users(  # noqa: PLR0913 - an option each
     """
     if anonymous and permanent:
         raise typer.BadParameter("give --anonymous or --permanent, and not both")
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import opened
-    from anonauth.cli.users.actions import list_users as list_some
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_services
+    from anonauth.cli.text_table import print_table
+    from anonauth.cli.users.actions import scan_users
     from anonauth.domain.users import UserFilter
 
     kind = anonymous if anonymous or permanent else None
     wanted = UserFilter(app_id, kind, created_after)
-    with opened(target) as services:
-        found = list_some(services.store, wanted, limit=limit, now=services.clock())
+    with open_services(options) as services:
+        found = scan_users(services.store, wanted, limit=limit, now=services.clock())
     print(found.note(), file=sys.stderr)
     if as_json:
         print_json(found.as_json())
@@ -165,17 +165,17 @@ def list_users(  # noqa: PLR0913 - an option each
         print_table(found.as_table())
 
 
-@app.command()
-def delete(
-    user_id: _UserId,
+@users_app.command("delete")
+def users_delete(
+    user_id: _UserIdArgument,
     *,
-    yes: Yes = False,
-    app_id: App = None,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    yes: YesOption = False,
+    app_id: AppOption = None,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a user with its identities, sessions and API keys, for good.
 
@@ -189,35 +189,39 @@ def delete(
     * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     * `anonauth users delete 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth --yes --json`
     """
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.users.actions import delete as delete_one
-    from anonauth.cli.users.actions import deletion, find_app, show_user
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.users.actions import (
+        delete_shown_user,
+        describe_deletion,
+        find_app,
+        read_user,
+    )
 
-    with reached(target) as found:
-        services = found.services()
-        shown = show_user(services, find_app(found, app_id), user_id)
-        print(*deletion(shown, found.place), sep="\n", file=sys.stderr)
+    with open_deployment(options) as deployment:
+        services = deployment.services()
+        shown = read_user(services, find_app(deployment, app_id), user_id)
+        print(*describe_deletion(shown, deployment.place), sep="\n", file=sys.stderr)
         if not yes:
-            ask("Delete it?")
-        delete_one(shown, services)
+            ask_to_go_on("Delete it?")
+        delete_shown_user(shown, services)
     if as_json:
         print_json({"deleted": shown.user.id, "app": shown.user.app})
     else:
         print(f"user {shown.user.id} is deleted")
 
 
-@app.command()
-def revoke(
-    user_id: _UserId,
+@users_app.command("revoke")
+def users_revoke(
+    user_id: _UserIdArgument,
     *,
-    yes: Yes = False,
-    app_id: App = None,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    yes: YesOption = False,
+    app_id: AppOption = None,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End all sessions of a permanent user: it has to log in again, everywhere.
 
@@ -230,21 +234,25 @@ def revoke(
 
     * `anonauth users revoke 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     """
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.users.actions import find_app, revocation, show_user
-    from anonauth.cli.users.actions import revoke as revoke_one
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.users.actions import (
+        describe_session_end,
+        end_sessions,
+        find_app,
+        read_user,
+    )
 
-    with reached(target) as found:
-        services = found.services()
-        shown = show_user(services, find_app(found, app_id), user_id)
-        words = list(revocation(shown, found.place))
+    with open_deployment(options) as deployment:
+        services = deployment.services()
+        shown = read_user(services, find_app(deployment, app_id), user_id)
+        words = list(describe_session_end(shown, deployment.place))
         ended = 0
         if shown.user.sessions:
             print(*words, sep="\n", file=sys.stderr)
             if not yes:
-                ask("Revoke them?")
-            ended = revoke_one(shown.user, services)
+                ask_to_go_on("Revoke them?")
+            ended = end_sessions(shown.user, services)
     if as_json:
         print_json({"revoked": shown.user.id, "app": shown.user.app, "sessions": ended})
     elif not shown.user.sessions:
@@ -253,8 +261,8 @@ def revoke(
         print(f"user {shown.user.id}: sessions that have ended: {ended}")
 
 
-@app.command()
-def export(  # noqa: PLR0913 - an option each
+@users_app.command("export")
+def users_export(  # noqa: PLR0913 - an option each
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
     *,
     app_id: Annotated[
@@ -269,13 +277,13 @@ def export(  # noqa: PLR0913 - an option each
             "Half a read unit more for each.",
         ),
     ] = False,
-    segments: Segments = 4,
-    rate: Rate = None,
-    stack: Stack = None,
-    table: Table = None,
-    region: Region = None,
-    endpoint_url: EndpointUrl = None,
-    as_json: AsJson = False,
+    segments: SegmentsOption = 4,
+    rate: RateOption = None,
+    stack: StackOption = None,
+    table: TableOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write all users to FILE, one a line, as JSON. Run it again to go on.
 
@@ -300,21 +308,26 @@ def export(  # noqa: PLR0913 - an option each
     """
     if str(file) == "-":
         raise typer.BadParameter("give a file's name: it goes on where it was killed")
-    target = checked(Target(stack, table, None, region, endpoint_url))
-    from anonauth.cli.deployment import reached
-    from anonauth.cli.table_scan import ParallelScan, count_items, progress
-    from anonauth.cli.users.export import Plan, opened, write_all
+    options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
+    from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.table_scan import ParallelScan, read_table_size, show_progress
+    from anonauth.cli.users.export import ExportPlan, open_export, write_users
 
-    with reached(target) as found:
-        name, items = count_items(found)
-        plan, store = Plan(name, segments, app_id, data), found.services().store
-        scan = ParallelScan(store, segments=segments, wanted=plan.wanted, rate=rate)
-        with opened(file, plan) as into:
+    with open_deployment(options) as deployment:
+        name, items = read_table_size(deployment)
+        plan, store = (
+            ExportPlan(name, segments, app_id, data),
+            deployment.services().store,
+        )
+        scan = ParallelScan(
+            store, segments=segments, user_filter=plan.user_filter, rate=rate
+        )
+        with open_export(file, plan) as into:
             before = into.progress
             if before.read:
                 print(f"going on; users so far: {before.users:,}", file=sys.stderr)
-            with progress(items, before.read) as advance:
-                write_all(into, scan, store, advance)
+            with show_progress(items, before.read) as advance:
+                write_users(into, scan, store, advance)
             done = into.progress
     if as_json:
         print_json(

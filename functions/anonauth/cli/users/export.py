@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from anonauth.cli.table_scan import ParallelScan
-from anonauth.cli.users.actions import summary
+from anonauth.cli.users.actions import user_as_json
 from anonauth.domain.users import UserFilter, UserPage
 from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 
-_FORM = 1  # of the checkpoint
+_CHECKPOINT_VERSION = 1  # of the checkpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExportPlan:
     """What an export is of: the same each time that it goes on.
 
     `table` is the full name; `app` None: of all apps; `with_data` adds what is
@@ -42,13 +42,13 @@ class Plan:
     with_data: bool = False
 
     @property
-    def wanted(self) -> UserFilter:
+    def user_filter(self) -> UserFilter:
         """Which users it has."""
         return UserFilter(app=self.app)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ExportProgress:
     """How far an export has come.
 
     The file is good up to `offset` (bytes) and has so many `users` by then. `positions`
@@ -63,10 +63,12 @@ class Progress:
     unreadable: int = 0
 
 
-class Export:
+class ExportFile:
     """A file that grows page by page; made by `opened`. Threads may share it."""
 
-    def __init__(self, path: Path, file: int, plan: Plan, progress: Progress) -> None:
+    def __init__(
+        self, path: Path, file: int, plan: ExportPlan, progress: ExportProgress
+    ) -> None:
         self._path = path
         self._file = file
         self._plan = plan
@@ -83,7 +85,7 @@ class Export:
         Raises:
             CommandError: The disk does not take it.
         """
-        text = b"".join(_lines(page, self._plan, store))
+        text = b"".join(_export_lines(page, self._plan, store))
         with self._lock:
             if self._is_torn:
                 return  # a failure of another thread ends this one, too
@@ -91,28 +93,28 @@ class Export:
             ahead = {s: p for s, p in self.progress.positions.items() if s != segment}
             if page.position is not None:
                 ahead[segment] = page.position
-            after = Progress(
+            after = ExportProgress(
                 self.progress.offset + len(text),
                 ahead,
                 self.progress.users + len(page.users),
                 self.progress.read + page.read,
                 self.progress.unreadable + page.unreadable,
             )
-            with _disk(self._path):
-                _append(self._file, text)
+            with _disk_errors(self._path):
+                _write_bytes(self._file, text)
                 os.fsync(self._file)
-                _save(_checkpoint(self._path), self._plan, after)
+                _save_checkpoint(_checkpoint_path(self._path), self._plan, after)
             self.progress = after
             self._is_torn = False
 
     def finish(self) -> None:
         """Remove the checkpoint: the file is complete."""
-        with _disk(self._path):
-            os.unlink(_checkpoint(self._path))
+        with _disk_errors(self._path):
+            os.unlink(_checkpoint_path(self._path))
 
 
-def write_all(
-    export: Export,
+def write_users(
+    export: ExportFile,
     scan: ParallelScan,
     store: OverviewStore,
     advance: Callable[[int], None],
@@ -139,7 +141,7 @@ def write_all(
 
 
 @contextmanager
-def opened(path: Path, plan: Plan) -> Iterator[Export]:
+def open_export(path: Path, plan: ExportPlan) -> Iterator[ExportFile]:
     """Yield the export into a file, begun or gone on with.
 
     Raises:
@@ -147,17 +149,17 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
         something
             else, or of another user; or another process writes it; or the disk refuses.
     """
-    checkpoint = _checkpoint(path)
-    with _disk(path):
+    checkpoint = _checkpoint_path(path)
+    with _disk_errors(path):
         try:
-            file = _made(path, os.O_RDWR)
+            file = _create_private_file(path, os.O_RDWR)
         except FileExistsError:
             # Not truncated by that: it may be something else.
-            file = _opened_ours(path, os.O_RDWR)
+            file = _open_own_file(path, os.O_RDWR)
     try:
-        with _disk(path):
-            _lock(file, path)
-            before = _load(checkpoint, plan)
+        with _disk_errors(path):
+            _lock_export(file, path)
+            before = _load_checkpoint(checkpoint, plan)
             size = os.fstat(file).st_size
             if before is None and size:
                 raise CommandError(
@@ -165,9 +167,9 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
                     "or name another file"
                 )
             if before is None:
-                before = Progress(0, dict.fromkeys(range(plan.segments), ""))
+                before = ExportProgress(0, dict.fromkeys(range(plan.segments), ""))
                 os.fchmod(file, 0o600)  # an empty one may have been there
-                _save(checkpoint, plan, before)
+                _save_checkpoint(checkpoint, plan, before)
             if size < before.offset:
                 raise CommandError(
                     f"{path} is shorter than {checkpoint.name} says: it was changed. "
@@ -175,25 +177,30 @@ def opened(path: Path, plan: Plan) -> Iterator[Export]:
                 )
             os.ftruncate(file, before.offset)
             os.lseek(file, 0, os.SEEK_END)
-        yield Export(path, file, plan, before)
+        yield ExportFile(path, file, plan, before)
     finally:
         os.close(file)
 
 
-def _lines(page: UserPage, plan: Plan, store: OverviewStore) -> Iterator[bytes]:
+def _export_lines(
+    page: UserPage, plan: ExportPlan, store: OverviewStore
+) -> Iterator[bytes]:
     data: Sequence[Any] = (
         store.get_data_of(page.users) if plan.with_data else [None] * len(page.users)
     )
     for user, known in zip(page.users, data, strict=True):
-        yield json.dumps(summary(user, known), separators=(",", ":")).encode() + b"\n"
+        yield (
+            json.dumps(user_as_json(user, known), separators=(",", ":")).encode()
+            + b"\n"
+        )
 
 
-def _append(file: int, text: bytes) -> None:
+def _write_bytes(file: int, text: bytes) -> None:
     while text:
         text = text[os.write(file, text) :]
 
 
-def _made(path: Path, flags: int) -> int:
+def _create_private_file(path: Path, flags: int) -> int:
     """Make a file that nobody else can read; never what a link names, even a dead one.
 
     Raises:
@@ -202,7 +209,7 @@ def _made(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
 
-def _opened_ours(path: Path, flags: int) -> int:
+def _open_own_file(path: Path, flags: int) -> int:
     """Open a file that is there, if it is this user's own.
 
     In a directory like /tmp others may have put it there: a link to a file of this
@@ -231,56 +238,62 @@ def _opened_ours(path: Path, flags: int) -> int:
     raise CommandError(f"{path} is another user's; name another file")
 
 
-def _save(checkpoint: Path, plan: Plan, progress: Progress) -> None:
-    body = {"form": _FORM, "plan": asdict(plan), "progress": asdict(progress)}
+def _save_checkpoint(
+    checkpoint: Path, plan: ExportPlan, progress: ExportProgress
+) -> None:
+    body = {
+        "form": _CHECKPOINT_VERSION,
+        "plan": asdict(plan),
+        "progress": asdict(progress),
+    }
     new = checkpoint.with_name(checkpoint.name + ".new")
     try:
-        file = _made(new, os.O_WRONLY)
+        file = _create_private_file(new, os.O_WRONLY)
     except FileExistsError:
-        os.close(_opened_ours(new, os.O_WRONLY))  # of a run that was killed
+        os.close(_open_own_file(new, os.O_WRONLY))  # of a run that was killed
         os.unlink(new)
-        file = _made(new, os.O_WRONLY)
+        file = _create_private_file(new, os.O_WRONLY)
     try:
-        _append(file, json.dumps(body).encode())
+        _write_bytes(file, json.dumps(body).encode())
         os.fsync(file)
     finally:
         os.close(file)
     os.replace(new, checkpoint)
 
 
-def _load(checkpoint: Path, plan: Plan) -> Progress | None:
+def _load_checkpoint(checkpoint: Path, plan: ExportPlan) -> ExportProgress | None:
     try:
-        file = _opened_ours(checkpoint, os.O_RDONLY)
+        file = _open_own_file(checkpoint, os.O_RDONLY)
     except FileNotFoundError:
         return None
     with os.fdopen(file, "rb") as opened_file:
         text = opened_file.read()
     try:
         body = json.loads(text)
-        form, before = body["form"], Plan(**body["plan"])
-        progress = Progress(**body["progress"])
+        form, before = body["form"], ExportPlan(**body["plan"])
+        progress = ExportProgress(**body["progress"])
         positions = {int(s): str(p) for s, p in progress.positions.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise CommandError(_unknown(checkpoint)) from exc
-    if form != _FORM:
-        raise CommandError(_unknown(checkpoint))
+        raise CommandError(_unknown_checkpoint_message(checkpoint)) from exc
+    if form != _CHECKPOINT_VERSION:
+        raise CommandError(_unknown_checkpoint_message(checkpoint))
     if before != plan:
         raise CommandError(
             f"{checkpoint} is of another export: it was begun "
-            f"{', '.join(_differences(before, plan))}. Give the same options, or "
+            f"{', '.join(_plan_differences(before, plan))}. Give the same options, or "
             "remove it and the file beside it to start over"
         )
     return replace(progress, positions=positions)
 
 
-def _unknown(checkpoint: Path) -> str:
+def _unknown_checkpoint_message(checkpoint: Path) -> str:
     return (
         f"{checkpoint} is no checkpoint of this version; remove it and the file beside "
         "it to start over"
     )
 
 
-def _differences(before: Plan, plan: Plan) -> Iterator[str]:
+def _plan_differences(before: ExportPlan, plan: ExportPlan) -> Iterator[str]:
     if before.table != plan.table:
         yield f"on the table {before.table}"
     if before.app != plan.app:
@@ -291,11 +304,11 @@ def _differences(before: Plan, plan: Plan) -> Iterator[str]:
         yield "with --data" if before.with_data else "without --data"
 
 
-def _checkpoint(path: Path) -> Path:
+def _checkpoint_path(path: Path) -> Path:
     return path.with_name(path.name + ".resume")
 
 
-def _lock(file: int, path: Path) -> None:
+def _lock_export(file: int, path: Path) -> None:
     try:
         # Gone with the process, however it ends.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -304,7 +317,7 @@ def _lock(file: int, path: Path) -> None:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:

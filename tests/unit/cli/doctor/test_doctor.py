@@ -29,12 +29,13 @@ from werkzeug.wrappers import Response
 
 from anonauth import wiring
 from anonauth.cli.commands import app
-from anonauth.cli.deployment import Deployment, reached
-from anonauth.cli.doctor import aws_checks, examination
-from anonauth.cli.doctor.aws_checks import Case
-from anonauth.cli.doctor.examination import CHECKS, Report
-from anonauth.cli.doctor.finding import Finding, State
-from anonauth.cli.options import Target
+from anonauth.cli.deployment import Deployment, open_deployment
+from anonauth.cli.doctor import aws_checks, runner
+from anonauth.cli.doctor.check_result import CheckResult, CheckState
+from anonauth.cli.doctor.probe import DeploymentProbe
+from anonauth.cli.doctor.report import DoctorReport
+from anonauth.cli.doctor.runner import CHECKS
+from anonauth.cli.options import DeploymentOptions
 from anonauth.domain.signing_keys import (
     Ring,
 )
@@ -113,20 +114,22 @@ class Cloud:
         )
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
-    def case(self, deployment: Deployment | None = None, **options: Any) -> Case:
-        case = Case(deployment or self.deployment, stack=STACK, **options)
+    def probe(
+        self, deployment: Deployment | None = None, **options: Any
+    ) -> DeploymentProbe:
+        probe = DeploymentProbe(deployment or self.deployment, **options)
         # To make clients takes most of the time.
-        case._clients = self.clients
+        probe._clients = self.clients
         if deployment is None:
-            case._services = self.services
-        return case
+            probe._services = self.services
+        return probe
 
     @functools.cached_property
     def services(self) -> wiring.Services:
         return self.deployment.services()
 
-    def look(self, name: str, **options: Any) -> Finding:
-        return look(name, self.case(**options))
+    def check(self, name: str, **options: Any) -> CheckResult:
+        return check_named(name, self.probe(**options))
 
     def run(self, *options: str) -> Result:
         target = ["--stack", STACK, "--endpoint-url", self.url]
@@ -151,9 +154,9 @@ class Cloud:
         return services.ring.jwks(services.clock())
 
 
-def look(name: str, case: Case) -> Finding:
+def check_named(name: str, probe: DeploymentProbe) -> CheckResult:
     (check,) = (check for check in CHECKS if check.name == name)
-    return examination.look(check, case)
+    return runner.run_check(check, probe)
 
 
 @functools.cache
@@ -206,7 +209,9 @@ def whole(moto: None) -> Iterator[Cloud]:
     threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     cloud.url = f"http://127.0.0.1:{server.server_port}"
     bucket = deploy(cloud.url)
-    with reached(Target(STACK, endpoint_url=cloud.url)) as deployment:
+    with open_deployment(
+        DeploymentOptions(STACK, endpoint_url=cloud.url)
+    ) as deployment:
         cloud.deployment = deployment
         services = cloud.services
         KeyRotation(services.store, services.key_maker).rotate(services.clock())
@@ -688,16 +693,16 @@ MAIL = {
 def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
     cloud: Cloud, fault: Fault, check: str, state: str, says: str, advice: str
 ) -> None:
-    assert cloud.look(check).state == "ok"
+    assert cloud.check(check).state == "ok"
 
     with fault(cloud):
-        found = cloud.look(check)
+        found = cloud.check(check)
 
     assert found.state == state
     assert says in found.says
     assert advice in found.advice
     assert SECRET not in found.says
-    assert cloud.look(check).state == "ok"
+    assert cloud.check(check).state == "ok"
 
 
 @pytest.fixture
@@ -709,9 +714,9 @@ def lost(store: Store) -> User:
     return user
 
 
-def look_for_lost_users(cloud: Cloud, table: str, **options: Any) -> Finding:
+def look_for_lost_users(cloud: Cloud, table: str, **options: Any) -> CheckResult:
     deployment = replace(cloud.deployment, table=table)
-    return look("lost users", cloud.case(deployment, **options))
+    return check_named("lost users", cloud.probe(deployment, **options))
 
 
 def test_given_a_lost_user_when_looked_at_then_a_warning_says_what_brings_it_back(
@@ -754,10 +759,10 @@ def test_given_a_table_that_has_grown_since_it_was_counted_then_the_scan_is_give
     cloud: Cloud, table: str, lost: User, most_items: int, state: str
 ) -> None:
     """DynamoDB counts its items every six hours."""
-    case = cloud.case(replace(cloud.deployment, table=table), most_items=most_items)
-    case.table = {**case.table, "ItemCount": 0}
+    probe = cloud.probe(replace(cloud.deployment, table=table), most_items=most_items)
+    probe.table = {**probe.table, "ItemCount": 0}
 
-    assert look("lost users", case).state == state
+    assert check_named("lost users", probe).state == state
 
 
 def test_given_a_table_that_is_too_large_when_looked_at_then_nothing_is_scanned(
@@ -808,12 +813,12 @@ def test_given_challenges_when_looked_at_then_each_app_is_compared(
     cloud: Cloud, apps: Any, is_asked: str, state: str, says: str
 ) -> None:
     outputs = {**cloud.deployment.outputs, "ClientAppIds": f"{APP},{OTHER_APP}"}
-    case = cloud.case(replace(cloud.deployment, outputs=outputs))
+    probe = cloud.probe(replace(cloud.deployment, outputs=outputs))
     parameters = {"SettingsParameter": SETTINGS, "AnonymousChallenge": is_asked}
-    case.stack = deployed_with(parameters)
+    probe.stack = deployed_with(parameters)
 
     with settings_that_are({"apps": apps})(cloud):
-        found = look("settings", case)
+        found = check_named("settings", probe)
 
     assert found.state == state
     assert says in found.says
@@ -871,9 +876,9 @@ def test_given_no_such_stream_when_looked_at_then_it_is_said(
     cloud: Cloud, specification: Any, says: str
 ) -> None:
     with another_table(**specification) as table:
-        case = cloud.case(replace(cloud.deployment, table=table))
-        found = look("stream", case)
-        events = look("events", case)
+        probe = cloud.probe(replace(cloud.deployment, table=table))
+        found = check_named("stream", probe)
+        events = check_named("events", probe)
 
     assert found.state == "failed"
     assert says in found.says
@@ -887,7 +892,7 @@ def test_given_a_mapping_of_another_stream_when_looked_at_then_it_does_not_count
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     with another_table(**stream) as table:
         deployment = replace(cloud.deployment, table=table)
-        found = look("events", cloud.case(deployment))
+        found = check_named("events", cloud.probe(deployment))
 
     assert found.state == "failed"
     assert "reads another stream" in found.says
@@ -898,7 +903,7 @@ def test_given_no_mapping_when_looked_at_then_nobody_reads(cloud: Cloud) -> None
     outputs = {**cloud.deployment.outputs, "LifecycleFunctionName": function}
     deployment = replace(cloud.deployment, outputs=outputs)
 
-    found = look("events", cloud.case(deployment))
+    found = check_named("events", cloud.probe(deployment))
 
     assert found.state == "failed"
     assert "reads nothing" in found.says
@@ -928,7 +933,7 @@ def test_given_what_lambda_says_of_a_mapping_when_judged_then_it_is_told(
         "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::b"}},
     }
 
-    found = aws_checks._mapping(mapping | changes, "b")
+    found = aws_checks._check_stream_mapping(mapping | changes, "b")
 
     assert found.state == state
     assert says in found.says
@@ -963,7 +968,7 @@ def test_given_what_lambda_says_of_a_function_when_judged_then_it_is_told(
         "Runtime": aws_checks.RUNTIME,
     }
 
-    found = aws_checks._functions(
+    found = aws_checks._check_configurations(
         {"KeysFunction": well, "LoginFunction": well | changes}
     )
 
@@ -972,7 +977,7 @@ def test_given_what_lambda_says_of_a_function_when_judged_then_it_is_told(
 
 
 def test_given_no_function_for_keys_when_judged_then_it_failed() -> None:
-    assert aws_checks._functions({}).state == "failed"
+    assert aws_checks._check_configurations({}).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -989,10 +994,10 @@ def test_given_no_function_for_keys_when_judged_then_it_failed() -> None:
 def test_given_a_stacks_status_when_judged_then_it_is_told(
     cloud: Cloud, status: str, state: str
 ) -> None:
-    case = cloud.case()
-    case.stack = {"StackStatus": status}
+    probe = cloud.probe()
+    probe.stack = {"StackStatus": status}
 
-    assert look("stack", case).state == state
+    assert check_named("stack", probe).state == state
 
 
 @pytest.mark.parametrize(
@@ -1005,10 +1010,10 @@ def test_given_a_stacks_status_when_judged_then_it_is_told(
 def test_given_a_topic_or_none_when_looked_at_then_alarms_tell_or_do_not(
     cloud: Cloud, topic: str, state: str, says: str
 ) -> None:
-    case = cloud.case()
-    case.stack = deployed_with({"AlarmTopic": topic})
+    probe = cloud.probe()
+    probe.stack = deployed_with({"AlarmTopic": topic})
 
-    found = look("alarms", case)
+    found = check_named("alarms", probe)
 
     assert (found.state, found.says) == (state, says)
     assert ("AlarmTopic=" in found.advice) == (state == "warning")
@@ -1021,25 +1026,28 @@ def test_given_a_topic_or_none_when_looked_at_then_alarms_tell_or_do_not(
 def test_given_a_tables_status_when_judged_then_it_is_told(
     cloud: Cloud, status: str, state: str
 ) -> None:
-    case = cloud.case()
-    case.table = {**case.table, "TableStatus": status}
+    probe = cloud.probe()
+    probe.table = {**probe.table, "TableStatus": status}
 
-    assert look("table", case).state == state
+    assert check_named("table", probe).state == state
 
 
 def test_given_a_table_of_something_else_when_looked_at_then_it_is_said(
     cloud: Cloud,
 ) -> None:
-    case = cloud.case()
-    case.table = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
+    probe = cloud.probe()
+    probe.table = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
 
-    assert look("table", case).state == "failed"
+    assert check_named("table", probe).state == "failed"
 
 
 def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> None:
     with another_table(StreamEnabled=False) as table:
-        case = cloud.case(replace(cloud.deployment, table=table))
-        ring, rotation = look("key ring", case), look("key rotation", case)
+        probe = cloud.probe(replace(cloud.deployment, table=table))
+        ring, rotation = (
+            check_named("key ring", probe),
+            check_named("key rotation", probe),
+        )
 
     assert (ring.state, rotation.state) == ("failed", "failed")
     assert ring.says == "there is none: nobody can log in"
@@ -1048,7 +1056,7 @@ def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> No
 
 def in_days(cloud: Cloud, days: float) -> Callable[[], datetime]:
     """Return a clock that stands so long after the ring was made."""
-    ring = cloud.case().ring
+    ring = cloud.probe().ring
     assert ring is not None
     made_at = ring.keys[0].published_at
     return lambda: made_at + days * DAY
@@ -1070,9 +1078,9 @@ def test_given_nobody_rotates_when_days_pass_then_the_ring_is_less_and_less_well
 ) -> None:
     clock = in_days(cloud, days)
 
-    found = cloud.look("key rotation", clock=clock)
+    found = cloud.check("key rotation", clock=clock)
 
-    assert cloud.look("key ring", clock=clock).state == ring
+    assert cloud.check("key ring", clock=clock).state == ring
     assert found.state == rotation
     assert says in found.says
 
@@ -1081,14 +1089,14 @@ def test_given_an_overdue_key_and_a_standby_when_looked_at_then_a_warning(
     cloud: Cloud,
 ) -> None:
     """As when a rotation has failed for weeks, and then made the standby."""
-    case = cloud.case(clock=in_days(cloud, 93))
-    ring: Ring | None = case.ring
+    probe = cloud.probe(clock=in_days(cloud, 93))
+    ring: Ring | None = probe.ring
     assert ring is not None
     _, standby = ring.of("access")
     late = replace(standby, signs_from=standby.signs_from + 4 * DAY)
-    case.ring = ring.replaced(standby, late)
+    probe.ring = ring.replaced(standby, late)
 
-    found = look("key rotation", case)
+    found = check_named("key rotation", probe)
 
     assert found.state == "warning"
     assert "93 days" in found.says
@@ -1097,7 +1105,7 @@ def test_given_an_overdue_key_and_a_standby_when_looked_at_then_a_warning(
 def test_given_a_ring_from_the_future_when_looked_at_then_the_clock_is_blamed(
     cloud: Cloud,
 ) -> None:
-    found = cloud.look("key ring", clock=in_days(cloud, -1))
+    found = cloud.check("key ring", clock=in_days(cloud, -1))
 
     assert found.state == "failed"
     assert "later than this machine's clock says" in found.says
@@ -1113,7 +1121,7 @@ def test_given_a_ring_from_the_future_when_looked_at_then_the_clock_is_blamed(
 def test_given_a_limit_when_the_key_set_comes_then_it_is_kept_or_not(
     cloud: Cloud, limit: timedelta, state: str
 ) -> None:
-    found = cloud.look("key set", jwks_limit=limit)
+    found = cloud.check("key set", jwks_limit=limit)
 
     assert found.state == state
     assert ("give up after" in found.says) == (state == "failed")
@@ -1124,8 +1132,8 @@ def test_given_an_api_that_hangs_when_looked_at_then_it_is_not_waited_for(
 ) -> None:
     cloud.hangs = threading.Event()
 
-    found = cloud.look("key set", patience=timedelta(seconds=0.05))
-    clock = cloud.look("clock", patience=timedelta(seconds=0.05))
+    found = cloud.check("key set", patience=timedelta(seconds=0.05))
+    clock = cloud.check("clock", patience=timedelta(seconds=0.05))
 
     cloud.hangs.set()
     assert (found.state, clock.state) == ("failed", "unknown")
@@ -1154,7 +1162,7 @@ def test_given_a_key_set_when_compared_then_it_must_be_the_rings(
     keys = services.ring.jwks(services.clock())["keys"]
     cloud.pages[JWKS] = (200, {"keys": change(keys)})
 
-    found = cloud.look("key set", clock=in_days(cloud, minutes / 24 / 60))
+    found = cloud.check("key set", clock=in_days(cloud, minutes / 24 / 60))
 
     assert found.state == state
 
@@ -1180,7 +1188,7 @@ def test_given_a_wrong_answer_when_looked_at_then_it_failed(
 ) -> None:
     cloud.pages[page] = body
 
-    assert cloud.look(check).state == "failed"
+    assert cloud.check(check).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -1192,7 +1200,7 @@ def test_given_two_clocks_when_compared_then_a_minute_may_pass(
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     cloud.date = now + timedelta(seconds=seconds)
 
-    found = cloud.look("clock", clock=lambda: now)
+    found = cloud.check("clock", clock=lambda: now)
 
     assert found.state == state
     assert f"{abs(seconds)} s {'behind' if seconds > 0 else 'ahead'}" in found.says
@@ -1201,10 +1209,10 @@ def test_given_two_clocks_when_compared_then_a_minute_may_pass(
 def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
     cloud: Cloud,
 ) -> None:
-    case = cloud.case()
-    case.deployment = replace(cloud.deployment, endpoint_url=None)
+    probe = cloud.probe()
+    probe.deployment = replace(cloud.deployment, endpoint_url=None)
 
-    found = look("location", case)
+    found = check_named("location", probe)
 
     assert found.state == "failed"
     assert "is not https" in found.says
@@ -1252,10 +1260,10 @@ def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknow
         cloud.pages[JWKS] = (200, services.ring.jwks(services.clock()))
     cloud.denied.add(denied)
 
-    report = examination.examine(cloud.case())
+    report = runner.run_checks(cloud.probe())
 
     found = {each.name: each for each in report.findings}
-    assert not report.is_well
+    assert not report.is_healthy
     assert {name for name, f in found.items() if f.state == "unknown"} == set(unseen)
     for name, action in unseen.items():
         assert found[name].says == f"you may not: {action}"
@@ -1270,10 +1278,8 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
     (check,) = (check for check in CHECKS if check.name == "settings")
     message = "User: x is not authorized to perform: kms:Decrypt on resource: y"
 
-    assert examination._missing_action(check, "GetParameter", message) == "kms:Decrypt"
-    assert (
-        examination._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
-    )
+    assert runner._missing_action(check, "GetParameter", message) == "kms:Decrypt"
+    assert runner._missing_action(check, "GetParameters", "") == "ssm:GetParameters"
 
 
 @pytest.mark.parametrize(
@@ -1286,11 +1292,11 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
     ],
 )
 def test_given_findings_when_summed_up_then_what_is_not_seen_is_not_well(
-    states: list[State], is_well: bool
+    states: list[CheckState], is_well: bool
 ) -> None:
-    report = Report(tuple(Finding(state, "") for state in states))
+    report = DoctorReport(tuple(CheckResult(state, "") for state in states))
 
-    assert report.is_well is is_well
+    assert report.is_healthy is is_well
     assert report.as_json()["well"] is is_well
 
 
@@ -1322,7 +1328,7 @@ def test_given_a_stack_of_an_earlier_version_when_looked_at_then_it_is_said(
     del outputs["FailedRecordsBucket"]
     deployment = replace(cloud.deployment, outputs=outputs)
 
-    found = look("failed events", cloud.case(deployment))
+    found = check_named("failed events", cloud.probe(deployment))
 
     assert found.state == "failed"
     assert "needs the output FailedRecordsBucket" in found.says

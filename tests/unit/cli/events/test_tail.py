@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from anonauth.cli.commands import app
-from anonauth.cli.events.tail import follow, line_of
+from anonauth.cli.events.tail import follow_events, format_event
 from anonauth.local.command_error import CommandError
 from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
@@ -36,7 +36,7 @@ def seen(server: LocalServer, *actions: Callable[[], object]) -> list[dict[str, 
         action()
 
     told: list[dict[str, Any]] = []
-    events = follow(server.base_url, pause)
+    events = follow_events(server.base_url, pause)
     with suppress(Enough):
         while True:
             told.append(next(events))
@@ -106,7 +106,7 @@ def test_given_an_event_when_told_then_it_is_one_line_that_steers_no_terminal() 
         },
     }
 
-    line = line_of(event)
+    line = format_event(event)
 
     assert line == (
         r'2026-11-24T12:00:00Z  user.deleted  a  u\x1b[2J  reason="expired"'
@@ -116,7 +116,7 @@ def test_given_an_event_when_told_then_it_is_one_line_that_steers_no_terminal() 
 @pytest.mark.long
 def test_given_a_service_when_it_ends_then_so_does_the_command() -> None:
     with LocalServer(app_ids=(APP,)) as server:
-        events = follow(server.base_url, lambda: None)
+        events = follow_events(server.base_url, lambda: None)
         log_in(server.base_url)
         assert next(events)["detail-type"] == "user.created"
 
@@ -155,7 +155,7 @@ def test_given_something_else_that_answers_when_followed_then_one_line(
     url = server.aws_url if of_aws else f"{server.base_url}/elsewhere"
 
     with pytest.raises(CommandError, match=message):
-        next(follow(str(url), lambda: None))
+        next(follow_events(str(url), lambda: None))
 
 
 @pytest.mark.long

@@ -15,9 +15,9 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
-from anonauth.cli.deployment import opened, reached
-from anonauth.cli.keys.actions import KeyList, consequences
-from anonauth.cli.options import Target
+from anonauth.cli.deployment import open_deployment, open_services
+from anonauth.cli.keys.actions import KeyList, describe_revocation
+from anonauth.cli.options import DeploymentOptions
 from anonauth.domain.signing_keys import (
     MOST_KEYS,
     Ring,
@@ -75,7 +75,7 @@ def there(
     if old_ring:
         db.put_item(TableName=table, Item=old_ring)
     else:
-        with opened(Target(table=table, kms_key=key_id)) as services:
+        with open_services(DeploymentOptions(table=table, kms_key=key_id)) as services:
             KeyRotation(services.store, services.key_maker).rotate(
                 services.clock() - 2 * DAY
             )
@@ -271,7 +271,7 @@ def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
     there: list[str], store: Store, command: list[str]
 ) -> None:
     """Either clock may be wrong; what is written could keep everyone from signing."""
-    with opened(Target(table=there[1], kms_key=there[3])) as services:
+    with open_services(DeploymentOptions(table=there[1], kms_key=there[3])) as services:
         made_at = services.clock() + 91 * DAY
         KeyRotation(services.store, services.key_maker).rotate(made_at)
     before = store.load_ring()
@@ -290,8 +290,8 @@ def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
 def test_given_a_clock_when_a_minute_behind_the_newest_key_then_it_may_pass() -> None:
     ring = ring_of(ACCESS, ("access", 0, -99))
 
-    assert KeyList(ring, NOW - timedelta(seconds=60)).clock_trouble() is None
-    assert KeyList(ring, NOW - timedelta(seconds=61)).clock_trouble() is not None
+    assert KeyList(ring, NOW - timedelta(seconds=60)).clock_warning() is None
+    assert KeyList(ring, NOW - timedelta(seconds=61)).clock_warning() is not None
 
 
 def test_given_nobody_to_ask_when_revoking_then_nothing_is_changed(
@@ -398,7 +398,7 @@ def test_given_a_key_when_about_to_be_revoked_then_it_says_what_that_does(
     ring: Ring, words: list[str]
 ) -> None:
     keys = KeyList(ring, NOW)
-    told = "\n".join(consequences(ring.keys[0], keys))
+    told = "\n".join(describe_revocation(ring.keys[0], keys))
 
     signs = (ring.keys[0].use, keys.state(ring.keys[0])) == ("access", "signing")
     assert ("functions that run go on signing with it" in told) == signs
@@ -426,7 +426,7 @@ def test_given_a_stack_when_named_then_its_outputs_say_the_rest(stacks: Any) -> 
         ),
     )
 
-    with opened(Target(stack="anonauth"), with_key=True) as services:
+    with open_services(DeploymentOptions(stack="anonauth"), with_key=True) as services:
         assert services.settings.app_ids == {"one", "two"}
         assert services.settings.region == "eu-central-1"
         KeyRotation(services.store, services.key_maker).rotate(services.clock())
@@ -588,7 +588,7 @@ def test_given_a_page_instead_of_xml_when_another_service_is_asked_then_one_line
 
     with (
         pytest.raises(CommandError) as refused,
-        reached(Target(table=TABLE, endpoint_url=url)) as found,
+        open_deployment(DeploymentOptions(table=TABLE, endpoint_url=url)) as found,
     ):
         found.connect("sts").get_caller_identity()
 

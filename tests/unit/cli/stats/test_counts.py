@@ -12,7 +12,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from anonauth.cli.commands import app
-from anonauth.cli.stats.counts import LINKABLE, Days, Flow, Stock, day_table, read_flow
+from anonauth.cli.stats.counts import (
+    LINKABLE_PROVIDERS,
+    DayRange,
+    UserFlow,
+    UserStock,
+    make_day_table,
+    read_flow,
+)
 from anonauth.domain.providers import ANONYMOUS, API_KEY
 from anonauth.domain.users import UserFilter
 from anonauth.local.command_error import CommandError
@@ -31,15 +38,15 @@ from support.service.stacks import template_with_outputs
 from support.service.story import Story
 
 OURS = {"service": "anonauth", "provider": "anon-user"}
-WEEK = Days.until(NOW, 7)
+WEEK = DayRange.until(NOW, 7)
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["stats", *arguments])
 
 
-def counted(store: MemoryStore, days: Days = WEEK) -> Stock:
-    stock = Stock(days, NOW)
+def counted(store: MemoryStore, days: DayRange = WEEK) -> UserStock:
+    stock = UserStock(days, NOW)
     stock.add(store.scan_users(0, 1, "", UserFilter(with_owners=True)))
     return stock
 
@@ -48,8 +55,8 @@ def test_given_the_last_instant_of_a_day_when_counted_then_the_day_is_utc() -> N
     end = datetime(2026, 3, 10, 23, 59, 59, tzinfo=UTC)
     local = end.astimezone(datetime(2026, 1, 1).astimezone().tzinfo)
 
-    assert Days.until(local, 3).all() == [date(2026, 3, day) for day in (8, 9, 10)]
-    assert Days.until(end + timedelta(seconds=1), 1).all() == [date(2026, 3, 11)]
+    assert DayRange.until(local, 3).all() == [date(2026, 3, day) for day in (8, 9, 10)]
+    assert DayRange.until(end + timedelta(seconds=1), 1).all() == [date(2026, 3, 11)]
 
 
 def test_given_users_when_counted_then_by_kind_app_provider_and_day() -> None:
@@ -93,7 +100,7 @@ def test_given_identities_whose_user_is_lost_when_counted_then_they_are_orphans(
     assert stock.orphans == 3
 
     store.users[APP, late.id] = late
-    stock.look_again(store)
+    stock.recheck_owners(store)
 
     assert stock.as_json()["orphans"] == 2
     assert "identities whose user's item is lost: 2" in "".join(stock.lines())
@@ -112,7 +119,7 @@ def test_given_all_users_there_when_counted_then_no_orphan_is_told() -> None:
 def test_given_the_providers_that_can_be_linked_then_each_has_a_column() -> None:
     configurable = AppSettings.__struct_encode_fields__
 
-    assert set(LINKABLE) == set(configurable) - {API_KEY, ANONYMOUS}
+    assert set(LINKABLE_PROVIDERS) == set(configurable) - {API_KEY, ANONYMOUS}
 
 
 def put(cloudwatch: Any, name: str, value: float, at: datetime, **more: str) -> None:
@@ -200,7 +207,7 @@ def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
         blob = json.loads(line)
         for directive in blob.get("_aws", {}).get("CloudWatchMetrics", []):
             _put_embedded(client, directive, blob)
-    today = Days.until(datetime.now(UTC), 2)  # noqa: TID251 - as the functions write it
+    today = DayRange.until(datetime.now(UTC), 2)  # noqa: TID251 - as the functions write it
     name = service.services.settings.service_name
     body = read_flow(client, service=name, days=today).as_json()
 
@@ -248,7 +255,7 @@ def test_given_metrics_in_pages_when_read_then_all_of_them_count() -> None:
 
 
 def test_given_nobody_that_came_when_counted_then_there_is_no_rate() -> None:
-    flow = Flow(WEEK)
+    flow = UserFlow(WEEK)
 
     assert set(flow.conversion().values()) == {None}
     assert list(flow.lines()) == [
@@ -263,7 +270,7 @@ def test_given_both_when_shown_to_people_then_a_row_a_day_and_their_sums(
     store.create_user(a_guest())
     flow = read_flow(cloudwatch, service="counted", days=WEEK)
 
-    table = day_table(WEEK, counted(store), flow)
+    table = make_day_table(WEEK, counted(store), flow)
 
     cells = [list(column.cells) for column in table.columns]
     assert [column.header for column in table.columns] == [
@@ -279,8 +286,8 @@ def test_given_both_when_shown_to_people_then_a_row_a_day_and_their_sums(
     rows = list(zip(*cells, strict=True))
     assert rows[-2] == ("2026-03-10", "5", "2", "4", "3", "0", "0", "1")
     assert rows[-1] == ("all", "20", "2", "5", "3", "2", "0", "1")
-    assert len(day_table(WEEK, None, flow).columns) == 7
-    assert len(day_table(WEEK, counted(store), None).columns) == 2
+    assert len(make_day_table(WEEK, None, flow).columns) == 7
+    assert len(make_day_table(WEEK, counted(store), None).columns) == 2
 
 
 @pytest.fixture

@@ -17,7 +17,12 @@ from typer.testing import CliRunner, Result
 from anonauth.cli.commands import app
 from anonauth.cli.table_scan import ParallelScan
 from anonauth.cli.users import export as export_module
-from anonauth.cli.users.export import Plan, Progress, opened, write_all
+from anonauth.cli.users.export import (
+    ExportPlan,
+    ExportProgress,
+    open_export,
+    write_users,
+)
 from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.errors import StoreUnavailable
 from anonauth.local.command_error import CommandError
@@ -31,7 +36,7 @@ from support.service.harness import APP, OTHER_APP, TABLE, Clients
 
 USERS = 20
 SEGMENTS = 3
-PLAN = Plan("arn:aws:dynamodb:eu-central-1:1:table/t", SEGMENTS)
+PLAN = ExportPlan("arn:aws:dynamodb:eu-central-1:1:table/t", SEGMENTS)
 
 
 class Killed(BaseException):
@@ -98,14 +103,16 @@ def file(tmp_path: Path) -> Path:
 def run(
     store: OverviewStore,
     file: Path,
-    plan: Plan = PLAN,
+    plan: ExportPlan = PLAN,
     disk: DyingDisk | None = None,
-) -> Progress:
+) -> ExportProgress:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "os", disk or DyingDisk())
-        with opened(file, plan) as export:
-            scan = ParallelScan(store, segments=plan.segments, wanted=plan.wanted)
-            write_all(export, scan, store, lambda _: None)
+        with open_export(file, plan) as export:
+            scan = ParallelScan(
+                store, segments=plan.segments, user_filter=plan.user_filter
+            )
+            write_users(export, scan, store, lambda _: None)
             return export.progress
 
 
@@ -299,7 +306,9 @@ def test_given_users_that_come_and_go_when_gone_on_then_those_that_stay_are_ther
     assert found[: len(written)] == written
 
 
-def an_unfinished_export(store: MemoryStore, file: Path, plan: Plan = PLAN) -> None:
+def an_unfinished_export(
+    store: MemoryStore, file: Path, plan: ExportPlan = PLAN
+) -> None:
     with pytest.raises(StoreUnavailable):
         run(Failing(store, 6, StoreUnavailable()), file, plan)
 
@@ -538,7 +547,7 @@ def test_given_an_export_that_runs_when_run_again_then_it_is_refused(
     store: MemoryStore, file: Path
 ) -> None:
     with (
-        opened(file, PLAN),
+        open_export(file, PLAN),
         pytest.raises(CommandError, match="another export is writing"),
     ):
         run(store, file)
@@ -590,10 +599,12 @@ def test_given_a_write_that_fails_once_when_others_follow_then_they_write_nothin
                 raise OSError(5, "Input/output error")
             return os.write(file, text)
 
-    first, second = (store.scan_users(n, SEGMENTS, "", PLAN.wanted) for n in (0, 1))
+    first, second = (
+        store.scan_users(n, SEGMENTS, "", PLAN.user_filter) for n in (0, 1)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "os", Hiccup())
-        with opened(file, PLAN) as export:
+        with open_export(file, PLAN) as export:
             with pytest.raises(CommandError, match="Input/output error"):
                 export.add(0, first, store)
             export.add(1, second, store)
@@ -613,7 +624,7 @@ def test_given_a_rate_when_scanned_then_it_waits_for_its_units(
             return replace(super().scan_users(*arguments), units=5.0)
 
     scan = ParallelScan(
-        Costly(store, 999, Killed()), segments=2, wanted=UserFilter(), rate=100
+        Costly(store, 999, Killed()), segments=2, user_filter=UserFilter(), rate=100
     )
     monkeypatch.setattr(scan._stopped, "wait", waits.append)
     pages: list[UserPage] = []

@@ -14,8 +14,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from anonauth.cli.doctor.aws_checks import Case
-from anonauth.cli.doctor.finding import Finding, failed, ok, warning
+from anonauth.cli.doctor.check_result import CheckResult, failure, ok, warning
+from anonauth.cli.doctor.probe import DeploymentProbe
 from anonauth.domain.signing_keys import RingKey
 
 MOST_DIFFERENCE = timedelta(seconds=60)
@@ -30,12 +30,12 @@ _ISSUER = "Issuer"
 _LOG = "the log of the stack's DiscoveryFunction says why"
 
 
-class Unanswered(Exception):
+class NoAnswer(Exception):
     """No answer came; the text says why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HttpAnswer:
     """An answer, how long it took, and what the server's clock said."""
 
     status: int
@@ -44,28 +44,28 @@ class Page:
     date: datetime | None
 
 
-def jwks(case: Case) -> Finding:
+def check_key_set(probe: DeploymentProbe) -> CheckResult:
     """Judge whether verifiers get the ring's public keys, and in time."""
-    page = _get(case, case.deployment.output("Jwks"))
-    if page.status != HTTPStatus.OK:
-        return failed(f"answers {page.status}: nobody can verify a token", _LOG)
-    took, limit = page.took.total_seconds(), case.jwks_limit.total_seconds()
-    if page.took > case.jwks_limit:
-        return failed(
+    answer = _fetch(probe, probe.deployment.output("Jwks"))
+    if answer.status != HTTPStatus.OK:
+        return failure(f"answers {answer.status}: nobody can verify a token", _LOG)
+    took, limit = answer.took.total_seconds(), probe.jwks_limit.total_seconds()
+    if answer.took > probe.jwks_limit:
+        return failure(
             f"took {took:.2f} s: API Gateway's authorizers give up after {limit:g} s",
             "look again; from a network near the stack if this one is far from it",
         )
     told = f"answers in {took:.2f} s"
-    ring = case.ring
+    ring = probe.ring
     if ring is None:
         return ok(f"{told}; there is no ring to compare it with")
-    found = {key.get("kid") for key in _dicts(_member(page.body, "keys"))}
-    now = case.clock()
+    found = {key.get("kid") for key in _only_dicts(_get_member(answer.body, "keys"))}
+    now = probe.clock()
     published = [key for key in ring.of("access") if not key.is_spent(now)]
     missing = [key for key in published if key.kid not in found]
     strange = found - {key.kid for key in published}
-    if not found or strange or any(not _is_young(key, now) for key in missing):
-        return failed(
+    if not found or strange or any(not _is_new(key, now) for key in missing):
+        return failure(
             f"{told}, but with other keys than the ring's",
             "within 5 minutes after a change of keys that is as it should be: look "
             f"again; else {_LOG}",
@@ -75,51 +75,53 @@ def jwks(case: Case) -> Finding:
     return ok(f"{told}, with the {len(published)} public keys of the ring")
 
 
-def openid_configuration(case: Case) -> Finding:
+def check_issuer(probe: DeploymentProbe) -> CheckResult:
     """Judge whether verifiers find the issuer that tokens name."""
-    issuer = case.deployment.output(_ISSUER)
-    page = _get(case, f"{issuer}/.well-known/openid-configuration")
-    if page.status != HTTPStatus.OK:
-        return failed(f"answers {page.status}", _LOG)
-    wanted = {"issuer": issuer, "jwks_uri": case.deployment.output("Jwks")}
+    issuer = probe.deployment.output(_ISSUER)
+    answer = _fetch(probe, f"{issuer}/.well-known/openid-configuration")
+    if answer.status != HTTPStatus.OK:
+        return failure(f"answers {answer.status}", _LOG)
+    wanted = {"issuer": issuer, "jwks_uri": probe.deployment.output("Jwks")}
     for name, value in wanted.items():
-        if (told := _member(page.body, name)) != value:
-            return failed(
+        if (told := _get_member(answer.body, name)) != value:
+            return failure(
                 f"{name} is {told!r}, the stack's {value!r}: verifiers refuse tokens",
                 "see the stack's DomainName, and what stands in front of the API",
             )
     return ok(issuer)
 
 
-def location(case: Case) -> Finding:
+def check_location(probe: DeploymentProbe) -> CheckResult:
     """Judge whether clients are sent to the right address."""
-    page = _get(case, f"{case.deployment.output(_ISSUER)}/location")
-    if page.status != HTTPStatus.OK:
-        return failed(f"answers {page.status}: no SDK can begin", _LOG)
-    wanted = case.deployment.output("BaseUrl")
-    if (hostname := _member(page.body, "hostname")) != wanted:
-        return failed(
+    answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
+    if answer.status != HTTPStatus.OK:
+        return failure(f"answers {answer.status}: no SDK can begin", _LOG)
+    wanted = probe.deployment.output("BaseUrl")
+    if (hostname := _get_member(answer.body, "hostname")) != wanted:
+        return failure(
             f"sends clients to {hostname!r}, the stack's address is {wanted!r}",
             "see the stack's DomainName, and what stands in front of the API",
         )
     return ok(f"sends clients to {wanted}")
 
 
-def clock(case: Case) -> Finding:
+def check_clock(probe: DeploymentProbe) -> CheckResult:
     """Judge this machine's clock, by which the keys are judged, against the API's."""
     try:
-        page = _get(case, f"{case.deployment.output(_ISSUER)}/location")
-    except Unanswered:
-        return Finding("unknown", "there is no answer of the API to compare it with")
-    if page.date is None:
-        return Finding("unknown", "the API's answer has no date")
-    ahead = case.clock() - page.date
+        answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
+    except NoAnswer:
+        return CheckResult(
+            "unknown", "there is no answer of the API to compare it with"
+        )
+    if answer.date is None:
+        return CheckResult("unknown", "the API's answer has no date")
+    ahead = probe.clock() - answer.date
     seconds = round(abs(ahead).total_seconds())
     told = (
         f"this machine is {seconds} s {'behind' if ahead < timedelta(0) else 'ahead'}"
     )
     if abs(ahead) > MOST_DIFFERENCE:
-        return failed(
+        return failure(
             f"{told}: `anonauth keys` would go by it, and tokens seem early or expired",
             "set this machine's clock; AWS keeps its own",
         )
@@ -140,62 +142,62 @@ class _NoRedirect(HTTPRedirectHandler):
         del req, fp, code, msg, headers, newurl
 
 
-def _get(case: Case, url: str) -> Page:
+def _fetch(probe: DeploymentProbe, url: str) -> HttpAnswer:
     """Get a page; raise Unanswered if there is none in time."""
-    if urlsplit(url).scheme != "https" and case.deployment.endpoint_url is None:
-        raise Unanswered(f"{url} is not https")
+    if urlsplit(url).scheme != "https" and probe.deployment.endpoint_url is None:
+        raise NoAnswer(f"{url} is not https")
     opener = build_opener(_NoRedirect)
-    patience = case.patience.total_seconds()
+    patience = probe.patience.total_seconds()
     began = time.monotonic()
     try:
         try:
-            answer = opener.open(url, timeout=patience)
+            response = opener.open(url, timeout=patience)
         except HTTPError as exc:  # which is an answer as well
-            answer = exc
-        with answer:
-            text = _read(answer, until=began + patience)
+            response = exc
+        with response:
+            text = _read_body(response, until=began + patience)
             took = timedelta(seconds=time.monotonic() - began)
-            date = _date(answer.headers.get("Date"))
-            return Page(answer.status, _parsed(text), took, date)
+            date = _parse_date(response.headers.get("Date"))
+            return HttpAnswer(response.status, _parse_json(text), took, date)
     except (OSError, HTTPException) as exc:
         cause = exc.reason if isinstance(exc, URLError) else exc
         if isinstance(cause, TimeoutError):
-            raise Unanswered(f"no answer within {patience:g} s") from exc
+            raise NoAnswer(f"no answer within {patience:g} s") from exc
         if isinstance(cause, ssl.SSLError):
-            raise Unanswered(f"TLS: {cause.reason}") from exc
-        raise Unanswered(str(cause) or type(cause).__name__) from exc
+            raise NoAnswer(f"TLS: {cause.reason}") from exc
+        raise NoAnswer(str(cause) or type(cause).__name__) from exc
 
 
-def _read(answer: Any, *, until: float) -> bytes:
+def _read_body(response: Any, *, until: float) -> bytes:
     # The time-out is that of each packet; a trickle has to end too.
     text = b""
-    while len(text) < _MOST_BYTES and (part := answer.read1(_MOST_BYTES)):
+    while len(text) < _MOST_BYTES and (part := response.read1(_MOST_BYTES)):
         text += part
         if time.monotonic() > until:
             raise TimeoutError
     return text
 
 
-def _date(text: str | None) -> datetime | None:
+def _parse_date(text: str | None) -> datetime | None:
     with suppress(ValueError):
         return parsedate_to_datetime(text or "")
     return None
 
 
-def _parsed(text: bytes) -> Any:
+def _parse_json(text: bytes) -> Any:
     with suppress(ValueError):
         return json.loads(text)
     return None
 
 
-def _member(body: Any, name: str) -> Any:
+def _get_member(body: Any, name: str) -> Any:
     return body.get(name) if isinstance(body, dict) else None
 
 
-def _dicts(values: Any) -> list[dict[str, Any]]:
+def _only_dicts(values: Any) -> list[dict[str, Any]]:
     found = values if isinstance(values, list) else []
     return [each for each in found if isinstance(each, dict)]
 
 
-def _is_young(key: RingKey, now: datetime) -> bool:
+def _is_new(key: RingKey, now: datetime) -> bool:
     return now < key.published_at + _COPY_AGE

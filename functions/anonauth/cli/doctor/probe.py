@@ -1,0 +1,127 @@
+"""The deployment that `anonauth doctor` looks at."""
+
+import functools
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from anonauth.cli.deployment import Deployment
+from anonauth.cli.stats.counts import DayRange, count_users
+from anonauth.domain.signing_keys import Ring
+from anonauth.domain.users import UserPage
+from anonauth.provider_settings.ssm import SettingsSource
+
+JWKS_LIMIT = timedelta(seconds=1.5)
+"""For the key set; an API Gateway authorizer waits no longer (design.md §3)."""
+
+MOST_ITEMS = 20_000
+"""A table with more items is not scanned."""
+
+MOST_UNITS = 5_000
+"""Read units after which a scan is given up: a third of a cent, at most."""
+
+
+class DeploymentProbe:
+    """A deployment that is looked at; what several checks need is asked for once.
+
+    Args:
+        deployment: Where it is.
+        clock: By which its keys are judged; by default that of the service's parts.
+        jwks_limit: For the key set to come.
+        patience: For any answer over HTTP to come.
+        most_items: In a table that is scanned.
+        most_units: Read units that a scan may take.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        jwks_limit: timedelta = JWKS_LIMIT,
+        patience: timedelta = timedelta(seconds=10),
+        most_items: int = MOST_ITEMS,
+        most_units: float = MOST_UNITS,
+    ) -> None:
+        self.deployment = deployment
+        self.stack_name = deployment.stack_name
+        self.jwks_limit = jwks_limit
+        self.patience = patience
+        self.most_items = most_items
+        self.most_units = most_units
+        self._services = deployment.services()
+        self.clock = clock or self._services.clock
+        self._clients: dict[str, Any] = {}
+
+    def connect(self, service: str) -> Any:
+        """Return the client of an AWS service; to make one takes a while."""
+        if service not in self._clients:
+            self._clients[service] = self.deployment.connect(service)
+        return self._clients[service]
+
+    @property
+    def table_name(self) -> str:
+        """The table's name."""
+        return self.deployment.table
+
+    @functools.cached_property
+    def stack(self) -> Mapping[str, Any]:
+        """The stack, as DescribeStacks has it."""
+        found = self.connect("cloudformation").describe_stacks(
+            StackName=self.stack_name
+        )
+        stack: Mapping[str, Any] = found["Stacks"][0]
+        return stack
+
+    def parameter(self, name: str) -> str:
+        """Return what the stack was deployed with; empty for none."""
+        for parameter in self.stack.get("Parameters", []):
+            if parameter["ParameterKey"] == name:
+                return str(parameter["ParameterValue"])
+        return ""
+
+    def resources(self, kind: str) -> dict[str, str]:
+        """Return logical and physical id of the stack's resources of one type."""
+        return {
+            each["LogicalResourceId"]: each["PhysicalResourceId"]
+            for each in self._resources
+            if each["ResourceType"] == kind and each.get("PhysicalResourceId")
+        }
+
+    @functools.cached_property
+    def _resources(self) -> list[Any]:
+        pages = self.connect("cloudformation").get_paginator("list_stack_resources")
+        return [
+            each
+            for page in pages.paginate(StackName=self.stack_name)
+            for each in page["StackResourceSummaries"]
+        ]
+
+    @functools.cached_property
+    def table(self) -> Mapping[str, Any]:
+        """The table, as DescribeTable has it."""
+        found = self.connect("dynamodb").describe_table(TableName=self.table_name)
+        table: Mapping[str, Any] = found["Table"]
+        return table
+
+    @functools.cached_property
+    def ring(self) -> Ring | None:
+        """The key ring, None if there is none."""
+        return self._services.store.load_ring()
+
+    def count_orphans(self, see: Callable[[UserPage], object]) -> int:
+        """Return how many identities have no user, by a scan of the table.
+
+        Args:
+            see: Called with each page; what it raises ends the scan.
+        """
+        today = DayRange.until(self._services.clock(), 1)
+        return count_users(self._services, today, segments=1, see=see).orphans
+
+    def settings(self, parameter: str) -> SettingsSource:
+        """Return the settings document in SSM."""
+        # Keys of issuers at private addresses are for a local service only.
+        is_local = self.deployment.endpoint_url is not None
+        return SettingsSource(
+            lambda: self.connect("ssm"), parameter, allow_private=is_local
+        )
