@@ -1,13 +1,12 @@
-"""The table: items, the conditions on every write, and what an unclear outcome means.
+"""The DynamoDB table: its items, and the conditions on every write.
 
-The only importer of PynamoDB. design.md §4 has the data model; two rules run through
-all
-of this package:
+Only this package imports PynamoDB. design.md §4 has the data model. Two rules hold in
+the whole package:
 
 - DynamoDB deletes expired items late, so every condition checks the expiry itself.
 - A reply can be lost after the write took effect. The SDK would repeat the write
-  and report its own success as a failed condition; so its retries are off, `Table`
-  repeats calls itself, and only what a first attempt refuses counts as refused.
+  and report its own success as a failed condition. So the SDK's retries are off, and
+  `Table` repeats calls itself. It knows whether a refusal may be due to its own write.
 """
 
 from anonauth.store.accounts import AccountRecords
@@ -19,7 +18,7 @@ from anonauth.store.ring import Rings
 
 
 class Store(AccountRecords, ApiKeyRecords, Changes, Expiring, Overview, Rings):
-    """All that `ports` calls a store, on one DynamoDB table; see `Table`.
+    """Every store of `ports`, on one DynamoDB table; see `Table`.
 
     Accounts and API keys are both built on identities, and those on users.
     """

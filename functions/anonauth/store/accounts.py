@@ -1,4 +1,4 @@
-"""Accounts of `local-userpass`, and the budgets that guard them."""
+"""Accounts of `local-userpass`, and the counters of rate limits."""
 
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,20 +35,20 @@ from anonauth.store.items import (
 from anonauth.store.table import WriteRefused
 from anonauth.store.users import MOST_CONFLICTS
 
-_NO_TOKEN = hash_token_id("")  # of as many bytes as that of any
+_NO_TOKEN = hash_token_id("")  # as many bytes as the hash of a token
 
 
 class AccountRecords(Identities):
-    """`AccountStore`."""
+    """`AccountStore` on the table."""
 
     def count(self, counter: Counter, *, over: Collection[str] = ()) -> None:
-        """Add one, in one UpdateItem; see `BudgetStore`."""
+        """Add one to a counter, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
         actions = [*_add_one(counter), *[Path(name).remove() for name in over]]
         self._send(lambda: item.update(actions))
 
     def spend(self, counter: Counter) -> bool:
-        """Add one within the limit, in one UpdateItem; see `BudgetStore`."""
+        """Add one if it is below the limit, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
         limits = {"number": counter.limit, **counter.parts}
         below = all_of(
@@ -57,26 +57,26 @@ class AccountRecords(Identities):
         )
         return self._try_write(
             lambda: item.update(_add_one(counter), below),
-            # Repeated after a lost reply: the last one may have been ours.
+            # The attempt whose reply was lost may have taken the last one.
             is_written=lambda: True,
         )
 
     def give_back(self, counter: Counter) -> None:
-        """Take one away, in one UpdateItem; see `BudgetStore`."""
+        """Take one from a counter, in one UpdateItem; see `BudgetStore`."""
         item = self._counter_item(counter_pk(counter.name))
         taken: list[Action] = [
             Path(name).add(-1) for name in ("number", *counter.parts)
         ]
-        with suppress(WriteRefused):  # nothing is there
+        with suppress(WriteRefused):  # there is nothing to take
             self._send(lambda: item.update(taken, CounterItem.number > 0))
 
     def clear(self, counter: Counter) -> None:
-        """Set a count to none, in one UpdateItem; see `AccountStore`."""
+        """Set a count to 0, in one UpdateItem; see `AccountStore`."""
         item = self._counter_item(counter_pk(counter.name))
         counted: list[Action] = [
             Path(name).remove() for name in ("number", *counter.parts)
         ]
-        with suppress(WriteRefused):  # nothing is there, and no item is to come of it
+        with suppress(WriteRefused):  # there is no item, and none must be created
             self._send(lambda: item.update(counted, CounterItem.pk.exists()))
 
     def get_account_and_counts(
@@ -107,7 +107,8 @@ class AccountRecords(Identities):
         free = IdentityItem.pk.does_not_exist()
         pending = IdentityItem.state == "pending"
         expired = IdentityItem.expires_at <= now
-        # Two at once would otherwise be of one version, and neither know of the other.
+        # Otherwise two registrations at once would have one version, and neither would
+        # know of the other.
         as_read = IdentityItem.version == record.version - 1
         condition = free | ((pending | expired) & as_read)
         return self._try_write(
@@ -122,7 +123,8 @@ class AccountRecords(Identities):
         mark = IdentityItem.contested.set(True)
         return self._try_write(
             lambda: item.update([mark], pending & record_in_time(now)),
-            # After a lost reply it may have been ours, and confirmed since.
+            # The attempt whose reply was lost may have marked the record, which was
+            # confirmed since.
             is_written=lambda: True,
         )
 
@@ -135,8 +137,8 @@ class AccountRecords(Identities):
             IdentityItem.confirm_hash.set(token.hash),
             IdentityItem.confirm_expires_at.set(token.expires_at),
         ]
-        # Else a write that its client has given up on could still arrive, and replace
-        # the token of the mail that was sent instead.
+        # Otherwise a write that its client has given up on could still arrive. It would
+        # replace the token of the mail that was sent in its place.
         as_read = _unchanged(IdentityItem.confirm_hash, record.confirmation)
         condition = pending & same_version(record) & as_read & record_in_time(now)
         item = self._record_item(record)
@@ -163,7 +165,7 @@ class AccountRecords(Identities):
         item = self._identity_item(identity_pk(app, USERPASS, key))
         if self._try_write(lambda: item.update(actions, condition)):
             return True
-        # A link in a mail is opened twice: by a scanner, and by its reader.
+        # A link in a mail may be opened twice: by a mail scanner, and by the reader.
         record = self.get_identity(app, USERPASS, key)
         return (
             record is not None
@@ -210,7 +212,7 @@ class AccountRecords(Identities):
             IdentityItem.contested.remove(),
             IdentityItem.reset_hash.remove(),
             IdentityItem.reset_expires_at.remove(),
-            # Whoever had the old password may have come from one of them.
+            # An attacker with the old password may have logged in from one of them.
             IdentityItem.networks.remove(),
         ]
         same_owner: Condition = IdentityItem.uid.does_not_exist()
@@ -261,7 +263,7 @@ class AccountRecords(Identities):
         """Replace the networks, in one UpdateItem; see `AccountStore`."""
         item = self._record_item(record)
         action = IdentityItem.networks.set(network_map(networks))
-        with suppress(WriteRefused):  # it was reset, and has to forget them
+        with suppress(WriteRefused):  # the password was reset, which forgets networks
             self._send(lambda: item.update([action], same_version(record)))
 
     def _end_all(
@@ -275,7 +277,7 @@ class AccountRecords(Identities):
         left = {(i.provider, i.key) for i in after.identities}
         detached = [i for i in user.identities if (i.provider, i.key) not in left]
         self._delete_records(transaction, user, detached)
-        # All of them, or none: see `user_after_reset`.
+        # Either all keys or none: see `user_after_reset`.
         keys = [] if after.api_keys else user.api_keys.values()
         self._delete_keys(transaction, user, keys)
         actions: list[Action] = [
@@ -301,9 +303,10 @@ class AccountRecords(Identities):
 
 
 def _unchanged(path: UnicodeAttribute, token: MailToken | None) -> Condition:
-    """Say that the token is the one that was read; one that is gone took a version.
+    """Require that the token is the one that was read, or that it was removed.
 
-    In the same bytes whether there was one, so that they do not tell who is registered.
+    Whatever removes a token also raises the version. The condition has the same length
+    whether a token was read or not, so that it does not tell who is registered.
     """
     read = _NO_TOKEN if token is None else token.hash
     condition: Condition = path.does_not_exist() | (path == read)
@@ -311,7 +314,7 @@ def _unchanged(path: UnicodeAttribute, token: MailToken | None) -> Condition:
 
 
 def _is(stored: MailToken | None, token: MailToken) -> bool:
-    # By the hash alone: the table keeps whole seconds.
+    # The hash alone decides, because the table stores times in whole seconds.
     return stored is not None and hmac.compare_digest(stored.hash, token.hash)
 
 

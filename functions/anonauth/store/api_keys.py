@@ -20,7 +20,7 @@ from anonauth.store.items import (
 
 
 class ApiKeyRecords(Identities):
-    """`ApiKeyStore`."""
+    """`ApiKeyStore` on the table."""
 
     def create_api_key(
         self, user: User, session: Session, key: ApiKey, now: datetime
@@ -88,7 +88,8 @@ class ApiKeyRecords(Identities):
         actions: list[Action] = [
             UserItem.api_keys[key.id]["disabled"].set(disabled),
             UserItem.version.set(UserItem.version + 1),
-            # When it comes on as well: a login that raced with the off has left one.
+            # Also when the key is switched on: a login that raced with the switching
+            # off may have left a session.
             *_end_sessions_of(user, key),
         ]
         return self._try_write(

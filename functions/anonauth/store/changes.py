@@ -1,4 +1,4 @@
-"""What the table's stream tells of users."""
+"""Changes of users, read from the table's stream."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from anonauth.domain.users import User
 from anonauth.store.items import USER_PREFIX, gone_pk, user_in
 from anonauth.store.table import Table
 
-# Who deletes by TTL (Amazon DynamoDB Developer Guide, "DynamoDB Streams and Time to
-# Live").
+# The identity that deletes expired items (Amazon DynamoDB Developer Guide, "DynamoDB
+# Streams and Time to Live").
 _SWEEPER = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
@@ -18,9 +18,10 @@ class Changes(Table):
     """`ChangeStore`."""
 
     def read_change(self, record: Mapping[str, Any]) -> Change | None:
-        """Return what a record says, as Lambda hands it over; see `ChangeStore`.
+        """Return the change in a record as Lambda passes it; see `ChangeStore`.
 
-        Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example event.
+        The form is that of the example event in AWS, "Using AWS Lambda with Amazon
+        DynamoDB".
         """
         try:
             stream = record["dynamodb"]
@@ -43,9 +44,10 @@ class Changes(Table):
             raise ValueError(f"stream record {record.get('eventID')}") from exc
 
     def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
-        """Look for the marks of requests, in one BatchGetItem; see `ChangeStore`.
+        """Look for the marks of deletions, in one BatchGetItem; see `ChangeStore`.
 
-        Consistent, and a mark is written together with the deletion: none is missed.
+        The read is consistent, and a mark is written together with the deletion. So no
+        mark is missed.
         """
         keys = {gone_pk(user.app, user.id): (user.app, user.id) for user in users}
         if not keys:

@@ -1,4 +1,4 @@
-"""The parts that conditions on writes are made of (design.md §4)."""
+"""Conditions on writes that several methods of the store share (design.md §4)."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from anonauth.store.items import IdentityItem, UserItem, epoch
 
 
 def alive(now: datetime) -> Condition:
-    """Say that the user is there, active and not expired."""
+    """Require that the user exists, is active and has not expired."""
     active: Condition = UserItem.state == "active"
     permanent: Condition = UserItem.expires_at.does_not_exist()
     not_expired: Condition = UserItem.expires_at > now
@@ -21,7 +21,7 @@ def alive(now: datetime) -> Condition:
 
 
 def mine(session_id: str, token_hash: str, now: datetime) -> Condition:
-    """Say that the session is there and not past its own expiry."""
+    """Require that the session exists and has not expired."""
     session = UserItem.sessions[session_id]
     same_token: Condition = session["hash"] == token_hash
     unlimited: Condition = session["expires_at"].does_not_exist()
@@ -31,14 +31,14 @@ def mine(session_id: str, token_hash: str, now: datetime) -> Condition:
 
 
 def as_read(user: User, now: datetime) -> Condition:
-    """Say that the user is alive, with the identities and keys that were read."""
+    """Require that the user is alive, with the identities and keys that were read."""
     same_version: Condition = UserItem.version == user.version
     condition: Condition = alive(now) & same_version
     return condition
 
 
 def asked_by(user: User, session: Session, now: datetime) -> Condition:
-    """Say that the user is as it was read, and the session that asks still lives."""
+    """Require that the user is as it was read, and that the session is alive."""
     condition: Condition = as_read(user, now) & mine(
         session.id, session.token_hash, now
     )
@@ -46,7 +46,7 @@ def asked_by(user: User, session: Session, now: datetime) -> Condition:
 
 
 def record_in_time(now: datetime) -> Condition:
-    """Say that an identity's record is there and not past its expiry."""
+    """Require that the record of an identity exists and has not expired."""
     bound: Condition = IdentityItem.expires_at.does_not_exist()
     not_expired: Condition = IdentityItem.expires_at > now
     condition: Condition = IdentityItem.pk.exists() & (bound | not_expired)
@@ -54,8 +54,8 @@ def record_in_time(now: datetime) -> Condition:
 
 
 def room(ended: Sequence[Session]) -> Condition:
-    """Say that one more session is not too many, once the `ended` ones are dropped."""
-    # Never more than the limit: there is room, or as many go as were counted on.
+    """Require room for one more session once the `ended` sessions are dropped."""
+    # Either there is room, or all the sessions that were to make room still exist.
     condition: Condition = (
         all_of(UserItem.sessions[old.id].exists() for old in ended)
         if ended

@@ -1,4 +1,4 @@
-"""The search for users that will soon expire: a scan, off every request path."""
+"""The scan for users that will soon expire. No request waits for it."""
 
 from datetime import date, datetime
 
@@ -44,7 +44,8 @@ class Expiring(Scans):
         one_before = ScanItem.version == new.version - 1
         return self._try_write(
             lambda: item.save(condition=none_yet | one_before),
-            # Ours or another's: at worst a few users are warned twice, by one id.
+            # Perhaps another run has written it. At worst a few users are warned
+            # twice, by events with the same id.
             is_written=lambda: True,
         )
 

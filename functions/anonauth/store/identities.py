@@ -1,4 +1,4 @@
-"""Identities: linked to a user, displayed, unlinked."""
+"""Identities: linking them to users, displaying and unlinking them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ from anonauth.store.users import Users, opening
 
 
 class Identities(Users):
-    """`IdentityStore`: what touches a user and an identity's record together."""
+    """`IdentityStore` on the table: writes to a user and an identity's record."""
 
     def get_identity(self, app: str, provider: str, key: str) -> IdentityRecord | None:
         """Read a record in one consistent GetItem; see `IdentityStore`."""
@@ -50,8 +50,8 @@ class Identities(Users):
     ) -> bool:
         """Add an identity to a user that is as it was read; see `IdentityStore`.
 
-        The version as read, where design.md §4 asks only for fewer than ten identities:
-        it also keeps out a second e-mail address that is linked at the same time.
+        The version must be as read, although design.md §4 asks only for fewer than ten
+        identities. So a second e-mail address cannot be linked at the same time.
         """
         item = self._user_item(user_pk(user.app, user.id))
         entries = identity_list([linked(identity)])
@@ -62,7 +62,7 @@ class Identities(Users):
             UserItem.sessions[session.id]["expires_at"].set(epoch(expires_at)),
             UserItem.expires_at.remove(),
             UserItem.ttl.remove(),
-            # One of a login that raced with an unlink would come back to life.
+            # The session of a login that raced with an unlink would come back to life.
             *[
                 UserItem.sessions[other.id].remove()
                 for other in user.sessions.values()
@@ -70,7 +70,8 @@ class Identities(Users):
             ],
         ]
         if user.anonymous:
-            # Its limits begin now (see `usecases.link`), also for the refresh to come.
+            # The session's limits begin now (see `usecases.link`), also for the next
+            # refresh.
             actions.append(UserItem.sessions[session.id]["created_at"].set(epoch(now)))
 
         def fill(transaction: TransactWrite) -> None:
@@ -145,14 +146,14 @@ class Identities(Users):
                 lambda: item.update([IdentityItem.data.set(dict(data))], unchanged)
             )
         except WriteRefused:
-            return  # unlinked meanwhile: there is nothing to display
+            return  # unlinked in the meantime: there is nothing to display
 
     def get_identity_data(
         self, app: str, identities: Sequence[Identity]
     ) -> list[Mapping[str, str]]:
         """Read display data in one BatchGetItem; see `IdentityStore`.
 
-        Consistent: every SDK asks for the profile right after a link.
+        The read is consistent: every SDK asks for the profile right after a link.
         """
         pks = [identity_pk(app, i.provider, i.key) for i in identities]
         wanted = [pk for pk, i in zip(pks, identities, strict=True) if i.key]
@@ -201,7 +202,7 @@ class Identities(Users):
         identity: VerifiedIdentity,
         now: datetime,
     ) -> None:
-        # Two at once for one identity: this condition has one winner.
+        # If two users link one identity at once, one of them wins on these conditions.
         if identity.record is None:
             unclaimed = IdentityItem.pk.does_not_exist()
             record = IdentityRecord(
@@ -234,12 +235,12 @@ class Identities(Users):
             IdentityItem.expires_at.remove(),
             IdentityItem.ttl.remove(),
         ]
-        if record.networks:  # with that of this login
+        if record.networks:  # the network of this login is among them
             actions.append(IdentityItem.networks.set(network_map(record.networks)))
         transaction.update(
             self._record_item(record),
             actions,
-            # A password that was reset meanwhile is a later version.
+            # A password reset in the meantime has raised the version.
             condition=confirmed & same_version(record) & record_in_time(now),
         )
 
@@ -269,8 +270,8 @@ def _bound_to(user_id: str) -> Condition:
 
 
 def same_version(record: IdentityRecord) -> Condition:
-    """Say that the credential of a record is still the one that was read."""
-    # Versions begin anew once a record is gone, ids do not.
+    """Require that the credential of a record is still the one that was read."""
+    # A record that was deleted and made again has its first version, but another id.
     same: Condition = IdentityItem.identity_id == record.id
     condition: Condition = same & (IdentityItem.version == record.version)
     return condition

@@ -1,4 +1,4 @@
-"""The items of the table, and how they become what `domain` knows (design.md §4)."""
+"""The items of the table, and their conversion to and from `domain` (design.md §4)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
@@ -29,7 +29,7 @@ _OF_EVERY_USER = {"anonymous", "version", "created_at", "last_active_day", "iden
 
 
 class InstantAttribute(Attribute[datetime]):
-    """An aware instant as whole epoch seconds: the form that TTL needs."""
+    """An aware datetime, stored as whole epoch seconds: the form that TTL needs."""
 
     attr_type = NUMBER
 
@@ -43,18 +43,17 @@ class InstantAttribute(Attribute[datetime]):
 
 
 class TableItem(Model):
-    """What every item has; bound to a table by `Table`."""
+    """The attributes that every item has. `Table` binds the class to a table."""
 
     pk = UnicodeAttribute(hash_key=True)
     ttl = InstantAttribute(null=True)
 
 
 class UserItem(TableItem):
-    """`USER#<app>#<uid>`: a user with its sessions, so that nothing can be orphaned.
+    """`USER#<app>#<uid>`: a user and its sessions, so that no session is orphaned.
 
-    `sessions` and `api_keys` map ids to raw maps (see `session_map`, `api_key_map`);
-    they are written empty and never left out, since a path into an absent map is an
-    error.
+    `sessions` and `api_keys` map ids to raw maps (see `session_map`, `api_key_map`).
+    An empty map is written as well, because a path into an absent map is an error.
     """
 
     state = UnicodeAttribute()
@@ -70,9 +69,10 @@ class UserItem(TableItem):
 
 
 class IdentityItem(TableItem):
-    """`IDENT#<app>#<provider>#<key>`: an identity, or an API key, and whose it is.
+    """`IDENT#<app>#<provider>#<key>`: an identity or an API key, and its user.
 
-    Absent where a field says nothing; `uid` is there if and only if it is bound.
+    Attributes without a value are absent. `uid` exists if and only if the identity is
+    bound to a user.
     """
 
     uid = UnicodeAttribute(null=True)
@@ -92,7 +92,7 @@ class IdentityItem(TableItem):
 
 
 class CounterItem(TableItem):
-    """`RATE#<counter>`: what was counted, `number` in all.
+    """`RATE#<counter>`: the count of a rate limit, in `number`.
 
     Each part of the counter is one more attribute, whose name no class can know.
     """
@@ -101,16 +101,16 @@ class CounterItem(TableItem):
 
 
 class AccountItem(IdentityItem, CounterItem):
-    """An identity or a counter: what one BatchGetItem of a password login brings.
+    """An identity or a counter, since one BatchGetItem of a password login reads both.
 
-    `parts` are a counter's, by name.
+    `parts` has the counts of a counter's parts, by name.
     """
 
     parts: Mapping[str, int] = {}
 
     @classmethod
     def from_raw_data(cls, data: dict[str, Any]) -> "AccountItem":
-        """Return the item that DynamoDB has in this form, with its parts."""
+        """Return the item of DynamoDB's own form, with its parts."""
         item = super().from_raw_data(data)
         known = cls.get_attributes()
         item.parts = {
@@ -128,7 +128,7 @@ class GoneItem(TableItem):
 
 
 class ScanItem(TableItem):
-    """`SCAN#expiring`: how far the search for users that will expire has come."""
+    """`SCAN#expiring`: how far the scan for users that will expire has come."""
 
     version = NumberAttribute()
     since = UnicodeAttribute(null=True)
@@ -149,12 +149,12 @@ def user_pk(app: str, user_id: str) -> str:
 
 
 def gone_pk(app: str, user_id: str) -> str:
-    """Return the key of the mark that a requested deletion leaves."""
+    """Return the key of the mark that a deletion on request leaves."""
     return f"GONE#{app}#{user_id}"
 
 
 def identity_pk(app: str, provider: str, key: str) -> str:
-    """Return the key of an identity's item; for an API key its hash is the key."""
+    """Return the key of an identity's item. For an API key, `key` is its hash."""
     return f"IDENT#{app}#{provider}#{key}"
 
 
@@ -201,8 +201,8 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
 def user_in(image: Mapping[str, Any], pk: str) -> User:
     """Return the user that an item holds in DynamoDB's own form.
 
-    Raises `ValueError`, or whatever PynamoDB makes of one that no version of ours has
-    written.
+    An item that no version of this code has written raises `ValueError`, or some error
+    of PynamoDB.
     """
     if not image.keys() >= _OF_EVERY_USER:
         raise ValueError(pk)
@@ -214,7 +214,7 @@ def user_in(image: Mapping[str, Any], pk: str) -> User:
 
 
 def _is_sound(user: User) -> bool:
-    # PynamoDB does not look into maps, and reads NULL as None everywhere.
+    # PynamoDB does not check what is in maps, and reads NULL as None everywhere.
     texts = [
         *(text for i in user.identities for text in (i.id, i.provider, i.key)),
         *(session.provider for session in user.sessions.values()),
@@ -342,7 +342,7 @@ def epoch(instant: datetime) -> int:
 
 
 def _entries(attribute: Any) -> dict[str, Any]:
-    # None where only some attributes were asked for.
+    # The attribute is None if it was not among those that were read.
     return {} if attribute is None else attribute.as_dict()
 
 
@@ -377,10 +377,10 @@ def _api_key(key_id: str, entry: dict[str, Any]) -> ApiKey:
 
 
 def _flag(value: object) -> bool:
-    # What is not to be read must not count as false: a key that its user has disabled
-    # would be good again, and a guest permanent.
+    # An unreadable value must not count as false: a disabled key would be good again,
+    # and a guest would be permanent.
     if not isinstance(value, bool):
-        raise ValueError(value)  # noqa: TRY004 - of an item, like the others
+        raise ValueError(value)  # noqa: TRY004 - like other faults of an item
     return value
 
 

@@ -1,4 +1,4 @@
-"""All users, page by page, for an operator: a scan, off every request path."""
+"""All users, page by page, for an operator. No request waits for these scans."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class Overview(Scans):
         return self._scan_page(segment, segments, after, condition)
 
     def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
-        """Read display data, in a BatchGetItem for a hundred; see `OverviewStore`."""
+        """Read display data, 100 items per BatchGetItem; see `OverviewStore`."""
         pks = [
             [
                 identity_pk(user.app, i.provider, i.key) if i.key else ""

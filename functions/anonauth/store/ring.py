@@ -1,4 +1,4 @@
-"""The key ring's one item."""
+"""The item of the key ring."""
 
 from pynamodb.exceptions import DoesNotExist
 
@@ -13,8 +13,8 @@ class Rings(Table):
     def load_ring(self) -> Ring | None:
         """Read the key ring in one GetItem; see `RingStore`.
 
-        Consistent: a replica that lags could bring a revoked key back for five minutes
-        more.
+        The read is consistent: a replica that lags could bring a revoked key back for
+        five more minutes.
         """
         try:
             item = self._send(

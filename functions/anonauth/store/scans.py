@@ -1,4 +1,4 @@
-"""Scans over all users, page by page: off every request path."""
+"""Scans over all users, page by page. No request waits for them."""
 
 from contextlib import suppress
 
@@ -18,11 +18,14 @@ SCANNED = (
     "expires_at",
     "identities",
 )
-"""All that a scan may see: no session, no password, no key (see `template.yaml`)."""
+"""All attributes that a scan may read (see `template.yaml`).
+
+There is no session, password or key among them.
+"""
 
 
 class Scans(Table):
-    """What the scans of others are made of."""
+    """The page that `Expiring` and `Overview` scan."""
 
     def _scan_page(
         self,
@@ -34,12 +37,13 @@ class Scans(Table):
     ) -> UserPage:
         """Read one page, in one Scan.
 
-        By the connection, since a model's scan reads on to the end by itself.
+        The connection does it, because the scan of a PynamoDB model reads on to the
+        end of the table.
 
         Args:
-            after: `position` of the page before; empty to begin.
-            wanted: Which items; see `active_users`.
-            more: Attributes to see beside `SCANNED`.
+            after: `position` of the page before, empty for the first page.
+            wanted: Condition on the items, such as `active_users`.
+            more: Attributes to read in addition to `SCANNED`.
         """
         page = self._send(
             lambda: self._connection.scan(
@@ -59,7 +63,7 @@ class Scans(Table):
             if "uid" in raw:
                 owners.append((raw["pk"]["S"].split("#")[1], raw["uid"]["S"]))
                 continue
-            # One item that cannot be read must not hide all others.
+            # An item that cannot be read must not hide all others.
             with suppress(Exception):
                 users.append(user_in(raw, raw["pk"]["S"]))
         return UserPage(
@@ -73,7 +77,7 @@ class Scans(Table):
 
 
 def active_users(app: str | None = None) -> Condition:
-    """Return what users are told from other items by; None: those of all apps."""
+    """Return the condition for users of an app, or of all apps if it is None."""
     prefix = USER_PREFIX if app is None else user_pk(app, "")
     condition: Condition = UserItem.pk.startswith(prefix) & (UserItem.state == "active")
     return condition

@@ -1,4 +1,4 @@
-"""Calls to the table: repeated here, and a refusal told from an outage."""
+"""Calls to the table: repeated when they fail, and refusals told from outages."""
 
 import time
 import uuid
@@ -26,15 +26,18 @@ from anonauth.store.items import (
 )
 
 ATTEMPTS = 3
-"""Of each call, within a function's 29 s: 3 times 0.5 s to connect and 2 s to read."""
+"""Attempts of each call, within a function's 29 s.
+
+An attempt takes at most 0.5 s to connect and 2 s to read.
+"""
 
 _CONNECT_TIMEOUT = 0.5  # seconds; PynamoDB's default is 15
 _READ_TIMEOUT = 2.0  # seconds; PynamoDB's default is 30
 _PAUSE = 0.05  # seconds after the first attempt, on average; see `jittered_pause`
 _LONGEST_PAUSE = 0.2  # seconds
 
-# Codes that say for sure that nothing was written. (TransactionConflict also hits
-# plain updates, and botocore does not know that it can be repeated.)
+# Error codes that are sure to mean that nothing was written. (TransactionConflict also
+# hits plain updates, and botocore does not know that it can be repeated.)
 _NOT_APPLIED = frozenset(
     {
         "ProvisionedThroughputExceeded",
@@ -65,8 +68,9 @@ class Table:
     """One DynamoDB table.
 
     Args:
-        endpoint_url: Of another engine; None for AWS.
-        pause: Waits that many seconds between attempts; tests pass one that does not.
+        endpoint_url: Address of another engine, None for AWS.
+        pause: Waits that many seconds between attempts. Tests pass a function that
+            does not wait.
     """
 
     def __init__(
@@ -87,18 +91,18 @@ class Table:
             # `retry_configuration` would be ignored here.
             "max_retry_attempts": 0,
         }
-        # PynamoDB configures classes, not objects: each store binds its own. The
-        # shared base makes them share one connection.
+        # PynamoDB configures classes, not objects, so each store makes classes of its
+        # own. Their common base makes them share one connection.
         base: type[TableItem] = type(
             "TableItem", (TableItem,), {"Meta": type("Meta", (), meta)}
         )
         self._connection = base._get_connection().connection  # noqa: SLF001
-        # PynamoDB would make a session for each thread, and all but this one would
-        # take damaged answers for good ones.
+        # PynamoDB would make a session for each thread. Only this one checks answers
+        # for damage.
         self._aws_session = get_session()
         self._connection._local = SimpleNamespace(session=self._aws_session)  # type: ignore[assignment]  # noqa: SLF001
         check_answers(self._aws_session)
-        # The SDK would put its own name together anew for each call, in 0.1 ms.
+        # The SDK would otherwise compose its user agent for each call, in 0.1 ms.
         self._aws_session.set_default_client_config(Config(user_agent="anonauth"))
 
         def bound(item: type[_Item]) -> type[_Item]:
@@ -114,30 +118,31 @@ class Table:
 
     @property
     def aws_session(self) -> Session:
-        """The SDK's session, for clients of other services as well.
+        """The SDK's session, which also makes the clients of other services.
 
-        The answers to all of them are checked (`check_answers`). Threads may share a
-        client of it, but must not make one at the same time.
+        The answers to all its clients are checked (`check_answers`). Threads may share
+        a client, but must not make clients at the same time.
 
-        A second one would cost 6 ms of a cold start: it registers 250 hooks, and reads
-        AWS's endpoints anew.
+        A second session would cost 6 ms of a cold start: it registers 250 hooks and
+        reads AWS's endpoints again.
         """
         return self._aws_session
 
     def connect(self) -> None:
-        """Make the client now: threads may share one, but making it is not safe."""
+        """Make the client now. Threads may share it, but must not make it."""
         _ = self._connection.client
 
     def _send(self, call: Callable[[], _T], *, conflicts: int = 0) -> _T:
         """Make one call to the table, at most `ATTEMPTS` times.
 
         Args:
-            conflicts: So many conflicts with other writes are no attempt. They are
-                answered at once, so that waiting for the end of them costs little.
+            conflicts: How many conflicts with other writes do not count as attempts.
+                DynamoDB answers them at once, so it costs little to wait until they
+                are over.
 
         Raises:
             WriteRefused: A condition did not hold.
-            StoreUnavailable: No attempt was answered; a write may have taken effect.
+            StoreUnavailable: No attempt was answered. A write may have taken effect.
         """
         perhaps_ours, attempt, left = False, 0, ATTEMPTS
         while left:
@@ -150,8 +155,9 @@ class Table:
                 raise
             except PynamoDBException as exc:
                 failure = exc
-            # One class is raised for a refusal and for an unreachable engine: only
-            # the codes tell. Without one, or with a 5xx, the write may have happened.
+            # PynamoDB raises one class for a refusal and for an unreachable engine.
+            # Only the codes tell them apart. Without a code, or with a 5xx, the write
+            # may have happened.
             codes = _codes(failure)
             if "ConditionalCheckFailed" in codes:
                 raise WriteRefused(perhaps_ours=perhaps_ours) from failure
@@ -173,15 +179,15 @@ class Table:
         """Make a conditional write, and say whether it took effect.
 
         A reply can be lost after the write took effect. The write is then repeated,
-        and the repetition meets what the first attempt has written: its condition
+        and the repetition meets what the first attempt has written. Its condition
         fails although the write was successful (design.md §4). So if an earlier
         attempt may have won, the table is read before a refusal counts.
 
         Args:
             call: The write.
             is_written: Reads the table, and says whether it is as the write leaves it.
-                It is called only if an earlier attempt may have won. By default the
-                refusal counts: its caller reads again and decides again.
+                It is called only if an earlier attempt may have won. By default a
+                refusal always counts, for callers that read again and decide again.
             conflicts: As for `_send`.
 
         Raises:
@@ -195,7 +201,8 @@ class Table:
 
     def _transaction(self, fill: Callable[[TransactWrite], None]) -> Callable[[], None]:
         """Return the call that makes one transaction of what `fill` puts into it."""
-        # The same for each attempt: DynamoDB then knows a repetition from a second one.
+        # All attempts have the same token, by which DynamoDB knows a repetition from a
+        # second transaction.
         token = str(uuid.uuid4())
 
         def commit() -> None:
@@ -208,7 +215,7 @@ class Table:
 
 
 def _codes(failure: PynamoDBException) -> set[str]:
-    # A cancelled transaction has one code for each item that was in its way.
+    # A cancelled transaction has one code for each item that stopped it.
     if isinstance(failure, TransactWriteError) and failure.cancellation_reasons:
         codes = {r.code for r in failure.cancellation_reasons if r is not None}
     else:

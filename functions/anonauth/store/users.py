@@ -31,15 +31,15 @@ from anonauth.store.table import Table, WriteRefused
 _GONE_FOR = timedelta(days=30)
 
 MOST_CONFLICTS = 12
-"""Met by a write that ends sessions, before it gives up; 1.4 s on average.
+"""Conflicts that a write meets before it gives up ending sessions: 1.4 s on average.
 
-Who holds one of the sessions may keep the user busy with transactions of its own, and
-DynamoDB refuses a write to an item that one of these is about to change.
+The holder of one of the sessions may keep the user's item busy with transactions.
+DynamoDB refuses a write to an item that a transaction is about to change.
 """
 
 
 class Users(Table):
-    """`UserStore`, and the one write of a login to a user that is there."""
+    """`UserStore` on the table, and the write of a login to a user that exists."""
 
     def create_user(self, user: User) -> bool:
         """Write a new user in one PutItem; see `UserStore`."""
@@ -73,7 +73,8 @@ class Users(Table):
             alive(now)
             & mine(session.id, session.token_hash, now)
             & first_use_today
-            # Else a racing link is undone: its user would die 90 days later.
+            # Otherwise this undoes a link that races with it, and the user would be
+            # deleted 90 days later.
             & (UserItem.anonymous == user.anonymous)
         )
         if user.anonymous:
@@ -91,8 +92,8 @@ class Users(Table):
     ) -> bool:
         """Add a session in one UpdateItem; see `IdentityStore`.
 
-        The version as read: a reset in between must win, whatever the old password
-        was still good for a moment ago.
+        The version must be as read: a password reset in between must win, even if the
+        old password was still good a moment ago.
         """
         actions = opening(session, ended, now)
         condition = as_read(user, now) & room(ended)
@@ -105,15 +106,15 @@ class Users(Table):
         )
 
     def end_session(self, claims: RefreshClaims, now: datetime) -> bool:
-        """Delete the anonymous user, or else remove only the session; see `UserStore`.
+        """Delete an anonymous user, or remove the session of another; see `UserStore`.
 
-        One DeleteItem for an anonymous user; one UpdateItem more for others.
+        An anonymous user takes one DeleteItem. Others take one UpdateItem more.
         """
         item = self._user_item(user_pk(claims.app, claims.user_id))
         session_is_there = alive(now) & mine(claims.session_id, claims.token_hash, now)
         is_anonymous = UserItem.anonymous == True  # noqa: E712 - an expression
-        # A guest without its session would be nobody's: a clock that is behind may let
-        # the second call see one that had expired for the first.
+        # Nobody could log in to a guest without its session again. If this clock is
+        # behind, the second call may see a guest that the first saw as expired.
         is_permanent = UserItem.anonymous == False  # noqa: E712 - an expression
         remove = [UserItem.sessions[claims.session_id].remove()]
         perhaps_ours = False
@@ -128,17 +129,18 @@ class Users(Table):
                 perhaps_ours = perhaps_ours or refused.perhaps_ours
             else:
                 return True
-        # Repeated after a lost reply: the session that is gone now was there.
+        # If a reply was lost, the repeated write was refused because the session, which
+        # existed, was removed by the first attempt.
         return perhaps_ours
 
     def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
-        """Delete user, identities and keys and leave the mark of it, all at once."""
+        """Delete user, identities and keys and leave a mark, in one transaction."""
         asked = as_read(user, now) if session is None else asked_by(user, session, now)
         item = self._user_item(user_pk(user.app, user.id))
         gone = self._gone_item(
             gone_pk(user.app, user.id),
             reason="requested",
-            # Identities that have not come back may name the user for ever.
+            # Records of identities that the user does not list may name it for ever.
             ttl=None if user.made_again else now + _GONE_FOR,
         )
 
@@ -165,14 +167,15 @@ class Users(Table):
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         """Empty the map of sessions, in one UpdateItem; see `UserStore`.
 
-        No version as read: whoever holds a session could raise it for ever. The next
-        version: a login that has read this one must not add its session.
+        The version need not be as read, because the holder of a session could raise it
+        for ever. The update raises it too, so that a login that has read the user
+        before cannot add its session.
         """
         actions: list[Action] = [
             UserItem.sessions.set({}),
             UserItem.version.set(UserItem.version + 1),
         ]
-        # A guest without its session would be nobody's.
+        # Nobody could log in to a guest without its session again.
         is_permanent = UserItem.anonymous == False  # noqa: E712 - an expression
         item = self._user_item(user_pk(app, user_id))
         try:
@@ -188,7 +191,7 @@ class Users(Table):
         return self._user_item(user_pk(user.app, user.id), **user_fields(user))
 
     def _put_again(self, transaction: TransactWrite, user: User) -> None:
-        # Nobody comes back who wanted to go.
+        # A user that was deleted on request must not come back.
         transaction.condition_check(
             self._gone_item,
             gone_pk(user.app, user.id),
@@ -220,7 +223,7 @@ class Users(Table):
     def _delete_record(
         self, transaction: TransactWrite, user: User, provider: str, key: str
     ) -> None:
-        # One that is missing, as after a restore in parts, must not hold up the rest.
+        # A record that is missing, as after a partial restore, must not stop the rest.
         missing = IdentityItem.pk.does_not_exist()
         transaction.delete(
             self._identity_item(identity_pk(user.app, provider, key)),
@@ -229,7 +232,7 @@ class Users(Table):
 
 
 def opening(session: Session, ended: Sequence[Session], now: datetime) -> list[Action]:
-    """Return what adds a session and drops others; on the condition `room`."""
+    """Return the actions that add a session and drop others, if there is `room`."""
     return [
         UserItem.sessions[session.id].set(session_map(session)),
         UserItem.last_active_day.set(utc_day(now).isoformat()),
