@@ -15,9 +15,7 @@ import pytest
 
 from anonauth.domain.encoding import hash_secret
 from anonauth.domain.providers import API_KEY, USERPASS
-from anonauth.domain.users import ApiKey
 from anonauth.errors import AuthError, WrongPassword
-from anonauth.usecases.api_keys import delete_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.operator import OperatorActions
 from support.contracts.store_contract import APP, NOW
@@ -59,18 +57,7 @@ class Intruder:
         """Raise the user's version twice."""
         key, _ = self.service.create_api_key(opened, f"key-{next(self.names)}", NOW)
         self.made += 1
-        self.delete_key(opened, key)
-
-    def delete_key(self, opened: OpenedSession, key: ApiKey) -> None:
-        delete_api_key(
-            opened.refresh_token,
-            key.id,
-            users=self.service.store,
-            api_keys=self.service.store,
-            providers=self.service,
-            tokens=self.service.tokens,
-            now=NOW,
-        )
+        self.service.delete_api_key(opened, key.id)
 
     @contextmanager
     def holding_on(self, *, comes_back: bool) -> Iterator[None]:

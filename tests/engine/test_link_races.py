@@ -15,7 +15,6 @@ from anonauth.domain.users import (
     MOST_API_KEYS,
     MOST_IDENTITIES,
     MOST_SESSIONS,
-    ApiKey,
     User,
 )
 from anonauth.errors import (
@@ -30,7 +29,6 @@ from anonauth.errors import (
     TooManyIdentities,
     WrongPassword,
 )
-from anonauth.usecases.api_keys import create_api_key, switch_api_key
 from anonauth.usecases.link import LinkedSession
 from anonauth.usecases.login import OpenedSession
 from support.contracts.store_contract import DAY, NOW
@@ -260,16 +258,7 @@ def test_given_room_for_one_when_many_keys_are_made_then_one_fits(
 ) -> None:
     opened = service.log_in_by(CUSTOM, {"token": a_subject()})
 
-    def make(name: str) -> tuple[ApiKey, str]:
-        return create_api_key(
-            opened.refresh_token,
-            name,
-            users=service.store,
-            api_keys=service.store,
-            providers=service,
-            tokens=service.tokens,
-            now=NOW,
-        )
+    make = partial(service.create_api_key, opened)
 
     for number in range(MOST_API_KEYS - 1):
         make(f"key-{number}")
@@ -285,28 +274,10 @@ def test_given_a_key_when_disabled_while_it_logs_in_then_no_session_of_it_lives(
 ) -> None:
     for _ in range(engine.rounds // 20):
         opened = service.log_in_by(CUSTOM, {"token": a_subject()})
-        key, secret = create_api_key(
-            opened.refresh_token,
-            "ci",
-            users=service.store,
-            api_keys=service.store,
-            providers=service,
-            tokens=service.tokens,
-            now=NOW,
-        )
+        key, secret = service.create_api_key(opened, "ci")
 
         log_in = partial(service.log_in_by, "api-key", {"key": secret})
-        disable = partial(
-            switch_api_key,
-            opened.refresh_token,
-            key.id,
-            disabled=True,
-            users=service.store,
-            api_keys=service.store,
-            providers=service,
-            tokens=service.tokens,
-            now=NOW,
-        )
+        disable = partial(service.disable_api_key, opened, key.id)
         calls: list[Callable[[], object]] = [*[log_in] * 5, disable]
         *logins, disabled = race(*calls)
 

@@ -97,10 +97,17 @@ PARTS: Mapping[str, Part] = {
             _use_case("key_ring", "test_keys.py", "usecases/test_giving_up.py"),
             _use_case("events", "usecases/test_events.py"),
             _use_case(
+                "credential", "usecases/test_link.py", "usecases/test_provider_login.py"
+            ),
+            _use_case(
                 "link",
                 "usecases/test_link.py",
-                "usecases/test_provider_login.py",
                 "service/test_takeover.py",
+                "usecases/test_giving_up.py",
+            ),
+            _use_case(
+                "provider_login",
+                "usecases/test_provider_login.py",
                 "usecases/test_giving_up.py",
             ),
             _use_case("login", "usecases/test_login.py", "usecases/test_admission.py"),
@@ -109,11 +116,12 @@ PARTS: Mapping[str, Part] = {
             _use_case(
                 "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
             ),
+            _use_case("profile", "usecases/test_profile.py"),
             _use_case(
-                "profile",
-                "usecases/test_profile.py",
-                "usecases/test_unlink.py",
-                "usecases/test_giving_up.py",
+                "delete", "usecases/test_profile.py", "usecases/test_giving_up.py"
+            ),
+            _use_case(
+                "unlink", "usecases/test_unlink.py", "usecases/test_giving_up.py"
             ),
             _use_case(
                 "session", "usecases/test_session.py", "usecases/test_giving_up.py"

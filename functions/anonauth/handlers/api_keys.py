@@ -1,101 +1,71 @@
-"""/auth/api_keys: keys with which a user's programs log in (client-api.md §2.7).
+"""/auth/api_keys: keys by which a user's programs log in (client-api.md §2.7).
 
-All by refresh token, whose app is the one that counts: none is in the path.
+Every call takes a refresh token. The token names the app, since the path does not.
 """
+
+from datetime import datetime
 
 from anonauth import wiring
 from anonauth.handlers._answers import api_key, created_api_key
 from anonauth.handlers._body import text
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.api_keys import (
-    create_api_key,
-    delete_api_key,
-    get_api_key,
-    list_api_keys,
-    switch_api_key,
-)
+from anonauth.usecases.api_keys import ApiKeyManagement
 
 
 def create(request: Request) -> Answer:
-    """Answer with the key, this once."""
-    services = wiring.services()
-    key, secret = create_api_key(
-        request.bearer_token(),
-        text(request.body(), "name"),
-        users=services.store,
-        api_keys=services.store,
-        providers=services.providers,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
+    """Answer with the new key, the only time that it is shown."""
+    token, name = request.bearer_token(), text(request.body(), "name")
+    key, secret = _management().create(token, name, _now())
     return Answer(created_api_key(key, secret))
 
 
 def list_all(request: Request) -> Answer:
-    """Answer with a bare array."""
-    services = wiring.services()
-    keys = list_api_keys(
-        request.bearer_token(),
-        users=services.store,
-        providers=services.providers,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
+    """Answer with a bare array of all keys."""
+    keys = _management().list_all(request.bearer_token(), _now())
     return Answer([api_key(key) for key in keys])
 
 
 def get(request: Request) -> Answer:
-    """Answer with one entry of that array."""
-    services = wiring.services()
-    key = get_api_key(
-        request.bearer_token(),
-        request.path_parameter("id"),
-        users=services.store,
-        providers=services.providers,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
-    return Answer(api_key(key))
+    """Answer with one key, as it is in the array of all."""
+    key_id = request.path_parameter("id")
+    return Answer(api_key(_management().get(request.bearer_token(), key_id, _now())))
 
 
 def delete(request: Request) -> Answer:
-    """Answer `{}`; the key and its sessions are no more."""
-    services = wiring.services()
-    delete_api_key(
-        request.bearer_token(),
-        request.path_parameter("id"),
-        users=services.store,
-        api_keys=services.store,
-        providers=services.providers,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
+    """Answer `{}` once the key is deleted and its sessions have ended."""
+    key_id = request.path_parameter("id")
+    _management().delete(request.bearer_token(), key_id, _now())
     return Answer()
 
 
 def enable(request: Request) -> Answer:
-    """Answer `{}`; the key is good, whether or not it was before."""
+    """Answer `{}` once the key is enabled, even if it was enabled before."""
     return _switch(request, disabled=False)
 
 
 def disable(request: Request) -> Answer:
-    """Answer `{}`; the key is refused, and its sessions have ended."""
+    """Answer `{}` once the key is disabled and its sessions have ended."""
     return _switch(request, disabled=True)
 
 
 def _switch(request: Request, *, disabled: bool) -> Answer:
+    token, key_id = request.bearer_token(), request.path_parameter("id")
+    _management().switch(token, key_id, _now(), disabled=disabled)
+    return Answer()
+
+
+def _management() -> ApiKeyManagement:
     services = wiring.services()
-    switch_api_key(
-        request.bearer_token(),
-        request.path_parameter("id"),
-        disabled=disabled,
+    return ApiKeyManagement(
         users=services.store,
         api_keys=services.store,
         providers=services.providers,
         tokens=services.tokens,
-        now=services.clock(),
     )
-    return Answer()
+
+
+def _now() -> datetime:
+    return wiring.services().clock()
 
 
 ROUTES = {

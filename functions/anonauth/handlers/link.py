@@ -5,40 +5,54 @@ from anonauth.errors import BrowserLoginNotOffered
 from anonauth.handlers._answers import linked_session, opened_session
 from anonauth.handlers._body import parse_device
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
+from anonauth.usecases.credential import CredentialRequest
+from anonauth.usecases.link import IdentityLinking
+from anonauth.usecases.provider_login import ProviderLogin
 
 
 def login(request: Request) -> Answer:
-    """Answer as to any login (client-api.md §2.2); `?link=true` as to a link (§2.3)."""
+    """Answer a login (client-api.md §2.2), or with `?link=true` a link (§2.3)."""
+    return _link(request) if request.is_link else _log_in(request)
+
+
+def refuse_browser(_: Request) -> Answer:
+    """Refuse a browser that starts a login by redirects (client-api.md §8)."""
+    raise BrowserLoginNotOffered
+
+
+def _link(request: Request) -> Answer:
     services = wiring.services()
-    parts = Parts(
+    use_case = IdentityLinking(
         users=services.store,
         identities=services.store,
         providers=services.providers,
         tokens=services.tokens,
         limits=services.settings.session_limits,
     )
-    now = services.clock()
-    if request.is_link:
-        token = request.bearer_token()
-        attempt = _attempt(request)
-        linked = link_identity(token, attempt, parts=parts, now=now)
-        services.metrics.count("Links", provider=attempt.provider)
-        return Answer(linked_session(linked))
-    attempt = _attempt(request)
-    opened = log_in(attempt, parts=parts, now=now)
-    services.metrics.count("Logins", provider=attempt.provider)
+    token, wanted = request.bearer_token(), _credential_request(request)
+    linked = use_case.link(token, wanted, services.clock())
+    services.metrics.count("Links", provider=wanted.provider)
+    return Answer(linked_session(linked))
+
+
+def _log_in(request: Request) -> Answer:
+    services = wiring.services()
+    use_case = ProviderLogin(
+        users=services.store,
+        identities=services.store,
+        providers=services.providers,
+        tokens=services.tokens,
+        limits=services.settings.session_limits,
+    )
+    wanted = _credential_request(request)
+    opened = use_case.log_in(wanted, services.clock())
+    services.metrics.count("Logins", provider=wanted.provider)
     return Answer(opened_session(opened))
 
 
-def refuse_browser(_: Request) -> Answer:
-    """Refuse what starts a login by redirects (client-api.md §8)."""
-    raise BrowserLoginNotOffered
-
-
-def _attempt(request: Request) -> Attempt:
+def _credential_request(request: Request) -> CredentialRequest:
     body = request.body()
-    return Attempt(
+    return CredentialRequest(
         app=request.app_id,
         provider=request.path_parameter("provider"),
         credential=body,

@@ -1,4 +1,4 @@
-"""POST …/anon-user/login: create an anonymous user and open a session for it."""
+"""POST …/anon-user/login: create an anonymous user and open its session."""
 
 from anonauth import wiring
 from anonauth.domain.providers import ANONYMOUS
@@ -6,18 +6,29 @@ from anonauth.handlers._answers import opened_session
 from anonauth.handlers._body import parse_challenge, parse_device
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.admission import Admission
-from anonauth.usecases.login import log_in_anonymously
+from anonauth.usecases.login import AnonymousLogin, AnonymousLoginRequest
 
 
 def login(request: Request) -> Answer:
     """Answer with tokens, user id and device id (client-api.md §2.2)."""
     services = wiring.services()
     body = request.body()
-    opened = log_in_anonymously(
-        request.app_id,
-        link=request.is_link,
+    wanted = AnonymousLoginRequest(
+        app=request.app_id,
+        is_link=request.is_link,
         device=parse_device(body),
         base_url=request.base_url,
+        network=request.network,
+        answer=parse_challenge(body),
+    )
+    opened = _anonymous_login().log_in(wanted, services.clock())
+    services.metrics.count("Logins", provider=ANONYMOUS)
+    return Answer(opened_session(opened))
+
+
+def _anonymous_login() -> AnonymousLogin:
+    services = wiring.services()
+    return AnonymousLogin(
         users=services.store,
         tokens=services.tokens,
         admission=Admission(
@@ -26,12 +37,7 @@ def login(request: Request) -> Answer:
             networks=services.ring,
             challenges=services.challenges,
         ),
-        now=services.clock(),
-        network=request.network,
-        answer=parse_challenge(body),
     )
-    services.metrics.count("Logins", provider=ANONYMOUS)
-    return Answer(opened_session(opened))
 
 
 ROUTES = {

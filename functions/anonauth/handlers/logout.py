@@ -2,18 +2,14 @@
 
 from anonauth import wiring
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.logout import log_out
+from anonauth.usecases.logout import Logout
 
 
 def logout(request: Request) -> Answer:
-    """Answer `{}`; the session of the refresh token is no more."""
+    """Answer `{}` once the session of the refresh token has ended."""
     services = wiring.services()
-    log_out(
-        request.bearer_token(),
-        users=services.store,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
+    use_case = Logout(users=services.store, tokens=services.tokens)
+    use_case.log_out(request.bearer_token(), services.clock())
     services.metrics.count("Logouts")
     return Answer()
 

@@ -1,55 +1,46 @@
-"""GET /auth/profile: who am I. DELETE /auth/delete: delete me.
-
-DELETE /auth/identities: unlink one identity.
-"""
+"""GET /auth/profile, DELETE /auth/identities (unlink one), DELETE /auth/delete."""
 
 from anonauth import wiring
 from anonauth.handlers._answers import profile_of
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.profile import delete_user, read_profile, unlink_identity
+from anonauth.usecases.delete import UserDeletion
+from anonauth.usecases.profile import ProfileReader
+from anonauth.usecases.unlink import IdentityUnlinking
 
 
 def profile(request: Request) -> Answer:
     """Answer with type, identities and data (client-api.md §2.4)."""
     services = wiring.services()
-    found = read_profile(
-        request.bearer_token(),
-        users=services.store,
-        identities=services.store,
-        tokens=services.tokens,
-        now=services.clock(),
+    use_case = ProfileReader(
+        users=services.store, identities=services.store, tokens=services.tokens
     )
-    return Answer(profile_of(found))
+    return Answer(profile_of(use_case.read(request.bearer_token(), services.clock())))
 
 
 def unlink(request: Request) -> Answer:
-    """Answer `{}`; the identity is free for others. By refresh token.
+    """Answer `{}` once the identity is unlinked and free for other users.
 
-    Not in the contract: our own.
+    The call takes a refresh token. App Services had no such route.
     """
     services = wiring.services()
-    unlink_identity(
+    use_case = IdentityUnlinking(
+        users=services.store, identities=services.store, tokens=services.tokens
+    )
+    use_case.unlink(
         request.bearer_token(),
-        request.query_parameter("provider"),
-        request.query_parameter("id"),
-        request.optional_query_parameter("key"),
-        users=services.store,
-        identities=services.store,
-        tokens=services.tokens,
+        provider=request.query_parameter("provider"),
+        identity_id=request.query_parameter("id"),
+        key=request.optional_query_parameter("key"),
         now=services.clock(),
     )
     return Answer()
 
 
 def delete(request: Request) -> Answer:
-    """Answer `{}`; the user is no more (client-api.md §2.6)."""
+    """Answer `{}` once the user is deleted (client-api.md §2.6)."""
     services = wiring.services()
-    delete_user(
-        request.bearer_token(),
-        users=services.store,
-        tokens=services.tokens,
-        now=services.clock(),
-    )
+    use_case = UserDeletion(users=services.store, tokens=services.tokens)
+    use_case.delete(request.bearer_token(), services.clock())
     return Answer()
 
 

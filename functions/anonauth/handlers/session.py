@@ -1,20 +1,20 @@
-"""POST /auth/session: a new access token, and with it an anonymous user lives on."""
+"""POST /auth/session: a new access token, and a later expiry for an anonymous user."""
 
 from anonauth import wiring
 from anonauth.handlers._http import Answer, Request, lambda_handler
-from anonauth.usecases.session import refresh
+from anonauth.usecases.session import SessionRefresh
 
 
 def session(request: Request) -> Answer:
-    """Answer with an access token only: refresh tokens stay (client-api.md §2.5)."""
+    """Answer with an access token only. Refresh tokens stay (client-api.md §2.5)."""
     services = wiring.services()
-    access_token = refresh(
-        request.bearer_token(),
-        base_url=request.base_url,
+    use_case = SessionRefresh(
         users=services.store,
         tokens=services.tokens,
         limits=services.settings.session_limits,
-        now=services.clock(),
+    )
+    access_token = use_case.refresh(
+        request.bearer_token(), base_url=request.base_url, now=services.clock()
     )
     services.metrics.count("Refreshes")
     return Answer({"access_token": access_token})

@@ -20,8 +20,15 @@ from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
 from anonauth.local.template import REGION
 from anonauth.settings import Settings, SettingsError
-from anonauth.usecases.link import Attempt, Parts, link_identity, log_in
-from anonauth.usecases.login import OpenedSession, log_in_anonymously, new_id
+from anonauth.usecases.credential import CredentialRequest
+from anonauth.usecases.link import IdentityLinking
+from anonauth.usecases.login import (
+    AnonymousLogin,
+    AnonymousLoginRequest,
+    OpenedSession,
+    new_id,
+)
+from anonauth.usecases.provider_login import ProviderLogin
 from anonauth.usecases.userpass import (
     Accounts,
     MailRules,
@@ -34,6 +41,8 @@ TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secre
 
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"
+
+_NETWORK = "127.0.0.1"
 
 # Their calls carry the refresh token (client-api.md §2; unlinking is our own).
 _TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
@@ -167,25 +176,29 @@ class _SampleUsers:
     def log_in_anonymously(self) -> OpenedSession:
         """Open the session of a new anonymous user."""
         services = self._services
-        return log_in_anonymously(
-            self._app,
-            link=False,
+        login = AnonymousLogin(services.store, services.tokens, admission=None)
+        request = AnonymousLoginRequest(
+            app=self._app,
+            is_link=False,
             device=None,
             base_url=services.settings.base_url,
-            users=services.store,
-            tokens=services.tokens,
-            admission=None,
-            now=services.clock(),
+            network=_NETWORK,
+            answer=None,
         )
+        return login.log_in(request, services.clock())
 
     def log_in_permanently(self) -> OpenedSession:
         """Open a session of a new permanent user."""
         identity = _new_identity("custom-token")
-        return log_in(
-            self._attempt(identity),
-            parts=self._parts(identity),
-            now=self._services.clock(),
+        services = self._services
+        login = ProviderLogin(
+            users=services.store,
+            identities=services.store,
+            providers=_FixedProvider(identity),
+            tokens=services.tokens,
+            limits=services.settings.session_limits,
         )
+        return login.log_in(self._request(identity), services.clock())
 
     def log_in_with_two_identities(self, provider: str) -> tuple[OpenedSession, str]:
         """Link another identity to such a user; return that one's id too."""
@@ -194,25 +207,25 @@ class _SampleUsers:
         return opened, identity.id
 
     def _link(self, opened: OpenedSession, identity: VerifiedIdentity) -> None:
-        link_identity(
-            opened.access_token,
-            self._attempt(identity),
-            parts=self._parts(identity),
-            now=self._services.clock(),
-        )
-
-    def _attempt(self, identity: VerifiedIdentity) -> Attempt:
-        base_url = self._services.settings.base_url
-        return Attempt(self._app, identity.provider, {}, None, "127.0.0.1", base_url)
-
-    def _parts(self, identity: VerifiedIdentity) -> Parts:
         services = self._services
-        return Parts(
+        linking = IdentityLinking(
             users=services.store,
             identities=services.store,
             providers=_FixedProvider(identity),
             tokens=services.tokens,
             limits=services.settings.session_limits,
+        )
+        token = opened.access_token
+        linking.link(token, self._request(identity), services.clock())
+
+    def _request(self, identity: VerifiedIdentity) -> CredentialRequest:
+        return CredentialRequest(
+            app=self._app,
+            provider=identity.provider,
+            credential={},
+            device=None,
+            network=_NETWORK,
+            base_url=self._services.settings.base_url,
         )
 
 

@@ -1,10 +1,11 @@
-"""API keys: a permanent user's programs log in with them, as the user itself.
+"""API keys: with them a permanent user's programs log in as the user itself.
 
-All by refresh token (client-api.md §2.7).
+Every call takes a refresh token (client-api.md §2.7).
 """
 
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 
 from anonauth.domain.encoding import hash_secret
@@ -22,160 +23,135 @@ from anonauth.usecases._authenticate import Authenticator
 from anonauth.usecases._retry import decisions
 
 LONGEST_NAME = 64
-"""Of an API key, in characters."""
+"""The longest name of an API key, in characters."""
 
 
-def create_api_key(
-    refresh_token: str,
-    name: str,
-    *,
-    users: UserStore,
-    api_keys: ApiKeyStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> tuple[ApiKey, str]:
-    """Make a key; return its entry, and the key itself, which nobody can show again.
+@dataclass(frozen=True, slots=True)
+class ApiKeyManagement:
+    """Creates, lists, switches and deletes the API keys of a user."""
 
-    Raises:
-        InvalidSession: Bad token, or its session or user is gone or expired.
-        ProviderNotFound: API keys are off for the app.
-        PermanentUsersOnly: The user is anonymous.
-        ApiKeySessionRefused: A key has opened the session that asks.
-        InvalidParameter: The name is ill-formed, or there are 20 keys already.
-        ApiKeyNameTaken: Names are unique within a user.
-        StoreUnavailable: There may be a key of that name now that nobody knows.
-    """
-    secret = secrets.token_urlsafe(32)
-    key = ApiKey(
-        id=_key_id(now),
-        name=name,
-        hash=hash_secret(secret),
-        created_at=now,
-    )
-    for _ in decisions():
-        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
-        _require_api_keys(user, providers)
-        _check_name(name)
-        if any(other.name == name for other in user.api_keys.values()):
-            raise ApiKeyNameTaken
-        if len(user.api_keys) >= MOST_API_KEYS:
-            raise InvalidParameter(
-                f"this user has {MOST_API_KEYS} API keys, the most there can be"
-            )
-        if api_keys.create_api_key(user, session, key, now):
-            break
-    return key, secret
+    users: UserStore
+    api_keys: ApiKeyStore
+    providers: Providers
+    tokens: TokenIssuer
 
+    def create(
+        self, refresh_token: str, name: str, now: datetime
+    ) -> tuple[ApiKey, str]:
+        """Create a key. Return its entry, and the key itself.
 
-def list_api_keys(
-    refresh_token: str,
-    *,
-    users: UserStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> list[ApiKey]:
-    """Return the user's keys in the order in which they were made.
+        The key itself is not stored, so this answer is the only one with it.
 
-    Raises:
-        InvalidSession: Bad token, or its session or user is gone or expired.
-        ProviderNotFound: API keys are off for the app.
-        PermanentUsersOnly: The user is anonymous.
-        StoreUnavailable: Nothing is wrong with the token; retry.
-    """
-    user, _ = Authenticator(users, tokens).refresh(refresh_token, now)
-    _require_api_keys(user, providers)
-    return sorted(user.api_keys.values(), key=lambda key: key.id)
+        Args:
+            name: At most `LONGEST_NAME` characters, unique within the user.
+            now: Aware UTC time of the request, as for every method.
 
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            ProviderNotFound: The app has API keys switched off.
+            PermanentUsersOnly: The user is anonymous.
+            ApiKeySessionRefused: An API key has opened the session of the token.
+            InvalidParameter: The name is ill-formed, or the user has 20 keys already.
+            ApiKeyNameTaken: The user has another key of this name.
+            StoreUnavailable: A key of this name may exist now that nobody knows.
+        """
+        secret = secrets.token_urlsafe(32)
+        key = ApiKey(
+            id=_key_id(now),
+            name=name,
+            hash=hash_secret(secret),
+            created_at=now,
+        )
+        for _ in decisions():
+            user, session = self._authenticator().to_change(refresh_token, now)
+            self._require_api_keys(user)
+            _check_name(name)
+            if any(other.name == name for other in user.api_keys.values()):
+                raise ApiKeyNameTaken
+            if len(user.api_keys) >= MOST_API_KEYS:
+                raise InvalidParameter(
+                    f"this user has {MOST_API_KEYS} API keys, the most there can be"
+                )
+            if self.api_keys.create_api_key(user, session, key, now):
+                break
+        return key, secret
 
-def get_api_key(
-    refresh_token: str,
-    key_id: str,
-    *,
-    users: UserStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> ApiKey:
-    """Return one of the user's keys.
+    def list_all(self, refresh_token: str, now: datetime) -> list[ApiKey]:
+        """Return the user's keys, the oldest first.
 
-    Raises:
-        ApiKeyNotFound: The user has none of that id.
-        AuthError: As `list_api_keys`.
-    """
-    user, _ = Authenticator(users, tokens).refresh(refresh_token, now)
-    _require_api_keys(user, providers)
-    return _find_key(user, key_id)
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            ProviderNotFound: The app has API keys switched off.
+            PermanentUsersOnly: The user is anonymous.
+            StoreUnavailable: Nothing is wrong with the token, so retry.
+        """
+        user, _ = self._authenticator().refresh(refresh_token, now)
+        self._require_api_keys(user)
+        return sorted(user.api_keys.values(), key=lambda key: key.id)
 
+    def get(self, refresh_token: str, key_id: str, now: datetime) -> ApiKey:
+        """Return one of the user's keys.
 
-def delete_api_key(
-    refresh_token: str,
-    key_id: str,
-    *,
-    users: UserStore,
-    api_keys: ApiKeyStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> None:
-    """Delete a key, and with it the sessions that it opened.
+        Raises:
+            ApiKeyNotFound: The user has no key of this id.
+            AuthError: As `list_all`.
+        """
+        user, _ = self._authenticator().refresh(refresh_token, now)
+        self._require_api_keys(user)
+        return _find_key(user, key_id)
 
-    Raises:
-        ApiKeySessionRefused: A key has opened the session that asks.
-        ApiKeyNotFound: Also for a client that repeats itself after it succeeded.
-        StoreUnavailable: The key may still be good, so retry.
-        AuthError: As `list_api_keys`.
-    """
-    for _ in decisions():
-        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
-        _require_api_keys(user, providers)
-        key = _find_key(user, key_id)
-        if api_keys.delete_api_key(user, session, key, now):
-            return
+    def delete(self, refresh_token: str, key_id: str, now: datetime) -> None:
+        """Delete a key, and end the sessions that it opened.
 
+        Raises:
+            ApiKeySessionRefused: An API key has opened the session of the token.
+            ApiKeyNotFound: The user has no key of this id. A client that repeats a
+                successful call gets this error, too.
+            StoreUnavailable: The key may still be good, so retry.
+            AuthError: As `list_all`.
+        """
+        for _ in decisions():
+            user, session = self._authenticator().to_change(refresh_token, now)
+            self._require_api_keys(user)
+            key = _find_key(user, key_id)
+            if self.api_keys.delete_api_key(user, session, key, now):
+                return
 
-def switch_api_key(
-    refresh_token: str,
-    key_id: str,
-    *,
-    disabled: bool,
-    users: UserStore,
-    api_keys: ApiKeyStore,
-    providers: Providers,
-    tokens: TokenIssuer,
-    now: datetime,
-) -> None:
-    """Enable a key, or disable it and end the sessions that it opened.
+    def switch(
+        self, refresh_token: str, key_id: str, now: datetime, *, disabled: bool
+    ) -> None:
+        """Enable a key, or disable it and end the sessions that it opened.
 
-    A key that is so already is left alone (client-api.md §2.7).
+        A key that is already in that state is left alone (client-api.md §2.7).
 
-    Raises:
-        ApiKeySessionRefused: A key has opened the session that asks.
-        ApiKeyNotFound: The user has none of that id.
-        StoreUnavailable: The key may be either, so retry.
-        AuthError: As `list_api_keys`.
-    """
-    for _ in decisions():
-        user, session = Authenticator(users, tokens).to_change(refresh_token, now)
-        _require_api_keys(user, providers)
-        key = _find_key(user, key_id)
-        if key.disabled == disabled:
-            return
-        if api_keys.set_api_key_disabled(user, session, key, now, disabled=disabled):
-            return
+        Raises:
+            ApiKeySessionRefused: An API key has opened the session of the token.
+            ApiKeyNotFound: The user has no key of this id.
+            StoreUnavailable: The key may be in either state, so retry.
+            AuthError: As `list_all`.
+        """
+        for _ in decisions():
+            user, session = self._authenticator().to_change(refresh_token, now)
+            self._require_api_keys(user)
+            key = _find_key(user, key_id)
+            if key.disabled == disabled or self.api_keys.set_api_key_disabled(
+                user, session, key, now, disabled=disabled
+            ):
+                return
 
+    def _authenticator(self) -> Authenticator:
+        return Authenticator(self.users, self.tokens)
 
-def _require_api_keys(user: User, providers: Providers) -> None:
-    if providers.find(user.app, API_KEY) is None:
-        raise ProviderNotFound(API_KEY)
-    if user.anonymous:
-        raise PermanentUsersOnly
+    def _require_api_keys(self, user: User) -> None:
+        if self.providers.find(user.app, API_KEY) is None:
+            raise ProviderNotFound(API_KEY)
+        if user.anonymous:
+            raise PermanentUsersOnly
 
 
 def _key_id(now: datetime) -> str:
-    # As an ObjectId does, it begins with the time, so that keys sort by their making:
-    # a map in DynamoDB has no order. Here in milliseconds.
+    # It begins with the time, as an ObjectId does, so that keys sort by their age. A
+    # map in DynamoDB has no order. The time is in milliseconds here.
     return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
 
 

@@ -1,4 +1,4 @@
-"""Log in anonymously: a new user with one session, and nothing asked."""
+"""Anonymous login: a new user with one session, for a client without a credential."""
 
 import secrets
 import string
@@ -17,7 +17,7 @@ from anonauth.usecases.admission import Admission
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """What a login gives its client: the user, its session, and both tokens."""
+    """The result of a login: the user, its session, and both tokens."""
 
     user: User
     session: Session
@@ -25,62 +25,77 @@ class OpenedSession:
     refresh_token: str
 
 
-def log_in_anonymously(  # noqa: PLR0913 - the ports become a dataclass
-    app: str,
-    *,
-    link: bool,
-    device: Device | None,
-    base_url: str,
-    users: UserStore,
-    tokens: TokenIssuer,
-    admission: Admission | None,
-    now: datetime,
-    network: str = "",
-    answer: str | None = None,
-) -> OpenedSession:
-    """Make a new anonymous user and open its only session.
-
-    Always a new one: reuse is the client's, by keeping its refresh token (client-api.md
-    §6).
+@dataclass(frozen=True, slots=True)
+class AnonymousLoginRequest:
+    """What a client sends to log in anonymously.
 
     Args:
         app: A client app id that is configured.
-        link: The request asked to link, which an anonymous identity cannot be.
-        device: What the client says of its device, if anything.
+        is_link: The client asked to link, which an anonymous identity cannot be.
+        device: What the client says about its device, if anything.
         base_url: Public address of this service, without a trailing slash.
-        admission: What the client has to pass first; None for an operator's tool.
-        now: Aware UTC time of the request.
         network: IP address of the client, see `Admission.require`.
-        answer: The client's answer to the app's challenge, if any.
-
-    Raises:
-        AnonymousLinkRefused: `link` was asked for; nothing was written.
-        BudgetSpent, ChallengeFailed: See `Admission`; no user was made.
-        KeysUnavailable: Tokens cannot be signed; no user was made.
-        StoreUnavailable: A user may have been made; nobody has a token of it.
+        answer: The client's answer to the app's challenge, unchecked, if any.
     """
-    if link:
-        raise AnonymousLinkRefused
-    if admission is not None:
-        admission.require(app, network=network, answer=answer, now=now)
-    session, jti = new_session(ANONYMOUS, device, now)
-    user = User(
-        app=app,
-        id=new_id(),
-        anonymous=True,
-        version=1,
-        created_at=now,
-        last_active_day=utc_day(now),
-        expires_at=expiry_after(now),
-        sessions={session.id: session},
-        identities=(Identity(_anonymous_identity_id(), ANONYMOUS),),
-    )
-    # Signed first: without keys there must be no user either.
-    opened = sign(user, session, jti, tokens=tokens, base_url=base_url, now=now)
-    if not users.create_user(user):
-        # 96 random bits do not meet by chance: let the client ask again.
-        raise StoreUnavailable
-    return opened
+
+    app: str
+    is_link: bool
+    device: Device | None
+    base_url: str
+    network: str
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousLogin:
+    """Creates anonymous users. An operator's tool has no `admission`."""
+
+    users: UserStore
+    tokens: TokenIssuer
+    admission: Admission | None
+
+    def log_in(self, request: AnonymousLoginRequest, now: datetime) -> OpenedSession:
+        """Create an anonymous user and open its only session.
+
+        Each call creates another user. A client that wants its user back keeps its
+        refresh token (client-api.md §6).
+
+        Args:
+            now: Aware UTC time of the request.
+
+        Raises:
+            AnonymousLinkRefused: The client asked to link. Nothing was written.
+            BudgetSpent, ChallengeFailed: See `Admission`. No user was created.
+            KeysUnavailable: Tokens cannot be signed. No user was created.
+            StoreUnavailable: A user may have been created, but no client has its token.
+        """
+        if request.is_link:
+            raise AnonymousLinkRefused
+        app = request.app
+        if self.admission is not None:
+            self.admission.require(
+                app, network=request.network, answer=request.answer, now=now
+            )
+        session, jti = new_session(ANONYMOUS, request.device, now)
+        user = User(
+            app=app,
+            id=new_id(),
+            anonymous=True,
+            version=1,
+            created_at=now,
+            last_active_day=utc_day(now),
+            expires_at=expiry_after(now),
+            sessions={session.id: session},
+            identities=(Identity(_anonymous_identity_id(), ANONYMOUS),),
+        )
+        # Signed first: without keys there must be no user either.
+        opened = sign_session(
+            user, session, jti, tokens=self.tokens, base_url=request.base_url, now=now
+        )
+        if not self.users.create_user(user):
+            # 96 random bits do not meet by chance: let the client ask again.
+            raise StoreUnavailable
+        return opened
 
 
 def new_id() -> str:
@@ -96,7 +111,7 @@ def new_session(
     identity_key: str = "",
     expires_at: datetime | None = None,
 ) -> tuple[Session, str]:
-    """Return a session that is yet to be stored, and the `jti` of its refresh token."""
+    """Return a session, which is not stored yet, and the `jti` of its refresh token."""
     jti = secrets.token_urlsafe(32)
     session = Session(
         id=new_id(),
@@ -114,12 +129,12 @@ def new_session(
 def _with_id(device: Device | None) -> Device:
     if device is None:
         return Device()
-    # The native SDKs never send an id, the others the one that they got (client-api.md
-    # §2.2).
+    # The native SDKs never send an id. The others send the one that they were given
+    # (client-api.md §2.2).
     return device if device.id != NO_DEVICE else replace(device, id=new_id())
 
 
-def sign(
+def sign_session(
     user: User,
     session: Session,
     jti: str,
@@ -128,7 +143,7 @@ def sign(
     base_url: str,
     now: datetime,
 ) -> OpenedSession:
-    """Return the session with both its tokens.
+    """Sign both tokens of a session, and return it with them.
 
     Raises:
         KeysUnavailable, StoreUnavailable: Tokens cannot be signed now.
@@ -142,6 +157,7 @@ def sign(
 
 
 def _anonymous_identity_id() -> str:
-    # The old service's form: 24 hex digits, 24 lower case letters (client-api.md §2.4).
+    # The form that the old service gave it: 24 hex digits, then 24 lower case letters
+    # (client-api.md §2.4).
     letters = (secrets.choice(string.ascii_lowercase) for _ in range(24))
     return f"{new_id()}-{''.join(letters)}"

@@ -17,7 +17,6 @@ from anonauth.domain.identities import Identity, IdentityRecord
 from anonauth.domain.providers import USERPASS
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
 from anonauth.store import Store
-from anonauth.usecases.api_keys import delete_api_key, switch_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.userpass import (
     confirm_account,
@@ -167,31 +166,10 @@ def _key_calls(service: Service) -> tuple[Callable[[], object], Callable[[], obj
     """Make a key; return what deletes it and what switches it off."""
     opened = service.log_in_by(CUSTOM, {"token": a_subject()})
     key, _ = service.create_api_key(opened, "ci", NOW)
-
-    def delete() -> None:
-        delete_api_key(
-            opened.refresh_token,
-            key.id,
-            users=service.store,
-            api_keys=service.store,
-            providers=service,
-            tokens=service.tokens,
-            now=NOW,
-        )
-
-    def disable() -> None:
-        switch_api_key(
-            opened.refresh_token,
-            key.id,
-            disabled=True,
-            users=service.store,
-            api_keys=service.store,
-            providers=service,
-            tokens=service.tokens,
-            now=NOW,
-        )
-
-    return delete, disable
+    return (
+        partial(service.delete_api_key, opened, key.id),
+        partial(service.disable_api_key, opened, key.id),
+    )
 
 
 def delete_one_api_key(stage: Stage) -> None:

@@ -13,23 +13,26 @@ from anonauth.domain.users import ApiKey, User
 from anonauth.errors import InvalidSession, WrongPassword
 from anonauth.ports import AccountStore, Provider, TokenIssuer
 from anonauth.providers.api_key import ApiKeyProvider
-from anonauth.usecases.api_keys import create_api_key
-from anonauth.usecases.link import (
-    Attempt,
-    LinkedSession,
-    Parts,
-    link_identity,
-    log_in,
+from anonauth.usecases.api_keys import ApiKeyManagement
+from anonauth.usecases.credential import CredentialRequest
+from anonauth.usecases.delete import UserDeletion
+from anonauth.usecases.link import IdentityLinking, LinkedSession
+from anonauth.usecases.login import (
+    AnonymousLogin,
+    AnonymousLoginRequest,
+    OpenedSession,
 )
-from anonauth.usecases.login import OpenedSession, log_in_anonymously
-from anonauth.usecases.logout import log_out
-from anonauth.usecases.profile import delete_user, read_profile, unlink_identity
-from anonauth.usecases.session import refresh
+from anonauth.usecases.logout import Logout
+from anonauth.usecases.profile import ProfileReader
+from anonauth.usecases.provider_login import ProviderLogin
+from anonauth.usecases.session import SessionRefresh
+from anonauth.usecases.unlink import IdentityUnlinking
 from support.contracts.store_contract import APP, NOW, AnyStore
 
 T = TypeVar("T")
 
 HOST = "https://anonauth.example"
+NETWORK = "203.0.113.9"
 LIMITS = SessionLimits(idle=timedelta(days=60), total=timedelta(days=1825))
 
 
@@ -83,26 +86,21 @@ class UseCases:
         return providers.get(provider)
 
     def log_in(self, now: datetime = NOW) -> OpenedSession:
-        return log_in_anonymously(
-            APP,
-            link=False,
+        request = AnonymousLoginRequest(
+            app=APP,
+            is_link=False,
             device=None,
             base_url=HOST,
-            users=self.store,
-            tokens=self.tokens,
-            admission=None,
-            now=now,
+            network=NETWORK,
+            answer=None,
         )
-
-    @property
-    def parts(self) -> Parts:
-        """What logins and links are decided with."""
-        return Parts(self.store, self.store, self, self.tokens, LIMITS)
+        return AnonymousLogin(self.store, self.tokens, None).log_in(request, now)
 
     def log_in_by(
         self, provider: str, credential: Mapping[str, str], now: datetime = NOW
     ) -> OpenedSession:
-        return log_in(_attempt(provider, credential), parts=self.parts, now=now)
+        login = ProviderLogin(self.store, self.store, self, self.tokens, LIMITS)
+        return login.log_in(_request(provider, credential), now)
 
     def link(
         self,
@@ -111,11 +109,10 @@ class UseCases:
         credential: Mapping[str, str],
         now: datetime = NOW,
     ) -> LinkedSession:
-        attempt = _attempt(provider, credential)
+        linking = IdentityLinking(self.store, self.store, self, self.tokens, LIMITS)
+        request = _request(provider, credential)
         return self._repeating(
-            lambda token: link_identity(token, attempt, parts=self.parts, now=now),
-            opened,
-            now,
+            lambda token: linking.link(token, request, now), opened, now
         )
 
     def unlink(
@@ -127,63 +124,49 @@ class UseCases:
         *,
         key: str | None = None,
     ) -> None:
-        unlink_identity(
+        IdentityUnlinking(self.store, self.store, self.tokens).unlink(
             opened.refresh_token,
-            provider,
-            identity_id,
-            key,
-            users=self.store,
-            identities=self.store,
-            tokens=self.tokens,
+            provider=provider,
+            identity_id=identity_id,
+            key=key,
             now=now,
         )
 
     def create_api_key(
-        self, opened: OpenedSession, name: str, now: datetime
+        self, opened: OpenedSession, name: str, now: datetime = NOW
     ) -> tuple[ApiKey, str]:
-        return create_api_key(
-            opened.refresh_token,
-            name,
-            users=self.store,
-            api_keys=self.store,
-            providers=self,
-            tokens=self.tokens,
-            now=now,
-        )
+        return self._api_keys().create(opened.refresh_token, name, now)
+
+    def delete_api_key(
+        self, opened: OpenedSession, key_id: str, now: datetime = NOW
+    ) -> None:
+        self._api_keys().delete(opened.refresh_token, key_id, now)
+
+    def disable_api_key(
+        self, opened: OpenedSession, key_id: str, now: datetime = NOW
+    ) -> None:
+        self._api_keys().switch(opened.refresh_token, key_id, now, disabled=True)
+
+    def _api_keys(self) -> ApiKeyManagement:
+        return ApiKeyManagement(self.store, self.store, self, self.tokens)
 
     def refresh(self, opened: OpenedSession, now: datetime) -> str:
-        return refresh(
-            opened.refresh_token,
-            base_url=HOST,
-            users=self.store,
-            tokens=self.tokens,
-            limits=LIMITS,
-            now=now,
-        )
+        refresh = SessionRefresh(self.store, self.tokens, LIMITS)
+        return refresh.refresh(opened.refresh_token, base_url=HOST, now=now)
 
     def log_out(self, opened: OpenedSession, now: datetime) -> None:
-        log_out(opened.refresh_token, users=self.store, tokens=self.tokens, now=now)
+        Logout(self.store, self.tokens).log_out(opened.refresh_token, now)
 
     def read(self, opened: OpenedSession, now: datetime) -> User:
         return self.read_by(self.access_token(opened, now), now)
 
     def read_by(self, access_token: str, now: datetime) -> User:
-        return read_profile(
-            access_token,
-            users=self.store,
-            identities=self.store,
-            tokens=self.tokens,
-            now=now,
-        ).user
+        reader = ProfileReader(self.store, self.store, self.tokens)
+        return reader.read(access_token, now).user
 
     def delete(self, opened: OpenedSession, now: datetime) -> None:
-        self._repeating(
-            lambda token: delete_user(
-                token, users=self.store, tokens=self.tokens, now=now
-            ),
-            opened,
-            now,
-        )
+        deletion = UserDeletion(self.store, self.tokens)
+        self._repeating(lambda token: deletion.delete(token, now), opened, now)
 
     def record(self, provider: str, subject: str) -> IdentityRecord | None:
         return self.store.get_identity(APP, provider, identity_key(subject))
@@ -208,5 +191,5 @@ class UseCases:
             return call(self.access_token(linked, now))
 
 
-def _attempt(provider: str, credential: Mapping[str, str]) -> Attempt:
-    return Attempt(APP, provider, credential, None, "203.0.113.9", HOST)
+def _request(provider: str, credential: Mapping[str, str]) -> CredentialRequest:
+    return CredentialRequest(APP, provider, credential, None, NETWORK, HOST)

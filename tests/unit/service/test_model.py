@@ -26,8 +26,9 @@ from anonauth.usecases._authenticate import (
     _refuse_api_key,
     _require_fresh,
 )
-from anonauth.usecases.link import _check_owner, _check_room, link_identity
-from anonauth.usecases.profile import _find_identity, unlink_identity
+from anonauth.usecases.credential import require_room
+from anonauth.usecases.link import IdentityLinking, _check_owner
+from anonauth.usecases.unlink import IdentityUnlinking, _find_identity
 from support.hostile.faults import replace_line
 from support.model.machine import Machine
 from support.model.stage import Stage
@@ -53,7 +54,8 @@ FAULTS = [
         Store._bind, "condition=unclaimed", "condition=None", id="identity stolen"
     ),
     pytest.param(
-        link_identity, "user.app != attempt.app", "False", id="token of another app"
+        IdentityLinking.link, "user.app != request.app", "False",
+        id="token of another app",
     ),
     pytest.param(
         Store.delete_user,
@@ -100,7 +102,7 @@ MORE_FAULTS = [
         id="address of another user",
     ),
     pytest.param(
-        _check_room, ">= MOST_IDENTITIES", "> MOST_IDENTITIES", id="eleven identities"
+        require_room, ">= MOST_IDENTITIES", "> MOST_IDENTITIES", id="eleven identities"
     ),
     pytest.param(
         CustomToken.verify, "claims.check_audience(settings.audience or (self._app,))",
@@ -119,7 +121,7 @@ MORE_FAULTS = [
         "0", id="sessions of API keys without end",
     ),
     pytest.param(
-        unlink_identity, "user.usable_identities() == [identity]", "False",
+        IdentityUnlinking.unlink, "user.usable_identities() == [identity]", "False",
         id="last identity unlinked",
     ),
     pytest.param(

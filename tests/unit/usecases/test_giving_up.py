@@ -8,7 +8,6 @@ import pytest
 
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import StoreUnavailable
-from anonauth.usecases.api_keys import delete_api_key, switch_api_key
 from anonauth.usecases.login import OpenedSession
 from anonauth.usecases.userpass import (
     Accounts,
@@ -75,15 +74,6 @@ class World:
             mails=None,
         )
 
-    def api_keys(self) -> dict[str, Any]:
-        return {
-            "users": self.store,
-            "api_keys": self.store,
-            "providers": self.cases,
-            "tokens": self.cases.tokens,
-            "now": NOW,
-        }
-
 
 @pytest.fixture
 def world() -> World:
@@ -115,12 +105,11 @@ def unlink(world: World) -> None:
 
 
 def delete_key(world: World) -> None:
-    delete_api_key(world.opened.refresh_token, world.key_id, **world.api_keys())
+    world.cases.delete_api_key(world.opened, world.key_id)
 
 
 def switch_key(world: World) -> None:
-    token = world.opened.refresh_token
-    switch_api_key(token, world.key_id, disabled=True, **world.api_keys())
+    world.cases.disable_api_key(world.opened, world.key_id)
 
 
 def register(world: World) -> None:
