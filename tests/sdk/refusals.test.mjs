@@ -34,7 +34,7 @@ async function keyOfSomebodyElse() {
   return Credentials.apiKey((await owner.apiKeys.create("theirs")).key);
 }
 
-// The refusals: status, code and text of a link, and of a login if that differs.
+// Status, code and text of the refused link, and of the login if that is refused, too.
 const CREDENTIALS = [
   {
     name: "somebody else's e-mail address",

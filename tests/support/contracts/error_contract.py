@@ -6,7 +6,7 @@ from support.service.harness import HOST, Reply
 
 
 def is_contract_error(reply: Reply) -> bool:
-    """Tell if an error has its content type, three strings, and a link for SDKs."""
+    """Tell whether an error has its content type, three texts, and a link for SDKs."""
     body = reply.json
     return (
         reply.headers["content-type"] == "application/json"

@@ -1,8 +1,7 @@
-"""What any store must do for events: the search for users that will expire, and marks.
+"""Tests of every store's part in events: the search for expiring users, and marks.
 
-Run on moto and on real engines. A subclass provides the fixture `store`. The one item
-of the scan aside, every test makes users of its own; what it finds of others it leaves
-out of account.
+They run on moto and on real engines. A subclass provides the fixture `store`. Each test
+makes its own users and ignores all others; only the scan's item is shared.
 """
 
 import secrets
@@ -44,7 +43,7 @@ UNTIL = NOW + 15 * DAY
 
 SEGMENTS = 4
 
-MOST_IN_PAGE = 1_000_000  # bytes; AWS reads 2 to the power of 20, moto less
+MOST_IN_PAGE = 1_000_000  # bytes; AWS reads 2**20, moto less
 ITEM_BYTES = 300_000  # an item may have 400 KB
 
 
@@ -60,11 +59,11 @@ def pages(
     now: datetime = NOW,
     until: datetime = UNTIL,
 ) -> Iterator[list[User]]:
-    """Yield what is found in one segment, page by page to the end."""
+    """Yield the users found in one segment, page by page to the end."""
     after: str | None = ""
     been: set[str] = set()
     while after is not None:
-        assert after not in been  # else it would never end
+        assert after not in been  # else the scan would never end
         been.add(after)
         page = store.scan_expiring(segment, segments, after, now=now, until=until)
         assert isinstance(page.units, float)
@@ -155,7 +154,7 @@ class ExpiringContract:
     def test_given_a_permanent_user_with_an_expiry_when_scanned_then_it_is_not_found(
         self, store: Store
     ) -> None:
-        """None should have one, and if it has, nobody is to be frightened."""
+        """It should have no expiry. If it has one, its user must not be alarmed."""
         broken = replace(a_permanent_user(a_session()), expires_at=NOW + DAY)
         store.create_user(broken)
 
@@ -187,7 +186,7 @@ class ExpiringContract:
     def test_given_items_of_other_kinds_when_scanned_then_only_guests_are_found(
         self, store: Store
     ) -> None:
-        """Some expire in these days, too: pending accounts, counters and marks."""
+        """Some of these expire in the same days: pending accounts, counters, marks."""
         guest, requested = (a_guest_until(NOW + 2 * DAY) for _ in range(2))
         store.create_user(guest)
         store.create_user(requested)
@@ -263,7 +262,7 @@ class ExpiringContract:
 
 
 def next_scan(store: Store) -> ExpiryScan:
-    """Return what may be saved now; the item is one for all tests on a table."""
+    """Return the scan that may be saved next; all tests on a table share its item."""
     before = store.load_expiry_scan()
     version = 0 if before is None else before.version + 1
     return ExpiryScan(version, None, NOW.date(), {0: "", 1: f"USER#{APP}#a"})

@@ -1,7 +1,7 @@
-"""What any store of identities, accounts and API keys must do; see `store_contract`.
+"""Tests of every store of identities, accounts and API keys; see `store_contract`.
 
-Run on moto, on real engines and in memory. Every test makes users and identities of
-its own.
+They run on moto, on real engines and in memory. Each test makes its own users and
+identities.
 """
 
 import secrets
@@ -44,7 +44,7 @@ IN_60_DAYS = NOW + 60 * DAY
 
 
 def a_foreign_identity(**fields: Any) -> VerifiedIdentity:
-    """Return a fresh identity that a provider has vouched for."""
+    """Return a new identity that a provider has verified."""
     subject = secrets.token_hex(8)
     return VerifiedIdentity(
         "custom-token", identity_key(subject), subject, {"name": "Ada"}, **fields
@@ -52,7 +52,7 @@ def a_foreign_identity(**fields: Any) -> VerifiedIdentity:
 
 
 def an_account(**fields: Any) -> IdentityRecord:
-    """Return the record of a fresh, confirmed e-mail address that nobody has yet."""
+    """Return the record of a new, confirmed e-mail address without a user."""
     record = IdentityRecord(
         app=APP,
         provider=USERPASS,
@@ -161,7 +161,7 @@ def entry_of(identity: VerifiedIdentity) -> Identity:
 
 
 def lose(store: AnyStore, user: User) -> None:
-    """Make a permanent user's item disappear, and nothing else."""
+    """Remove a permanent user's item, and nothing else."""
     if isinstance(store, Store):
         store._user_item(user_pk(user.app, user.id)).delete()
     else:
@@ -172,7 +172,7 @@ def lose(store: AnyStore, user: User) -> None:
 def a_lost_user(
     store: AnyStore, *identities: VerifiedIdentity
 ) -> tuple[User, IdentityRecord]:
-    """Return a user as its first identity makes it again, and that one's record."""
+    """Return a user as its first identity makes it again, and its record."""
     lose(store, a_linked_user(store, *identities))
     record = record_of(store, identities[0])
     assert record is not None
@@ -185,7 +185,7 @@ def a_lost_user(
 
 
 def changed(store: AnyStore, user: User) -> User:
-    """Return a user as it was before it got one more identity."""
+    """Return a user as it was before another identity was linked."""
     assert link(store, user, a_foreign_identity())
     return user
 
@@ -197,7 +197,7 @@ def logged_out(store: AnyStore, user: User) -> User:
 
 
 STALE: list[Callable[[AnyStore, User], User]] = [gone, changed, logged_out]
-"""What can happen to a permanent user after it was read."""
+"""Changes that can happen to a permanent user after it was read."""
 
 
 class IdentityContract:
@@ -234,7 +234,7 @@ class IdentityContract:
     def test_given_an_old_guest_when_linked_then_its_session_begins_anew(
         self, store: AnyStore
     ) -> None:
-        """Its limits count from the link, also at the refreshes to come."""
+        """The session's limits count from the link, also at later refreshes."""
         guest = a_stored_guest(store)
 
         assert link(store, guest, a_foreign_identity(), NOW + 50 * DAY)
@@ -370,7 +370,7 @@ class IdentityContract:
     def test_given_an_account_made_anew_when_the_old_one_was_read_then_it_stays(
         self, store: AnyStore
     ) -> None:
-        """Versions begin anew once a record is gone, so its id has to be the same."""
+        """Versions start again with a new record, so its id must be the same, too."""
         user, old = a_user_with_account(store)
         gone(store, user)
         anew = an_account(key=old.key)
@@ -503,7 +503,7 @@ class IdentityContract:
     def test_given_a_mark_of_deletion_when_a_user_is_made_again_then_it_is_not(
         self, store: AnyStore
     ) -> None:
-        """As after a restore in parts, which has brought the record back."""
+        """This happens after a partial restore that brought back the record."""
         user = gone(store, a_linked_user(store))
         assert store.was_deleted(APP, user.id)
         identity, account = a_foreign_identity(), an_account(verified=True)
@@ -535,7 +535,7 @@ class IdentityContract:
     def test_given_a_user_that_was_made_again_when_deleted_then_the_mark_stays(
         self, store: AnyStore
     ) -> None:
-        """An identity that has not come back may name it for ever."""
+        """An identity that has not come back may name the user for ever."""
         again, record = a_lost_user(store, a_foreign_identity())
         assert store.make_user_again(again, record)
 
@@ -708,7 +708,7 @@ class IdentityContract:
     def test_given_an_address_that_is_not_back_when_reset_then_it_is_listed_again(
         self, store: AnyStore, is_verified: bool
     ) -> None:
-        """And whoever else was in the user stays only if the address was verified."""
+        """Other identities of the user stay only if the address was verified."""
         jwt = a_foreign_identity()
         user, account = a_user_with_account(store, jwt, verified=is_verified)
         of_jwt = record_of(store, jwt)
@@ -730,7 +730,7 @@ class IdentityContract:
     def test_given_a_linked_identity_when_unlinked_then_it_and_its_sessions_are_gone(
         self, store: AnyStore
     ) -> None:
-        """And not those of another issuer's subject that has the same id."""
+        """Sessions of another issuer's subject with the same id remain."""
         kept = a_foreign_identity()
         removed = replace(a_foreign_identity(), id=kept.id)
         user = a_linked_user(store, kept, removed)
@@ -828,7 +828,7 @@ class IdentityContract:
     def test_given_a_record_that_is_missing_when_its_user_is_deleted_then_it_is(
         self, store: AnyStore
     ) -> None:
-        """After a restore in parts: what is gone must not hold up the rest."""
+        """After a partial restore, a missing record must not block the deletion."""
         user = a_linked_user(store)
         listed = Identity("nowhere", "custom-token", identity_key("nowhere"))
         wrong = replace(user, identities=(*user.identities, listed))
@@ -995,7 +995,7 @@ class IdentityContract:
     def test_given_an_account_that_is_over_when_confirmed_again_then_it_is_refused(
         self, store: AnyStore
     ) -> None:
-        """As after the sweep: the answer must not depend on when that comes."""
+        """The sweep will delete it; the answer must not depend on when that happens."""
         account = a_pending_account()
         store.register(account, NOW)
         assert account.confirmation is not None
@@ -1009,7 +1009,7 @@ class IdentityContract:
     def test_given_a_confirmed_account_when_its_token_comes_again_then_it_stays_bound(
         self, store: AnyStore
     ) -> None:
-        """By a mail scanner or an impatient reader; what is bound has no end."""
+        """A mail scanner or an impatient reader does so; a bound account never ends."""
         account = a_pending_account()
         store.register(account, NOW)
         assert account.confirmation is not None
@@ -1119,7 +1119,7 @@ class IdentityContract:
     def test_given_a_newer_token_when_an_older_request_comes_late_then_it_is_refused(
         self, store: AnyStore
     ) -> None:
-        """Or the mail that was sent has a token that is no longer good."""
+        """Otherwise the mail that was sent would have a token that does not work."""
         account = a_pending_account()
         store.register(account, NOW)
         newer = MailToken("newer", IN_30_MINUTES)
@@ -1163,7 +1163,7 @@ class IdentityContract:
     def test_given_a_reset_when_done_then_sessions_and_keys_can_be_made_again(
         self, store: AnyStore
     ) -> None:
-        """Their maps are empty then: a path into one that is absent is an error."""
+        """Their maps are then empty: a path into a missing map is an error."""
         user, account = a_user_with_account(store, verified=True)
         account, token_hash = a_reset(store, account)
         assert reset(store, account, user, token_hash)
@@ -1178,7 +1178,7 @@ class IdentityContract:
     def test_given_an_expired_user_when_its_password_is_reset_then_it_is_not(
         self, store: AnyStore
     ) -> None:
-        """Also of one that should have no expiry: each write sees to it by itself."""
+        """Even for a user that should have no expiry: each write checks it."""
         bound = an_account(state="bound", user_id=secrets.token_hex(12))
         account = replace(bound, expires_at=None)
         entry = Identity(account.id, USERPASS, account.key)
@@ -1218,7 +1218,7 @@ class IdentityContract:
     def test_given_an_address_that_was_contested_when_reset_then_others_are_detached(
         self, store: AnyStore
     ) -> None:
-        """It was verified, but perhaps with the password of somebody else."""
+        """The address was verified, but perhaps with another person's password."""
         other = a_foreign_identity()
         user, account = a_user_with_account(store, other, verified=True, contested=True)
         account, token_hash = a_reset(store, account)
@@ -1274,7 +1274,7 @@ class IdentityContract:
     def test_given_a_bind_in_between_when_reset_then_it_is_decided_anew(
         self, store: AnyStore
     ) -> None:
-        """The user that just got the identity must lose its sessions, too."""
+        """The user that has just got the identity must lose its sessions, too."""
         account = an_account()
         store.register(account, NOW)
         unbound, token_hash = a_reset(store, account)
@@ -1319,7 +1319,7 @@ class IdentityContract:
 
         store.count(counter)
         other = Counter(f"{name}-other", 2, IN_30_MINUTES)
-        store.give_back(other)  # nothing is there, and nothing comes of it
+        store.give_back(other)  # there is no counter, and none is made
         counts = store.get_account_and_counts(APP, key, [other, counter])[1]
         assert counts == [Count(0), Count(3)]
 
@@ -1362,7 +1362,7 @@ class IdentityContract:
     ) -> None:
         counter = Counter(secrets.token_hex(), 9, IN_30_MINUTES, {"q#1": 9})
         whole = replace(counter, parts={})
-        store.clear(counter)  # nothing is there, and nothing comes of it
+        store.clear(counter)  # there is no counter, and none is made
         assert count_of(store, counter) == Count()
         store.count(counter)
         store.count(counter)

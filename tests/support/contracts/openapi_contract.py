@@ -1,7 +1,7 @@
-"""`openapi.json` as a contract: whether an answer is one that the document allows.
+"""`openapi.json` as a contract: whether the document allows an answer.
 
-Every reply of the unit suite comes by here (`harness.Deployment.send`), so that what
-the document says of answers is as complete as the suite.
+Every reply of the unit suite is checked here (`harness.Deployment.send`), so the
+document's description of answers is as complete as the suite.
 """
 
 import functools
@@ -25,7 +25,7 @@ Schema = dict[str, Any]
 
 
 def operations() -> Iterator[tuple[str, Schema]]:
-    """Yield route key and operation; parameters of the path are the operation's too."""
+    """Yield route key and operation, with the path's parameters in the operation."""
     for path, item in DOCUMENT["paths"].items():
         for method in METHODS:
             if method in item:
@@ -41,14 +41,14 @@ def operations() -> Iterator[tuple[str, Schema]]:
 
 
 def head_operations() -> Iterator[tuple[str, Schema]]:
-    """Yield route key and operation of each HEAD: what it answers is its GET's."""
+    """Yield route key and operation of each HEAD. Its answers are those of its GET."""
     for path, item in DOCUMENT["paths"].items():
         if "head" in item:
             yield f"HEAD {path}", item["head"]
 
 
 def resolve(node: Schema) -> Schema:
-    """Return what a reference names; anything else as it is."""
+    """Return the target of a reference; return anything else unchanged."""
     reference = node.get("$ref")
     if reference is None:
         return node
@@ -65,11 +65,11 @@ def validator(schema: Schema) -> Draft202012Validator:
 
 
 def closed_validator(schema: Schema) -> Draft202012Validator:
-    """Return a fast validator that takes no property beyond those described.
+    """Return a fast validator that accepts only the described properties.
 
-    (Later versions may answer more; this one has nothing that the document does not
-    know.) Without references, whose look-up takes most of the time: there must be no
-    circle of them.
+    (Later versions may answer more, but this version answers nothing that the document
+    does not describe.) References are resolved first, because looking them up takes
+    most of the time. They must not be circular.
     """
     return Draft202012Validator(
         _for_python(_closed(_inlined(schema))), format_checker=_FORMATS
@@ -123,7 +123,7 @@ def _answers() -> Mapping[tuple[str, int], tuple[Schema, Draft202012Validator]]:
         for status, response in operation["responses"].items()
     }
     components = DOCUMENT["components"]["responses"]
-    # `$default` is no path: what is answered there stands in the description.
+    # `$default` is not a path. Its answer is in the document's description.
     found["$default", 404] = _answer(components["NoSuchEndpoint"])
     found["$default", 200] = _answer(components["Done"])
     found["$default", 503] = _answer(components["Unavailable"])
@@ -143,25 +143,26 @@ def require_documented(
     Raises:
         AssertionError: It says what is not in the document.
     """
-    # A function answers HEAD as GET; the gateway cuts the body off.
+    # A function answers HEAD as GET; the gateway removes the body.
     route = route.replace("HEAD ", "GET ")
     told, response = _compare(route, status, _LOG_ID.sub(_SAME_LOG_ID, text))
     assert not told, f"{route}: {status} is not as in openapi.json: {told}"
     assert [headers["content-type"]] == list(response["content"]), route
-    # The gateway sets none, so the document cannot require it; the service has to.
+    # The gateway sets no Retry-After, so the document cannot require it, but the
+    # service has to send it.
     if "Retry-After" in response.get("headers", ()):
         assert headers["retry-after"].isdecimal(), route
         assert int(headers["retry-after"]) >= 1, route
     else:
         assert "retry-after" not in headers, route
-    # A 401 has to have one (RFC 9110 §15.5.2), and nothing else needs it.
+    # A 401 must have a challenge (RFC 9110 §15.5.2), and nothing else needs it.
     challenge = "Bearer" if "WWW-Authenticate" in response.get("headers", ()) else None
     assert headers.get("www-authenticate") == challenge, route
     assert (status == HTTPStatus.UNAUTHORIZED) == (challenge is not None), route
     assert headers["x-content-type-options"] == "nosniff", route
 
 
-# Most replies of the suite are refusals that differ in this alone.
+# Most replies of the suite are refusals that differ only in this id.
 _LOG_ID = re.compile(r"co_id=[0-9a-f]{32}\b")
 _SAME_LOG_ID = "co_id=" + "0" * 32
 

@@ -1,4 +1,4 @@
-"""Good requests, as the examples of `openapi.json` show them."""
+"""Valid requests, taken from the examples of `openapi.json`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ TOKEN_KINDS: Mapping[str, TokenKind] = {
     "accessToken": "access",
     "refreshToken": "refresh",
 }
-"""The kind of token by the name of its security scheme in the document."""
+"""The kind of token for each security scheme of the document."""
 
 OPERATIONS = dict(operations())
 
@@ -29,20 +29,20 @@ TOKEN_OF_ROUTE = dict(_token_routes())
 
 
 def examples(media: Schema) -> dict[str, Any]:
-    """Return the example values of a media type by their names."""
+    """Return the example values of a media type by name."""
     if "example" in media:
         return {"": media["example"]}
     return {name: each["value"] for name, each in media.get("examples", {}).items()}
 
 
 def bodies(operation: Schema) -> dict[str, Any]:
-    """Return the bodies that an operation shows by their names; maybe none."""
+    """Return the example bodies of an operation by name; there may be none."""
     content = operation.get("requestBody", {}).get("content", {})
     return examples(content[JSON_TYPE]) if content else {}
 
 
 def provider_of(example: str) -> str:
-    """Return the provider of a credential; its name begins with the provider's."""
+    """Return the provider that the name of a credential's example begins with."""
     (provider,) = (
         parameter["schema"]["enum"]
         for parameter in OPERATIONS[LINK]["parameters"]
@@ -53,7 +53,7 @@ def provider_of(example: str) -> str:
 
 
 def options_of(route: str) -> dict[str, Any]:
-    """Return what a request of a route needs beside its token."""
+    """Return what a request to a route needs beside its token."""
     named: dict[str, dict[str, str]] = {"path": {}, "query": {}}
     for parameter in OPERATIONS[route]["parameters"]:
         named[parameter["in"]][parameter["name"]] = parameter["example"]

@@ -1,7 +1,7 @@
-"""What any `OverviewStore` must do: all users, page by page, and what they display.
+"""Tests of every `OverviewStore`: all users, page by page, and their display data.
 
-Run on moto, on real engines and in memory. Every test makes users of its own, in an
-app of its own.
+They run on moto, on real engines and in memory. Each test makes its own users, in its
+own app.
 """
 
 import secrets
@@ -43,7 +43,7 @@ def pages(
         while after is not None:
             page = store.scan_users(segment, segments, after, wanted)
             assert page.position is None or page.position > ""
-            assert page.position != after  # else it would never end
+            assert page.position != after  # else the scan would never end
             assert page.read >= len(page.users)
             assert page.unreadable == 0
             after = page.position
@@ -81,7 +81,7 @@ class OverviewContract:
     def test_given_no_filter_when_scanned_then_users_of_every_app_are_there(
         self, store: AnyStore, app: str
     ) -> None:
-        """And an app whose name begins as another's is another one."""
+        """An app whose name begins with another app's name is a different app."""
         guests = [replace(a_guest(), app=name) for name in (app, f"{app}2")]
         for guest in guests:
             store.create_user(guest)

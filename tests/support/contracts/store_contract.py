@@ -1,7 +1,7 @@
-"""What any `UserStore` and `RingStore` must do; run on moto, real engines, in memory.
+"""Tests of every `UserStore` and `RingStore`, run on moto, real engines and in memory.
 
-A subclass provides the fixture `store`. Nothing here depends on what else is in the
-table: every test makes users of its own.
+A subclass provides the fixture `store`. No test depends on other items in the table:
+each makes its own users.
 """
 
 import secrets
@@ -44,7 +44,7 @@ class AnyStore(
     RingStore,
     Protocol,
 ):
-    """All that `ports` calls a store: the real one, and the one in memory."""
+    """The union of the ports that are stores: the real one, and the one in memory."""
 
 
 def a_session(now: datetime = NOW, expires_at: datetime | None = None) -> Session:
@@ -89,7 +89,7 @@ def only_session(user: User) -> Session:
 
 
 def note_activity(store: AnyStore, user: User, session: Session, now: datetime) -> bool:
-    """Note a use as a refresh does, with an idle time of 60 days."""
+    """Record a use as a refresh does, with an idle time of 60 days."""
     limits = SessionLimits(idle=60 * DAY, total=1825 * DAY)
     expires_at = (
         expiry_after(now) if user.anonymous else limits.expiry(session.created_at, now)
@@ -193,7 +193,7 @@ class StoreContract:
     def test_given_a_link_in_between_when_a_guest_is_active_then_it_stays_permanent(
         self, store: AnyStore
     ) -> None:
-        """The write of a stale reader must not give a permanent user a TTL again."""
+        """A write based on a stale read must not give a permanent user a TTL again."""
         guest = a_guest()
         linked = replace(guest, anonymous=False, expires_at=None, version=2)
         store.create_user(linked)
@@ -401,7 +401,7 @@ class StoreContract:
     def test_given_an_expired_user_when_sessions_open_or_end_then_nothing_is_written(
         self, store: AnyStore
     ) -> None:
-        """Also of one that should have no expiry: each write sees to it by itself."""
+        """Even for a user that should have no expiry: each write checks it."""
         guest = a_guest()
         permanent = replace(a_permanent_user(a_session()), expires_at=guest.expires_at)
         store.create_user(guest)

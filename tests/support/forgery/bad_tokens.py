@@ -1,4 +1,4 @@
-"""JWTs that no issuer would make: what tables and generators of bad ones share."""
+"""JWTs that no issuer would make, shared by tables and generators of bad tokens."""
 
 import base64
 import hmac
@@ -12,22 +12,22 @@ from support.forgery.key_server import Signer
 
 
 def encoded(value: Any) -> str:
-    """Return JSON, or bytes as they are, in base64url."""
+    """Return a value as JSON in base64url; bytes are encoded unchanged."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def unsigned(claims: Mapping[str, Any], **header: Any) -> str:
-    """A token whose signature is empty."""
+    """Return a token with an empty signature."""
     return f"{encoded(header)}.{encoded(claims)}."
 
 
 def hmac_signed(
     claims: Mapping[str, Any] | bytes, key: bytes, alg: str = "HS256", **header: Any
 ) -> str:
-    """A token signed with HMAC by any bytes: a short secret, or a public key.
+    """Return a token signed by HMAC with any bytes: a short secret, or a public key.
 
-    Claims in bytes are taken as they are, JSON or not.
+    Claims in bytes are used unchanged, JSON or not.
     """
     signed = f"{encoded({'alg': alg, **header})}.{encoded(claims)}"
     digest = hmac.digest(key, signed.encode(), f"sha{alg.removeprefix('HS')}")
@@ -35,27 +35,27 @@ def hmac_signed(
 
 
 def signed(key: Any, header: Mapping[str, Any], payload: Any) -> str:
-    """A token that is signed as its header says, over any payload, JSON or not."""
+    """Return a token signed as its header says, over any payload, JSON or not."""
     text = f"{encoded(header)}.{encoded(payload)}"
     algorithm = jwt.get_algorithm_by_name(header["alg"])
     return f"{text}.{encoded(algorithm.sign(text.encode(), key))}"
 
 
 def with_payload(signer: Signer, payload: bytes, **header: Any) -> str:
-    """A token of an issuer, over any payload."""
+    """Return a token of an issuer, over any payload."""
     named = {"alg": signer.algorithm, "kid": signer.kid, **header}
     return signed(signer.private, named, payload)
 
 
 def edited(token: str) -> str:
-    """The token with another subject under the old signature."""
+    """Return the token with another subject under the old signature."""
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     return f"{header}.{encoded({**claims, 'sub': 'somebody-else'})}.{signature}"
 
 
 def other_signature(token: str) -> str:
-    """The token with one bit of its signature changed."""
+    """Return the token with one bit of its signature changed."""
     head, _, signature = token.rpartition(".")
     changed = "A" if signature[0] != "A" else "B"
     return f"{head}.{changed}{signature[1:]}"
@@ -81,7 +81,7 @@ NOT_TOKENS = {
     "blank": " ",
     "NUL": "\x00.\x00.\x00",
 }
-"""Refused as malformed, whoever is asked."""
+"""Tokens that every provider refuses as malformed."""
 
 WRONG_TIMES: list[tuple[str, Any]] = [
     ("null", None),
@@ -98,7 +98,7 @@ WRONG_TIMES: list[tuple[str, Any]] = [
     ("the year 10000", 253_402_300_800),
     ("before the year 1", -62_135_596_801),
 ]
-"""No NumericDates; `exp`, `nbf` and `iat` alike."""
+"""Values that are no NumericDates, for `exp`, `nbf` and `iat`."""
 
 WRONG_SUBJECTS: list[tuple[str, Any]] = [
     ("missing", ...),

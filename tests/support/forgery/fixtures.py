@@ -1,4 +1,4 @@
-"""Fixtures of the foreign providers: real key servers on loopback."""
+"""Fixtures for providers with other issuers: real key servers on loopback."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def server() -> Iterator[KeyServer]:
 
 @pytest.fixture
 def fetcher() -> Fetcher:
-    """As in the local stack: it may fetch from loopback, by http."""
+    """A fetcher that may use loopback and http, as in the local stack."""
     return Fetcher(allow_private=True)
 
 
@@ -28,11 +28,11 @@ def key_sets(fetcher: Fetcher) -> KeySets:
 
 @pytest.fixture(scope="session")
 def signer() -> Signer:
-    """An RS256 key; making one is slow."""
+    """An issuer with an RS256 key, which is slow to make."""
     return Signer()
 
 
 @pytest.fixture(scope="session")
 def stranger() -> Signer:
-    """Somebody else's key, under the same key id."""
+    """An issuer with another key under the same key id."""
     return Signer()

@@ -1,6 +1,6 @@
-"""Tokens that a forger would try: made systematically, from one good token.
+"""Tokens that a forger would try, made systematically from one good token.
 
-Some hundreds of each kind, by name. None may be taken, wherever it is presented.
+There are some hundreds of each kind, by name. No route may accept any of them.
 """
 
 import base64
@@ -36,16 +36,17 @@ _EVIL = "https://evil.example/keys"
 
 @dataclass(frozen=True)
 class Target:
-    """A good token, and what a forger may have beside it.
+    """A good token, and the material that a forger may have beside it.
 
     Args:
-        token: Good, of the kind that is forged.
-        others: As good: another user's of this kind, and this user's of other kinds.
-        key: That the token is signed with; only an insider has it.
+        token: A good token of the kind that is forged.
+        others: Good tokens: another user's of this kind, and this user's of other
+            kinds.
+        key: The key that signed the token; only an insider has it.
         other_key: Key id and key of tokens of another kind.
-        public: The key that is published, whether or not this kind is checked by it.
-        required: The claims that are checked, and whether they are text or times. None
-            of a foreign issuer's: its own providers' tests have those.
+        public: The published key, whether or not this kind is checked with it.
+        required: The claims that are checked, and whether each is a text or a time.
+            None for a foreign issuer, whose claims its own provider's tests check.
     """
 
     token: str
@@ -68,12 +69,12 @@ class Target:
         return self.token.split(".")[2]
 
     def under_old_signature(self, header: Any, claims: Any = None) -> str:
-        """Return the token with another header, or other claims."""
+        """Return the token with another header or other claims, signature unchanged."""
         payload = self.token.split(".")[1] if claims is None else encoded(claims)
         return f"{encoded(header)}.{payload}.{self.signature}"
 
     def signed(self, claims: Any, **header: Any) -> str:
-        """Return a token that is signed with the true key."""
+        """Return a token signed with the true key."""
         return signed(self.key, {**self.header, **header}, claims)
 
 
@@ -87,11 +88,11 @@ REFRESH_CLAIMS = dict.fromkeys(
 
 
 def of_issuer(signer: Signer, claims: Object, others: Mapping[str, str]) -> Target:
-    """Return the target that a token of a foreign issuer with an RSA key is.
+    """Return the target for a token of a foreign issuer with an RSA key.
 
     Args:
-        signer: The issuer's.
-        claims: Good ones.
+        signer: The issuer.
+        claims: Claims of a good token.
         others: Good tokens of other kinds.
     """
     another = signer.sign({**claims, "sub": "another"})
@@ -106,9 +107,9 @@ def of_issuer(signer: Signer, claims: Object, others: Mapping[str, str]) -> Targ
 
 
 def forgeries(target: Target) -> dict[str, str]:
-    """Return the forged tokens by name, none twice; none is a good one.
+    """Return the forged tokens by name, without duplicates and without a good token.
 
-    They are refused without a look at what is stored.
+    Each is refused before anything is read from the store.
     """
     made: dict[str, str] = {}
     for group in (*_GROUPS, _insiders) if target.required else _GROUPS:
@@ -151,7 +152,7 @@ _ALGORITHMS: tuple[Any, ...] = (
 
 
 def _algorithms(target: Target) -> Named:
-    """Another word of `alg`; the key decides which one it is."""
+    """Change `alg`, which must match the key."""
     for alg in _ALGORITHMS:
         header = target.header | {"alg": alg}
         token = target.under_old_signature(header)
@@ -166,7 +167,7 @@ def _algorithms(target: Target) -> Named:
 
 
 def _headers(target: Target) -> Named:
-    """A header that names a key of the forger's, or asks for something else."""
+    """Add a header that names a forger's key, or asks for something else."""
     jwk = jwt.get_algorithm_by_name("RS256").to_jwk(
         _ATTACKERS.public_key(), as_dict=True
     )
@@ -230,7 +231,7 @@ _KIDS: tuple[Any, ...] = (
 
 
 def _secrets(target: Target) -> Named:
-    """HMAC by what everybody knows (RFC 8725 §2.1)."""
+    """Sign by HMAC with public knowledge (RFC 8725 §2.1)."""
     der, pem = _der(target.public), _pem(target.public)
     old_der = target.public.public_bytes(Encoding.DER, PublicFormat.PKCS1)
     old_pem = target.public.public_bytes(Encoding.PEM, PublicFormat.PKCS1)
@@ -271,7 +272,7 @@ def _secrets(target: Target) -> Named:
 
 
 def _claims(target: Target) -> Named:
-    """Other claims under the old signature."""
+    """Put other claims under the old signature."""
     for name, value in target.claims.items():
         rest = {k: v for k, v in target.claims.items() if k != name}
         yield f"edited: no {name}", _edited(target, rest)
@@ -284,7 +285,7 @@ def _claims(target: Target) -> Named:
         ):
             changed = target.claims | {name: wrong}
             yield f"edited: {name} {what}", _edited(target, changed)
-        # Readers differ in which of two they take (RFC 8725 §2.4).
+        # Parsers differ in which of two equal names they take (RFC 8725 §2.4).
         twice = json.dumps(target.claims)[:-1] + f', "{name}": "x"}}'
         yield f"edited: {name} twice", _edited(target, twice.encode())
     yield "edited: other subject", edited(target.token)
@@ -294,11 +295,11 @@ def _claims(target: Target) -> Named:
 
 
 def _signatures(target: Target) -> Named:
-    """The good header and claims, and a signature that is not theirs to the letter."""
+    """Keep the good header and claims, and alter the signature's text."""
     head, _, signature = target.token.rpartition(".")
     raw = _bytes(signature)
     count = len(signature)
-    alike = chr(ord(signature[-1]) + 1)  # its last bits say nothing
+    alike = chr(ord(signature[-1]) + 1)  # its last bits carry no information
     for name, wrong in {
         "missing": "",
         "one character": signature[:1],
@@ -342,7 +343,7 @@ def _signatures(target: Target) -> Named:
 
 
 def _shapes(target: Target) -> Named:
-    """The good token in another form than the one compact form (RFC 7515 §7.1)."""
+    """Write the good token in other forms than the compact form (RFC 7515 §7.1)."""
     header, payload, signature = target.token.split(".")
     one = {"protected": header, "signature": signature}
     for name, shape in {
@@ -400,9 +401,9 @@ def _shapes(target: Target) -> Named:
 
 
 def _insiders(target: Target) -> Named:
-    """The true key, and claims or a header that it never signs.
+    """Sign with the true key claims or a header that the service never signs.
 
-    A time of issue ahead of ours is not among them: that is a clock of our own.
+    A time of issue in the future is not among them: that means a wrong clock of ours.
     """
     at = target.claims["iat"]
     for claim, form in target.required.items():

@@ -1,17 +1,17 @@
-"""How long a test may take, and which worker gets which tests in the long run."""
+"""How long a test may take, and how the long run distributes tests to workers."""
 
 from collections.abc import Sequence
 
 # It ships no types.
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# Some ten times what the slowest test takes on a machine that is busy with other
-# things. A test that strikes it fails, with the stacks of all threads.
+# About ten times what the slowest test takes on a busy machine. A test that exceeds it
+# fails, and prints the stacks of all threads.
 LIMIT = 300
 """Seconds for each test, fixtures included."""
 
 LONG_LIMIT = 1800
-"""The same in the long run: `pytest -m long`."""
+"""Seconds for each test in the long run: `pytest -m long`."""
 
 SLOWEST = (
     "tests/unit/service/test_model.py",
@@ -27,14 +27,14 @@ SLOWEST = (
     "tests/engine/test_lifetimes.py",
     "tests/engine/test_time_machine.py",
 )
-"""Modules of minutes, the longest first. Their tests share nothing that takes long to
-make, so that any worker may have any of them."""
+"""Modules that take minutes, the longest first. Their tests share no expensive fixture,
+so any worker may run any of them."""
 
 
 def slowest_first(modules: Sequence[str]) -> list[int]:
-    """Return in which order to run tests, given the module of each.
+    """Return the order in which to run tests, given the module of each.
 
-    Else a test of minutes could begin when the other workers are about to end.
+    Otherwise a test of minutes could start when the other workers are about to end.
     """
     ranks = {module: rank for rank, module in enumerate(SLOWEST)}
     return sorted(
@@ -43,10 +43,10 @@ def slowest_first(modules: Sequence[str]) -> list[int]:
 
 
 class Balanced(LoadScopeScheduling):  # type: ignore[misc] # it is untyped
-    """Module by module, as `--dist=loadscope`, but those of `SLOWEST` test by test.
+    """Distributes modules like `--dist=loadscope`, and those of `SLOWEST` by test.
 
-    A module stays with one worker for the fixtures that its tests share. One of minutes
-    would keep one core busy while the others have nothing left to do.
+    A module stays with one worker because its tests share fixtures. A module of minutes
+    would keep one core busy while the others are idle.
     """
 
     def _split_scope(self, nodeid: str) -> str:

@@ -1,11 +1,11 @@
-"""Finds citations of sections, and those that lead nowhere.
+"""Finds citations of sections, and reports those that lead nowhere.
 
 A citation is a section sign with a number. It follows the name of a document, which is
 a page of this repository or one of `OUTSIDE`: `design.md` or `RFC 7519`, then the sign.
 A line break may come between them, also in a comment. More sections of the same
-document may follow: `4, 7` and `5 and 6`, each with its sign. One of a page of ours may
-also follow later in the sentence. In a page with numbered sections, a sign without a
-name means the page itself.
+document may follow: `4, 7` and `5 and 6`, each with its sign. A section of our own page
+may also follow later in the sentence. In a page with numbered sections, a sign without
+a name means the page itself.
 """
 
 import re
@@ -23,7 +23,7 @@ OUTSIDE = (
     r"OpenID Connect (?:Core|Discovery)(?: 1\.0)?",
     r"(?:OWASP )?ASVS(?: \d\.\d)?",
 )
-"""Documents of others, as they are named before a section sign."""
+"""Documents by others, as they are named before a section sign."""
 
 _ROOTS = (
     "functions",
@@ -43,7 +43,7 @@ _DOCUMENT = re.compile(
 )
 _CITED = re.compile(rf"{SIGN} ?(?P<number>\d+(?:\.\d+)*)?")
 _LISTED = re.compile(r",? ?(?:and |or |to )?|[-\N{EN DASH}]")
-# What a comment has at the beginning of each line.
+# The beginning of each line of a comment.
 _LINE_BREAK = re.compile(r"[ \t]*\n[ \t]*(?:#|//|\*|>)?[ \t]*")
 _PARAGRAPH = re.compile(r"\n[ \t]*(?:#|//|\*|>)?[ \t]*\n")
 _SENTENCE = re.compile(r"[.!?] |\|")
@@ -55,8 +55,8 @@ _FAR = 160  # characters between a name and its last section
 class Citation:
     """A section sign in a text.
 
-    `page` is the page of ours that it cites. None: the document is another's, or
-    `is_named` is false and no name was found.
+    `page` is our page that it cites. It is None if the document is by others, or if no
+    name was found; then `is_named` is false.
     """
 
     line: int
@@ -100,7 +100,7 @@ def _goes_on(gap: str, before: Citation) -> bool:
     flat = _flat(gap)
     if _LISTED.fullmatch(flat):
         return True
-    # Only of a page of ours, whose sections are looked up all the same.
+    # Only for our own pages, whose sections are looked up anyway.
     return before.page is not None and not _SENTENCE.search(flat)
 
 
@@ -110,7 +110,7 @@ def sections_of(page: str) -> set[str]:
 
 
 def wrong_citations(text: str, name: str, pages: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with the citations of a text, a line for each.
+    """Return a line for each wrong citation of a text.
 
     Args:
         name: The path of the text in the repository.

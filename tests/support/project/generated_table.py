@@ -7,24 +7,24 @@ from support.project.pages import path_of
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; a bar in a cell must be escaped by the caller."""
+    """Return a Markdown table; the caller must escape bars in cells."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def written(page: str, name: str) -> str:
-    """Return the table that a page has under that name.
+    """Return the table with that name from a page.
 
     Args:
         page: As `pages.page` takes it.
-        name: What the comments around the table say.
+        name: The name in the comments around the table.
     """
     _, found, _ = _split(page, name)
     return found
 
 
 def write(page: str, name: str, new: str) -> None:
-    """Replace the table that a page has under that name."""
+    """Replace the table with that name in a page."""
     before, _, after = _split(page, name)
     path_of(page).write_text(f"{before}{new}{after}")
 

@@ -1,6 +1,6 @@
 """The packages that go into the bundle, with their licences: `licences.csv`.
 
-A new version is a new row: whoever updates a package looks at its licence again.
+A new version is a new row, so that each update means a look at the licence.
 """
 
 import csv
@@ -12,7 +12,7 @@ from support.project.tools import ROOT
 REQUIREMENTS = ROOT / "functions/requirements.txt"
 LIST = ROOT / "tests/template/licences.csv"
 
-# What packages say that do not use the expressions of SPDX (PEP 639) yet.
+# The names that packages use which do not use SPDX expressions (PEP 639) yet.
 _SPDX = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
@@ -39,13 +39,13 @@ def listed() -> list[Package]:
 
 
 def required() -> list[str]:
-    """Return what the bundle is made of, name and version."""
+    """Return the packages in the bundle, name and version."""
     lines = REQUIREMENTS.read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def installed(requirement: str) -> Package:
-    """Return what an installed package says of itself."""
+    """Return name, version and licence from an installed package's metadata."""
     name, _, _ = requirement.partition("==")
     found = distribution(name)
     return Package(name, found.version, licence_of(found))

@@ -1,7 +1,7 @@
-"""The pages that readers of this repository get, and the blocks that they copy.
+"""The pages that readers of this repository get, and the code blocks that they copy.
 
-A block is the fenced code after a line `<!-- its name -->`; a name is used once in all
-pages. Tests run these blocks, so that what a page says is what happens.
+A block is the fenced code after a line `<!-- its name -->`; all pages together use a
+name once. Tests run these blocks, so the pages describe what really happens.
 """
 
 import re
@@ -22,7 +22,7 @@ PAGES = (
 
 
 def path_of(name: str) -> Path:
-    """Return where a page is: `README.md`, or `deploy.md` in functions/docs."""
+    """Return the path of a page: `README.md`, or `deploy.md` in functions/docs."""
     return DOCS / name if (DOCS / name).exists() else ROOT / name
 
 
@@ -32,7 +32,7 @@ def page(name: str) -> str:
 
 
 def section(name: str, heading: str) -> str:
-    """Return what a page has below a heading, to the next one of its level or above."""
+    """Return the text below a heading, up to the next heading of its level or above."""
     lines = page(name).splitlines()
     start = lines.index(heading) + 1
     level = heading.partition(" ")[0]
@@ -48,7 +48,7 @@ def section(name: str, heading: str) -> str:
 
 
 def block(name: str, base_url: str = SERVED_AT) -> str:
-    """Return a code block, for a service at another address than the pages have."""
+    """Return a code block, with another address of the service than in the pages."""
     found = [
         code
         for path in PAGES

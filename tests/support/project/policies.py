@@ -1,6 +1,6 @@
-"""What `template.yaml` grants the role of each function, held against calls to AWS.
+"""The grants of `template.yaml` to each function's role, compared with its AWS calls.
 
-So tests show that the grants suffice, and which of them nobody needs.
+Tests then show that the grants suffice, and which grants are not needed.
 """
 
 import fnmatch
@@ -19,7 +19,7 @@ ACCOUNT = "123456789012"
 
 _ARN = f"arn:aws:{{}}:{REGION}:{ACCOUNT}:{{}}"
 
-# SES has paths where the others have targets.
+# SES has paths where the other services have targets.
 _SEND_MAIL = "/v2/email/outbound-emails"
 
 _Quantifier = Callable[[Iterable[bool]], bool]
@@ -32,19 +32,19 @@ _OPERATORS: dict[str, tuple[_Quantifier, _Comparison]] = {
     "StringEquals": (any, operator.eq),
 }
 
-# These only take away, so there is nothing in them that could be needless.
+# These operations only restrict, so none of them can be needless.
 _LIMITS: dict[str, Callable[[list[str], list[str]], bool]] = {
     "Null": lambda found, expected: str(not found).lower() in expected,
     "StringEqualsIfExists": lambda found, expected: set(found) <= set(expected),
 }
 
-# What an expression has beside names of attributes and placeholders of values.
+# Words of an expression that are neither attribute names nor placeholders.
 _WORDS = {"AND", "OR", "NOT", "BETWEEN", "IN", "begins_with", "contains", "size"}
 _WORDS |= {"attribute_exists", "attribute_not_exists", "attribute_type"}
 
 _ENCLOSING = "dynamodb:EnclosingOperation"
 
-# What AWS itself does with a function's role, seen by none of its code.
+# Grants that AWS itself uses with a function's role, outside of its code.
 _BY_AWS = {
     "LifecycleFunction": {
         # Lambda's poller reads the stream (AWS Lambda Developer Guide, "Using AWS
@@ -53,11 +53,11 @@ _BY_AWS = {
         "dynamodb:GetRecords Table.StreamArn",
         "dynamodb:GetShardIterator Table.StreamArn",
         "dynamodb:ListStreams *",
-        # And it writes to the on-failure destination ("Retaining discarded batches").
+        # It also writes to the on-failure destination ("Retaining discarded batches").
         "s3:PutObject FailedRecords/aws/lambda/*",
         "s3:ListBucket FailedRecords",
     },
-    # Where the sender's identity has a configuration set, SES asks for both.
+    # If the sender's identity has a configuration set, SES asks for both.
     "UserpassFunction": {
         f"ses:SendEmail {_ARN.format('ses', 'configuration-set/*')}",
     },
@@ -74,12 +74,12 @@ class _Need:
 
 
 class Policies:
-    """Says what a function may do; remembers what was `refused`, and what was needed.
+    """Decides what a function may do; records refused calls and used grants.
 
     Args:
         functions: Logical ids.
-        parameters: What the deployment sets; what a policy refers to has to be there.
-        names: Of the table and of the key as calls name them, with the logical ids.
+        parameters: The deployment's values, with all that a policy refers to.
+        names: From the names of table and key in calls to their logical ids.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Policies:
         self._used: set[tuple[str, int, str]] = set()
 
     def knows(self, caller: str) -> bool:
-        """Say whether that is a function; nobody else is held to a policy."""
+        """Tell whether the caller is a function; other callers have no policy."""
         return caller in self._statements
 
     def allows(self, caller: str, operation: str, request: Json) -> bool:
-        """Say whether a function's role grants a call, as AWS would.
+        """Tell whether a function's role grants a call, as AWS would.
 
         Args:
-            operation: The header `X-Amz-Target`, or the path where there is none.
+            operation: The header `X-Amz-Target`, or the path if there is none.
             request: The body.
         """
         for need in self._needs(operation, request):
@@ -114,12 +114,12 @@ class Policies:
         return True
 
     def forget_refusals(self) -> list[str]:
-        """Return what was refused, and begin anew."""
+        """Return the refused calls, and forget them."""
         refused, self.refused = self.refused, []
         return refused
 
     def unused(self, caller: str) -> list[str]:
-        """Return each grant that neither a call nor AWS itself has needed."""
+        """Return the grants that neither a call nor AWS itself has used."""
         by_aws = _BY_AWS.get(caller, set())
         return [
             grant
@@ -138,7 +138,7 @@ class Policies:
         return granted
 
     def _needs(self, operation: str, request: Json) -> Iterator[_Need]:
-        """Yield all that a call needs to be granted."""
+        """Yield the grants that a call needs."""
         service, _, name = operation.partition(".")
         match service:
             case "TrentService":
@@ -178,15 +178,15 @@ _TableNeed = tuple[str, str, dict[str, list[str]]]  # action, table, context
 
 def _table_needs(operation: str, request: Json) -> Iterator[_TableNeed]:
     if operation == "TransactWriteItems":
-        # Of the actions that it is made of, each for itself (Amazon DynamoDB Developer
-        # Guide, "Using IAM with DynamoDB transactions").
+        # The actions in it, each on its own (Amazon DynamoDB Developer Guide, "Using
+        # IAM with DynamoDB transactions").
         items = [
             (f"{action}Item", item)
             for entry in request["TransactItems"]
             for action, item in entry.items()
         ]
         enclosing = {_ENCLOSING: [operation]}
-        # AWS does not say which keys a transaction's condition sees: both must do.
+        # AWS does not say which keys a transaction's condition sees: both must match.
         for action, item in items:
             table = item["TableName"]
             yield action, table, {"dynamodb:LeadingKeys": _pks(item), **enclosing}
@@ -198,7 +198,7 @@ def _table_needs(operation: str, request: Json) -> Iterator[_TableNeed]:
             yield operation, table, {"dynamodb:LeadingKeys": pks}
     elif operation == "Scan":
         context = {"dynamodb:Attributes": sorted(_attributes(request))}
-        # Where it is not sent, AWS goes by the projection: its own policies limit
+        # If it is missing, AWS derives it from the projection: its own policies limit
         # GetItem by it, which has no such parameter (Amazon DynamoDB Developer Guide,
         # "Resource-based policy examples").
         derived = "SPECIFIC" if "ProjectionExpression" in request else "ALL"
@@ -210,7 +210,7 @@ def _table_needs(operation: str, request: Json) -> Iterator[_TableNeed]:
 
 
 def _attributes(request: Json) -> set[str]:
-    """Return the attributes that a request names, in what it asks and what it shows."""
+    """Return the attributes that a request names, in conditions and projection."""
     named = request.get("ExpressionAttributeNames", {})
     expressions = ("ProjectionExpression", "FilterExpression")
     text = " ".join(request.get(expression, "") for expression in expressions)
@@ -224,7 +224,7 @@ def _pks(item: Json) -> list[str]:
 
 
 def _used(statement: Json, need: _Need) -> set[str]:
-    """Return which grants of a statement a need makes use of; none if it is not met."""
+    """Return the grants of a statement that a need uses; none if it is not met."""
     if need.action not in _list(statement["Action"]):
         return set()
     resources = {
@@ -247,13 +247,13 @@ def _used(statement: Json, need: _Need) -> set[str]:
         ]
         if not quantifier(bool(wanted) for wanted in found):
             return set()
-        # ForAllValues is true of a call that has no value at all.
+        # ForAllValues also holds for a call that has no value at all.
         values.append(set().union(*found) or {"nothing"})
     return set(_combined(statement, {need.action}, resources, values))
 
 
 def _grants(statement: Json) -> Iterator[str]:
-    """Yield all that a statement grants, apart from the others."""
+    """Yield the grants of a statement one by one."""
     values = [
         expected for name, _, expected in _conditions(statement) if name not in _LIMITS
     ]
@@ -268,8 +268,8 @@ def _combined(
     values: Iterable[Iterable[str]],
 ) -> Iterator[str]:
     if any(key == _ENCLOSING for _, key, _ in _conditions(statement)):
-        # Not each action on each kind of item: as long as AWS does not say which keys
-        # it sees, what one item of a transaction needs all have to have.
+        # Not each action on each kind of item: AWS does not say which keys it sees, so
+        # all items of a transaction need the grants of each.
         yield from actions
         for each in values:
             yield from each
@@ -285,7 +285,7 @@ def _conditions(statement: Json) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _resolved(value: Any, values: Mapping[str, str]) -> Any:
-    """Return what CloudFormation makes of a policy; table and key keep their ids."""
+    """Resolve a policy as CloudFormation does; table and key keep their ids."""
     match value:
         case {"Fn::GetAtt": [name, attribute]}:
             return name if attribute == "Arn" else f"{name}.{attribute}"

@@ -1,10 +1,10 @@
 """The route table of functions/README.md: from a call to every file that it concerns.
 
 Nothing in it is written by hand. Routes and Lambdas come from `template.yaml`, handler
-functions from the handlers' `ROUTES`. What a handler function uses of the use cases is
-read from its syntax tree. A sample event belongs to the route of its `routeKey`, and a
-test file to the word that it is named after. `.venv/bin/python tests/support/project`
-writes the table into the page.
+functions from the handlers' `ROUTES`, and the use cases of a handler function from its
+syntax tree. A sample event belongs to the route of its `routeKey`, and a test file to
+the word that it is named after. `.venv/bin/python tests/support/project` writes the
+table into the page.
 """
 
 import ast
@@ -30,15 +30,15 @@ _USE_CASES = "anonauth.usecases."
 _PACKAGE = ROOT / "functions" / "anonauth"
 _NONE = "–"  # noqa: RUF001 - the sign for "none" in the pages' tables
 
-# Where tests of handlers and use cases are; tests of other rooms have the same words.
+# Folders with tests of handlers and use cases; other rooms' tests use the same words.
 _TEST_FOLDERS = ("usecases", "handlers", ".")
 
 
 @dataclass
 class Row:
-    """What a row of the table says, before it is Markdown.
+    """A row of the table, before it becomes Markdown.
 
-    `calls` are route keys, or what starts a Lambda that has no route.
+    `calls` are route keys, or the trigger of a Lambda that has no route.
     """
 
     calls: list[str]
@@ -60,7 +60,7 @@ def route_table() -> str:
 
 
 def rows() -> list[Row]:
-    """Return the rows: of each Lambda its routes, or the one of what starts it."""
+    """Return the rows: for each Lambda its routes, or its trigger if it has none."""
     found: list[Row] = []
     template = sam_template.load()
     for name, made in sam_template.resources(
@@ -90,7 +90,7 @@ def _rows_of_routes(name: str, module: ModuleType, keys: Iterable[str]) -> list[
     found: dict[tuple[str, str], Row] = {}
     for key in keys:
         handler: Callable[..., Any] = module.ROUTES[key]
-        # HEAD is answered by the function of GET: one row.
+        # GET's function also answers HEAD: one row.
         same = (key.partition(" ")[2], handler.__name__)
         if same in found:
             found[same].calls.append(key)
@@ -148,8 +148,8 @@ def _row(
 def used_use_cases(module: ModuleType, entry: str) -> Iterator[tuple[ModuleType, str]]:
     """Yield module and name of each use case that a handler function uses.
 
-    That is a function of a use case's module, or a method of a class of one, in the
-    function itself or in another of its module that it uses.
+    A use case is a function of a use case's module, or a method of a class there. It is
+    used in the handler function itself, or in a function of its module that it calls.
     """
     functions = {
         node.name: node
@@ -234,7 +234,7 @@ def _is_use_case(value: Any) -> bool:
 
 
 def _tests_of(use_cases: list[str], entry: str, handler: ModuleType) -> list[str]:
-    # From the most specific word to the least.
+    # From the most specific word to the most general.
     found = [test for word in dict.fromkeys(use_cases) for test in _test_of(word)]
     for word in (entry, entry.partition("_")[0], _stem(handler)):
         found = found or _test_of(word)
@@ -283,7 +283,7 @@ def _shown(calls: list[str]) -> Iterator[str]:
 
 
 def _filled_in(key: str, operation: dict[str, Any]) -> Iterator[str]:
-    """Yield the paths that a route has for each value of a parameter with a list."""
+    """Yield a route's paths, one for each listed value of a parameter."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             for value in parameter["schema"].get("enum", ()):

@@ -1,4 +1,4 @@
-"""`template.yaml` as people write it, and as CloudFormation gets it from SAM."""
+"""`template.yaml` as it is written, and as SAM translates it for CloudFormation."""
 
 import json
 from collections.abc import Iterator
@@ -27,26 +27,26 @@ Json = dict[str, Any]
 
 
 def load() -> Json:
-    """Return the template, intrinsic functions in their long form; a fresh copy."""
+    """Return a new copy of the template, with intrinsic functions in the long form."""
     template: Json = json.loads(_parsed())
     return template
 
 
 @cache
 def _parsed() -> str:
-    # To parse it takes as long as a test; a copy by JSON does not.
+    # Parsing takes as long as a test; copying by JSON does not.
     return json.dumps(yaml_parse((ROOT / "template.yaml").read_text()), default=str)
 
 
 def translate(template: Json, parameters: dict[str, str] | None = None) -> Json:
-    """Return what SAM makes of a template on AWS.
+    """Return a template as SAM translates it on AWS.
 
     Args:
         template: As `load` returns it.
-        parameters: What a deployment sets; defaults count for the others. SAM sees
+        parameters: The deployment's values; the others have their defaults. SAM sees
             lists as one string, as on AWS.
     """
-    # `sam package` writes the place of the uploaded bundle here.
+    # `sam package` writes the address of the uploaded bundle here.
     template["Globals"]["Function"]["CodeUri"] = "s3://bucket/bundle"
     translator = Translator(
         {"AWSLambdaBasicExecutionRole": BASIC_EXECUTION},
@@ -56,7 +56,7 @@ def translate(template: Json, parameters: dict[str, str] | None = None) -> Json:
     try:
         translated = translator.translate(template, parameters or {})
     finally:
-        translator.metrics.publish()  # to nobody; it would complain at exit
+        translator.metrics.publish()  # sends nothing; otherwise it complains at exit
     plain: Json = json.loads(json.dumps(translated))
     return plain
 
@@ -67,7 +67,7 @@ def _translated() -> str:
 
 
 def translated() -> Json:
-    """Return the translated `template.yaml`; a fresh copy."""
+    """Return a new copy of the translated `template.yaml`."""
     template: Json = json.loads(_translated())
     return template
 
@@ -82,7 +82,7 @@ def resources(template: Json, kind: str) -> dict[str, Json]:
 
 
 def statements(function: str, *, conditions: bool = True) -> list[Json]:
-    """Return the policy statements of a function's role, without the one for logs.
+    """Return the policy statements of a function's role, except the logs' statement.
 
     Args:
         function: Logical id.
@@ -104,10 +104,11 @@ def statements(function: str, *, conditions: bool = True) -> list[Json]:
 
 
 def passes_filter(record: Json) -> bool:
-    """Tell whether Lambda hands a stream record to the function on the stream.
+    """Tell whether Lambda passes a stream record to the function on the stream.
 
-    Source: AWS Lambda Developer Guide, "Filter rule syntax". Of its operators only
-    those that the template uses are known here.
+    Source: AWS Lambda Developer Guide, "Filter rule syntax". Only the operators that
+        the
+    template uses are implemented.
     """
     (mapping,) = resources(translated(), "AWS::Lambda::EventSourceMapping").values()
     return any(
@@ -165,7 +166,7 @@ def event(name: str) -> Json:
 def word_of(function: str) -> str:
     """Return the word of a function: its handler's module, and its sample event.
 
-    Two differ from the logical id: renaming an id would replace the resource.
+    Two words differ from the logical id: renaming an id would replace the resource.
     """
     return {"ApiKeysFunction": "api_keys", "KeysFunction": "key_ring"}.get(
         function, function.removesuffix("Function").lower()

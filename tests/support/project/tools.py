@@ -1,7 +1,7 @@
 """Finds the programs that some tests need and a laptop may lack.
 
-Without one a test is skipped; on CI (`CI=true`) it fails, so that no tier can drop out
-unseen.
+Without its program a test is skipped. On CI (`CI=true`) it fails, so that no tier can
+drop out unnoticed.
 """
 
 import importlib.util
@@ -23,13 +23,14 @@ TOOLS = ROOT / ".ci" / "tools"
 def require_tool(name: str) -> Path:
     """Return the path of a program or script, or of a directory to import from.
 
-    Looked for on PATH and where `.ci/run` installs it; `SAM_CLI` may name another sam.
+    It is looked for on PATH and where `.ci/run` installs it. `SAM_CLI` may name another
+    sam.
     """
     return _find(name) or _give_up(name)
 
 
 def machine() -> str:
-    """Return this machine as the Makefile's PLATFORM, which is Linux's own word."""
+    """Return this machine as the Makefile's PLATFORM, in Linux's own words."""
     if sys.platform != "linux":
         _give_up("linux, which the built bundle runs on")
     return os.uname().machine
@@ -50,7 +51,7 @@ def _find(name: str) -> Path | None:
 def _python313() -> Path | None:
     if sys.version_info[:2] == (3, 13):
         return Path(sys.executable)
-    # A pyenv shim works in some directories only: ask it for the interpreter behind.
+    # A pyenv shim works in some directories only, so ask it for its interpreter.
     command = ["python3.13", "-c", "import sys; print(sys.executable)"]
     if shutil.which("python3.13") is None:
         return None
@@ -76,7 +77,7 @@ def _playwright() -> Path | None:
     if installed := importlib.util.find_spec("playwright"):
         return Path(str(installed.origin)).parent.parent
     directory = TOOLS / "playwright"
-    # It brings compiled code, for the Python that installed it.
+    # Playwright has compiled code, for the Python version that installed it.
     version = f"cpython-{sys.version_info.major}{sys.version_info.minor}-"
     fits = any((directory / "greenlet").glob(f"_greenlet.{version}*"))
     return directory if fits else None

@@ -1,4 +1,4 @@
-"""HTTP calls as they are: no redirects followed, no header hidden, no error raised."""
+"""Plain HTTP calls: no redirects followed, no headers hidden, no errors raised."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The `anonauth` command as a shell runs it, in any environment or on a terminal."""
+"""Runs the `anonauth` command like a shell, in any environment or on a terminal."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from support.service.ctrl_c import COMMAND, ended
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """Return this process's environment with changes; None leaves one out."""
+    """Return this process's environment with changes; None removes a variable."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT / "functions"), **changes}
     return {name: value for name, value in variables.items() if value is not None}
 
@@ -26,7 +26,7 @@ def run(
     cwd: Path = ROOT,
     stdin: str | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Return what a command has come to, its output as bytes."""
+    """Run a command to its end; its output is bytes."""
     return subprocess.run(  # noqa: S603 - our own command
         [*COMMAND, *arguments],
         env=environment() if env is None else env,

@@ -1,4 +1,4 @@
-"""The result of a command that ran in this process."""
+"""The results of commands that ran in this process."""
 
 import json
 from typing import Any

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What Python itself does at the start, unless SIGINT is ignored: whatever a shell
-# starts in the background ignores it, and so do all its children. Then no Ctrl-C would
+# Python itself does this at its start, unless SIGINT is ignored. Processes that a shell
+# starts in the background ignore it, and so do their children. Ctrl-C would then not
 # end the command, and its test would wait for ever.
 _CODE = """
 import signal
@@ -17,14 +17,14 @@ main()
 """
 
 COMMAND = (sys.executable, "-c", _CODE)
-"""`anonauth` in an interpreter of its own, as a terminal's shell starts it."""
+"""`anonauth` in its own interpreter, as a terminal's shell starts it."""
 
 
 @contextmanager
 def in_the_background() -> Iterator[None]:
-    """Ignore SIGINT for the time of a `with` block, as a job in the background does.
+    """Context manager: ignore SIGINT in the block, as a background job does.
 
-    A child that is started in it shows that its test passes there, too.
+    A child that is started in the block shows that its test passes there, too.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -35,9 +35,9 @@ def in_the_background() -> Iterator[None]:
 
 @contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill a process at the end of a `with` block if it still runs.
+    """Context manager: kill a process at the end of the block if it still runs.
 
-    Popen's own block would wait for it, for ever if it is what the test finds wrong.
+    Popen's own block would wait for it, for ever if the test finds it hanging.
     """
     with process:
         try:

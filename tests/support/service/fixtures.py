@@ -11,14 +11,14 @@ from support.service.calls import APP, OTHER_APP
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """One service for the tests of a module that leave its clock alone."""
+    """One service for the tests of a module, which leave its clock alone."""
     with LocalServer(app_ids=(APP, OTHER_APP)) as running:
         yield running
 
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[int, str], str]]:
-    """Makes something on a port that answers whatever it is asked in one way."""
+    """Starts a server that gives the same answer to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""The service on moto: its functions, its clock, and the wire to AWS."""
+"""The service on moto: its functions, its clock, and the connection to AWS."""
 
 import functools
 import hashlib
@@ -29,7 +29,7 @@ TABLE = "anonauth-test"
 APP = "myapp-abcde"
 OTHER_APP = "other-fghij"
 HOST = "abc123.execute-api.eu-central-1.amazonaws.com"
-SETTINGS = "/anonauth-test/settings"  # that of `anonauth serve` is another one
+SETTINGS = "/anonauth-test/settings"  # differs from that of `anonauth serve`
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NO_DEVICE = "0" * 24
 COMMON_HEADERS = {
@@ -37,18 +37,18 @@ COMMON_HEADERS = {
     "x-content-type-options": "nosniff",
     "strict-transport-security": "max-age=31536000",
 }
-"""Of every answer; the last over HTTPS alone, as API Gateway's are."""
+"""Headers of every answer; the last only over HTTPS, as API Gateway's answers are."""
 SENDER = "no-reply@app.example"  # verified in SES by the fixture `sent`
 
 
 def provider_id(provider: str, app: str = APP) -> str:
-    """Return what stands for a provider of an app, in refresh tokens and profiles."""
+    """Return the provider's id in an app, as refresh tokens and profiles have it."""
     return hashlib.sha256(f"{app}/{provider}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What API Gateway would send on."""
+    """An answer as API Gateway would send it."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Context:
-    """What Powertools' Logger, and a function that takes long, read of a context."""
+    """The parts of a Lambda context that Powertools and slow functions read."""
 
     function_name: str
     aws_request_id: str
@@ -77,7 +77,7 @@ class Context:
 class Clients:
     """The AWS clients that tests share, and the wire in front of them.
 
-    Making a client takes 50 ms, most of the time of a test; a store's models take 10.
+    Making a client takes 50 ms, most of a test's time. A store's models take 10 ms.
     """
 
     def __init__(self, wire: Wire | None = None) -> None:
@@ -100,7 +100,7 @@ class Clients:
     def store(self, table: str) -> Store:
         """Return a store that does not wait between its attempts.
 
-        The same for a table each time: it remembers nothing.
+        Each table has one store, which keeps no state.
         """
         if table not in self._stores:
             store = Store(table, region="eu-central-1", pause=lambda _: None)
@@ -113,7 +113,7 @@ class Clients:
 
 
 class Services(wiring.Services):
-    """The services of a function; their clients are shared, and passwords cheap."""
+    """A function's services, with shared clients and cheap password hashing."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], datetime], clients: Clients
@@ -155,7 +155,7 @@ class Deployment:
         self.restart()
 
     def restart(self, **environment: str) -> None:
-        """Begin cold: nothing cached, perhaps with other settings."""
+        """Start cold, with nothing cached, and optionally with other settings."""
         settings = Settings.from_environment(self._environment | environment)
         self.services: wiring.Services = Services(
             settings, lambda: self.now, self._clients
@@ -164,7 +164,7 @@ class Deployment:
     def restart_with(
         self, document: Mapping[str, Any] | str, **environment: str
     ) -> None:
-        """Begin cold with this settings document in SSM, text as it is."""
+        """Start cold with this text as the settings document in SSM."""
         text = document if isinstance(document, str) else json.dumps(document)
         self._clients.connect("ssm").put_parameter(
             Name=SETTINGS, Value=text, Type="SecureString", Overwrite=True
@@ -203,8 +203,8 @@ class Deployment:
     ) -> Reply:
         """Send a request to a route, `METHOD /path`, as API Gateway would.
 
-        `parameters` are those of the path, the app's id aside. Whatever is answered has
-        to be in `openapi.json`.
+        `parameters` are the path's, without the app's id. Every answer has to be
+        described in `openapi.json`.
         """
         method, _, path = route.partition(" ")
         in_path = dict(parameters or {})
@@ -248,7 +248,7 @@ class Deployment:
         return body
 
     def advance(self, delta: timedelta) -> None:
-        """Let time pass; the daily schedule runs at the end of it."""
+        """Let time pass, and run the daily schedule at the end."""
         self.now += delta
         self.rotate()
 
@@ -278,7 +278,7 @@ class Deployment:
 
 
 def make_table(db: DynamoDBClient, name: str, *, has_stream: bool = True) -> None:
-    """Make an empty table as the template says; moto is faster without its stream."""
+    """Make an empty table like the template's; moto is faster without its stream."""
     made = sam_template.load()["Resources"]["Table"]["Properties"]
     db.create_table(
         TableName=name,
@@ -294,7 +294,7 @@ def make_table(db: DynamoDBClient, name: str, *, has_stream: bool = True) -> Non
     )
 
 
-# All functions have the same, from Globals; only names of what exists are replaced.
+# All functions have these, from Globals; only names of existing resources are replaced.
 ENVIRONMENT = (
     read_template(ROOT / "template.yaml").functions["LoginFunction"].environment
 )

@@ -23,8 +23,8 @@ URL = f"https://{HOST}"
 class HttpApi(HTTPAdapter):
     """The functions behind the gateway of `anonauth serve`, as a transport of requests.
 
-    Without the gateway's throttling, which counts real seconds. `undocumented` has the
-    answers that are not in `openapi.json`, fields that it does not know included.
+    The gateway's throttling is left out, because it counts real seconds. `undocumented`
+    collects answers that `openapi.json` does not describe, unknown fields included.
     """
 
     def __init__(self, service: Deployment) -> None:
@@ -39,7 +39,7 @@ class HttpApi(HTTPAdapter):
             domain_name=HOST,
         )
 
-    def send(  # type: ignore[override] # what it leaves out is about sockets
+    def send(  # type: ignore[override] # the parameters left out are about sockets
         self, request: requests.PreparedRequest, **_: object
     ) -> requests.Response:
         body = request.body or b""
@@ -65,7 +65,7 @@ class HttpApi(HTTPAdapter):
 
     @contextmanager
     def in_place_of_the_network(self) -> Iterator[None]:
-        """Let all sessions of requests end here, whatever they are mounted with."""
+        """Route all sessions of requests here, whatever adapters they have."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(requests.Session, "get_adapter", lambda *_, **__: self)
             yield
@@ -85,5 +85,5 @@ class HttpApi(HTTPAdapter):
 
 
 def _text(value: str | bytes) -> str:
-    # On the wire a header is bytes; API Gateway hands them on as Latin-1.
+    # On the wire a header is bytes; API Gateway decodes them as Latin-1.
     return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""Permanent users for tests: what a link and a later login leave in the table."""
+"""Permanent users for tests: the state that a link and a later login leave."""
 
 import secrets
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ UNREADABLE_LINK: dict[str, dict[str, str]] = {
     "in two spellings": {"link": "true", "Link": "true"},
     "another spelling": {"Link": "1"},
 }
-"""Queries that may mean a link; values of one name come joined by commas."""
+"""Queries that may ask for a link; several values of a name are joined by commas."""
 
 
 def link(
@@ -49,7 +49,7 @@ def link(
 ) -> None:
     """Link an identity to the user of a login's answer; its id is the subject.
 
-    The answer gets the access token that the link's has.
+    The login's answer gets the link's access token.
     """
     tokens = service.services.tokens
     claims = tokens.read_refresh_token(body["refresh_token"], service.now)
@@ -84,7 +84,7 @@ def open_session(
     """Open a session as a login with an identity or API key; return its answer.
 
     Args:
-        key: That of the identity, where several have the id.
+        key: Key of the identity, needed if several have the id.
     """
     user = stored_user(service, user_id, app)
     if not key:

@@ -16,7 +16,7 @@ CLIENT_PAIRS = [
 
 
 def assert_spent(reply: Reply, retry_after: int) -> None:
-    """Check that a rate limit is spent, and for how many seconds."""
+    """Check that a rate limit is reached, and when to retry."""
     assert reply.status == 429
     assert reply.headers["retry-after"] == str(retry_after)
     assert reply.json["error_code"] == "RateLimitExceeded"

@@ -1,4 +1,4 @@
-"""A key ring without AWS: classes that satisfy the ports, for what is not about AWS."""
+"""A key ring without AWS: small classes that satisfy its ports."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class MemoryRings:
 
 
 class TaggedWrapping:
-    """`KeyWrapping` that only notes the context; `down` makes it unavailable."""
+    """`KeyWrapping` that only records the context; `down` makes it unavailable."""
 
     def __init__(self) -> None:
         self.unwrapped = 0
@@ -61,7 +61,7 @@ class TaggedWrapping:
 
 
 class NumberedKeys:
-    """`KeyMaking` without keys: an RSA key takes 0.1 s, and years of rotation many."""
+    """`KeyMaking` without real keys. Making an RSA key takes 0.1 s, too long for years."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -84,9 +84,9 @@ class NumberedKeys:
 
 
 class RsaKeys:
-    """Makes RSA keys, of which a process goes through the same again and again.
+    """Makes RSA keys, and reuses the same few within a process.
 
-    One takes 50 ms. So many are more than a ring can have at once.
+    A key takes 50 ms. There are more of them than a ring can have at once.
     """
 
     MOST = MOST_KEYS + 8
@@ -103,7 +103,7 @@ class RsaKeys:
 
 
 class RingInMemory:
-    """A key ring with its store and wrapping, and all that writes it."""
+    """A key ring with its store and wrapping, and the use cases that write it."""
 
     def __init__(
         self, rings: MemoryRings | None = None, keys: KeyMaking | None = None
@@ -114,7 +114,7 @@ class RingInMemory:
 
     @property
     def ring(self) -> Ring:
-        """What is stored."""
+        """The stored ring."""
         assert self.rings.ring is not None
         return self.rings.ring
 
@@ -128,5 +128,5 @@ class RingInMemory:
         return KeyRotation(self.rings, self.keys).revoke(kid, now)
 
     def open(self) -> KeyRing:
-        """Return the ring as a function that starts cold holds it."""
+        """Return the ring as loaded by a function that starts cold."""
         return KeyRing(self.rings, self.wrapping)

@@ -1,4 +1,4 @@
-"""The local service as clients use it, with as many users as a test wants."""
+"""The local service as clients use it, with any number of users."""
 
 import copy
 import cProfile
@@ -26,10 +26,10 @@ UNLIMITED = {
     "ThrottlingBurstLimit": "5000",
     "ThrottlingRateLimit": "10000",
 }
-"""Parameters of a service that refuses nobody for what others do."""
+"""Parameters of a service that has no rate limits."""
 
 MOST_BYTES = 9_000
-"""Of a guest: 6 KB are moto's item. It was 18 KB with all that was never dropped."""
+"""Memory of a guest; moto's item takes 6 KB. It was 18 KB when nothing was dropped."""
 
 _PROVIDER = f"{API}/app/{APP}/auth/providers/local-userpass"
 _PASSWORD = "correct horse"
@@ -125,7 +125,7 @@ def log_in_with_password(client: Client, address: str) -> None:
 
 
 def crowd(server: LocalServer, number: int) -> None:
-    """Put so many guests more into the engine; nothing is told of them."""
+    """Put this many more guests into the engine, without events about them."""
     guest = log_in(Direct(server))
     table = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[TABLE_NAME]
     prefix = f"USER#{APP}#"
@@ -146,7 +146,7 @@ def crowd(server: LocalServer, number: int) -> None:
 
 
 def kept(server: LocalServer, act: Callable[[], Any], *, times: int = 40) -> float:
-    """Return the bytes that stay of an act that is done again and again."""
+    """Return the bytes that one act leaves in memory, averaged over repetitions."""
     for _ in range(10):
         act()
     tracemalloc.start()
@@ -160,20 +160,20 @@ def kept(server: LocalServer, act: Callable[[], Any], *, times: int = 40) -> flo
 
 
 def _traced(server: LocalServer) -> int:
-    server.deployment.events.clear()  # of which the newest are kept, to be looked at
+    server.deployment.events.clear()  # the newest are kept for the page
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
 def calls_of(act: Callable[[], Any]) -> int:
-    """Return how many calls Python makes."""
+    """Return the number of Python calls that an act makes."""
     profile = cProfile.Profile()
     profile.runcall(act)
     return sum(each.callcount for each in profile.getstats())
 
 
 def calls_by_operation(client: Client) -> dict[str, int]:
-    """Return how many calls Python makes for what clients do, once it is warm."""
+    """Return the number of Python calls of each client operation, once it is warm."""
     guests = [log_in(client) for _ in range(4)]
     address = register(client)
     return {

@@ -1,7 +1,7 @@
 """AWS behind a socket on loopback, where any answer can be broken below the SDK.
 
-All above the socket is real: PynamoDB, botocore, urllib3 and http.client. A test says
-before each call what becomes of it; what is answered otherwise comes of moto, or of an
+All layers above the socket are real: PynamoDB, botocore, urllib3 and http.client. A
+test chooses the fault of each call in advance. Other answers come from moto or an
 engine.
 """
 
@@ -29,16 +29,16 @@ from support.service.harness import APP, ENVIRONMENT, Clients
 from support.service.wire import Send, Wire
 
 _SHORTLY = 0.03
-"""Seconds that a client waits for an answer which will not come."""
+"""Seconds that a client waits for an answer that will not come."""
 
-_HOSTS = {"ses": "email"}  # where it is not the name that requests are signed for
+_HOSTS = {"ses": "email"}  # where the host differs from the name in signatures
 _PACKAGE = str(ROOT / "functions" / "anonauth")
 _PLUMBING = {"_send", "_try_write", "commit", "<lambda>", "_client", "_connect"}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came over the socket."""
+    """A request as it arrived over the socket."""
 
     service: str
     operation: str
@@ -53,7 +53,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer before it is put into bytes."""
+    """An answer before it is encoded."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -76,7 +76,7 @@ class Answer:
 
 
 def answer(status: int, body: Any, content_type: str = "application/json") -> Answer:
-    """Return an answer whose body is JSON unless it is bytes already."""
+    """Return an answer with a JSON body, or with bytes unchanged."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     bare = Answer(status, (("Content-Type", content_type),), b"")
     return bare.with_body(raw)
@@ -84,7 +84,7 @@ def answer(status: int, body: Any, content_type: str = "application/json") -> An
 
 @dataclass(frozen=True)
 class Said:
-    """What is sent, and what becomes of the connection then."""
+    """The bytes that are sent, and what happens to the connection afterwards."""
 
     data: bytes
     then: Literal["keep", "close", "reset", "silence"] = "keep"
@@ -96,12 +96,12 @@ Act = Callable[[Asked, Upstream], Said]
 
 @dataclass(frozen=True)
 class Break:
-    """What befalls a call.
+    """The fault of a call.
 
     Args:
-        act: Answers in place of AWS, which is behind the second argument.
-        is_refused: Nothing listens where the call goes; `act` is not asked.
-        noted: Called when it strikes.
+        act: Answers in place of AWS, which is its second argument.
+        is_refused: The call's address refuses connections; `act` is not used.
+        noted: Called when the fault occurs.
     """
 
     act: Act
@@ -116,7 +116,7 @@ def pass_on(asked: Asked, upstream: Upstream) -> Said:
 
 
 def by_moto(region: str) -> Upstream:
-    """Return moto, which has to be active, as what is behind the socket."""
+    """Return moto, which has to be active, as the upstream of the socket."""
 
     def upstream(asked: Asked) -> Answer:
         host = _HOSTS.get(asked.service, asked.service)
@@ -137,7 +137,7 @@ def by_moto(region: str) -> Upstream:
 
 @contextmanager
 def by_engine(endpoint_url: str) -> Iterator[Upstream]:
-    """Yield an engine as what is behind the socket; calls come one after another."""
+    """Yield an engine as the upstream of the socket; calls run one after another."""
     connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"))
 
     def upstream(asked: Asked) -> Answer:
@@ -161,7 +161,7 @@ class Front:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
-        # It is bound and listens not, so a connection to it is refused.
+        # Bound, but not listening, so a connection to it is refused.
         self._deaf = socket.socket()
         self._deaf.bind(("127.0.0.1", 0))
         self.url = _url(self._listener)
@@ -184,7 +184,7 @@ class Front:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def expect(self, act: Act) -> None:
-        """Say what becomes of the next call."""
+        """Choose the fault of the next call."""
         self._pending = act
         self._settled.clear()
 
@@ -212,7 +212,7 @@ class Front:
         self._open.discard(connection)
 
     def _answer(self, asked: Asked, connection: socket.socket, stream: BinaryIO) -> str:
-        """Answer a call, and return what has become of the connection."""
+        """Answer a call, and return what happened to the connection."""
         act, self._pending = self._pending, pass_on
         try:
             said = act(asked, self.upstream)
@@ -225,8 +225,8 @@ class Front:
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             if said.then != "keep":
-                # Before the call is settled: the client would else send its next one
-                # into a connection that is about to close, and nobody would answer it.
+                # Before the call is settled. Otherwise the client might send its next
+                # call over a connection that is about to close, without an answer.
                 stream.close()
                 connection.close()
             return said.then
@@ -257,11 +257,11 @@ def _read(stream: BinaryIO) -> Asked | None:
 
 
 class SocketWire(Wire):
-    """A wire that breaks answers below the SDK, and knows which of our functions calls.
+    """A wire that breaks answers below the SDK, and records which function calls.
 
-    `breaks` is what befalls the next calls, in order; then `breaks_always` says it of
-    each operation. `sites` are the functions that have called, and `lengths` the bytes
-    that each was answered with.
+    `breaks` are the faults of the next calls, in order; after those `breaks_always`
+    decides by operation. `sites` are the functions that have called, and `lengths` the
+    bytes of each answer.
     """
 
     def __init__(self, front: Front) -> None:
@@ -290,7 +290,7 @@ class SocketWire(Wire):
         self.sites.append(_caller())
         fault = self.breaks.pop(0) if self.breaks else self.breaks_always(name)
         context: dict[str, Any] = vars(request)["context"]
-        context.pop("read_timeout", None)  # which all attempts share
+        context.pop("read_timeout", None)  # all attempts share it
         fault = fault or Break(pass_on)
         fault.noted()
         if fault.is_refused:
@@ -329,10 +329,9 @@ def _caller() -> str:
 
 
 class SocketClients(Clients):
-    """The service's own clients, all of whose calls go to a `Front`.
+    """The service's own clients, with all their calls sent to a `Front`.
 
-    They are made as the service makes them, so that their time-outs and repetitions are
-    its own.
+    They are made as the service makes them, so time-outs and retries are its own.
     """
 
     wire: SocketWire
@@ -383,5 +382,5 @@ class SocketClients(Clients):
 
 
 def without_moto(client: Any) -> None:
-    """Keep moto out of calls to a socket: it looks long for what is not its own."""
+    """Keep moto out of calls to a socket: it searches long for addresses it mocks."""
     client.meta.events.unregister("before-send", botocore_stubber)

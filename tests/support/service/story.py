@@ -1,4 +1,4 @@
-"""What happens in the table, and what EventBridge hears of it."""
+"""Changes in the table, and the events that EventBridge gets for them."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ SCHEMA = json.loads((ROOT / "functions/anonauth/events.schema.json").read_text()
 
 
 def _closed() -> Any:
-    # Later versions may have more fields; this one has none that it does not describe.
+    # Later versions may have more fields; this version has only the described ones.
     schema = copy.deepcopy(SCHEMA)
     for part in (
         schema["properties"]["detail"],
@@ -31,10 +31,10 @@ Entry = dict[str, Any]
 
 
 class Story:
-    """The service with the stream of its table; a test tells what happens.
+    """The service with the stream of its table.
 
-    `records` is what the stream has had since the last call, `published` what
-    EventBridge was sent: the events in their order, each checked against the schema.
+    `records` are the stream's records since the last call. `published` are the events
+    that EventBridge was sent, in their order, each checked against the schema.
     """
 
     def __init__(self, service: Deployment) -> None:
@@ -46,7 +46,7 @@ class Story:
         return self._table.changes()
 
     def sweep(self) -> int:
-        """Delete what DynamoDB's TTL would by now."""
+        """Delete the items that DynamoDB's TTL would have deleted by now."""
         return self._table.sweep()
 
     def tell(
@@ -55,9 +55,9 @@ class Story:
         *,
         remaining: Callable[[], int] = lambda: 60_000,
     ) -> Any:
-        """Run Lifecycle on records, by default on those that are new.
+        """Run Lifecycle on records, by default on the new ones.
 
-        `remaining` says how many milliseconds it has left.
+        `remaining` is the number of milliseconds it has left.
         """
         batch = self.records() if records is None else records
         return self.service.invoke(
@@ -77,7 +77,7 @@ class Story:
         return found
 
     def told(self) -> list[Entry]:
-        """Run Lifecycle on what is new, and return what was published by it."""
+        """Run Lifecycle on the new records, and return the events it published."""
         records = self.records()
         self.service.wire.reset()
         if records:
@@ -86,7 +86,7 @@ class Story:
 
 
 def as_event(entry: Mapping[str, Any]) -> Entry:
-    """Return what a rule's target gets of an entry of PutEvents."""
+    """Return an entry of PutEvents as a rule's target receives it."""
     event = {
         "source": entry["Source"],
         "detail-type": entry["DetailType"],

@@ -28,4 +28,4 @@ NEEDED_OPTIONS: dict[str, dict[str, Any]] = {
     CREATE_KEY: {"body": '{"name": "ci"}'},
     **{key: {"parameters": {"id": "0" * 24}} for key in KEY_ROUTES[2:]},
 }
-"""What a guest's request needs beside its token, by route. No provider is on."""
+"""The parts of a guest's request beside its token, by route. No provider is on."""

@@ -37,9 +37,9 @@ LIMITS = SessionLimits(idle=timedelta(days=60), total=timedelta(days=1825))
 
 
 class Vouching:
-    """A `Provider` whose credentials are the subjects themselves: `{"token": sub}`.
+    """A `Provider` whose credential is the subject itself: `{"token": sub}`.
 
-    Whatever else is in them is display data.
+    Its other fields are display data.
     """
 
     def verify(
@@ -53,7 +53,7 @@ class Vouching:
 class Passwords:
     """A `Provider` of `local-userpass` whose hashes are the passwords in clear.
 
-    It reads the record as the real one does; what it leaves out takes 40 ms.
+    It reads the record as the real provider does, but leaves out 40 ms of hashing.
     """
 
     def __init__(self, store: AccountStore) -> None:
@@ -71,7 +71,7 @@ class Passwords:
 
 @dataclass(frozen=True)
 class UseCases:
-    """What clients can do, on one store, and with providers that are easy to please."""
+    """The clients' use cases on one store, with providers that verify very little."""
 
     store: AnyStore
     tokens: TokenIssuer
@@ -172,7 +172,7 @@ class UseCases:
         return self.store.get_identity(APP, provider, identity_key(subject))
 
     def access_token(self, opened: OpenedSession, now: datetime) -> str:
-        """Return an access token of a session, whether or not it still lives."""
+        """Return an access token of a session, whether or not the session is alive."""
         return self.tokens.access_token(
             opened.user, opened.session, base_url=HOST, now=now
         )
@@ -180,9 +180,9 @@ class UseCases:
     def _repeating(
         self, call: Callable[[str], T], opened: OpenedSession, now: datetime
     ) -> T:
-        """Make a call as SDKs do: refused with a 401 it is repeated by a better token.
+        """Repeat a call once after a 401 with a newer token, as SDKs do.
 
-        That says what a refresh would: that a link has made the user permanent.
+        The newer token has the user's present state: a link has made it permanent.
         """
         try:
             return call(self.access_token(opened, now))

@@ -1,7 +1,7 @@
-"""The wire between the code under test and AWS: counts calls, and makes them fail.
+"""The wire between the code under test and AWS: records calls, and makes them fail.
 
-Sits in front of moto, or of an engine, in botocore's own `before-send` event, so that
-all above it is real: PynamoDB, botocore, signatures, parsing of answers and of errors.
+It sits in front of moto, or of an engine, in botocore's own `before-send` event. All
+layers above are real: PynamoDB, botocore, signatures, parsing of answers and errors.
 """
 
 import functools
@@ -45,7 +45,7 @@ def server_error_after_effect(
 
 
 def throttled(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
-    """Answer that there is no room for the call now."""
+    """Answer that the call is throttled."""
     return error(request, 400, "ThrottlingException")
 
 
@@ -55,7 +55,7 @@ def transaction_conflict(request: AWSPreparedRequest, _: Forward) -> AWSResponse
 
 
 def preceded_by(change: Callable[[], object]) -> Fault:
-    """Return what lets a change get in before the call takes effect."""
+    """Return a fault that makes a change just before the call takes effect."""
 
     def fault(_: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
         change()
@@ -83,23 +83,23 @@ def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
 
 
 def reply(request: AWSPreparedRequest, status: int, body: Any) -> AWSResponse:
-    """Return an answer of AWS's; `body` is JSON unless it is bytes already."""
+    """Return an answer of AWS; `body` is JSON unless it is bytes already."""
     raw = _Raw(body if isinstance(body, bytes) else json.dumps(body).encode())
     return AWSResponse(request.url, status, HTTPHeaders(), raw)
 
 
 class Wire:
-    """Records the operations of the clients it is attached to, as `calls`, and what
-    each was sent, as `bodies`; those that took effect are `taken`, with their bodies.
+    """Records the operations of its clients in `calls`, and the requests' bodies in
+    `bodies`. Operations that took effect are in `taken`, with their bodies.
 
-    `faults` is what befalls the next calls, in order; `always` all calls while set.
+    `faults` are the faults of the next calls, in order; `always` is that of all calls.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the calls, and let the next ones pass."""
+        """Forget the calls and the faults."""
         self.calls: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.taken: list[tuple[str, dict[str, Any]]] = []
@@ -110,7 +110,7 @@ class Wire:
         """Put the wire in front of a botocore client.
 
         Args:
-            send: What is behind it; moto, unless it is said.
+            send: The upstream, by default moto.
         """
         client.meta.events.register_first(
             "before-send.*", functools.partial(self._send, send)
@@ -126,17 +126,17 @@ class Wire:
         fault = self.faults.pop(0) if self.faults else self.always
         if fault is None:
             self.taken.append((name, body))
-            return None  # on to what is behind
+            return None  # go on to the upstream
 
         def forward() -> AWSResponse | None:
-            request.url = url  # a request that is late has lost it
+            request.url = url  # a late request has lost it
             self.taken.append((name, body))
             return send(event_name, request)
 
         try:
             return fault(request, forward)
         finally:
-            # botocore asks all handlers and takes the first answer: moto must not
+            # botocore asks all handlers and takes the first answer. moto must not
             # know this address, or it would let the call take effect after all.
             request.url = "https://nowhere.invalid/"
 
