@@ -1,6 +1,7 @@
 """A store in memory that keeps the same contracts as the real one, and is fast.
 
-For simulations of years, which DynamoDB engines are too slow for. Not for threads.
+It serves simulations of years, for which DynamoDB engines are too slow. It is not made
+for threads.
 """
 
 import hmac
@@ -41,11 +42,11 @@ RecordKey = tuple[str, str, str]
 
 
 class MemoryStore:
-    """All that `ports` calls a store, as dictionaries of what `domain` knows.
+    """All ports of a store, with `domain` objects in dictionaries.
 
-    Like the table it keeps whole seconds, checks every condition at the write itself,
-    and keeps what has expired until a sweep. `ttl_writes` counts the writes that set
-    the TTL of a user; a scan reads `page_size` users at a time.
+    Like the table it stores whole seconds, checks every condition at the write itself,
+    and keeps expired items until a sweep. `ttl_writes` counts the writes that set a
+    user's TTL; a scan reads `page_size` users at a time.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class MemoryStore:
     # DynamoDB's part
 
     def sweep(self, now: datetime) -> None:
-        """Delete all that the table's TTL has been due for at `now`."""
+        """Delete all items that the table's TTL would have deleted by `now`."""
         for app, user_id in list(self.users):
             self.sweep_user(app, user_id, now)
         for key, record in list(self.records.items()):
@@ -74,7 +75,7 @@ class MemoryStore:
                 del self.gone[user]
 
     def sweep_user(self, app: str, user_id: str, now: datetime) -> bool:
-        """Delete one user if its TTL has been due at `now`; tell whether it was."""
+        """Delete a user if its TTL is over at `now`; tell whether it was."""
         user = self.users.get((app, user_id))
         if user is None or not _is_due(user.expires_at, now):
             return False
@@ -189,7 +190,7 @@ class MemoryStore:
         )
 
     def _owners(self) -> tuple[UserKey, ...]:
-        # All in the first page: tests scan one segment when they ask for it.
+        # All are on the first page: tests scan one segment when they ask for it.
         return tuple(
             (record.app, record.user_id)
             for record in self.records.values()
@@ -333,7 +334,7 @@ class MemoryStore:
         self._add(counter, 1, counter.kept_until or counter.ends_at, over)
 
     def spend(self, counter: Counter) -> bool:
-        # The first is always let in, as the table's condition does.
+        # The first is always allowed, as by the table's condition.
         if counter.name in self.counts and counter.is_spent(self._count(counter)):
             return False
         self.count(counter)
@@ -414,7 +415,7 @@ class MemoryStore:
         if stored.is_expired(now):
             return False
         if stored.state != "pending":
-            return True  # by this very token, before
+            return True  # confirmed before, by this very token
         if not _in_time(stored.confirmation, now):
             return False
         self._put_record(
@@ -557,7 +558,7 @@ class MemoryStore:
         self.ring = replace(new, keys=tuple(_whole_ring_key(key) for key in new.keys))
         return True
 
-    # The conditions of `store.conditions`: what is stored if they hold, else None.
+    # The conditions of `store.conditions`: the stored item if they hold, else None.
 
     def _alive(self, user: User, now: datetime) -> User | None:
         stored = self.users.get((user.app, user.id))
@@ -582,14 +583,14 @@ class MemoryStore:
         return stored if same else None
 
     def _are_of(self, user: User, records: Iterable[RecordKey]) -> bool:
-        # One that is missing does not count.
+        # A missing record does not count.
         found = (self.records.get(key) for key in records)
         return all(record.user_id == user.id for record in found if record)
 
     def _bound(
         self, user: User, identity: VerifiedIdentity, now: datetime
     ) -> IdentityRecord | None:
-        """Return the record as it is once the user has it, if it can be had."""
+        """Return the record as the user's own, if the user can have it."""
         if identity.record is not None:
             stored = self._same_version(identity.record)
             owner = identity.record.user_id

@@ -1,8 +1,8 @@
-"""Months in the lives of users, event by event, against an oracle of its own.
+"""Simulates months in the lives of users, and checks each event against an oracle.
 
-The oracle knows only when each user was last active and what design.md §4 promises, in
-words of its own: it shares no rule with the code under test. Whatever differs from it
-is counted in `Figures.broken`, by kind.
+The oracle knows only when each user was last active, and the promises of design.md §4
+in its own words: it shares no rule with the code under test. Every difference is
+counted in `Figures.broken`, by kind.
 """
 
 import heapq
@@ -33,10 +33,10 @@ HALF_HOUR = timedelta(minutes=30)
 
 CUSTOM = "custom-token"
 
-# What design.md §4 and §5 promise. Not imported, on purpose.
-_FULL_SILENCE = 90 * DAY  # nobody dies before
+# The promises of design.md §4 and §5. Not imported, on purpose.
+_FULL_SILENCE = 90 * DAY  # no guest expires before
 _FULL_IDLENESS = 60 * DAY  # no session of a permanent user ends before
-_LATEST = DAY + HOUR  # and both have ended this much later
+_LATEST = DAY + HOUR  # both have ended this much later
 _SWEPT_AFTER = DAY  # the TTL, from the expiry on
 
 
@@ -44,9 +44,9 @@ _SWEPT_AFTER = DAY  # the TTL, from the expiry on
 class World:
     """The service, and what only DynamoDB does or sees.
 
-    `sweep` deletes a user as the table's TTL does, if it has been due at an instant;
-    `ttl_writes` counts the writes so far that set the TTL of a user; `each_day` is
-    called as days begin.
+    `sweep` deletes a user as the table's TTL does, if its TTL is over. `ttl_writes` is
+    the number of writes so far that set a user's TTL. `each_day` is called at the start
+    of each day.
     """
 
     cases: UseCases
@@ -97,7 +97,7 @@ def in_memory(store: MemoryStore) -> World:
 
 @dataclass
 class Figures:
-    """What a run has done, and `broken`: how often it was not as promised."""
+    """The counts of a run, and `broken`: how often a promise was not kept."""
 
     users: int = 0
     active_days: int = 0
@@ -144,7 +144,7 @@ class Habit(Enum):
 
 
 class Fate(Enum):
-    """What becomes of an anonymous user that does not fall silent."""
+    """The end of an anonymous user that does not fall silent."""
 
     STAYS = "stays"
     LINKS = "links"
@@ -165,7 +165,7 @@ _FATES = {
     Fate.LOGS_OUT: 10,
     Fate.DELETES_ITSELF: 10,
 }
-# Visits until then, at most.
+# The most visits until then.
 _PATIENCE = {
     Habit.DAILY: 200,
     Habit.WEEKLY: 40,
@@ -176,7 +176,7 @@ _PATIENCE = {
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """What the oracle knows of one user: what was done, not what is stored.
+    """The oracle's knowledge of a user: what was done, not what is stored.
 
     `noted_at` is the last login, refresh or link; `seen_at` the last use of any token
     that the user can really have had.
@@ -213,7 +213,7 @@ class Life:
 
 
 def new_dice() -> tuple[random.Random, str]:
-    """Return dice, and how to throw the same ones again."""
+    """Return dice, and the setting that repeats their throws."""
     return dice_of(SEED)
 
 
@@ -224,7 +224,7 @@ def assert_kept(figures: Figures) -> None:
 
 
 def assert_not_vacuous(figures: Figures, users: int) -> None:
-    """Check that there was enough to break; half of what is usual, or less."""
+    """Check that the run had enough events: at least half of the usual counts."""
     assert figures.users > users * 1.2
     assert figures.active_days > users * 15
     assert figures.expired > users // 6
@@ -241,7 +241,7 @@ def assert_not_vacuous(figures: Figures, users: int) -> None:
 
 
 class TimeMachine:
-    """Runs so many users, each replaced when it is gone, for so many days."""
+    """Runs a number of users for a number of days; deleted users are replaced."""
 
     def __init__(
         self, world: World, dice: random.Random, *, users: int, days: int
@@ -267,7 +267,7 @@ class TimeMachine:
             self._plan(self._arrival(NOW + self._days(0, 1)), None)
 
     def run(self) -> Figures:
-        """Live all days, and see that the silence after them ends every guest."""
+        """Live all days, and check that the silence afterwards ends every guest."""
         day = NOW - DAY
         while self._agenda[0][0] < self._until:
             now, _, life = heapq.heappop(self._agenda)
@@ -328,7 +328,7 @@ class TimeMachine:
     def _visit_as_guest(self, life: Life, now: datetime) -> None:
         looks = life.habit is Habit.AT_THE_EDGE and life.visits_left > 1
         if looks and self._dice.random() < 0.3:
-            # A look is no activity, so the end stays where it is.
+            # Reading is no activity, so the end stays where it is.
             if not self._is_let_in(self._read, life, now):
                 self._leave(life, now)
                 return
@@ -383,7 +383,7 @@ class TimeMachine:
             return
         try:
             again = self._cases.log_in_by(CUSTOM, {"token": life.subject}, now)
-        except Unavailable:  # what an identity says whose user is not there
+        except Unavailable:  # the answer for an identity whose user does not exist
             self._break("permanent user vanished", life, now, "login")
             self._leave(life, now)
             return
@@ -395,7 +395,7 @@ class TimeMachine:
         self._rest(life, now)
 
     def _use_access_token(self, life: Life, now: datetime) -> None:
-        """Use the last access token while it is good, perhaps beyond midnight."""
+        """Use the last access token while it is valid, perhaps beyond midnight."""
         life.uses_access_token = False
         if self._is_let_in(self._read_with_last_token, life, now):
             life.seen_at = now
@@ -405,7 +405,7 @@ class TimeMachine:
             self._leave(life, now)
 
     def _haunt(self, life: Life, now: datetime) -> None:
-        """Come back, dead: by every route, and perhaps again, swept or not."""
+        """Come back after the end: by every route, perhaps repeatedly, swept or not."""
         before = self._stored(life)
         if before is None:
             self.figures.dead_and_swept += 1
@@ -425,7 +425,7 @@ class TimeMachine:
         self._plan(self._arrival(now + self._days(0, 2)), None)
 
     def _see_off(self, life: Life) -> None:
-        """Look at the end of the run, and at silence: DynamoDB has all the time."""
+        """Check the end of the run, and silence: DynamoDB then has all the time."""
         self._is_let_in(self._read, life, self._until)
         if life.permanent and not life.gone:
             self._check_permanent(life, self._until)
@@ -434,7 +434,7 @@ class TimeMachine:
         if self._stored(life) is not None:
             self._break("never deleted", life, self._until)
 
-    # The calls, which let a user in or refuse it
+    # The calls, which accept or refuse a user
 
     def _refresh(self, life: Life, now: datetime) -> None:
         life.access_token = self._cases.refresh(life.opened, now)
@@ -463,7 +463,7 @@ class TimeMachine:
     def _make_api_key(self, life: Life, now: datetime) -> None:
         self._cases.create_api_key(life.opened, "ci", now)
 
-    # What the oracle says to it
+    # The oracle's judgement of a call
 
     def _is_let_in(
         self, call: Callable[[Life, datetime], None], life: Life, now: datetime
@@ -478,7 +478,7 @@ class TimeMachine:
             self._break("undecided", life, now, call.__name__)
             return False
         except AuthError:
-            let_in = True  # it was known, and asked for what it cannot have
+            let_in = True  # it was recognised, and asked for something impossible
         else:
             let_in = True
         if let_in != expected:
@@ -496,7 +496,7 @@ class TimeMachine:
         return let_in
 
     def _try_all(self, life: Life, now: datetime) -> None:
-        """Try every route, none of which may let this one in."""
+        """Try every route; all of them must refuse this user."""
         for route in self._dice.sample(self._routes, len(self._routes)):
             self._is_let_in(route, life, now)
         if self._cases.record(CUSTOM, self._tried_subject) is not None:
@@ -508,7 +508,7 @@ class TimeMachine:
         self._settle(life, now, active_days=int(new_day and not life.permanent))
 
     def _settle(self, life: Life, now: datetime, *, active_days: int = 0) -> None:
-        """Count what has been written; an anonymous user's new day may cost one."""
+        """Count the writes; an anonymous user's new day may cost one."""
         written = self._world.ttl_writes() - self.figures.ttl_writes
         self.figures.ttl_writes += written
         self.figures.active_days += active_days
@@ -540,13 +540,13 @@ class TimeMachine:
     def _stored(self, life: Life) -> User | None:
         return self._cases.store.get_user(APP, life.opened.user.id)
 
-    # What comes next
+    # The next events
 
     def _plan(self, at: datetime, life: Life | None) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), life))
 
     def _sweep_perhaps(self, life: Life, now: datetime) -> None:
-        """Let DynamoDB delete what is due: at once, days late, or not yet."""
+        """Let DynamoDB delete what has expired: at once, days late, or not yet."""
         if now - life.seen_at < 20 * DAY and self._dice.random() > 0.05:
             return
         lateness = self._dice.choice([timedelta(), self._days(0, 5), None])
@@ -615,9 +615,9 @@ class TimeMachine:
         )
 
     def _evening(self, day: datetime) -> datetime:
-        """Return some moment of the last half-hour of a day.
+        """Return a moment in the last half-hour of a day.
 
-        The hour of grace is for who comes then and stays beyond midnight.
+        The hour of grace is for users that come then and stay beyond midnight.
         """
         half_past_eleven = datetime.combine(day.date(), time(23, 30), UTC)
         return half_past_eleven + self._dice.random() * HALF_HOUR

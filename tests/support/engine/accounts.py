@@ -21,7 +21,7 @@ _RULES = MailRules("app@example.org", "https://a/confirm", "https://a/reset", 10
 
 
 class PlainPasswords:
-    """`Passwords` whose hashes are the passwords, as `use_cases.Passwords` has them."""
+    """`Passwords` whose hashes are the passwords, as in `use_cases.Passwords`."""
 
     def normalise(self, password: str) -> str:
         return password
@@ -49,7 +49,7 @@ class Outbox:
 
 
 def accounts_of(service: Service, outbox: Outbox | None = None) -> Accounts:
-    """Return what the use cases of accounts are called with."""
+    """Return the dependencies of the accounts' use cases."""
     return Accounts(
         app=APP,
         store=service.store,
@@ -90,7 +90,7 @@ def by_password(address: str, password: str = OLD) -> dict[str, str]:
 
 
 def a_mail_token() -> tuple[str, MailToken]:
-    """Return what a mail carries, and what is kept of it."""
+    """Return a mail's token, and the part of it that is stored."""
     token = secrets.token_urlsafe(32)
     return token, MailToken(hash_secret(token), NOW + DAY)
 
@@ -98,7 +98,7 @@ def a_mail_token() -> tuple[str, MailToken]:
 def reset(
     service: Service, key: str, token: str, accounts: Accounts | None = None
 ) -> None:
-    """Set the password `NEW` by the token of a mail."""
+    """Set the password `NEW` with the token of a mail."""
     reset_password(
         accounts or accounts_of(service),
         token=token,

@@ -1,6 +1,6 @@
 """DynamoDB engines whose writes are atomic between threads, which moto's are not.
 
-design.md §9 has what is known of each. None needs Docker, an account or the network.
+design.md §9 describes each. None needs Docker, an account or the network.
 """
 
 import os
@@ -25,9 +25,9 @@ from support.project import sam_template
 from support.project.tools import require_tool
 
 OPT_IN = "DYNAMODB_ENDPOINT"
-"""Names one more engine: DynamoDB Local, or DynamoDB itself."""
+"""Environment variable that adds an engine: DynamoDB Local, or DynamoDB itself."""
 
-# Rounds of each race. More find rarer interleavings; these take seconds.
+# Rounds of each race. More rounds find rarer interleavings; these take seconds.
 _ROUNDS = {"dynoxide": 60, "ministack": 25, OPT_IN: 25}
 
 _READY_ATTEMPTS = 400  # 50 ms apart; both are ready after at most ten
@@ -37,7 +37,7 @@ _ANYBODY = {"AWS_ACCESS_KEY_ID": "engine", "AWS_SECRET_ACCESS_KEY": "engine"}
 
 @dataclass(frozen=True)
 class Engine:
-    """A running engine; `db` is a client of its own, beside the store's."""
+    """A running engine; `db` is its own client, beside the store's."""
 
     name: str
     endpoint_url: str
@@ -46,15 +46,15 @@ class Engine:
 
     @property
     def rounds(self) -> int:
-        """How often a race is run here."""
+        """How often a race is run on this engine."""
         return _ROUNDS[self.name]
 
     @contextmanager
     def table(self, *, has_stream: bool = False) -> Iterator[str]:
-        """Make a table as the template says, and drop it.
+        """Context manager: make a table like the template's, and delete it afterwards.
 
-        Its TTL stays off: the clocks of the tests are not the engine's. A stream costs
-        time, and few tests read it.
+        Its TTL stays off, because the tests' clocks are not the engine's. A stream
+        costs time, and few tests read it.
         """
         made = sam_template.load()["Resources"]["Table"]["Properties"]
         name = f"anonauth-{secrets.token_hex(4)}"  # dynoxide takes no short names
@@ -78,10 +78,10 @@ class Engine:
 
     @contextmanager
     def store(self, table: str) -> Iterator[Store]:
-        """Connect a store, which threads may share.
+        """Yield a store that threads may share.
 
-        Its client is made here: botocore's clients are safe to share, but making one
-        is not. PynamoDB keeps nothing else that a call would change.
+        Its client is made here: botocore's clients are safe to share, but making a
+        client is not. PynamoDB has no other state that a call would change.
         """
         store = Store(table, region=self.region, endpoint_url=self.endpoint_url)
         client: Any = store._connection.client
@@ -92,22 +92,22 @@ class Engine:
 
 
 def names() -> list[str]:
-    """Return the engines to run on."""
+    """Return the names of the engines to run on."""
     return ["dynoxide", "ministack", *([OPT_IN] if OPT_IN in os.environ else [])]
 
 
 @contextmanager
 def running(name: str, directory: Path) -> Iterator[Engine]:
-    """Start an engine with an empty memory, and end it."""
+    """Start an engine with empty memory; it ends with the block."""
     if name == OPT_IN:
         aws = boto3.session.Session()
-        # DynamoDB Local takes anybody, but somebody.
+        # DynamoDB Local accepts any credentials, but needs some.
         account = {} if aws.get_credentials() else _ANYBODY
         region = os.environ.get("AWS_REGION") or aws.region_name or _REGION
         with _connected(name, os.environ[OPT_IN], region, account) as engine:
             yield engine
         return
-    # Neither can pick a port and tell which; nobody else asks for this one so soon.
+    # Neither engine can choose a port and report it. The port stays free long enough.
     port = free_port()
     command, environment = _COMMANDS[name](port, directory)
     with serving(name, port, command, environment, directory) as engine:
@@ -124,15 +124,15 @@ def serving(
     *,
     attempts: int = _READY_ATTEMPTS,
 ) -> Iterator[Engine]:
-    """Run the command of an engine, and end it.
+    """Start an engine with its command; it ends with the block.
 
     Args:
-        directory: Where it runs and logs.
-        attempts: To reach it, 50 ms apart.
+        directory: Working directory, and place of the log.
+        attempts: How often to try to reach it, 50 ms apart.
     """
     log = directory / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - a tool of ours
+        process = subprocess.Popen(  # noqa: S603 - an installed tool
             command,
             cwd=directory,
             env=environment,
@@ -164,11 +164,11 @@ def _ministack(port: int, directory: Path) -> _Command:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
-        # Beside the table's those that the functions call: see `test_local_server`.
+        # Beside the table, the services that functions call: see `test_local_server`.
         "SERVICES": "dynamodb,dynamodbstreams,events,kms,ses,ssm",
         "HOME": str(directory),
         "TMPDIR": str(directory),
-        # Else it removes, at its start, the containers of any other ministack.
+        # Otherwise it removes the containers of any other ministack at its start.
         "DOCKER_HOST": f"unix://{directory}/no-docker",
     }
 
@@ -182,7 +182,7 @@ def _connected(
 ) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in account.items():
-            patch.setenv(variable, value)  # the store asks the environment, as on AWS
+            patch.setenv(variable, value)  # the store reads the environment, as on AWS
         db = boto3.client(
             "dynamodb",
             region_name=region,
@@ -210,7 +210,7 @@ def _await_answer(
 
 
 def free_port() -> int:
-    """Return a port that nobody else asks for so soon."""
+    """Return a port that is unlikely to be taken soon."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,8 +1,7 @@
-"""What is asked for while AWS fails, and what has to be so in the end.
+"""The operations that run while AWS fails, and the state that each has to reach.
 
-An operation is prepared once, on a table that is well. What it returns makes, for each
-case, a `Wish`: the request, which its client repeats as it is, and the state that was
-asked for.
+An operation is prepared once, on a healthy table. Its result makes a `Wish` for each
+case: the request, which its client repeats unchanged, and the state that was asked for.
 """
 
 import json
@@ -39,20 +38,20 @@ from support.service.harness import (
 
 DAY = timedelta(days=1)
 
-# What a client hears that repeats itself after it had got what it wanted.
+# The answer to a client that repeats a request which had already succeeded.
 NO_SESSION = (401, "InvalidSession")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a client asks for.
+    """A client's request and its expected outcome.
 
     Args:
-        ask: Sends the request; again, the same one.
-        holds: Checks the state that was asked for, by the table's items, and the answer
-            if there was one.
-        answer: Status that a client gets when all is well.
-        spent: Status and code for a client that repeats what had been done.
+        ask: Sends the request, the same each time.
+        holds: Checks the resulting state, by the table's items and by the answer if
+            there was one.
+        answer: Status of the answer if nothing fails.
+        spent: Status and code of the answer to a repetition after success.
     """
 
     ask: Callable[[], Reply]
@@ -66,7 +65,7 @@ Prepared = Callable[[], Wish]
 
 @dataclass(frozen=True)
 class Operation:
-    """Something to ask for; `environment` is what its function has set."""
+    """An operation to try; `environment` has its function's variables."""
 
     prepare: Callable[[World], Prepared]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +83,7 @@ def login(world: World) -> Prepared:
 
 
 def login_without_challenge_service(world: World) -> Prepared:
-    """A 503 of its own: that service is none of AWS."""
+    """This has its own 503, because the challenge's service is not part of AWS."""
     challenged = json.dumps({"options": {"challenge": "passed"}})
 
     def holds(_: Reply | None, items: Items) -> None:
@@ -215,7 +214,7 @@ def link_with(provider: str) -> Callable[[World], Prepared]:
 
 
 def link_of_others(world: World) -> Prepared:
-    """What a client is refused when all is well, it is refused in trouble, too."""
+    """A request that is refused while AWS works is also refused while AWS fails."""
     world.linked("custom-token")
     user = world.service.log_in()
     credential = world.credential("custom-token")
@@ -256,7 +255,7 @@ def login_with(provider: str) -> Callable[[World], Prepared]:
 
 
 def login_with_news(world: World) -> Prepared:
-    """The provider tells something else than last time, which is only displayed."""
+    """The provider sends new display data."""
     user = world.linked("oauth2-facebook")
     (item,) = world.service.items("IDENT#").values()
     old = {**item, "data": {"M": {"name": {"S": "Augusta"}}}}
@@ -266,7 +265,7 @@ def login_with_news(world: World) -> Prepared:
 
 
 def login_with_outdated_hash(world: World) -> Prepared:
-    """The password is hashed anew, with what is good enough today."""
+    """The password is hashed again, with today's parameters."""
     user = world.linked(USERPASS)
     (item,) = world.service.items("IDENT#").values()
     hashed = Argon2Passwords(memory_cost=16, time_cost=1).hash(PASSWORD)
@@ -281,7 +280,7 @@ def login_with_outdated_hash(world: World) -> Prepared:
 
 
 def login_after_a_wrong_password(world: World) -> Prepared:
-    """What was wrong is forgotten, and the network is noted: none of it is needed."""
+    """Failures are cleared and the network is recorded; neither may fail a login."""
     user = world.linked(USERPASS)
     (item,) = world.service.items("IDENT#").values()
     del item["networks"]
@@ -298,7 +297,7 @@ def login_with_api_key(world: World) -> Prepared:
 
 
 def login_of_a_lost_user(provider: str) -> Callable[[World], Prepared]:
-    """Its item was deleted by hand; it is made again, under its id."""
+    """The user's item was deleted by hand; it is made again, under its id."""
 
     def prepare(world: World) -> Prepared:
         user = world.linked(USERPASS, "custom-token")
@@ -324,7 +323,7 @@ def login_that_comes_back(world: World) -> Prepared:
 
 
 def _then(prepared: Prepared, more: Callable[[Items], None]) -> Prepared:
-    """Return it with more that has to hold, whatever was answered."""
+    """Return the operation with another check, whatever was answered."""
 
     def begin() -> Wish:
         wish = prepared()
@@ -348,7 +347,7 @@ def _login_of(world: World, user: Json, provider: str, credential: Json) -> Prep
 
 
 def login_with_wrong_password(world: World) -> Prepared:
-    """The one 401 that is right; it is counted."""
+    """The only 401 that is right; the failure is counted."""
     world.linked(USERPASS)
     credential = {**world.credential(USERPASS), "password": "wrong"}
 
@@ -383,7 +382,7 @@ def register(world: World) -> Prepared:
 
 
 def register_again(world: World) -> Prepared:
-    """Somebody had registered it and not confirmed."""
+    """The address was registered before and not confirmed."""
     world.registered(confirmed=False)
     return _registration(world, NEW_PASSWORD)
 
@@ -399,10 +398,10 @@ def _registration(world: World, password: str) -> Prepared:
 
 
 def register_without_a_mail_left(world: World) -> Prepared:
-    """Somebody had registered it, and had all its mails sent.
+    """The address was registered before, and all its mails were sent.
 
-    A count whose outcome is not known may let one more pass, which is then whole; noted
-    it is in either case.
+    A count with an unknown outcome may allow one more mail, which is then complete. The
+    attempt is recorded in either case.
     """
     for _ in range(5):
         world.registered(confirmed=False)
@@ -477,7 +476,7 @@ def reset(world: World) -> Prepared:
 
 
 def reset_unbound(world: World) -> Prepared:
-    """The password of an account that nobody has logged in to."""
+    """The password of an account without a user."""
     world.registered()
 
     def holds(_: Reply | None, items: Items) -> None:
@@ -573,7 +572,7 @@ def enable_key(world: World) -> Prepared:
 
 
 def lifecycle(world: World) -> Prepared:
-    """A batch of several steps, with a deletion that was asked for."""
+    """A batch of several steps, with a deletion on request."""
     service = world.service
     with world.stream() as stream:
         user = world.linked("custom-token", "oauth2-google")
@@ -596,7 +595,7 @@ def lifecycle(world: World) -> Prepared:
             failed = answer["batchItemFailures"]
             if not failed:
                 return _reply(200)
-            # Lambda gives it the batch again from the first failed record on.
+            # Lambda passes it the batch again from the first failed record on.
             first = failed[0]["itemIdentifier"]
             numbers = [each["dynamodb"]["SequenceNumber"] for each in left]
             del left[: numbers.index(first)]
@@ -645,7 +644,7 @@ def rotation(world: World) -> Prepared:
 
 def _rotation(world: World, *, version: int) -> Prepared:
     def holds(_: Reply | None, items: Items) -> None:
-        # Written once, and its keys can be unwrapped: somebody logs in.
+        # It was written once, and its keys can be unwrapped: a login succeeds.
         assert int(items["KEY#ring"]["version"]["N"]) == version
         world.service.now += MAX_AGE
         done(world.service.send(LOGIN))
@@ -669,7 +668,7 @@ def _invoked(
 ) -> Reply:
     try:
         report = world.service.invoke(function, {"detail-type": "Scheduled Event"})
-    except Unavailable:  # which Lambda repeats
+    except Unavailable:  # Lambda repeats these
         return _reply(503)
     return _reply(200 if is_done(report) else 503)
 
@@ -744,7 +743,7 @@ def assert_token_of(world: World, user: Json, reply: Reply | None) -> None:
 
 
 def assert_sessions(world: World, logins: Sequence[Json], items: Items) -> None:
-    """Check that a user has the sessions of these logins, and no other."""
+    """Check that a user has the sessions of these logins, and no others."""
     tokens, now = world.service.services.tokens, world.service.now
     claims = [tokens.read_refresh_token(each["refresh_token"], now) for each in logins]
     kept = item_of(logins[0], items)["sessions"]["M"]
@@ -770,7 +769,7 @@ def assert_logged_in(world: World, reply: Reply | None, items: Items) -> Json:
 
 
 def assert_account(world: World, items: Items, state: str, password: str) -> None:
-    """Check the one account of e-mail and password."""
+    """Check the only account with e-mail address and password."""
     (account,) = [item for item in of("IDENT#", items) if USERPASS in item["pk"]["S"]]
     assert account["state"] == {"S": state}
     hashed = account["password_hash"]["S"]
@@ -778,13 +777,13 @@ def assert_account(world: World, items: Items, state: str, password: str) -> Non
 
 
 def assert_mailed(world: World, items: Items, name: str) -> None:
-    """Check that the latest mail has what the account's one token is the hash of."""
+    """Check that the account's only token is the hash of that in the latest mail."""
     (account,) = of("IDENT#", items)
     assert account[name] == {"S": hash_secret(world.mailed()["token"])}
 
 
 def published(world: World) -> list[Json]:
-    """Return what EventBridge has taken, the events' own part, in their order."""
+    """Return the details of the events that EventBridge accepted, in their order."""
     return [
         json.loads(entry["Detail"])
         for call, body in world.wire.taken
@@ -794,7 +793,7 @@ def published(world: World) -> list[Json]:
 
 
 def assert_in_order(events: Sequence[Json]) -> None:
-    """Check that no app hears of a user's change before an earlier one of it."""
+    """Check that no change of a user is published before an earlier one."""
     first_heard: dict[str, dict[str, str]] = {}
     for event in events:
         of_user = first_heard.setdefault(event["uid"], {})
@@ -877,7 +876,7 @@ GROUPS = {
     "API keys": _API_KEYS,
     "background": _BACKGROUND,
 }
-"""All that makes calls to AWS, an operator's commands aside."""
+"""All operations that call AWS, except an operator's commands."""
 
 OPERATIONS = {
     name: each for of_group in GROUPS.values() for name, each in of_group.items()
@@ -890,4 +889,4 @@ HOT = (
     "logout",
     "link local-userpass",
 )
-"""What clients do most, and what would harm them most."""
+"""The most frequent operations, and those whose failure would harm clients most."""

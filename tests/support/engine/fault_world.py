@@ -1,6 +1,6 @@
-"""All functions on an engine's table, every call of theirs through one socket.
+"""All functions on an engine's table, with all their calls through one socket.
 
-Behind it, KMS, SSM, SES and EventBridge are moto's: nothing runs in parallel here.
+KMS, SSM, SES and EventBridge behind it are moto's: nothing runs in parallel here.
 """
 
 import json
@@ -45,7 +45,7 @@ Json = dict[str, Any]
 
 
 class World:
-    """The service with all that there is to set, and what it can be put back to.
+    """The service with every setting in use, and a state that can be restored.
 
     `APP` confirms addresses by mail, `OTHER_APP` does not.
     """
@@ -76,12 +76,12 @@ class World:
     # -- State ---------------------------------------------------------------------
 
     def start(self, **environment: str) -> None:
-        """Begin cold: nothing is cached."""
+        """Start cold: nothing is cached."""
         self.service.restart(**self._environment(environment))
         self.go_on()
 
     def go_on(self) -> None:
-        """Begin with what is cached, and forget what has been done."""
+        """Start warm, with the present caches, and forget the recorded calls."""
         self.wire.reset()
         self.clients.waited = 0.0
         self.challenge_is_up(True)
@@ -93,7 +93,7 @@ class World:
         self.start()
 
     def restore(self, items: Items, now: datetime) -> None:
-        """Put the table, and the clock, back to what they were."""
+        """Restore the table and the clock."""
         table, db = self.service.table, self.service.db
         there = self.service.items()
         for key, item in there.items():
@@ -106,7 +106,7 @@ class World:
 
     @contextmanager
     def stream(self) -> Iterator[LiveTable]:
-        """Have the table tell of its changes meanwhile; dynoxide is slow at it."""
+        """Turn the table's stream on in the block; it makes dynoxide slow."""
         table, db = self.service.table, self.service.db
         made = sam_template.load()["Resources"]["Table"]["Properties"]
         view = made["StreamSpecification"]["StreamViewType"]
@@ -176,13 +176,13 @@ class World:
         }
 
     def challenge_is_up(self, up: bool) -> None:
-        """Say whether the challenge's own service answers anything of use."""
+        """Choose whether the challenge's service gives a useful answer."""
         self._server.answers["/verify"] = _VERIFIED if up else _DOWN
 
     # -- What clients do -------------------------------------------------------------
 
     def credential(self, provider: str, subject: str = "ada") -> Json:
-        """Return what proves a subject; of an e-mail address the account has to be."""
+        """Return a subject's credential; an e-mail address needs its account."""
         at = int(START.timestamp())
         claims: Json = {"sub": subject, "iat": at, "exp": at + 400 * 86400}
         match provider:
@@ -213,7 +213,7 @@ class World:
         return self.service.send(route, app=app, body=json.dumps(fields))
 
     def registered(self, subject: str = "ada", *, confirmed: bool = True) -> Json:
-        """Register an address; return what the mail has."""
+        """Register an address; return the content of its mail."""
         email = f"{subject}@example.com"
         done(self.userpass("register", email=email, password=PASSWORD))
         data = self.mailed()

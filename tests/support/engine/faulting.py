@@ -1,4 +1,4 @@
-"""Runs an operation while calls to AWS fail, and checks what comes of it."""
+"""Runs an operation while calls to AWS fail, and checks the result."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ LONGEST = min(
         sam_template.translated(), "AWS::Lambda::Function"
     ).values()
 )
-"""Seconds that each function has at least."""
+"""The least time limit of each function, in seconds."""
 
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault of the call in that place."""
+    """A fault of the call at that position."""
 
     place: int
     kind: str
@@ -33,7 +33,7 @@ class Strike:
 
 @dataclass
 class Tally:
-    """What was tried; `str` is the figure that a run prints."""
+    """The number of cases; `str` is the figure that a run prints."""
 
     cases: Counter[str] = field(default_factory=Counter)
     sites: set[tuple[str, int]] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Tally:
 
 
 class Faults:
-    """One operation, prepared; each case begins with the same table."""
+    """An operation, prepared once; each case starts with the same table."""
 
     def __init__(
         self, name: str, operation: Operation, world: World, *, is_warm: bool = False
@@ -77,7 +77,7 @@ class Faults:
         return made
 
     def try_all(self, tally: Tally, *, variants: bool = True) -> None:
-        """Let each call fail in each way, once and from then on."""
+        """Let each call fail in each way, once and persistently."""
         for strike in _strikes(self.calls):
             is_variant = kind_of(strike.kind).is_variant
             if is_variant and not variants:
@@ -89,7 +89,7 @@ class Faults:
                     self._fail_from_then_on(strike, tally)
 
     def try_cuts(self, tally: Tally, *, once: int, always: int) -> None:
-        """Let each answer end early: at so many places once, and from then on."""
+        """Cut off each answer at a number of positions, once and persistently."""
         for place, length in enumerate(self._lengths):
             for kind in cuts(length, once):
                 with self._named(strike := Strike(place, kind)):
@@ -99,11 +99,11 @@ class Faults:
                     self._fail_from_then_on(strike, tally)
 
     def try_pairs(self, tally: Tally) -> None:
-        """Let each two calls fail, each in each way."""
+        """Let each pair of calls fail, each in each way."""
         for first in _strikes(self.calls):
             with self._named(first):
                 calls = self._fail_once(first, Tally())
-            # A late call comes with the one after it, which goes well.
+            # A late call arrives with the one after it, which does not fail.
             after = first.place + len(Trouble().once(first.kind))
             for second in _strikes(calls, after):
                 with self._named(first, second):
@@ -193,7 +193,7 @@ class Faults:
             self._check(wish, reply, self._whole_items())
 
     def _whole_items(self, *, is_done: bool = True) -> Items:
-        """Check the invariants; a user that was lost may still be, if it was refused.
+        """Check the invariants. After a refusal, a lost user may still be lost.
 
         Then nothing that names it has changed.
         """

@@ -1,7 +1,7 @@
-"""What can go wrong with a call to AWS: the kinds, and how long each takes.
+"""The ways in which a call to AWS can fail, and how long each takes.
 
-All but time passes on a socket. Of a time-out only a moment is waited, and what it
-would have taken is added up (`Trouble.seconds`).
+All but the waiting happens on a socket. A time-out waits only a moment, and the time
+that it would have taken is added up (`Trouble.seconds`).
 """
 
 import json
@@ -22,7 +22,7 @@ from support.service.socket_wire import (
 
 CONNECT_TIMEOUT = 0.5
 READ_TIMEOUT = 2.0
-"""Of our clients, in seconds; `test_faults` holds them to it."""
+"""Our clients' read time-out in seconds; `test_faults` checks that it is theirs."""
 
 TRANSACTIONS = {"TransactWriteItems"}
 SINGLE_WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
@@ -36,25 +36,25 @@ _CUT_AT = "cut at "
 
 
 def never_sent(asked: Asked, upstream: Upstream) -> Said:
-    """Stand for a call that nobody hears: a connection that is refused."""
+    """Stand in for a call that is never sent: a connection that is refused."""
     raise AssertionError(asked, upstream)
 
 
 def lost_reply(asked: Asked, upstream: Upstream) -> Said:
-    """Let the call take effect, and say nothing."""
+    """Let the call take effect, and answer nothing."""
     upstream(asked)
     return _SILENCE
 
 
 def lost_on_the_way(_: Asked, __: Upstream) -> Said:
-    """Say nothing before anything has happened; what is sent may still arrive."""
+    """Answer nothing, before any effect; the request may still arrive."""
     return _SILENCE
 
 
 def forgotten_after_effect(asked: Asked, upstream: Upstream) -> Said:
-    """Lose the reply of a transaction that cannot be told from its repetition.
+    """Lose the reply of a transaction that AWS takes for a new one when repeated.
 
-    As after ten minutes, when DynamoDB forgets the token, or with moto.
+    This happens after ten minutes, when DynamoDB forgets the token, and with moto.
     """
     body = asked.json
     del body["ClientRequestToken"]
@@ -62,7 +62,7 @@ def forgotten_after_effect(asked: Asked, upstream: Upstream) -> Said:
 
 
 def reset_before_effect(_: Asked, __: Upstream) -> Said:
-    """Reset the connection (RST) without a word."""
+    """Reset the connection (RST) without an answer."""
     return Said(b"", "reset")
 
 
@@ -73,24 +73,24 @@ def reset_after_effect(asked: Asked, upstream: Upstream) -> Said:
 
 
 def closed_after_effect(asked: Asked, upstream: Upstream) -> Said:
-    """Let the call take effect, then hang up (FIN)."""
+    """Let the call take effect, then close the connection (FIN)."""
     upstream(asked)
     return Said(b"", "close")
 
 
 def cut(place: Callable[[Answer], int]) -> Act:
-    """Return what hangs up (FIN) after so many bytes of the answer, but for one."""
+    """Return a fault that closes (FIN) after some bytes of the answer, never all."""
 
     def act(asked: Asked, upstream: Upstream) -> Said:
         whole = upstream(asked)
-        # A client that has all of it would send its next call on this connection.
+        # A client that has the whole answer would reuse this connection.
         return Said(bytes(whole)[:-1][: place(whole)], "close")
 
     return act
 
 
 def other_body(change: Callable[[bytes], bytes]) -> Act:
-    """Return what answers with another body, whose length its header has."""
+    """Return a fault that changes the body, and its length in the header."""
 
     def act(asked: Asked, upstream: Upstream) -> Said:
         whole = upstream(asked)
@@ -100,7 +100,7 @@ def other_body(change: Callable[[bytes], bytes]) -> Act:
 
 
 def page_of_html(_: Asked, __: Upstream) -> Said:
-    """Answer 200 with a page, as what asks visitors of a network to log in."""
+    """Answer 200 with a page, like a network that asks its visitors to log in."""
     return Said(bytes(answer(200, PAGE, "text/html")))
 
 
@@ -116,24 +116,24 @@ def server_error_after_effect(asked: Asked, upstream: Upstream) -> Said:
 
 
 def proxy_error(_: Asked, __: Upstream) -> Said:
-    """Answer 503 as what stands in front of a service does: not in JSON."""
+    """Answer 503 as a proxy in front of a service does: not in JSON."""
     page = b"<html><b>Http/1.1 Service Unavailable</b></html>"
     return Said(bytes(answer(503, page, "text/html")))
 
 
 def refused(code: str) -> Act:
-    """Return what answers 400 before anything has happened."""
+    """Return a fault that answers 400 before any effect."""
     return lambda _, __: _error(400, code)
 
 
 def unreadable_refusal(_: Asked, __: Upstream) -> Said:
-    """Answer 400 with half of what would say why."""
+    """Answer 400 with half of the explanation."""
     whole = answer(400, {"__type": "ConditionalCheckFailedException"})
     return Said(bytes(whole.with_body(whole.body[:-9])))
 
 
 def cancelled_by(code: str) -> Act:
-    """Return what answers that one item of a transaction was in its way."""
+    """Return a fault that answers that one item cancelled the transaction."""
 
     def act(asked: Asked, _: Upstream) -> Said:
         items = asked.json["TransactItems"]
@@ -149,13 +149,13 @@ def cancelled_by(code: str) -> Act:
 
 
 def in_progress(asked: Asked, upstream: Upstream) -> Said:
-    """Answer that the same request is under way, which then takes effect."""
+    """Answer that the same request is in progress, which then takes effect."""
     upstream(asked)
     return _error(400, "TransactionInProgressException")
 
 
 def only_first_key(asked: Asked, upstream: Upstream) -> Said:
-    """Read one of the keys of a batch, and have the others asked for again."""
+    """Read one key of a batch, and return the others as unprocessed."""
     body = asked.json
     ((table, wanted),) = body["RequestItems"].items()
     first, *others = wanted["Keys"]
@@ -167,7 +167,7 @@ def only_first_key(asked: Asked, upstream: Upstream) -> Said:
 
 
 def no_entry_taken(asked: Asked, _: Upstream) -> Said:
-    """Answer 200 to events, and that none was taken."""
+    """Answer 200 to events, although none was accepted."""
     entries = asked.json["Entries"]
     failed = [{"ErrorCode": "ThrottlingException", "ErrorMessage": "injected"}]
     body = {"FailedEntryCount": len(entries), "Entries": failed * len(entries)}
@@ -190,15 +190,15 @@ class Kind:
     """A way to fail.
 
     Args:
-        calls: Operations of AWS that can fail like that; None: all.
-        seconds: That it takes, beside what a call takes anyway.
-        is_refused: Nothing listens.
-        is_silent: Nothing is answered, and the connection stays.
-        arrives: When a call takes effect that its caller has given up on: after the
-            "next" call, or "last", after all that the client has done.
-        is_harmless: The caller gets what it wants, only late or in parts.
-        is_variant: Another form of a kind that is tried; it is enough to see once
-            that it is understood.
+        calls: Operations of AWS that can fail like this; None means all.
+        seconds: The time it takes beyond that of a normal call.
+        is_refused: The connection is refused.
+        is_silent: There is no answer, and the connection stays open.
+        arrives: When a call takes effect after its caller has given up: after the
+            "next" call, or "last", after everything that the client does.
+        is_harmless: The caller gets its answer, only late or in parts.
+        is_variant: Another form of a kind that is tried; one case shows that it is
+            understood.
     """
 
     act: Act
@@ -262,7 +262,7 @@ KINDS = {
 
 
 def kind_of(name: str) -> Kind:
-    """Return the kind of that name; "cut at 7" sends seven bytes and hangs up."""
+    """Return the kind with that name; "cut at 7" sends seven bytes and closes."""
     if name.startswith(_CUT_AT):
         length = int(name.removeprefix(_CUT_AT))
         return _kind(cut(lambda _: length))
@@ -270,10 +270,10 @@ def kind_of(name: str) -> Kind:
 
 
 def cuts(length: int, number: int) -> list[str]:
-    """Return names of so many cuts of an answer, from none of its bytes to all but one.
+    """Return names of this many cuts of an answer, from no byte to all but one.
 
     Args:
-        length: About that many bytes the answer has.
+        length: The approximate number of bytes of the answer.
     """
     places = {length * place // number for place in range(number)} | {length - 1}
     return [f"{_CUT_AT}{place}" for place in sorted(places)]
@@ -281,7 +281,7 @@ def cuts(length: int, number: int) -> list[str]:
 
 @dataclass
 class Trouble:
-    """Faults of one case; `struck` are those that were met, by the kind's name."""
+    """The faults of one case; `struck` are those that occurred, by name of kind."""
 
     seconds: float = 0.0
     struck: list[str] = field(default_factory=list)
@@ -289,14 +289,14 @@ class Trouble:
     _last: list[Callable[[], object]] = field(default_factory=list)
 
     def once(self, name: str) -> list[Break | None]:
-        """Return what befalls a call, and of the next one what is left of it."""
+        """Return the fault of a call, and what is left of it for the next call."""
         rest: list[Break | None] = (
             [Break(self._arrive_after)] if kind_of(name).arrives == "next" else []
         )
         return [self._strike(name), *rest]
 
     def always(self, name: str) -> Callable[[str], Break | None]:
-        """Return what befalls all calls from now on that can fail like that."""
+        """Return the fault of all calls from now on that can fail like this."""
         kind = kind_of(name)
         return lambda call: self._strike(name) if kind.fits(call) else None
 
@@ -316,11 +316,11 @@ class Trouble:
         return Break(act, kind.is_refused, kind.is_silent, note)
 
     def arrive(self) -> None:
-        """Let what is late take effect, before the client asks again."""
+        """Let a late call take effect, before the client asks again."""
         _deliver(self._next)
 
     def arrive_at_last(self) -> bool:
-        """Let what is very late take effect; tell whether anything was."""
+        """Let a very late call take effect; tell whether there was one."""
         return _deliver(self._last)
 
     def _arrive_after(self, asked: Asked, upstream: Upstream) -> Said:

@@ -1,9 +1,9 @@
 """Takes one part out of one condition of the store, by name.
 
-A part is named by the function it stands in and by its own text there, as in
-`without(Users.record_activity, "first_use_today")`; those of the conditions that many
-share by what they say: `asked_by.version`. What is left is compiled anew; nothing else
-of the function changes.
+A part is named by its function and by its own text there, as in
+`without(Users.record_activity, "first_use_today")`. Parts of shared conditions are
+named by their meaning: `asked_by.version`. The rest is compiled again; nothing else in
+the function changes.
 """
 
 import ast
@@ -35,9 +35,9 @@ WRITERS: tuple[ModuleType, ...] = (
     ring,
     users,
 )
-"""The modules of the store that write, or say on what condition."""
+"""The modules of the store that write, or that have conditions."""
 
-# Holds for every item, and where there is none.
+# Holds for every item, and for a missing item.
 _ANYTHING = "(UserItem.pk.exists() | UserItem.pk.does_not_exist())"
 
 _LEFT = {
@@ -48,14 +48,14 @@ _LEFT = {
     "as_read.version": "alive(now)",
     "as_read.alive": "UserItem.version == user.version",
 }
-"""What a shared condition is without a part of it."""
+"""Each shared condition without one of its parts."""
 
 _SHARED = {name.partition(".")[0] for name in _LEFT}
 
 
 @contextmanager
 def without(function: Callable[..., Any], *parts: str) -> Iterator[None]:
-    """Run without parts of a function's conditions, in all threads of this process."""
+    """Run a block without parts of a function's conditions, in all threads."""
     assert isinstance(function, FunctionType)
     tree = _parsed(function)
     for part in parts:
@@ -73,7 +73,7 @@ def without(function: Callable[..., Any], *parts: str) -> Iterator[None]:
 
 
 def parts_of_conditions() -> set[tuple[str, str]]:
-    """Return (function, part) of whatever the store asks for before it writes."""
+    """Return (function, part) of every condition in the store's writes."""
     found = set()
     for module in WRITERS:
         classes = [c for _, c in inspect.getmembers(module, inspect.isclass)]
@@ -81,7 +81,7 @@ def parts_of_conditions() -> set[tuple[str, str]]:
             for _, function in inspect.getmembers(owner, inspect.isfunction):
                 name = function.__name__
                 is_ours = function.__module__ == module.__name__
-                # A scan writes nothing, and what others share is listed with them.
+                # A scan writes nothing, and shared conditions are listed on their own.
                 if is_ours and name not in _SHARED and not name.startswith("scan"):
                     found |= {(function.__qualname__, p) for p in _parts(function)}
     return found
@@ -105,7 +105,7 @@ def _parts(function: FunctionType) -> set[str]:
 
 
 def _conditions(call: ast.Call) -> list[ast.expr]:
-    """Return what a call asks for, if it is a write."""
+    """Return the condition of a call if it is a write."""
     asked = [keyword.value for keyword in call.keywords if keyword.arg == "condition"]
     if isinstance(call.func, ast.Attribute):
         place = {"update": 1, "delete": 0}.get(call.func.attr)
@@ -116,7 +116,7 @@ def _conditions(call: ast.Call) -> list[ast.expr]:
 
 
 def _operands(node: ast.expr, named: dict[str, ast.expr]) -> set[str]:
-    """Return what is joined by `&`, through the names that are given to joints."""
+    """Return the operands of `&`, following names that stand for conjunctions."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd):
         return _operands(node.left, named) | _operands(node.right, named)
     value = named.get(node.id) if isinstance(node, ast.Name) else None

@@ -1,7 +1,7 @@
-"""One round of the mixed race: a small world, what callers do in it, all at once.
+"""One round of the mixed race: a small world, and callers that act all at once.
 
-Many do the same to the same few users and identities, since a race needs two. A round
-is dealt from dice, or directed: then its plan says who does what.
+Many callers do the same to the same few users and identities, since a race needs two. A
+round is dealt from dice, or directed: then its plan assigns the acts.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from support.engine.racing import CALLERS, Service, a_subject, race
 from support.service.rings import MemoryRings, TaggedWrapping
 
 CUSTOM = "custom-token"
-LONG_AGO = NOW - 90 * DAY  # who logged in then expires within a day of NOW
+LONG_AGO = NOW - 90 * DAY  # guests that logged in then expire within a day of NOW
 
 ACTS = (
     "log in",
@@ -47,14 +47,14 @@ ACTS = (
     "rotate refresh",
     "sweep",
 )
-"""`refresh tomorrow` is the one with the daily write. `sweep` is what TTL deletes, by a
-clock that is two days ahead: where it should be, it would never meet the others
-(design.md §4, TTL)."""
+"""`refresh tomorrow` has the daily write. `sweep` deletes as TTL does, with a clock two
+days ahead. With the right clock it would never meet the other acts (design.md §4, TTL).
+"""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An identity that clients can prove, with a mail to reset its password by."""
+    """An identity that clients can prove, with a mail to reset its password."""
 
     provider: str
     name: str
@@ -63,12 +63,12 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """Names its record."""
+        """The key of its record."""
         return identity_key(self.name)
 
     @property
     def credential(self) -> dict[str, str]:
-        """What a client presents; the password is the one of before any reset."""
+        """The client's credential; the password is that from before any reset."""
         if self.provider == USERPASS:
             return by_password(self.name)
         return {"token": self.name}
@@ -79,7 +79,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Member:
-    """A user of a world: which of its subjects it has, in how many sessions."""
+    """A user of a world: the subjects it has, and its number of sessions."""
 
     holds: tuple[int, ...] = ()
     sessions: int = 1
@@ -88,10 +88,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a round is about.
+    """The plan of a round.
 
-    `subjects` has a letter for each: `c` of a custom token, `a` an e-mail address. So
-    many act at once as there are `acts`; each on whom dice say.
+    `subjects` has a letter for each: `c` for a custom token, `a` for an e-mail address.
+    As many callers act at once as there are `acts`; dice choose the user of each.
     """
 
     acts: tuple[str, ...]
@@ -101,9 +101,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Act:
-    """What a caller does, what its clock says then, and how late it comes.
+    """A caller's act, its clock at that time, and its delay.
 
-    Late by so many reads of the table: what takes few calls would else always be first.
+    The delay is a number of table reads: otherwise an act of few calls would always be
+    first.
     """
 
     name: str
@@ -121,7 +122,7 @@ class Act:
 
 @dataclass(frozen=True)
 class World:
-    """What there is before the race: users as they were read then."""
+    """The state before the race: users as they were read then."""
 
     users: dict[str, User]
     opened: list[OpenedSession]
@@ -131,7 +132,7 @@ class World:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a round: of each act what it returned, or its refusal."""
+    """The outcome of a round: for each act its result, or its refusal."""
 
     world: World
     outcomes: list[tuple[Act, object]]
@@ -156,9 +157,9 @@ class Played:
 
 
 class PooledKeys:
-    """`KeyMaking` that deals out keys made before: an RSA key takes 0.1 s.
+    """`KeyMaking` that hands out prepared keys, because an RSA key takes 0.1 s.
 
-    `ring` is what a table has to begin with, of other keys than those.
+    `ring` is the initial ring of a table, with other keys.
     """
 
     def __init__(self, size: int = 12) -> None:
@@ -184,7 +185,7 @@ class PooledKeys:
 
 
 class Mix:
-    """Plays rounds on one table; the key ring in it signs what the callers get."""
+    """Plays rounds on one table; the key ring in it signs the callers' tokens."""
 
     def __init__(self, service: Service, keys: PooledKeys) -> None:
         self._service = service
@@ -194,7 +195,7 @@ class Mix:
         """Make a world, and race in it."""
         if self._service.store.load_ring() is None:
             assert self._service.store.save_ring(self._keys.ring)
-        # Two functions that start cold: what one signs the other verifies.
+        # Two functions that start cold: one verifies what the other signs.
         served = [self._cold_start(), self._cold_start()]
         world = self._make_world(served[0], plan)
         acts = [_deal_act(name, world, dice) for name in plan.acts]
@@ -203,7 +204,7 @@ class Mix:
         return Played(world, list(zip(acts, outcomes, strict=True)))
 
     def clear(self) -> None:
-        """Delete what a round has left, all of which has been looked at."""
+        """Delete the items of a round, all of which have been checked."""
         self._service.drop(self._service.items())
 
     def _cold_start(self) -> Service:
@@ -229,7 +230,7 @@ class Mix:
             user = service.store.get_user(APP, user_id)
             assert user is not None
             users[user_id] = user
-        # Sessions as they are now: a link has given the guest's its limits.
+        # Sessions as they are now: a link has set the limits of the guest's session.
         opened = [
             replace(o, session=users[o.user.id].sessions[o.session.id]) for o in opened
         ]
@@ -261,7 +262,7 @@ class Mix:
 def coming_late(
     service: Service, reads: int, call: Callable[[], object]
 ) -> Callable[[], object]:
-    """Return the call as somebody makes it who comes later by so many reads."""
+    """Return the call with a delay of this many reads."""
 
     def made_late() -> object:
         for _ in range(reads):
@@ -272,9 +273,9 @@ def coming_late(
 
 
 def deal_plan(dice: random.Random) -> Plan:
-    """Deal out a world of one or two users, and a few kinds of acts to eight callers.
+    """Deal a world of one or two users, and a few kinds of acts to eight callers.
 
-    Few kinds, so that most meet their like; who has what is open.
+    There are few kinds, so that most acts meet their like. Who owns what is random.
     """
     subjects = "".join(dice.choice("ca") for _ in range(dice.randint(2, 4)))
     free = dice.sample(range(len(subjects)), k=len(subjects))
@@ -296,9 +297,9 @@ def deal_plan(dice: random.Random) -> Plan:
 
 
 def _deal_act(name: str, world: World, dice: random.Random) -> Act:
-    """Deal out on whom it is done, with what, and by which clock.
+    """Deal for each act its user, its subject and its clock.
 
-    Clocks are up to two days apart, but agree on whether a guest has expired.
+    Clocks differ by up to two days, but agree on whether a guest has expired.
     """
     expiring = [each for each in world.opened if each.user.created_at == LONG_AGO]
     opened = dice.choice((name == "sweep" and expiring) or world.opened)

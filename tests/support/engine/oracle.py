@@ -1,8 +1,8 @@
-"""What may come of a round: who wins is open, what is refused or left behind is not.
+"""Judges a round: any caller may win, but refusals and remains have to be explained.
 
-It knows which acts took effect and what each of them ends or begins, in words of its
-own. A refusal is legitimate only where an act that took effect explains it; there is no
-act that explains a failure of the engine, nor a 401 of a session that nobody ended.
+The oracle knows which acts took effect and what each of them ends or begins, in its own
+words. A refusal is legitimate only if an act that took effect explains it. No act
+explains a failure of the engine, or a 401 of a session that was not ended.
 """
 
 from collections.abc import Sequence
@@ -34,17 +34,17 @@ from support.engine.mix import Act, Played, Subject
 from support.engine.racing import Item, assert_items_whole
 
 FEWEST_READS = 4
-"""Of a user that others keep changing, before a deletion or an unlink gives up."""
+"""Reads of a user that others keep changing, until a deletion or unlink gives up."""
 
 BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out", "unlink")
-"""Acts that name a session by the other token, and have another text for its end."""
+"""Acts that name a session by the refresh token; their text for its end differs."""
 
 
 def assert_explained(played: Played, items: Sequence[Item]) -> None:
-    """Check what the callers were told and what is in the table after it.
+    """Check the callers' answers, and the table afterwards.
 
     Args:
-        items: All of the table, which had been empty before the round.
+        items: The whole table, which was empty before the round.
     """
     try:
         assert_items_whole(items)
@@ -86,7 +86,7 @@ class _Oracle:
         session: str | None = None,
         subject: Subject | None = None,
     ) -> list[Act]:
-        """Return the acts that took effect; None: by and with whomever."""
+        """Return the acts that took effect; None matches every user or subject."""
         return [
             act
             for act, _ in self._effects
@@ -115,7 +115,7 @@ class _Oracle:
         )
 
     def _owners(self, subject: Subject) -> set[str]:
-        """Return all who ever had it: before, by a link, or by a first login."""
+        """Return all users that ever had it: before, by a link, or by a first login."""
         had = {u for u in self._before.users if self._had(u, subject)}
         linked = {act.opened.user.id for act in self._done("link", subject=subject)}
         return had | linked | {opened.user.id for _, opened in self._logins(subject)}
@@ -123,8 +123,8 @@ class _Oracle:
     def _takers(self, user_id: str, subject: Subject) -> list[Act]:
         """Return the acts that may have taken it from a user.
 
-        A reset takes all others from whoever has the address, unless a mail to it has
-        come back before; in these worlds none has.
+        A reset takes all other identities from the address's user, unless a mail to the
+        address was answered before; in these worlds none was.
         """
         resets = [
             act
@@ -138,8 +138,8 @@ class _Oracle:
         """Return the acts that end a session."""
         ends = self._done("log out", session=session.id)
         ends += self._done("delete", "sweep", by=user_id)
-        # One that is refused as well: the sessions end first, and then the token was
-        # used by another one, or the address was taken from the user.
+        # Refused resets count, too: the sessions end first, and then another caller
+        # used the token, or the address was taken from the user.
         resets = [act for act in self._refused if act.name == "reset"]
         ends += [
             act
@@ -156,16 +156,16 @@ class _Oracle:
     # What may be refused.
 
     def explains(self, act: Act, refusal: AuthError) -> bool:
-        """Tell whether some act that took effect is the reason of a refusal.
+        """Tell whether an act that took effect explains a refusal.
 
-        Any other refusal has none, in no round.
+        No other refusal is allowed in any round.
         """
         user_id, subject, name = act.opened.user.id, act.subject, act.name
         others = [s for s in self._before.subjects if s != subject]
         is_explained = False
         match refusal:
             case StoreUnavailable():
-                # The one 503: who needs the user as it was read gives up after others
+                # The only 503: an act that needs the user as read gives up after others
                 # have changed it that often. It has never been seen.
                 changes = self._done("link", "unlink", by=user_id)
                 is_explained = (
@@ -214,10 +214,10 @@ class _Oracle:
         ]
         return bool(self._done("reset", subject=subject) or gone)
 
-    # What must be left.
+    # The required state afterwards.
 
     def check_ends(self) -> None:
-        """A user ends once and by an act that ends it; only then it has a mark."""
+        """A user ends once, by an act that ends it, and only then has a mark."""
         for user_id, user in self._before.users.items():
             ends = self._done("delete", "sweep", by=user_id)
             logged_out = self._done("log out", by=user_id)
@@ -232,7 +232,7 @@ class _Oracle:
             assert has_mark == bool(self._done("delete", by=user_id))
 
     def check_sessions(self) -> None:
-        """A session lives unless it was ended, and does not if it was for sure."""
+        """A session lives unless it was ended, and is gone if it surely was."""
         for user_id, user in self._before.users.items():
             for session in user.sessions.values():
                 self._check_session(user_id, session, had_before=True)
@@ -248,7 +248,7 @@ class _Oracle:
         if not enders:
             assert kept is not None, f"nobody ended {session}"
             assert kept.token_hash == session.token_hash
-        # One that was opened after an unlink, or a reset by another address, may live.
+        # A session opened after an unlink, or a reset by another address, may live.
         sure = [
             act
             for act in enders
@@ -260,7 +260,7 @@ class _Oracle:
         assert not (sure and kept), f"{sure} should have ended {session}"
 
     def check_identities(self) -> None:
-        """An identity has one user; who got it has it unless it was taken away."""
+        """An identity has one user, which keeps it unless it was taken away."""
         for subject in self._before.subjects:
             owners = self._owners(subject)
             taken = [act for user in owners for act in self._takers(user, subject)]
@@ -280,7 +280,7 @@ class _Oracle:
                 assert len(unlinks) <= had + len(links), unlinks
 
     def check_passwords(self) -> None:
-        """A reset is done once, and for good."""
+        """A reset takes effect once, and for good."""
         for subject in self._before.subjects:
             if subject.provider != USERPASS:
                 continue
@@ -294,7 +294,7 @@ class _Oracle:
                 assert ("reset_hash" in record) == (not resets)
 
     def check_activity(self) -> None:
-        """The last use is noted and pushes what expires; a link takes the TTL away."""
+        """The last use is stored and moves the expiry; a link removes the TTL."""
         for user_id, before in self._before.users.items():
             user = self._users.get(user_id)
             if user is None:
@@ -305,7 +305,7 @@ class _Oracle:
             if logins:
                 days.add(utc_day(NOW))
             if len(before.sessions) == 1 and not logins:
-                # Of several, whose clocks differ, the last one to write wins.
+                # If several clocks differ, the last to write wins.
                 assert user.last_active_day == max(days)
             assert user.last_active_day in days
             if user.anonymous:
@@ -320,7 +320,7 @@ class _Oracle:
                 assert session.expires_at is None or session.expires_at > NOW + 60 * DAY
 
     def check_ring(self) -> None:
-        """No key that a rotation has made is lost to another one."""
+        """No key that a rotation has made is lost to another rotation."""
         rings = [ring for _, ring in self._effects if isinstance(ring, Ring)]
         kept = self._items["KEY#ring"]
         kids = {key["M"]["kid"]["S"] for key in kept["keys"]["L"]}

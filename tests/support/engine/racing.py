@@ -1,4 +1,4 @@
-"""The use cases on one table of an engine, and calls to them at the same moment."""
+"""The use cases on one table of an engine, and simultaneous calls to them."""
 
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -30,14 +30,14 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Service(UseCases):
-    """The use cases on one table; `db` looks at the items behind them."""
+    """The use cases on one table; `db` reads the items behind them."""
 
     store: Store
     db: DynamoDBClient
     table: str
 
     def sweep(self, guest: OpenedSession, now: datetime) -> bool:
-        """Delete as DynamoDB's TTL does; tell whether it was time."""
+        """Delete an item as DynamoDB's TTL does; tell whether it was due."""
         try:
             self.db.delete_item(
                 TableName=self.table,
@@ -59,7 +59,7 @@ class Service(UseCases):
         return answer.get("Item")
 
     def items(self, prefix: str = "") -> list[Item]:
-        """Return all items whose key begins like that."""
+        """Return all items whose key has this prefix."""
         pages = self.db.get_paginator("scan").paginate(
             TableName=self.table, ConsistentRead=True
         )
@@ -71,7 +71,7 @@ class Service(UseCases):
         ]
 
     def drop(self, items: Sequence[Item]) -> None:
-        """Delete these, so that a scan of the next round's is a short one."""
+        """Delete these items, to keep the next round's scan short."""
         requests: list[WriteRequestTypeDef] = [
             {"DeleteRequest": {"Key": {"pk": item["pk"]}}} for item in items
         ]
@@ -82,7 +82,7 @@ class Service(UseCases):
 
 
 def race(*calls: Callable[[], T]) -> list[T | AuthError]:
-    """Make these calls at the same moment; return what each gets, or its refusal."""
+    """Make these calls at the same moment; return each result or refusal."""
     line = Barrier(len(calls), timeout=10)
 
     def run(call: Callable[[], T]) -> T | AuthError:
@@ -145,12 +145,12 @@ def assert_whole(item: Item) -> None:
 
 
 def assert_all_whole(service: Service) -> None:
-    """Check the invariants of design.md §4: one user lists each identity."""
+    """Check the invariant of design.md §4 that one user lists each identity."""
     assert_items_whole(service.items())
 
 
 def lost_users(items: Sequence[Item]) -> set[str]:
-    """Return the ids that identities name, and whose item is not there."""
+    """Return the user ids that identities name, but whose item is missing."""
     there = {item["pk"]["S"].rpartition("#")[2] for item in items if _is_user(item)}
     return {item["uid"]["S"] for item in items if "uid" in item} - there
 
@@ -160,9 +160,9 @@ def _is_user(item: Item) -> bool:
 
 
 def assert_items_whole(items: Sequence[Item], lost: Collection[str] = ()) -> None:
-    """Check them on all items of a table.
+    """Check the invariants on all items of a table.
 
-    Identities of a user that was made again may name it unlisted, until they are back.
+    Identities of a user that was made again may name it unlisted until they come back.
 
     Args:
         lost: Ids of users whose item may be lost.
@@ -198,7 +198,7 @@ def assert_items_whole(items: Sequence[Item], lost: Collection[str] = ()) -> Non
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a user's entry of an identity and the identity's record agree on."""
+    """The fields that a user's entry and the identity's record have in common."""
 
     user_id: str
     id: str

@@ -1,7 +1,7 @@
-"""Rounds that are directed at one condition of the store: each is a race it decides.
+"""Rounds directed at one condition of the store, which decides the race.
 
-Most are rounds of the mix with a plan of their own. The others are about what the mix
-does not touch: accounts before they are anyone's, API keys, budgets, limits.
+Most are rounds of the mix with their own plan. The others concern what the mix does not
+touch: accounts without a user, API keys, budgets, limits.
 """
 
 import random
@@ -57,7 +57,7 @@ from support.engine.racing import (
 
 @dataclass(frozen=True)
 class Stage:
-    """What a scene is played on."""
+    """The surroundings of a scene."""
 
     service: Service
     mix: Mix
@@ -65,7 +65,7 @@ class Stage:
 
 
 Scene = Callable[[Stage], None]
-"""Plays one round and fails if something came of it that must not."""
+"""Plays one round, and fails if its outcome is not allowed."""
 
 Calls = list[Callable[[], object]]
 
@@ -88,7 +88,7 @@ def one_day_one_write(stage: Stage) -> None:
 
 
 def log_out_by_a_clock_ahead(stage: Stage) -> None:
-    """Its first call finds an expired guest, its second one that was just refreshed."""
+    """The first call finds an expired guest, the second a guest just refreshed."""
     service = stage.service
     guest = service.log_in(LONG_AGO)
     end = guest.user.expires_at
@@ -121,7 +121,7 @@ def come_back_to_a_lost_user(stage: Stage) -> None:
 
 
 def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
-    """All log in to a user with so many sessions; never are there more than 32."""
+    """All log in to a user with this many sessions; there are never more than 32."""
     subject = a_subject()
     entry = Identity(subject, CUSTOM, identity_key(subject))
     open_before = [
@@ -143,7 +143,7 @@ def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
 
 
 def display_data_of_a_deleted_user(stage: Stage) -> None:
-    """A login brings news of an identity that is gone with its user meanwhile."""
+    """A login brings new data of an identity; its user is deleted meanwhile."""
     service = stage.service
     subject = a_subject()
     opened = service.log_in_by(CUSTOM, {"token": subject})
@@ -163,7 +163,7 @@ def make_api_keys_of_one_name(stage: Stage) -> None:
 
 
 def _key_calls(service: Service) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Make a key; return what deletes it and what switches it off."""
+    """Make a key; return the calls that delete it and disable it."""
     opened = service.log_in_by(CUSTOM, {"token": a_subject()})
     key, _ = service.create_api_key(opened, "ci", NOW)
     return (
@@ -204,7 +204,7 @@ def give_a_budget_back(stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class Pausing:
-    """A store for a reset that waits, for so many reads, before its second write."""
+    """A store for a reset that waits for some reads before its second write."""
 
     service: Service
     reads: int
@@ -213,14 +213,14 @@ class Pausing:
         return getattr(self.service.store, name)
 
     def reset_password(self, *args: Any, **kwargs: Any) -> bool:
-        """Come late, by as much as it takes others to log in and to make a key."""
+        """Wait as long as other callers need to log in and to make a key."""
         write = partial(self.service.store.reset_password, *args, **kwargs)
         done: Any = coming_late(self.service, self.reads, write)()
         return bool(done)
 
 
 def make_api_keys_between_the_writes_of_a_reset(stage: Stage) -> None:
-    """An intruder has lost its sessions, opens others and makes keys with them."""
+    """An intruder has lost its sessions, opens new ones and makes keys with them."""
     service = stage.service
     token, kept = a_mail_token()
     address = Address(an_account(service, reset=kept), token)
@@ -248,7 +248,7 @@ def make_api_keys_between_the_writes_of_a_reset(stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class Address:
-    """An address that was registered, and the token of the mail that went there."""
+    """A registered address, and the token of the mail that was sent to it."""
 
     record: IdentityRecord
     token: str
@@ -283,7 +283,7 @@ def _register(service: Service, address: Address, password: str) -> Calls:
 
 
 def register_one_address(stage: Stage) -> None:
-    """Whoever registers knows of all before: each is a version, and contested."""
+    """Each registration sees all earlier ones: each is a version, and contested."""
     service = stage.service
     address = _a_pending_address(service)
     calls: Calls = []
@@ -298,7 +298,7 @@ def register_one_address(stage: Stage) -> None:
 
 
 def register_while_it_is_confirmed(stage: Stage) -> None:
-    """One of both is first, and then the other is refused."""
+    """One of the two is first, and then the other is refused."""
     service = stage.service
     address = _a_pending_address(service)
     confirm = _confirm(service, address)
@@ -341,7 +341,7 @@ def confirm_while_it_is_bound(stage: Stage) -> None:
 
 
 def ask_for_a_reset_while_one_is_done(stage: Stage) -> None:
-    """The latest mail is the good one, unless it was sent to somebody who is gone."""
+    """The latest mail counts, unless its account no longer exists."""
     service = stage.service
     token, kept = a_mail_token()
     address = Address(an_account(service, reset=kept), token)
@@ -368,7 +368,7 @@ def ask_for_a_reset_of_a_deleted_user(stage: Stage) -> None:
 
 
 def hash_anew_while_it_is_reset(stage: Stage) -> None:
-    """A login that hashes the old password anew must not bring it back."""
+    """A login that hashes the old password again must not bring it back."""
     service = stage.service
     token, kept = a_mail_token()
     record = an_account(service, reset=kept)
@@ -394,7 +394,7 @@ def note_a_network_while_it_is_reset(stage: Stage) -> None:
 
 
 def save_one_scan(stage: Stage) -> None:
-    """Two runs of a schedule: one of them has the segments that are left."""
+    """Two runs of a schedule: one of them gets the remaining segments."""
     store = stage.service.store
     for version in (1, 2):
         scan = ExpiryScan(version, None, NOW.date(), {0: ""})

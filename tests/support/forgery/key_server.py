@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as the server got it."""
+    """A request as the server received it."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What the server answers; `body` is JSON unless it is bytes already."""
+    """The server's answer; `body` is JSON unless it is bytes already."""
 
     body: Any = None
     status: int = 200
@@ -52,16 +52,16 @@ def changed(original: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 
 def unlimited(_network: str, _now: datetime) -> AbstractContextManager[None]:
-    """Let a provider be asked any number of times."""
+    """Allow any number of requests to a provider."""
     return nullcontext()
 
 
 Raw = Callable[[Callable[[bytes], None]], None]
-"""An answer that writes its own bytes, as slowly as it likes."""
+"""An answer that writes its own bytes, at its own speed."""
 
 
 class KeyServer:
-    """Answers by path; 404 to the rest, 503 to all while it is `down`."""
+    """Answers by path: 404 to unknown paths, 503 to all while it is `down`."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer | Raw] = {}
@@ -154,7 +154,7 @@ class KeyServer:
             def handle(self) -> None:
                 try:
                     super().handle()
-                except OSError:  # the client has gone, or did not like our certificate
+                except OSError:  # the client has left, or refused our certificate
                     self.close_connection = True
 
             def finish(self) -> None:
@@ -212,9 +212,9 @@ def _generate(algorithm: str) -> Any:
 def tls_contexts(
     names: Iterable[str], folder: Path
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the contexts of a server with those names, and of a client trusting it.
+    """Return the contexts of a server with these names, and of a client trusting it.
 
-    The authority lives for this call alone.
+    The certificate authority exists only during this call.
     """
     now = datetime(2026, 1, 1, tzinfo=UTC)
     authority, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -19,7 +19,7 @@ _VALUES: tuple[Any, ...] = (
 class Mutations:
     """Draws mutations of some good tokens of one kind, without end.
 
-    What comes of it is never one of the good tokens, but may say the same.
+    A mutation is never one of the good tokens, but may mean the same.
     """
 
     def __init__(self, good: Sequence[str], dice: random.Random) -> None:
@@ -27,7 +27,7 @@ class Mutations:
         self._dice = dice
 
     def draw(self) -> tuple[str, str]:
-        """Return how, and the token that came of it."""
+        """Return a mutation's name, and the token."""
         while True:
             token = self._dice.choice(self._good)
             how = self._dice.choice(_WAYS)
@@ -76,7 +76,7 @@ def _character(token: str, dice: random.Random, _: Sequence[str]) -> str:
 
 
 def _last_character(token: str, dice: random.Random, _: Sequence[str]) -> str:
-    """Its last bits say nothing, so that others decode to the same bytes."""
+    """The signature's last bits carry no information, so others decode the same."""
     ends = [at - 1 for at, each in enumerate(token + ".") if each == "."]
     at = dice.choice(ends)
     nearby = _ALPHABET.index(token[at]) ^ dice.randint(1, 3)
@@ -92,7 +92,7 @@ def _other_alphabet(token: str, dice: random.Random, _: Sequence[str]) -> str:
     other = token.translate({ord("-"): "+", ord("_"): "/"})
     if other != token:
         return other
-    return _put(token, dice.randrange(len(token)), dice.choice("+/"))  # it has neither
+    return _put(token, dice.randrange(len(token)), dice.choice("+/"))  # not base64url
 
 
 def _padding(token: str, dice: random.Random, _: Sequence[str]) -> str:

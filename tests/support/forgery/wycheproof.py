@@ -1,7 +1,7 @@
 """Project Wycheproof's vectors of JSON Web Signatures and Keys.
 
-They are not part of this repository: they lie beside its checkout, or nowhere, and then
-their tests are skipped, on CI too.
+They are not part of this repository. If they do not lie beside its checkout, their
+tests are skipped, on CI too.
 """
 
 import json
@@ -22,14 +22,14 @@ _FILES = ("json_web_signature_test.json", "json_web_key_test.json")
 
 @dataclass(frozen=True)
 class Vector:
-    """A JWS, the keys it is to be checked with, and whether it is valid.
+    """A JWS, the keys to check it with, and whether it is valid.
 
     Args:
         file: `signature` or `key`.
-        number: Within the file.
-        about: Its group, and what is wrong with it.
-        keys: JWKs, public where there is a public half.
-        jws: In compact form mostly.
+        number: Its number within the file.
+        about: Its group, and its defect.
+        keys: JWKs, public ones if there is a public half.
+        jws: Mostly in compact form.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Vector:
 
     @property
     def said(self) -> str:
-        """The algorithm that the JWS says, or nothing if it cannot be read."""
+        """The algorithm that the JWS names, empty if it cannot be read."""
         try:
             return str(jwt.get_unverified_header(self.jws)["alg"])
         except jwt.PyJWTError:
@@ -57,7 +57,7 @@ class Vector:
 
 
 def vectors() -> list[Vector]:
-    """Return all of them, or skip the test."""
+    """Return all vectors, or skip the test."""
     if not FOLDER.is_dir():
         pytest.skip("needs Project Wycheproof's vectors beside the checkout")
     return _read()

@@ -43,7 +43,7 @@ BAD_BODIES = [
     pytest.param(padded(LONGEST_BODY + 1), "longer than 16384", id="16 KB and a byte"),
     pytest.param("ü" * (LONGEST_BODY // 2 + 1), "longer than 16384", id="in bytes"),
 ]
-"""Bodies that are no JSON object of ours, and a part of the error's text."""
+"""Bodies that routes refuse, each with a part of the error's text."""
 
 WRONG_TYPES = [
     pytest.param({"options": "x"}, "options", id="options"),

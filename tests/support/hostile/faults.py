@@ -1,4 +1,4 @@
-"""Faults for tests of tests: one line of a function is another one for a while."""
+"""Faults for tests of tests: a line of a function is replaced for a while."""
 
 import inspect
 import textwrap
@@ -10,11 +10,11 @@ import pytest
 def replace_line(
     monkeypatch: pytest.MonkeyPatch, function: FunctionType, line: str, instead: str
 ) -> None:
-    """Make a function run with another text, for whoever has imported it.
+    """Make a function run with another text, for every module that has imported it.
 
     Args:
-        line: Part of the function's source that is in it exactly once: else the fault
-            is not the one that was meant any more.
+        line: Part of the function's source, in it exactly once. Otherwise the source
+            has changed, and the fault is no longer the intended one.
     """
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(line) == 1, f"{line} in {function.__qualname__}"

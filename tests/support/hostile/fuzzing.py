@@ -1,4 +1,4 @@
-"""Hostile input: a table of what parsers fear, and random changes to good input."""
+"""Hostile input: a table of inputs that are hard to parse, and random changes."""
 
 import copy
 import json
@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 SEED = "FUZZ_SEED"
 
 LIMIT = 0.050
-"""Seconds in which any parser has to be done with any input."""
+"""Seconds within which any parser has to finish with any input."""
 
 Body = dict[str, Any]
 Result = TypeVar("Result")
 
 
 def new_seed() -> tuple[int, str]:
-    """Return a seed, and how to have the same one again."""
+    """Return a seed, and the setting that repeats it."""
     seed = int(os.environ.get(SEED) or secrets.randbits(32))
     return seed, f"{SEED}={seed}"
 
@@ -27,13 +27,13 @@ def new_seed() -> tuple[int, str]:
 def timely(
     act: Callable[[], Result], *, unless: Callable[[Result], bool] = lambda _: False
 ) -> Result:
-    """Return what it returns, and fail if that takes longer than `LIMIT` each time.
+    """Return the result of an action, and fail if it always takes longer than `LIMIT`.
 
-    In time of the processor, the least of a few times: a machine that does something
-    else too is no excuse for more, and no reason to fail.
+    Processor time is measured, and the fastest of several runs counts, so other load on
+    the machine neither excuses a slow parser nor fails a fast one.
 
     Args:
-        unless: What is no refusal, and had other work to do.
+        unless: An exception that is not a refusal, after which time does not count.
     """
     least = float("inf")
     for _ in range(5):
@@ -50,7 +50,7 @@ def _whole(text: bytes) -> Callable[[Body], bytes]:
 
 
 def _member(text: str | bytes) -> Callable[[Body], bytes]:
-    """A good object and one more member."""
+    """Return a good object with one more member."""
     raw = text.encode() if isinstance(text, str) else text
     return lambda good: (
         json.dumps(good)[:-1].encode() + (b"," if good else b"") + raw + b"}"
@@ -58,13 +58,13 @@ def _member(text: str | bytes) -> Callable[[Body], bytes]:
 
 
 def _twice(good: Body) -> bytes:
-    """A good object that says all of it twice."""
+    """Return a good object that has every member twice."""
     said = json.dumps(good or {"a": 1})[1:-1]
     return f"{{{said},{said}}}".encode()
 
 
 MEGABYTES = 4_500_000
-"""As many bytes as reach a function: 6 MB of base64 (AWS, "Lambda quotas")."""
+"""The most bytes that reach a function: 6 MB of base64 (AWS, "Lambda quotas")."""
 
 HOSTILE: dict[str, Callable[[Body], bytes]] = {
     "10,000 arrays": _whole(b"[" * 10_000),
@@ -116,9 +116,9 @@ HOSTILE: dict[str, Callable[[Body], bytes]] = {
     "a number": _whole(b"1e999"),
     "null": _whole(b"null"),
 }
-"""From a good JSON object to what no request body may be.
+"""From a good JSON object to texts that no request body may be.
 
-What a test with a random seed finds becomes an entry here, or an example beside the
+A finding of a test with a random seed becomes an entry here, or an example beside the
 code, so that every run tries it.
 """
 
@@ -142,7 +142,7 @@ VALUES: list[Any] = [
     json.loads("[" * 200 + "]" * 200),
     ["a"] * 200,
 ]
-"""What a value is replaced by: of every type, around limits, and of other formats."""
+"""Replacements for a value: of every type, around limits, and from other formats."""
 
 _PARTS: list[bytes] = [
     *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\0", b"\xff", b"\xed\xa0\x80"),
@@ -158,7 +158,7 @@ class Mutator:
         self._dice = random.Random(seed)  # noqa: S311 - hostile, not secret
 
     def choice(self, among: list[Result]) -> Result:
-        """Return any of these."""
+        """Return one of these at random."""
         return self._dice.choice(among)
 
     def value(self, good: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Schemathesis against the served OpenAPI document: calls that it makes up itself."""
+"""Schemathesis against the served OpenAPI document: it generates the calls."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from support.service.harness import Deployment
 from support.service.http_api import URL, HttpApi
 from support.service.linked import open_session, stored_user
 
-# What schemathesis calls wrong and is meant: calls that are as the document describes,
-# and are refused for what they mean. By operation, the codes of such refusals; all
-# others of status 400 are a failure.
+# Calls that schemathesis reports, but that are refused on purpose: they match the
+# document, and are refused for their meaning. For each operation the codes of such
+# refusals; every other answer with status 400 is a failure.
 REFUSED_FOR_THEIR_MEANING: Mapping[str, frozenset[str]] = {
-    # The credential of another provider than the path's (no schema of a body can depend
-    # on a path); an API key, a second address, or an eleventh identity to link.
+    # The credential of another provider than the path's (a body's schema cannot depend
+    # on the path); an API key, a second address, or an eleventh identity to link.
     "link_login": frozenset({"BadRequest", "InvalidParameter", "InternalServerError"}),
     # The last identity, or the anonymous one.
     "profile_unlink": frozenset({"InvalidParameter"}),
@@ -30,14 +30,14 @@ REFUSED_FOR_THEIR_MEANING: Mapping[str, frozenset[str]] = {
     "userpass_confirm": frozenset({"UserpassTokenInvalid"}),
     "userpass_reset": frozenset({"UserpassTokenInvalid"}),
     "userpass_confirm_send": frozenset({"UserAlreadyConfirmed"}),
-    # These never succeed.
+    # These calls never succeed.
     "userpass_confirm_call": frozenset({"BadRequest"}),
     "userpass_reset_call": frozenset({"BadRequest"}),
     # The 21st key.
     "api_keys_create": frozenset({"InvalidParameter"}),
 }
 
-# They end the session of their token, so each call has a user of its own.
+# These calls end the session of their token, so each has its own user.
 ENDS_ITS_SESSION = frozenset({"logout", "profile_delete"})
 
 _TOKENS = {"accessToken": "access_token", "refreshToken": "refresh_token"}
@@ -45,7 +45,7 @@ _TOKENS = {"accessToken": "access_token", "refreshToken": "refresh_token"}
 
 @dataclass
 class Tally:
-    """What was called, and what came of it."""
+    """The calls that were made, and their results."""
 
     calls: Counter[str] = field(default_factory=Counter)
     successes: Counter[str] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Tally:
             for id_, interaction in recorder.interactions.items()
             if (response := interaction.response) is not None
             and response.status_code == 200
-            # Not of a call by another method: OPTIONS is good everywhere.
+            # Not calls with another method: OPTIONS is good everywhere.
             and response.request.method == labels[id_].partition(" ")[0]
         )
         for id_, nodes in recorder.checks.items():
@@ -80,15 +80,14 @@ def _told(label: str, node: Any) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is called, and with what.
+    """The number of calls, and their content.
 
     Args:
         seed: A run with the same seed makes the same calls.
-        examples: Calls that each operation is sent at random, of either kind: those
-            that are as the document says, and those that are not.
-        is_thorough: Whether all limits are tried too, one after the other, methods that
-            are not described, and sequences of calls.
-        words: By the place of a parameter, such as `body.email`: what it often is.
+        examples: Random calls of each operation, both valid and invalid ones.
+        is_thorough: Whether to try all limits one after another, undocumented methods
+            and sequences of calls as well.
+        words: Likely values by the place of a parameter, such as `body.email`.
     """
 
     seed: int
@@ -97,7 +96,7 @@ class Plan:
     words: Mapping[str, list[str]]
 
     def configuration(self) -> SchemathesisConfig:
-        # In this order: some are new in each run, and the seed chooses by place.
+        # In a fixed order: some words are new in each run, and the seed picks by index.
         any_word = list(
             dict.fromkeys(w for words in self.words.values() for w in words)
         )
@@ -110,7 +109,7 @@ class Plan:
                     "max-examples": self.examples,
                     "database": "none",
                     "no-shrink": True,
-                    # Where a place cannot be named: in an alternative of a schema.
+                    # For places without a name: in an alternative of a schema.
                     "dictionaries": {
                         "string": {"dictionary": "any", "probability": 0.3}
                     },
@@ -119,7 +118,7 @@ class Plan:
                     "coverage": only_if_thorough,
                     "stateful": only_if_thorough,
                 },
-                # Of this package it would read the words that a client cannot know.
+                # It would read words from this package that a client cannot know.
                 "analysis": {"constants": {"enabled": False}},
                 "dictionaries": {
                     "any": {"values": any_word},
@@ -136,7 +135,7 @@ class Plan:
 def call_all(
     service: Deployment, session: Mapping[str, str], plan: Plan, tally: Tally
 ) -> None:
-    """Call all operations with all checks, and add to the tally what came of it.
+    """Call all operations with all checks, and add the results to the tally.
 
     Args:
         session: The answer to the login of a permanent user.
@@ -162,10 +161,10 @@ def call_all(
 def filter_failure(
     context: HookContext, failure: Failure, case: Case[Any], response: Response
 ) -> bool:
-    """Tell schemathesis whether what it found is one."""
+    """Tell schemathesis whether a finding is a failure."""
     if isinstance(failure, UnsupportedMethodResponse):
-        # It wants 405. API Gateway matches method and path together and knows no other
-        # route for it than `$default`, for which the contract has 404; the document's
+        # It wants 405. API Gateway matches method and path together, and its only other
+        # route is `$default`, for which the contract has 404. The document's
         # description says so.
         return not _is_refusal(response, 404, {"NotFound"})
     if isinstance(failure, RejectedPositiveData):
@@ -194,8 +193,8 @@ def _tokens(service: Deployment, session: Mapping[str, str]) -> type:
             if operation["operationId"] in ENDS_ITS_SESSION:
                 token: str = service.log_in()[kind]
                 return token
-            # A call that links the address makes all its logins those of this user,
-            # and the 32nd ends the session.
+            # After a call that links the address, all its logins are this user's, and
+            # the 32nd ends the session.
             if not _is_alive(service, opened):
                 opened.update(
                     open_session(service, opened["user_id"], "custom-token", "ada")

@@ -116,7 +116,7 @@ class ContestedAddress:
         )
 
     def link(self, opened: Opened, provider: str, body: dict[str, str]) -> None:
-        """Link, and go on with the new access token, as SDKs do."""
+        """Link, and continue with the new access token, as SDKs do."""
         reply = self.try_link(opened, provider, body)
         assert reply.status == 200, reply.text
         opened["access_token"] = reply.json["access_token"]

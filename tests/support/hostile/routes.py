@@ -1,4 +1,4 @@
-"""What a good request of each route has, found in the OpenAPI document."""
+"""The parts of a good request to each route, found in the OpenAPI document."""
 
 import base64
 import functools
@@ -28,7 +28,7 @@ def succeeded(reply: Reply) -> bool:
 
 
 class Caller:
-    """A permanent user's client, which sends to any route what else it needs."""
+    """A permanent user's client, which completes requests to any route."""
 
     def __init__(self, service: Deployment) -> None:
         self._service = service
@@ -43,18 +43,18 @@ class Caller:
         is_link: bool = False,
         **options: Any,
     ) -> Callable[[], Reply]:
-        """Return what sends a request, made ready.
+        """Return a function that sends a prepared request.
 
         Args:
-            raw: The body. API Gateway encodes one in base64 if no type says text.
-            name: What the body is for; says the provider.
+            raw: The body. API Gateway encodes it in base64 unless its type is text.
+            name: Purpose of the body, which names the provider.
             is_link: Link, with an access token, instead of logging in.
         """
         operation = OPERATIONS[route]
         needs_token = operation["security"] and (route != LINK or is_link)
         if needs_token and "token" not in options:
             kind = "refresh" if route in REFRESH_ROUTES else "access"
-            # These end its session, so they have one of their own.
+            # These end the session, so each has its own.
             ends = route in {LOGOUT, DELETE}
             session = self._service.log_in() if ends else self._session
             options["token"] = session[f"{kind}_token"]

@@ -1,8 +1,8 @@
-"""Plays the model against the service: random lives, each answer told in advance.
+"""Plays the model against the service: random lives, with every answer predicted.
 
-A rule is one thing that a client, an attacker, an operator or time does. Whoever asks
-may hold any token, key or mail that was ever issued, old ones included: all that an
-attacker could have copied. What is drawn from a list is counted from its latest end.
+A rule is one act of a client, an attacker, an operator, or time. The caller may hold
+any token, key or mail that was ever issued, old ones included: everything that an
+attacker could have copied. An index into a list counts from its latest end.
 """
 
 from datetime import timedelta
@@ -59,7 +59,7 @@ MAIL_APPS = st.sampled_from([WITH_MAIL, WITH_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE
 NTH = st.integers(0, 30)
 AROUND = st.sampled_from([-2, -1, -1, 0])  # the next call comes a second later
 MOSTLY = st.sampled_from([True, True, True, False])
-# Of a JWT: nothing, mostly; meant for another app; or signed by nobody we know.
+# Of a JWT: mostly none; meant for another app; or signed with an unknown key.
 FLAWS = st.sampled_from([""] * 6 + ["other app", "forged"])
 EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org"])
 PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])
@@ -85,7 +85,7 @@ TIMES = st.sampled_from(
 
 
 class Machine(Player):
-    """All that can happen."""
+    """All rules of the model."""
 
     # -- Guests and sessions ----------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Machine(Player):
 
     @rule(app=APPS, device=st.sampled_from([None, NO_DEVICE, DEVICE]))
     def log_in_anonymously(self, app: App, device: str | None) -> None:
-        """Said nothing of a device, one without an id, or one with its own."""
+        """With no device, a device without an id, or a device with its own id."""
         body = {"options": {"device": {"deviceId": device}}} if device else {}
         session, reply = self.ask(
             LOGIN, lambda: self.model.log_in_anonymously(app), app=app.id, body=body
@@ -229,7 +229,7 @@ class Machine(Player):
 
     @rule(nth=NTH, subject=SUBJECTS, said=st.sampled_from(["", "1", "true,true"]))
     def link_unreadably(self, nth: int, subject: str, said: str) -> None:
-        """No login comes of it, which would bind the identity to another user."""
+        """The call must not log in, which would bind the identity to another user."""
         token = self.access_token(nth, fresh=True)
         app = token.session.user.app
         self.ask(
@@ -471,7 +471,7 @@ class Machine(Player):
 
     @rule(nth=NTH, route=st.sampled_from([PROFILE, DELETE]))
     def ask_a_function_whose_clock_is_behind(self, nth: int, route: str) -> None:
-        """The one that signed the token was ahead of it by more than is granted."""
+        """The function that signed the token was ahead by more than the tolerance."""
         token, now = self.access_token(nth, fresh=True), self.service.now
         if now < token.ends_at:
             self.service.now = token.issued_at - 62 * SECOND  # `ask` takes a second
@@ -492,7 +492,7 @@ class Machine(Player):
 
     @rule(nth=NTH)
     def lose_user(self, nth: int) -> None:
-        """Its item is deleted by hand, or by a mishap."""
+        """Delete the user's item, as by hand or by accident."""
         user = self.one_of(self.access, nth).session.user
         if user in self.model.users and not user.anonymous:
             self.lose(user)
@@ -501,7 +501,7 @@ class Machine(Player):
     def lose_user_and_come_back(
         self, nth: int, first: int, second: int, how: str
     ) -> None:
-        """All that is left of it, before and after one of its identities logs in."""
+        """Use what is left of the user, before and after an identity logs in."""
         token = self.one_of(self.access, nth)
         user = token.session.user
         if user not in self.model.users or user.anonymous:

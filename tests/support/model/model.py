@@ -1,9 +1,9 @@
-"""What the service promises, in plain Python: who there is, and who may do what.
+"""The service's promises in plain Python: which users exist, and their rights.
 
-A second description of the client API contract and of design.md §4. It shares no rule
-and no constant with the code under test, and knows nothing of versions, hashes,
-conditions or items: only people, what they hold, and until when. `Refused` is what a
-client hears; where two refusals are equally right, both are in it.
+This is a second description of the client API contract and of design.md §4. It shares
+no rule and no constant with the code under test, and knows nothing of versions, hashes,
+conditions or items: only people, what they hold, and until when. `Refused` is the
+client's answer; if two refusals are equally right, both are in it.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ from support.model.world import (
 
 MOST_WRONG_PASSWORDS = 3  # for an address, from one network, in a quarter of an hour
 MOST_IN_A_ROW = 5  # for an address, until a right one or a reset
-HOME = "203.0.113.9"  # where all ask from unless it is said
+HOME = "203.0.113.9"  # the network of all calls unless another is named
 MOST_MAILS = 3  # of a kind, to one address, in an hour
 
 SECOND = timedelta(seconds=1)
@@ -48,7 +48,7 @@ _NOTICES = (3, 14)
 
 
 class Refused(Exception):
-    """The service has to refuse, in one of these ways; nothing changes."""
+    """The service has to refuse in one of these ways; nothing changes."""
 
     def __init__(self, *ways: tuple[int, str]) -> None:
         super().__init__(*ways)
@@ -72,7 +72,7 @@ class Model:
         self._strangers: set[tuple[object, ...]] = set()
         self._mails: Counter[tuple[object, ...]] = Counter()
         self._warned_up_to: date | None = None
-        self.orphans: list[tuple[User, Identity]] = []  # whose user lists them no more
+        self.orphans: list[tuple[User, Identity]] = []  # no longer listed by their user
         self.lost_keys: list[ApiKey] = []
         self.came_back: Counter[str] = Counter()
 
@@ -108,13 +108,13 @@ class Model:
         self._require_young(token)
         self.users.remove(user)
         self._forget_accounts(user.identities)
-        # For good, if others may still name the user.
+        # The mark stays for good if other identities may still name the user.
         forgotten_at = None if user.made_again else self.now + _REMEMBERED
         self.forgotten_at[user.app.id, user.id] = forgotten_at
         return user
 
     def session_of(self, token: Token) -> Session:
-        """Return the session of a token that is good now."""
+        """Return the session of a token that is valid now."""
         if token.ends_at <= self.now or not self.is_alive(token.session):
             raise Refused(_BAD_SESSION)
         return token.session
@@ -143,16 +143,16 @@ class Model:
             identity = self._bind(user, credential)
         assert identity is not None
         if (user, identity) in self.orphans:
-            # What is displayed of it is as before, until it logs in again.
+            # Its display data is as before, until it logs in again.
             user = self._come_back(user, identity)
         elif isinstance(credential, Jwt):
             identity.data = {"name": credential.name}
         return self._open(user, credential.provider, identity)
 
     def _come_back(self, user: User, identity: Identity) -> User:
-        """Return the user that an identity opens a session of, once its own was lost.
+        """Return the user for an identity's session after its own user was lost.
 
-        That one under its id, unless it deleted itself, or was taken by a reset.
+        It is the same user, unless it deleted itself or a reset took it.
         """
         if self._is_lost(user):
             self._make_again(user, identity, "open")
@@ -229,7 +229,7 @@ class Model:
     # -- E-mail and password ----------------------------------------------------------
 
     def register(self, app: App, email: str, password: str) -> Account | None:
-        """Return the account if it is sent a mail; the answer does not tell."""
+        """Return the account if a mail is sent to it; the answer does not tell."""
         self._require_userpass(app)
         if len(password) < 6:
             raise Refused((400, "BadRequest"))
@@ -282,9 +282,9 @@ class Model:
         return account
 
     def ask_for_reset(self, app: App, email: str) -> Account | None:
-        """Return the account that is sent a mail; the answer does not tell.
+        """Return the account if a mail is sent to it; the answer does not tell.
 
-        The network that all ask from has mails of its own if the account knows it.
+        If the account knows the network of the calls, that has its own mail limit.
         """
         self._require_userpass(app)
         if not app.mail:
@@ -363,7 +363,7 @@ class Model:
     # -- What happens by itself -------------------------------------------------------
 
     def lose(self, user: User) -> None:
-        """Lose a permanent user's item, by a mishap; what names it is still there."""
+        """Lose a permanent user's item by accident; items that name it remain."""
         self.users.remove(user)
         usable = [i for i in user.identities if i.provider != ANONYMOUS]
         self.orphans += [(user, identity) for identity in usable]
@@ -371,7 +371,7 @@ class Model:
         user.sessions, user.keys = [], []
 
     def free_of(self) -> set[str]:
-        """Return the ids of users from whom identities may be taken."""
+        """Return the ids of users that identities may be taken from."""
         return {
             user.id
             for user, _ in self.orphans
@@ -379,7 +379,7 @@ class Model:
         }
 
     def sweep(self) -> None:
-        """Delete what has been over for a day, as the TTL does when it comes."""
+        """Delete everything that ended a day ago, as the TTL does when it runs."""
         self.users = [u for u in self.users if not self._is_due(u.ends_at)]
         self.accounts = [a for a in self.accounts if not self._is_due(a.ends_at)]
         self.forgotten_at = {
@@ -390,7 +390,7 @@ class Model:
                 del self._in_a_row[address]
 
     def warn(self) -> dict[str, int]:
-        """Return who is warned today, and how many days ahead that ought to be."""
+        """Return the users that are warned today, with the days that they have left."""
         before, today = self._warned_up_to, self.now.date()
         self._warned_up_to = today
         warned = {}
@@ -405,7 +405,7 @@ class Model:
         return warned
 
     def boundaries(self, tokens: Sequence[Token]) -> Iterator[datetime]:
-        """Tell when something will change by itself."""
+        """Yield the times at which something changes by itself."""
         yield self._midnight()
         ends: list[datetime | None] = [token.ends_at for token in tokens]
         ends += [token.young_until for token in tokens if token.kind == "access"]
@@ -431,7 +431,7 @@ class Model:
         return datetime.combine(self.now.date() + _DAY, time(), UTC)
 
     def _end_of_silence(self, silence: timedelta) -> datetime:
-        # From the end of the day: nobody dies before so many whole days.
+        # Counted from the end of the day, so the days are whole.
         return self._midnight() + silence
 
     def _is_active(self, session: Session) -> None:
@@ -451,9 +451,9 @@ class Model:
         return session
 
     def _make_room(self, user: User, provider: str) -> None:
-        """Keep 31 sessions at most, of API keys 7; the least recently used go.
+        """Keep at most 31 sessions, 7 of API keys; the least recently used end.
 
-        Those of API keys go first for a new one of an API key, and last for others.
+        Sessions of API keys end first for a new session of an API key, last for others.
         """
         live = sorted(
             (s for s in user.sessions if self.is_alive(s)),
@@ -509,7 +509,7 @@ class Model:
     def _named(
         self, app: App, credential: Password | Jwt
     ) -> tuple[User, Identity] | tuple[None, None]:
-        """Return the identity, and the user that it is of, which may not list it."""
+        """Return the identity, and its user, which may not list it."""
         if isinstance(credential, Password):
             account = self._account(app, credential.email)
             if account is None or account.user is None or account.identity is None:
@@ -577,9 +577,9 @@ class Model:
         user.sessions = [s for s in user.sessions if s.opener not in openers]
 
     def _take_over(self, account: Account) -> None:
-        """End all that an old password has opened; give the user to whoever reset it.
+        """End everything that an old password has opened; the resetter gets the user.
 
-        Others stay in it only if nobody else had set a password for the address.
+        Others stay only if no other person had set a password for the address.
         """
         user, own = account.user, account.identity
         assert user is not None
@@ -593,7 +593,7 @@ class Model:
         is_orphan = own not in user.identities
         has_room = account.contested or not self._no_room(user, USERPASS)
         if is_orphan and not (user.made_again == "open" and has_room):
-            return  # it is none of the user's any more
+            return  # the user no longer has it
         user.keys = []
         if account.contested:
             others = [i for i in user.identities if i.provider != ANONYMOUS]

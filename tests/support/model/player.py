@@ -1,6 +1,7 @@
-"""The one who plays the model against the service, call by call.
+"""Plays the model against the service, call by call.
 
-Holds all that was ever issued; the rules of `model_machine` say what is done with it.
+The player holds everything that was ever issued. The rules of `machine` choose the next
+act.
 """
 
 import base64
@@ -71,7 +72,7 @@ class Player(RuleBasedStateMachine):
         self.mails: list[MailToken] = []
         self.known: set[str] = set()  # ids of users, sessions, devices: must be new
         self.rotations = 0
-        self.crowded: set[str] = set()  # what takes many calls is done once in a run
+        self.crowded: set[str] = set()  # expensive acts, done once in a run
 
     @invariant()
     def as_told(self) -> None:
@@ -87,10 +88,10 @@ class Player(RuleBasedStateMachine):
         email: str | None = None,
         **options: Any,
     ) -> tuple[T | None, Reply]:
-        """Send a request that takes a second; return what the model tells of it.
+        """Send a request that takes a second; return the model's result for it.
 
-        That is None if it is refused. Nothing changes then, and else nothing but what
-        is of the one who asks, or of the address.
+        The result is None if the request is refused. Nothing changes then. Otherwise
+        only the caller's data, or the address's data, changes.
         """
         self.service.now += SECOND
         self.model.now = self.service.now
@@ -107,7 +108,7 @@ class Player(RuleBasedStateMachine):
         assert (reply.status, code) in ways, f"{reply.status} {code}, not {ways}"
         self.stage.answers[route, reply.status, code or "done"] += 1
         before, self.items = self.items, self.stage.items()
-        user_id = _user_id(told) or reply.json.get("user_id")  # of a new one
+        user_id = _user_id(told) or reply.json.get("user_id")  # of a new user
         address = email and email.lower()
         require_untouched(before, self.items, user_id, address, free_of)
         return told, reply
@@ -123,7 +124,7 @@ class Player(RuleBasedStateMachine):
         self.look()
 
     def look(self) -> None:
-        """See what time, the operator or the table itself has done."""
+        """Compare the table after an act of time, the operator or the table itself."""
         self.model.now = self.service.now
         self.items = self.stage.items()
 
@@ -172,9 +173,9 @@ class Player(RuleBasedStateMachine):
         )
 
     def credential_of(self, user: User, which: int) -> Password | Jwt | None:
-        """Return what proves an identity of a user; None if that is its anonymous one.
+        """Return the credential of a user's identity; None for the anonymous identity.
 
-        Of an address that is the password of today, whoever knows it.
+        For an address it is the present password, even if another person chose it.
         """
         identity = nth_of(user.identities, which // 3)
         if identity.provider == CUSTOM:
@@ -211,7 +212,7 @@ class Player(RuleBasedStateMachine):
             assert reply.json == _profile(session)
 
     def one_of(self, tokens: Sequence[Token], nth: int) -> Token:
-        """Return a token; two of three are of a session that lives, if there is one."""
+        """Return a token; two of three belong to a live session, if there is one."""
         living = [token for token in tokens if self.model.is_alive(token.session)]
         return nth_of(living if living and nth % 3 else tokens, nth // 3)
 
@@ -220,13 +221,13 @@ class Player(RuleBasedStateMachine):
         return nth_of(living if living and nth % 3 else self.keys, nth // 3)
 
     def asking_for_key(self, nth: int, which: int) -> tuple[Token, str]:
-        """Return a key's id, and a token of its user, or of somebody who guesses it."""
+        """Return a key's id, and a token of its user or of another user."""
         key = self.a_key(which)
         own = [token for token in self.refreshing if token.session.user is key.user]
         return self.one_of(own if own and which % 4 else self.refreshing, nth), key.id
 
     def access_token(self, nth: int, *, fresh: bool) -> Token:
-        """Return an access token; a fresh one of its session, if that still lives."""
+        """Return an access token, or a fresh one if its session is still alive."""
         token = self.one_of(self.access, nth)
         if not fresh:
             return token
@@ -240,10 +241,10 @@ class Player(RuleBasedStateMachine):
         return None if session is None else self.issued(session, reply)
 
     def opened(self, session: Session | None, reply: Reply, device: str | None) -> None:
-        """Note what a login has answered, if it was one.
+        """Record the answer to a login, if it succeeded.
 
         Args:
-            device: The id of the client's device; None if it had to be made.
+            device: The id of the client's device; None if the service had to make it.
         """
         if session is None:
             return
@@ -261,7 +262,7 @@ class Player(RuleBasedStateMachine):
         )
 
     def issued(self, session: Session, reply: Reply) -> Token:
-        """Note an access token, which has to say whose it is."""
+        """Record an access token, which has to name its user."""
         user, now = session.user, self.service.now
         text = reply.json["access_token"]
         claims = _claims(text)
@@ -287,7 +288,7 @@ class Player(RuleBasedStateMachine):
         return object_id
 
     def mailed(self, expected: MailToken | None) -> None:
-        """Note what the latest mail brings, if there has to be one."""
+        """Record the latest mail, if there has to be one."""
         if expected is None:
             return
         mail = self.stage.sent[-1]
@@ -304,7 +305,7 @@ _Item = TypeVar("_Item")
 
 
 def nth_of(items: Sequence[_Item], nth: int) -> _Item:
-    """Return an item, the latest for 0, whatever their number."""
+    """Return an item, the latest for 0; `nth` may exceed their number."""
     return items[-1 - nth % len(items)]
 
 
@@ -323,17 +324,17 @@ def a_jwt(app: App, subject: str, name: str, flaw: str) -> Jwt:
 
 
 def refuse() -> None:
-    """Tell that a token is none of the service's."""
+    """Refuse a token that the service has not issued."""
     raise Refused((401, "InvalidSession"))
 
 
 def refuse_as_unclear() -> None:
-    """Tell that it is open what a request asks for."""
+    """Refuse a request whose meaning is unclear."""
     raise Refused((400, "BadRequest"))
 
 
 def refuse_for_now() -> None:
-    """Tell that the trouble is the service's own."""
+    """Refuse because the service itself has a problem."""
     raise Refused((503, "InternalServerError"))
 
 

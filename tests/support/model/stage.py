@@ -1,4 +1,4 @@
-"""Where the model is played: three apps, and what only AWS does or sees."""
+"""The stage of the model: three apps, and what only AWS does or sees."""
 
 from collections import Counter
 from typing import Any
@@ -28,7 +28,7 @@ from support.service.story import as_event
 BARE_APP = "bare-klmno"
 WITH_MAIL = App(APP, (USERPASS, CUSTOM, API_KEY), mail=True)
 WITHOUT_MAIL = App(OTHER_APP, (USERPASS, CUSTOM, API_KEY))
-BARE = App(BARE_APP)  # that offers guests only
+BARE = App(BARE_APP)  # an app that has only guests
 NOTICE_DAYS = "14,3"
 SECOND_ISSUER = "https://second.example"  # the first has no name
 SECRETS = {"": "0" * 32, SECOND_ISSUER: "2" * 32}
@@ -63,7 +63,7 @@ DOCUMENT = {
 
 
 class Stage:
-    """The service, made anew for each run, and what only AWS does or sees."""
+    """The service, reset for each run, and what only AWS does or sees."""
 
     def __init__(self, service: Deployment, sent: list[Any]) -> None:
         self.service = service
@@ -72,10 +72,10 @@ class Stage:
         self.answers: Counter[tuple[str, int, str]] = Counter()
         self.came_back: Counter[str] = Counter()
         self._ring = service.items("KEY#")["KEY#ring"]
-        service.restart_with(DOCUMENT)  # leaves it where the next ones find it
+        service.restart_with(DOCUMENT)  # leaves it in the state the next runs expect
 
     def clear(self) -> None:
-        """Go back to the start: no users, no mails, and the first key ring."""
+        """Return to the start: no users, no mails, and the first key ring."""
         self.runs += 1
         del self.sent[:]
         self.service.db.delete_table(TableName=self.service.table)
@@ -93,7 +93,7 @@ class Stage:
         )
 
     def warned(self) -> list[dict[str, Any]]:
-        """Run the daily search for users that will expire; return what it tells."""
+        """Run the daily search for expiring users; return its events."""
         wire = self.service.wire
         wire.reset()
         self.service.invoke("ExpiringFunction", {"detail-type": "Scheduled"})
@@ -105,7 +105,7 @@ class Stage:
         ]
 
     def figures(self) -> str:
-        """Say how many calls were answered, and in how many ways."""
+        """Return how many calls were answered, and in how many ways."""
         refused = sum(n for (*_, code), n in self.answers.items() if code != "done")
         return (
             f"{self.answers.total()} calls, {refused} refused; "
@@ -113,7 +113,7 @@ class Stage:
         )
 
     def assert_not_vacuous(self) -> None:
-        """Fail unless nearly all was done, and the worst was tried and refused."""
+        """Fail unless nearly all calls succeeded once, and the worst were refused."""
         done = {route for route, status, _ in self.answers if status == 200}
         # Of 18: few ask for a second confirm mail while the first still counts.
         assert len(done) >= 17, sorted(done)
@@ -128,20 +128,20 @@ class Stage:
             (CREATE_KEY, 403, "AuthError"),
         }
         assert not worst - self.answers.keys(), worst - self.answers.keys()
-        # To users whose item was lost.
+        # Ways back to users whose item was lost.
         ways_back = {"login", "another login", "reset"}
         assert not ways_back - self.came_back.keys(), self.came_back
 
     def sweep(self) -> None:
-        """Delete what the table's TTL has been due for."""
-        # Made anew: without a stream it knows only what was there when it was made.
+        """Delete the items that the table's TTL would have deleted by now."""
+        # Made again: without a stream it knows only items from before it was made.
         service = self.service
         LiveTable(service.table, None, lambda: service.now).sweep()
 
     def items(self) -> Items:
-        """Return the table's items, from behind moto's API.
+        """Return the table's items, read from behind moto's API.
 
-        By it they take as long as all the rest of a step.
+        Reading them through the API would take as long as the rest of a step.
         """
         region = dynamodb_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"]
         items: dict[Any, Any] = region.tables[self.service.table].items

@@ -1,4 +1,4 @@
-"""What stands in the table, item by item, and what the model says should."""
+"""Compares the table, item by item, with the model."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ Facts = dict[str, Any]
 
 _SWEPT_AFTER = timedelta(days=1)
 _NOBODYS = {"RATE", "KEY", "SCAN"}
-"""Counters, keys, and how far the search for the expiring has come."""
+"""Prefixes of items without a user: counters, keys, and the scan's position."""
 
 
 def require_as_told(items: Items, model: Model) -> None:
@@ -32,14 +32,14 @@ def require_untouched(
     email: str | None,
     free_of: Collection[str],
 ) -> None:
-    """Fail if a call has changed anything that is not of this user, or this address.
+    """Fail if a call has changed anything that belongs to another user or address.
 
     Args:
         free_of: Ids of users that identities may be taken from.
     """
     for pk in {*before, *after}:
-        # The right password of somebody else's account, in a link that is refused: the
-        # network that it came from may be noted.
+        # A refused link with the right password of another user's account may still
+        # record the network that it came from.
         old, new = (_without_networks(items.get(pk, {})) for items in (before, after))
         if old == new or pk.split("#")[0] in _NOBODYS:
             continue
@@ -60,7 +60,7 @@ def _without_networks(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _learn_ids(items: Items, model: Model) -> None:
-    # The service's choice: keys, and ids where the provider gives no subject.
+    # The service chooses these: keys, and ids if the provider gives no subject.
     nothing = {"identities": {"L": []}, "api_keys": {"M": {}}}
     for user in model.users:
         stored = items.get(f"USER#{user.app.id}#{user.id}", nothing)
@@ -181,7 +181,7 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
             key_id: (entry["M"]["name"]["S"], entry["M"]["disabled"]["BOOL"])
             for key_id, entry in item["api_keys"]["M"].items()
         },
-        # Those that are over may go or stay: nothing depends on them.
+        # Ended sessions may remain or not: nothing depends on them.
         "sessions": {
             sid: (entry["provider"]["S"], _text(entry, "identity_key") or "", ends)
             for sid, entry in sessions.items()
@@ -192,7 +192,7 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
 
 def _stored_record(item: Mapping[str, Any], app: str, provider: str) -> Facts:
     user_id = _text(item, "uid")
-    # Whose id nobody is told: that of an address which is no user's yet.
+    # An address without a user has an id that is never shown.
     identity_id = _text(item, "identity_id") if user_id else None
     return {
         "of": (app, provider, user_id, identity_id),

@@ -1,6 +1,6 @@
-"""Who and what there is in the model: apps, users, and what people hold.
+"""The model's apps and users, and everything that people hold.
 
-Ids and tokens are the service's to choose: whoever plays the model fills them in.
+The service chooses ids and tokens; the player fills them in.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class App:
 
 @dataclass(frozen=True)
 class Password:
-    """What a person types who logs in, and from which network."""
+    """A password that a person types to log in, and the network it comes from."""
 
     email: str
     password: str
@@ -35,7 +35,7 @@ class Password:
 
 @dataclass(frozen=True)
 class Jwt:
-    """A token of an app's issuer, or of somebody who does not have its key."""
+    """A token of an app's issuer, or of a forger without the issuer's key."""
 
     app: App
     subject: str
@@ -65,7 +65,7 @@ Credential = Password | Jwt | ApiKey
 class Identity:
     """An entry of a user's list; `subject` is what the provider vouches for.
 
-    `id` is the subject where there is an `issuer`; two issuers may give one subject.
+    `id` is the subject if there is an `issuer`; two issuers may give the same subject.
     """
 
     provider: str
@@ -78,9 +78,10 @@ class Identity:
 
 @dataclass(eq=False)
 class Session:
-    """One login; `opener` is what it dies with, `used_on` its last day of activity.
+    """One login. `opener` is the credential whose removal ends it, `used_on` its last
+    day of activity.
 
-    `id` and `device` are what the service has answered.
+    `id` and `device` come from the service's answer.
     """
 
     user: "User"
@@ -95,9 +96,9 @@ class Session:
 
 @dataclass(eq=False)
 class User:
-    """Somebody; anonymous, and with an end, until an identity is linked.
+    """A user; anonymous, with an end, until an identity is linked.
 
-    `made_again` once the user was lost: whether others of its identities may come back.
+    `made_again` after the user was lost: whether its other identities may come back.
     """
 
     app: App
@@ -118,7 +119,7 @@ class User:
 
 @dataclass(eq=False)
 class MailToken:
-    """What a mail's link carries."""
+    """The content of a mail's link."""
 
     account: "Account"
     ends_at: datetime
@@ -128,11 +129,11 @@ class MailToken:
 
 @dataclass(eq=False)
 class Account:
-    """A registered address; `contested` if two chose a password before it was proved.
+    """A registered address. `contested` if two people chose a password before proof.
 
-    It ends unless it is confirmed, and then unless it becomes somebody's. `networks`
-    are those that somebody with the password came from. `identity` is the one that it
-    became of its user, which lists it unless the user was lost.
+    It ends unless it is confirmed, and then unless a user gets it. `networks` are those
+    from which the right password came. `identity` is its identity in its user, which
+    lists it unless the user was lost.
     """
 
     app: App
@@ -166,5 +167,5 @@ class Token:
 
     @property
     def young_until(self) -> datetime:
-        """When an access token stops being one that deletes or links to a user."""
+        """Return when an access token becomes too old to delete or link to a user."""
         return self.issued_at + _YOUNG

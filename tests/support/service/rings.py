@@ -61,7 +61,7 @@ class TaggedWrapping:
 
 
 class NumberedKeys:
-    """`KeyMaking` without real keys. Making an RSA key takes 0.1 s, too long for years."""
+    """`KeyMaking` without real keys. An RSA key takes 0.1 s, too long for years."""
 
     def __init__(self) -> None:
         self.made = 0
