@@ -1,3 +1,3 @@
-"""The functions: one Lambda per module. API Gateway or AWS calls its `handler`."""
+"""The Lambda functions, one per module. API Gateway or AWS calls `handler`."""
 
 from anonauth.handlers import _cold_start as _cold_start  # before any other import

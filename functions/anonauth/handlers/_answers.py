@@ -12,7 +12,10 @@ if TYPE_CHECKING:  # Login, the hot path, does not need it
 
 
 def opened_session(opened: OpenedSession) -> dict[str, Any]:
-    """Return the answer to a login; `expires_at` is ours, for a guest only."""
+    """Return the answer to a login.
+
+    App Services had no `expires_at`. Only an anonymous user has one.
+    """
     return {
         "access_token": opened.access_token,
         "refresh_token": opened.refresh_token,
@@ -25,8 +28,8 @@ def opened_session(opened: OpenedSession) -> dict[str, Any]:
 def linked_session(linked: "LinkedSession") -> dict[str, Any]:
     """Return the answer to a link (client-api.md §2.3).
 
-    The device id is the session's, which its tokens have too. No `refresh_token`:
-    clients go on with theirs.
+    The device id is that of the session and its tokens. There is no `refresh_token`,
+    because clients keep the one they have.
     """
     return {
         "access_token": linked.access_token,
@@ -36,9 +39,10 @@ def linked_session(linked: "LinkedSession") -> dict[str, Any]:
 
 
 def profile_of(profile: "Profile") -> dict[str, Any]:
-    """Return the answer to a profile request; `expires_at` as in a login.
+    """Return the answer to a profile request.
 
-    `key` is ours: it names an identity where `id` is unique only within its issuer.
+    `expires_at` is as in a login. App Services had no `key`. It tells identities apart
+    where an `id` is unique only within its issuer.
     """
     return {
         "user_id": profile.user.id,
@@ -59,12 +63,15 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
 
 
 def api_key(key: ApiKey) -> dict[str, Any]:
-    """Return an API key as it is listed (client-api.md §2.7); `_id` a plain string."""
+    """Return an API key as a list shows it (client-api.md §2.7).
+
+    `_id` is a plain string.
+    """
     return {"_id": key.id, "name": key.name, "disabled": key.disabled}
 
 
 def created_api_key(key: ApiKey, secret: str) -> dict[str, Any]:
-    """Return the answer to create, the only one with the key itself in it."""
+    """Return the answer to a created key, the only answer with the key itself."""
     return {**api_key(key), "key": secret}
 
 

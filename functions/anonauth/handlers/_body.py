@@ -1,4 +1,4 @@
-"""Request bodies: JSON of strangers, checked before anything looks at it."""
+"""Request bodies: JSON that anyone may send, checked before it is used."""
 
 import base64
 import binascii
@@ -13,9 +13,9 @@ LONGEST_BODY = 16 * 1024  # bytes
 _LONGEST_BASE64 = -(-LONGEST_BODY // 3) * 4  # characters
 DEEPEST_BODY = 16  # levels
 
-# What is kept of a device, each cut to so many bytes of UTF-8: with the longest app id
-# the user item stays under 1 KB, the unit that DynamoDB bills writes by. `deviceName`
-# is left out: phones are named after people.
+# The stored fields of a device. Each is cut to `_LONGEST_DEVICE_FIELD` bytes of UTF-8.
+# With the longest app id the user item then stays under 1 KB, the unit of DynamoDB's
+# bill for writes. `deviceName` is left out, because phones are named after people.
 _DEVICE_FIELDS = (
     "platform",
     "platformVersion",
@@ -25,33 +25,35 @@ _DEVICE_FIELDS = (
     "frameworkName",
     "frameworkVersion",
 )
-_LONGEST_DEVICE_FIELD = 32
+_LONGEST_DEVICE_FIELD = 32  # bytes
 
-# Of extended JSON in its canonical form, as realm-web and Core send it (client-api.md
+# Numbers in canonical extended JSON, as realm-web and Core send them (client-api.md
 # §1.6).
 _NUMBERS = {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}
 
-# Characters. Turnstile's have 2048 at most, those of reCAPTCHA and hCaptcha twice that.
-_LONGEST_ANSWER = 8192
+# Turnstile's answers have 2048 characters at most, those of reCAPTCHA and hCaptcha
+# twice as many.
+_LONGEST_ANSWER = 8192  # characters
 
 
 def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
-    """Return the JSON object in a body, `{}` if it is absent or empty.
+    """Return the JSON object in a body, `{}` if the body is absent or empty.
 
-    Empty is no byte at all: blanks alone are not JSON, so they are refused.
+    A body of blanks is not empty. It is not JSON either, so it is refused.
 
     Args:
-        body: As in the event: text, or base64 where its type did not say text.
-        is_base64: Which of the two.
+        body: As in the event. Text, or base64 if its content type is not a text type.
+        is_base64: Whether the body is base64.
 
     Raises:
-        BadRequest: Not UTF-8, not JSON, not an object; longer than `LONGEST_BODY` or
-            deeper than `DEEPEST_BODY`; a name twice; NUL or half a character in a
-            string. The text says which, and quotes nothing.
+        BadRequest: The body is not UTF-8, not JSON or not an object. Or it is longer
+            than `LONGEST_BODY` or deeper than `DEEPEST_BODY`, an object has a name
+            twice, or a string has a NUL or half a character. The text names the fault,
+            and quotes nothing.
     """
     if not body:
         return {}
-    # By its length first: Lambda hands over up to 6 MB, which take long to decode.
+    # The length is checked first: Lambda passes up to 6 MB, which take long to decode.
     if len(body) > (_LONGEST_BASE64 if is_base64 else LONGEST_BODY):
         raise _too_long()
     try:
@@ -77,7 +79,7 @@ def text(body: dict[str, Any], name: str) -> str:
     """Return a required string field; it may be empty.
 
     Raises:
-        BadRequest: It is missing, or of another type.
+        BadRequest: The field is missing, or of another type.
     """
     value = body.get(name)
     if not isinstance(value, str):
@@ -86,11 +88,11 @@ def text(body: dict[str, Any], name: str) -> str:
 
 
 def parse_device(body: dict[str, Any]) -> Device | None:
-    """Return the device in `options.device`; None if the client says nothing of one.
+    """Return the device in `options.device`, None if the client sent no device.
 
-    The ids of realm-web, Core and Stitch are `{"$oid": …}`, none, and a plain string
-    (client-api.md §2.2). An id that is not 24 hex digits counts as none. What a device
-    is like is only for display, so that no form of it costs a login.
+    realm-web sends its id as `{"$oid": …}`, Core sends none, and Stitch sends a plain
+    string (client-api.md §2.2). An id that is not 24 hex digits counts as none. The
+    other fields are only for display, so no value of them makes a login fail.
 
     Raises:
         BadRequest: `options` or the device is not an object.
@@ -109,10 +111,10 @@ def parse_device(body: dict[str, Any]) -> Device | None:
 
 
 def parse_challenge(body: dict[str, Any]) -> str | None:
-    """Return the answer to a challenge in `options.challenge`; None if it is absent.
+    """Return the answer to a challenge in `options.challenge`, None if it is absent.
 
     Raises:
-        BadRequest: It is not a string, or overlong.
+        BadRequest: The answer is not a string, or too long.
     """
     answer = _object(body, "options").get("challenge")
     if not isinstance(answer, str | None):
@@ -144,7 +146,7 @@ def _device_text(value: object) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two readers of a repeated name may see different values: refuse it.
+    # Two parsers may read different values for a repeated name, so it is refused.
     unique = dict(pairs)
     if len(unique) != len(pairs):
         raise BadRequest("the body has a name twice in one object")

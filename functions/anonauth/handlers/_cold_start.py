@@ -6,10 +6,10 @@ import sys
 
 
 def defer(name: str) -> None:
-    """Let a module be loaded when its first attribute is asked for, if ever.
+    """Load a module only when an attribute of it is first used.
 
-    That goes for `from package import module`, as PyJWT has it; `import
-    package.module` would load it at once.
+    This works for `from package import module`, as PyJWT does it. `import
+    package.module` would load the module at once.
     """
     if name in sys.modules:
         return
@@ -24,13 +24,13 @@ def defer(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-# PyJWT asks it whether a secret is a certificate, which ours never are.
+# PyJWT uses it to find out whether a secret is a certificate. Our secrets never are.
 defer("cryptography.x509")
 
-# Imports make some 10⁵ objects, and all of them stay: the collector would look through
-# them again and again, to find nothing.
+# Imports create some 10⁵ objects, which all stay. The garbage collector would look
+# through them again and again, and find nothing.
 gc.disable()
-import anonauth.wiring  # noqa: E402, F401 - most of them, for all functions
+import anonauth.wiring  # noqa: E402, F401 - most modules, for all functions
 
 gc.freeze()
 gc.enable()

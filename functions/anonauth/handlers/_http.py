@@ -1,8 +1,8 @@
-"""From an API Gateway event (payload format 2.0) to an answer, errors included.
+"""Turns an API Gateway event (payload format 2.0) into an answer, also for errors.
 
-A function looks its route up by the `routeKey` that the gateway has matched, so there
-is no second router to disagree with `template.yaml` or to import: Powertools' resolver
-costs 76 ms of cold start (design.md §10).
+A function finds its route by the `routeKey` that the gateway has matched. A second
+router could disagree with `template.yaml`, and would have to be imported: Powertools'
+resolver costs 76 ms of cold start (design.md §10).
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.RouteNotFound: HTTPStatus.NOT_FOUND,
     errors.FunctionNotFound: HTTPStatus.NOT_FOUND,
     errors.ServiceNotFound: HTTPStatus.NOT_FOUND,
-    # Never 401 or 403: those make clients throw their user away (design.md §7).
+    # Never 401 or 403: on those, clients throw their user away (design.md §7).
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -44,13 +44,13 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.MailRefused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EventsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SettingsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    # Plain logins: the old service's 401 (client-api.md §4). They carry no token, so no
-    # client refreshes and none forgets the user it has.
+    # Plain logins: 401, as in the old service (client-api.md §4). They carry no token,
+    # so no client refreshes, and no client forgets the user it has.
     errors.BadCredential: HTTPStatus.UNAUTHORIZED,
     errors.WrongPassword: HTTPStatus.UNAUTHORIZED,
     errors.NotConfirmed: HTTPStatus.UNAUTHORIZED,
     errors.ProviderUnsupported: HTTPStatus.UNAUTHORIZED,
-    # Linking: anything but 401 (client-api.md §7).
+    # Links: any status but 401 (client-api.md §7).
     errors.CredentialRefused: HTTPStatus.FORBIDDEN,
     errors.PasswordRefused: HTTPStatus.FORBIDDEN,
     errors.IdentityTaken: HTTPStatus.CONFLICT,
@@ -77,30 +77,31 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.ChallengeFailed: HTTPStatus.BAD_REQUEST,
 }
 
-# CloudFront's, whose value ends in a colon and the port, with IPv6 too (Amazon
-# CloudFront Developer Guide, "Add CloudFront request headers"). To be told by its name:
-# a port of four digits could be the last part of an IPv6 address.
+# CloudFront's header. Its value ends in a colon and the port, for IPv6 too (Amazon
+# CloudFront Developer Guide, "Add CloudFront request headers"). Only the name of the
+# header tells: a port of four digits could be the last part of an IPv6 address.
 _WITH_PORT = "cloudfront-viewer-address"
 
-_LONGEST_PARAMETER = 2048
+_LONGEST_PARAMETER = 2048  # characters
 
 _RETRY_AFTER = "2"  # seconds
 
-_NOT_STORED = {"cache-control": "no-store"}  # tokens: RFC 6749 §5.1
+_NOT_STORED = {"cache-control": "no-store"}  # for tokens, RFC 6749 §5.1
 
 # A 401 has to name a scheme (RFC 9110 §15.5.2), and the SDKs know only this one (RFC
-# 6750 §3). No browser opens a window for it, as for Basic. An HTTP API sends the header
-# on; a REST API would call it x-amzn-remapped-www-authenticate (Amazon API Gateway
-# Developer Guide, "Important notes": remapped headers are listed for REST APIs alone).
+# 6750 §3). Browsers open no window for it, as they do for Basic. An HTTP API passes the
+# header on. A REST API would rename it to x-amzn-remapped-www-authenticate (Amazon API
+# Gateway Developer Guide, "Important notes": it lists remapped headers for REST APIs
+# only).
 _ASKS_FOR_TOKEN = {"www-authenticate": "Bearer"}
 
 _NOT_SNIFFED = {"x-content-type-options": "nosniff"}
 
-# A year. Not for subdomains: those may be others' services.
+# For a year. Subdomains are left out, because they may be other services.
 _ONLY_HTTPS = {"strict-transport-security": "max-age=31536000"}
 
-# The whole value: the native SDKs compare it to the last character (client-api.md
-# §1.1).
+# This is the whole value: the native SDKs compare it character by character
+# (client-api.md §1.1).
 _JSON = "application/json"
 
 
@@ -124,9 +125,9 @@ class Request:
 
     @property
     def base_url(self) -> str:
-        """The public address: a setting, or the domain the gateway was reached at.
+        """The public address: a setting, or the domain name of the gateway.
 
-        Never the Host header, which is the client's word.
+        It is never the Host header, which the client may forge.
         """
         configured = wiring.services().settings.base_url
         return configured or f"https://{self.event['requestContext']['domainName']}"
@@ -136,7 +137,7 @@ class Request:
         """The client app id in the path.
 
         Raises:
-            AppNotFound: It is not one of this deployment.
+            AppNotFound: This deployment does not have the app.
         """
         app: str = self.event["pathParameters"]["appId"]
         if app not in wiring.services().settings.app_ids:
@@ -147,14 +148,14 @@ class Request:
     def is_link(self) -> bool:
         """Whether the query asks to link: `?link=true`, in capitals or not.
 
-        Without it a login is meant. That cannot be undone where a link was meant, since
-        the identity then has a user of its own: so whatever else is said is refused.
+        Without it the call is a login. A login instead of a link cannot be undone,
+        since the identity then has a user of its own. So every other value is refused.
 
         Raises:
-            BadRequest: It is neither true nor false, or said more than once.
+            BadRequest: The value is neither true nor false, or there are several.
         """
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
-        # Those of one name come joined by commas.
+        # The gateway joins the values of one name by commas.
         said = [value for name, value in query.items() if name.lower() == "link"]
         if not said:
             return False
@@ -164,9 +165,13 @@ class Request:
         return text == "true"
 
     def header(self, name: str) -> str | None:
-        """Return the value of a header, named in lower case; None if it is absent.
+        """Return the value of a header, None if the header is absent.
 
-        API Gateway writes names in lower case, `sam local` as the client did.
+        API Gateway writes names in lower case, `sam local` writes them as the client
+        did.
+
+        Args:
+            name: In lower case.
         """
         headers: Mapping[str, str] = self.event.get("headers") or {}
         if name in headers:
@@ -179,10 +184,10 @@ class Request:
         return value
 
     def query_parameter(self, name: str) -> str:
-        """Return a parameter of the query that has to be there.
+        """Return a required parameter of the query.
 
         Raises:
-            BadRequest: It is missing, empty or overlong.
+            BadRequest: The parameter is missing, empty or too long.
         """
         value = self.optional_query_parameter(name)
         if value is None:
@@ -190,10 +195,10 @@ class Request:
         return value
 
     def optional_query_parameter(self, name: str) -> str | None:
-        """Return a parameter of the query; None if it is not there.
+        """Return a parameter of the query, None if it is absent.
 
         Raises:
-            BadRequest: It is empty or overlong.
+            BadRequest: The parameter is empty or too long.
         """
         query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
         value = query.get(name)
@@ -208,9 +213,9 @@ class Request:
     def network(self) -> str:
         """The client's IP address, as the gateway or a CDN in front of it saw it.
 
-        A request without the CDN's header came around the CDN, so its sender is the
-        client. One with a value that is no address counts for the CDN: the log says so,
-        since then all clients share what one has.
+        A request without the CDN's header bypassed the CDN, so its sender is the
+        client. If the header has no address, the request counts for the CDN's address.
+        This is logged, since all clients then share the rate limit of one.
         """
         seen: str = self.event["requestContext"]["http"]["sourceIp"]
         name = wiring.services().settings.client_address_header
@@ -223,7 +228,7 @@ class Request:
         return told or seen
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that was sent, `{}` if none was.
+        """Return the JSON object that the client sent, `{}` if the body is empty.
 
         Raises:
             BadRequest: See `parse_body`.
@@ -236,12 +241,11 @@ class Request:
         """Return the token of the Authorization header, unchecked.
 
         Raises:
-            InvalidSession: No header, another scheme, or no token in it.
+            InvalidSession: The header is missing, has another scheme, or no token.
         """
         scheme, _, token = (self.header("authorization") or "").partition(" ")
-        token = token.strip(
-            " \t"
-        )  # RFC 9110 §5.5; what else looks blank is a part of it
+        # RFC 9110 §5.5. Other characters that look blank are part of the token.
+        token = token.strip(" \t")
         if scheme.lower() != "bearer" or not token:
             raise errors.InvalidSession(
                 "expected Authorization header with JWT (Bearer schema)"
@@ -250,18 +254,18 @@ class Request:
 
 
 def _require_allowed_origin(request: Request) -> None:
-    """Refuse what a page of another origin would have changed.
+    """Refuse a call by which a page of another origin would change something.
 
-    CORS alone only keeps such a page from reading the answer: a POST of text/plain goes
-    out without a preflight, and made a guest all the same. The route tells the method,
-    so `$default`, which changes nothing, has its 404.
+    CORS alone only keeps such a page from reading the answer. A POST of text/plain goes
+    out without a preflight, and would still create an anonymous user. The method is
+    taken from the route key, so `$default`, which changes nothing, answers its 404.
 
     Raises:
-        BadRequest: Its `Origin` is neither listed nor our own.
+        BadRequest: The `Origin` is neither listed nor the service's own.
     """
     allowed = wiring.services().settings.allowed_origins
     origin = request.header("origin")
-    if allowed is None or origin is None:  # no web page sends it
+    if allowed is None or origin is None:  # without an origin, no web page sent it
         return
     changes = request.event["routeKey"].startswith(("POST ", "PUT ", "DELETE "))
     own = origin_of(request.base_url)
@@ -281,7 +285,10 @@ def _address(text: str, *, with_port: bool) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success; a refusal is an `AuthError`. Not to be stored unless it says so."""
+    """A successful answer. Clients must not store it, unless its headers allow it.
+
+    An error is an `AuthError` instead.
+    """
 
     body: Any = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=lambda: _NOT_STORED)
@@ -294,11 +301,11 @@ HttpHandler = Callable[[Any, "LambdaContext"], dict[str, Any]]
 def lambda_handler(
     routes: Mapping[str, RouteFunction], *, preload: tuple[str, ...] = ()
 ) -> HttpHandler:
-    """Make the handler of a function from its routes.
+    """Make the handler of a Lambda function from its routes.
 
     Args:
-        routes: Route key, as in `template.yaml`, to the function that answers it.
-        preload: Modules that `wiring` would import at the first request.
+        routes: Maps each route key, as in `template.yaml`, to its function.
+        preload: Modules that `wiring` would otherwise import at the first request.
     """
     wiring.preload(*preload)
 
@@ -306,7 +313,7 @@ def lambda_handler(
     def handler(event: Any, context: "LambdaContext") -> dict[str, Any]:
         if not isinstance(event, dict) or "requestContext" not in event:
             # No request: a schedule or a tool keeps the function warm. A KeyError would
-            # ring the alarm on errors each time.
+            # set off the alarm on errors each time.
             return {}
         request = Request(event)
         logger.set_correlation_id(event["requestContext"]["requestId"])
@@ -316,7 +323,7 @@ def lambda_handler(
             answer = routes[event["routeKey"]](request)
         except errors.AuthError as refusal:
             return _refuse(refusal, request, context)
-        except Exception as exc:  # noqa: BLE001 - a bug is our trouble: 503, never 401
+        except Exception as exc:  # noqa: BLE001 - a bug answers 503, never 401
             return _refuse(errors.AuthError(), request, context, cause=exc)
         return _response(HTTPStatus.OK, answer.body, answer.headers, request.base_url)
 
@@ -332,8 +339,8 @@ def _refuse(
     status = STATUS[type(refusal)]
     log_id = context.aws_request_id.replace("-", "")
     details: dict[str, Any] = {"error_code": refusal.code, "co_id": log_id}
-    # While linking, a bad credential is the cause of the refusal; at a logout, a bad
-    # token. Neither text quotes what was sent.
+    # In a link the cause of the refusal is a bad credential, in a logout a bad token.
+    # Neither text quotes the request.
     for bad in (refusal, refusal.__cause__):
         if isinstance(bad, errors.BadCredential):
             details["reason"] = bad.reason
@@ -355,7 +362,7 @@ def _refuse(
     try:
         _count(refusal, status)
         base_url = request.base_url
-    except SettingsError:  # what was wrong may be the settings themselves
+    except SettingsError:  # perhaps the error that is being answered
         base_url = f"https://{request.event['requestContext']['domainName']}"
     body = {
         "error": str(refusal),
@@ -377,7 +384,7 @@ def _count(refusal: errors.AuthError, status: HTTPStatus) -> None:
 def trace_of(cause: BaseException | None) -> list[str]:
     """Return an exception and its causes for the log: types and places only.
 
-    The text of an exception may quote what a client sent.
+    The text of an exception may quote the request.
     """
     lines = []
     while cause is not None:
@@ -391,8 +398,8 @@ def trace_of(cause: BaseException | None) -> list[str]:
 def _response(
     status: HTTPStatus, body: Any, headers: Mapping[str, str], base_url: str
 ) -> dict[str, Any]:
-    # Over plain HTTP, as on a developer's machine, browsers have to ignore it (RFC 6797
-    # §7.2 forbids to send it).
+    # Left out over plain HTTP, as on a developer's machine: RFC 6797 §7.2 forbids to
+    # send it there, and browsers have to ignore it.
     secure = _ONLY_HTTPS if base_url.startswith("https://") else {}
     return {
         "statusCode": int(status),

@@ -1,4 +1,4 @@
-"""Where the service is and who vouches for its tokens; 404 for every other path."""
+"""Address, issuer, public keys and OpenAPI document. Other paths are answered 404."""
 
 import functools
 import json
@@ -14,13 +14,13 @@ from anonauth.usecases.discovery import (
     refusal_of,
 )
 
-# Verifiers may keep the key set for some minutes: keys are published months ahead.
-# With a list of origins the gateway's CORS headers differ for each of them.
+# Verifiers may cache the key set for some minutes, because keys are published months
+# ahead. With a list of origins the gateway's CORS headers differ for each origin.
 _CACHEABLE = {"cache-control": "public, max-age=300", "vary": "origin"}
 
 
 def locate(request: Request) -> Answer:
-    """Answer with the address that the SDKs send everything to (client-api.md §2.1)."""
+    """Answer with the address to which the SDKs send all calls (client-api.md §2.1)."""
     _ = request.app_id
     region = wiring.services().settings.region
     return Answer(location(request.base_url, region), _CACHEABLE)
@@ -39,16 +39,16 @@ def jwks(request: Request) -> Answer:
 
 
 def openapi(request: Request) -> Answer:
-    """Answer with the OpenAPI 3.1 document of all routes, and the address in it."""
+    """Answer with the OpenAPI 3.1 document of all routes, with the address in it."""
     return Answer(openapi_document(_openapi(), request.base_url), _CACHEABLE)
 
 
 def unknown(request: Request) -> Answer:
-    """Refuse whatever no route of the API takes, except a browser's preflight.
+    """Refuse every call without a route of its own, except a browser's preflight.
 
-    A `$default` route catches OPTIONS too; the gateway adds the CORS headers, but the
-    status is ours, and a preflight is good only with 2xx (AWS, "Configure CORS for
-    HTTP APIs": special considerations for `$default`).
+    A `$default` route also receives OPTIONS. The gateway adds the CORS headers, but
+    this function chooses the status, and a preflight succeeds only with 2xx (AWS,
+    "Configure CORS for HTTP APIs": special considerations for `$default`).
     """
     if request.method == "OPTIONS":
         return Answer()
@@ -57,7 +57,7 @@ def unknown(request: Request) -> Answer:
 
 @functools.cache
 def _openapi() -> dict[str, Any]:
-    # When it is asked for: a cold start that is not does without its 2 ms.
+    # Read on request only, since it costs 2 ms of a cold start.
     path = Path(__file__).parents[1] / "openapi.json"
     document: dict[str, Any] = json.loads(path.read_bytes())
     return document
@@ -72,8 +72,8 @@ _DOCUMENTS = {
     "/openapi.json": openapi,
 }
 
-# HEAD is answered as GET, body included: the gateway cuts it off, and tells the length
-# that GET's has (RFC 9110 §9.3.2).
+# HEAD is answered like GET, with the body. The gateway cuts the body off, and sends the
+# length that it has for GET (RFC 9110 §9.3.2).
 ROUTES = {
     f"{method} {path}": answers
     for method in ("GET", "HEAD")

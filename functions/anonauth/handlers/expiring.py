@@ -17,7 +17,7 @@ _RESERVE = 90_000  # milliseconds
 
 @logger.inject_lambda_context(log_event=False, clear_state=True)
 def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Go on with today's scan; return how far it has come.
+    """Continue today's scan. Return how far it has come.
 
     Raises:
         AuthError: The scan stopped. Lambda retries, and the schedule does each hour.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def rotate() -> dict[str, Any]:
-    """Bring the ring up to date; return the ids of its keys, which are public."""
+    """Bring the ring up to date. Return its version and the public ids of its keys."""
     services = wiring.services()
     now = services.clock()
     ring = KeyRotation(services.store, services.key_maker).rotate(now)
@@ -25,7 +25,7 @@ def rotate() -> dict[str, Any]:
 
 @logger.inject_lambda_context(log_event=False, clear_state=True)
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Rotate; answer CloudFormation if a stack waits for it.
+    """Rotate the keys, and report to CloudFormation if a stack waits for it.
 
     Raises:
         AuthError: The rotation failed on its schedule. Lambda counts it and retries.

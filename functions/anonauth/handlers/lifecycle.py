@@ -57,7 +57,7 @@ class _InOrder(BatchProcessor):
 def publish(
     records: list[dict[str, Any]], lambda_context: "LambdaContext"
 ) -> PublishedBatch:
-    """Publish a batch's events as far as possible; log why it goes no further."""
+    """Publish a batch's events as far as possible. Log why it goes no further."""
     services = wiring.services()
     batch = EventPublisher(services.store, services.bus).publish(
         records,
@@ -84,7 +84,7 @@ def publish(
 def handler(
     event: dict[str, Any], context: "LambdaContext"
 ) -> "PartialItemFailureResponse":
-    """Publish a batch; answer from which record on Lambda has to repeat it.
+    """Publish a batch. Return the records that Lambda has to repeat.
 
     Raises:
         BatchProcessingError: The first record cannot be read.
