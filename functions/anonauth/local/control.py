@@ -1,4 +1,4 @@
-"""`/`, `/logs`, `/_local/*`: what only a local service does, for this machine alone."""
+"""The local service's own endpoints: `/`, `/logs` and `/_local/*`, for this machine."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from anonauth.local.settings_file import enabled_providers
 
 LOCAL_PREFIX = "/_local/"
 LOGS_PATH = "/logs"
-"""Where the `link` of an error answer leads (client-api.md §1.5)."""
+"""Path in the `link` of an error answer (client-api.md §1.5)."""
 
 _T = TypeVar("_T")
 
@@ -33,10 +33,11 @@ _LONGEST_DURATION = 64  # characters
 
 
 class LocalApi:
-    """Answers for the playground, clock, outbox and events, to this machine's operator.
+    """The endpoints for this machine's operator: playground, clock, outbox and events.
 
-    Pages of other origins are refused whatever they send, and no answer carries CORS
-    headers; a Host that is not loopback may be a page's name rebound to it.
+    Every request from a page of another origin is refused, and no answer has CORS
+    headers. A Host that is not a loopback address is refused too: it may be the name of
+    a page, rebound to this machine.
     """
 
     def __init__(self, deployment: LocalDeployment) -> None:
@@ -44,12 +45,12 @@ class LocalApi:
 
     @staticmethod
     def takes(request: HttpRequest) -> bool:
-        """Say whether a request is for this and not for the API."""
+        """Return whether a request is for these endpoints, not for the API."""
         is_ours = request.path == LOGS_PATH or request.path.startswith(LOCAL_PREFIX)
         return is_ours or playground.is_page_request(request)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request that it `takes`."""
+        """Answer a request for which `takes` is true."""
         if not _is_from_here(request):
             return _error_response(
                 HTTPStatus.FORBIDDEN,
@@ -71,7 +72,7 @@ class LocalApi:
             except StateNotSaved:
                 return _error_response(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    "the directory of data cannot be written; the terminal says why",
+                    "the data directory cannot be written; the terminal says why",
                 )
         return _error_response(
             HTTPStatus.NOT_FOUND,
@@ -96,7 +97,7 @@ class LocalApi:
         return {
             "id": app,
             "providers": [ANONYMOUS, *enabled_providers(settings, app)],
-            # Of a page of the app's; None if every address counts as confirmed.
+            # A page of the app. None if every address counts as confirmed.
             "confirm_url": mail.confirm_url if mail else None,
             # Whether an anonymous login needs `options.challenge`.
             "challenge": settings.app(app).challenge is not None,
@@ -117,9 +118,9 @@ class LocalApi:
     def _events(self, request: HttpRequest) -> HttpResponse:
         if not self._deployment.publishes_events:
             return _error_response(
-                HTTPStatus.NOT_IMPLEMENTED, "the engine has no streams to learn from"
+                HTTPStatus.NOT_IMPLEMENTED, "the DynamoDB engine has no streams"
             )
-        self._deployment.deliver_changes()  # others may write to the table, too
+        self._deployment.deliver_changes()  # other programs may write to the table
         return _list_or_clear(request, self._deployment.events, _event_body)
 
     def _explain_refusal(self, request: HttpRequest) -> HttpResponse:
@@ -148,8 +149,8 @@ class LocalApi:
         except AuthError as exc:
             return _error_response(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the clock is at {rfc3339(self._deployment.clock())}, where something "
-                f"that is scheduled failed: {exc}",
+                f"the clock stopped at {rfc3339(self._deployment.clock())}, because a "
+                f"scheduled function failed there: {exc}",
             )
 
     def _now(self, now: datetime) -> HttpResponse:
@@ -172,7 +173,7 @@ def _list_or_clear(
 
 
 def _event_body(event: UserEvent) -> dict[str, Any]:
-    # What a rule's target gets, but for what EventBridge adds of itself.
+    # The event as a rule's target gets it, without the fields that EventBridge adds.
     return {
         "source": SOURCE,
         "detail-type": event.type,

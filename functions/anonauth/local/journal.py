@@ -1,8 +1,8 @@
-"""`anonauth serve --data DIR`: what survives a restart, and `kill -9`.
+"""`anonauth serve --data DIR`: data that survives a restart and `kill -9`.
 
-The directory has a snapshot, each item a line, and a journal of what has happened
-since: one line for all that one call changed, written before its answer goes out.
-Nothing waits for the disk, so a power cut may cost what was not on it yet.
+The directory has a snapshot, one line per item, and a journal of the changes since. All
+changes of a call are one line, written before its answer is sent. No write waits for
+the disk, so a power cut may lose the latest changes.
 """
 
 import json
@@ -20,10 +20,11 @@ from anonauth.local.command_error import CommandError
 from anonauth.store.items import USER_PREFIX
 
 FILE_FORMAT = 1
-"""Of the files; one of another number is not read."""
+"""Version of the file format. Files of another version are refused."""
 
 LONGEST_JOURNAL = 16 * 1024 * 1024
-"""Bytes, or as many as the snapshot has: then there is a new one. Reads in 0.3 s."""
+"""Bytes. A journal longer than this, and than its snapshot, leads to a new snapshot.
+Reading such a journal takes 0.3 s."""
 
 _SNAPSHOT = "snapshot"
 _UNFINISHED = "snapshot.new"
@@ -31,24 +32,24 @@ _LOCK = "lock"
 _JOURNAL = "journal-"
 _BEFORE_THE_FIRST = {_LOCK, f"{_JOURNAL}1", _UNFINISHED}
 
-# Users, their keys and mail addresses are in there, and the keys that sign tokens.
+# The files have users, their keys and mail addresses, and the keys that sign tokens.
 _OWNER_ONLY = 0o600
 
 logger = logging.getLogger("anonauth.serve")
 
 
 class StateNotSaved(Exception):
-    """What has happened cannot be written down, so it must not be answered yet."""
+    """The data directory cannot be written, so the call must not be answered yet."""
 
 
 @dataclass(slots=True)
 class SavedState:
-    """All that survives.
+    """The state that survives a restart.
 
-    `items` are the table's by their `pk`, as text, in DynamoDB's JSON; `sequence` is
-    the number that the next record of the stream has; `undelivered` are records that
-    the function on the stream has not taken; `ahead` is by how much the clock was
-    moved; `aws` is what else is in the built-in AWS (see `moto_state`).
+    `items` are the table's items by their `pk`, as text in DynamoDB's JSON. `sequence`
+    is the number of the stream's next record. `undelivered` are records that the
+    function on the stream has not taken. `ahead` is how far the clock was moved. `aws`
+    is the rest of the built-in AWS (see `moto_state`).
     """
 
     items: dict[str, str] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class SavedState:
     aws: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return what a person may want to know of it."""
+        """Return a summary for the terminal."""
         users = sum(pk.startswith(USER_PREFIX) for pk in self.items)
         told = f"{users} user{'' if users == 1 else 's'}"
         return (
@@ -66,7 +67,7 @@ class SavedState:
         )
 
     def apply(self, entry: Mapping[str, Any]) -> None:
-        """Change it as a line of the journal says."""
+        """Apply the changes in a line of the journal."""
         for record in entry.get("records", ()):
             change = record["dynamodb"]
             pk = change["Keys"]["pk"]["S"]
@@ -83,11 +84,11 @@ class SavedState:
 
 
 class DataDirectory:
-    """The directory, for one service at a time; a context manager.
+    """The data directory, used by one service at a time; a context manager.
 
     Args:
-        path: Made if it is not there.
-        longest_journal: In bytes; see `LONGEST_JOURNAL`.
+        path: The directory. It is made if it does not exist.
+        longest_journal: Bytes; see `LONGEST_JOURNAL`.
     """
 
     def __init__(self, path: Path, *, longest_journal: int = LONGEST_JOURNAL) -> None:
@@ -103,11 +104,11 @@ class DataDirectory:
         self.is_new = False
 
     def __enter__(self) -> Self:
-        """Take the directory.
+        """Lock the directory for this service.
 
         Raises:
-            CommandError: Another service has it, or it has other files, or cannot be
-            used.
+            CommandError: Another service uses the directory, it has other files, or it
+                cannot be read and written.
         """
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,12 +136,12 @@ class DataDirectory:
         self._journal = self._lock = -1
 
     def read(self) -> SavedState:
-        """Return what it remembers, and go on from there.
+        """Return the saved state, and continue the journal from there.
 
-        A last line without its end is cut: its call was never answered.
+        A last line without its end is removed: its call was never answered.
 
         Raises:
-            CommandError: It is of another format, or damaged.
+            CommandError: The files have another format, or are damaged.
         """
         try:
             return self._read()
@@ -148,7 +149,7 @@ class DataDirectory:
             raise CommandError(f"--data {self._path}: {exc.strerror}") from exc
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write down what has happened; see `SavedState.apply`.
+        """Write changes to the journal; see `SavedState.apply`.
 
         Raises:
             StateNotSaved: See `flush`.
@@ -158,16 +159,16 @@ class DataDirectory:
         self.flush()
 
     def flush(self) -> None:
-        """Write what could not be written before, if there is any.
+        """Write the lines that could not be written before, if there are any.
 
         Raises:
-            StateNotSaved: The file still cannot be written. No call may be answered
-                until it can: an answer could show what a restart would forget.
+            StateNotSaved: The journal still cannot be written. No call may be answered
+                until it can: an answer could show changes that a restart would forget.
         """
         rest = memoryview(self._unwritten)
         at = self._length
         try:
-            while rest:  # what a failed attempt has left of a line is overwritten
+            while rest:  # overwrites the part of a line that a failed attempt has left
                 written = os.pwrite(self._journal, rest, at)
                 rest, at = rest[written:], at + written
         except OSError as exc:
@@ -178,15 +179,15 @@ class DataDirectory:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is time for a snapshot."""
+        """Whether the journal is long enough for a new snapshot."""
         return self._length > self._bound
 
     def write_snapshot(self) -> None:
-        """Write all that is saved, and begin the journal anew."""
+        """Write a snapshot of the state, and start a new journal."""
         try:
             self._write_snapshot()
         except OSError as exc:
-            # The old ones still say it all.
+            # The old snapshot and journal still have everything.
             self._bound = 2 * self._length
             logger.error("no snapshot in %s: %s", self._path, exc.strerror)  # noqa: TRY400
 
@@ -199,7 +200,7 @@ class DataDirectory:
             ) from exc
         self._lock = self._open(_LOCK)
         try:
-            # The system lets go of it when this process ends in any way.
+            # The system releases the lock when this process ends in any way.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             owner = os.pread(self._lock, 20, 0).decode(errors="replace")
@@ -318,7 +319,7 @@ def _parse_snapshot(header: Mapping[str, Any], lines: list[str]) -> SavedState:
 
 
 def _duration_text(duration: timedelta) -> str:
-    """Return a duration, to its largest unit."""
+    """Return a duration, rounded to its largest unit."""
     for unit, length in (
         ("day", timedelta(days=1)),
         ("hour", timedelta(hours=1)),

@@ -1,6 +1,6 @@
-"""Why a call was refused or has failed: what the functions log of it.
+"""Why calls were refused or failed, collected from the functions' log.
 
-Their log has neither tokens nor passwords nor addresses, and quotes no client.
+The log has neither tokens nor passwords nor addresses, and no text from clients.
 """
 
 import importlib
@@ -19,10 +19,10 @@ from anonauth.domain.encoding import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why, in the functions' words.
+    """The reason for a refusal or failure, as the functions log it.
 
-    `name` is the error's, in the code; `co_id` that in the answer's `link`; `place`
-    where the last exception of `cause` came from, as far as it was in this package.
+    `name` is the error's class. `co_id` is also in the `link` of the answer. `cause` is
+    the last exception. `place` is where it passed through this package last.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Reason:
     place: str = ""
 
     def __str__(self) -> str:
-        """Return it for the terminal."""
+        """Return the reason as a phrase for the terminal."""
         text = ": ".join(filter(None, (self.name, self.reason or self.detail)))
         where = " at ".join(filter(None, (self.cause, self.place)))
         return f"{text} ({where})" if where else text
@@ -42,7 +42,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call that was refused or has failed; `ms` is how long it took."""
+    """A call that was refused or failed. `ms` is how long it took."""
 
     at: datetime
     route: str
@@ -52,7 +52,7 @@ class RefusedCall:
     why: Reason
 
     def body(self) -> dict[str, Any]:
-        """Return it as JSON has it, without what is not known."""
+        """Return the call as a JSON object, without unknown fields."""
         why = self.why
         told = {
             "co_id": why.co_id,
@@ -72,10 +72,10 @@ class RefusedCall:
 
 
 def last_place(trace: Sequence[str]) -> tuple[str, str]:
-    """Return the last exception's name and the last place of ours.
+    """Return the last exception's name, and its last place in this package.
 
     Args:
-        trace: As `handlers._http.trace_of` has it.
+        trace: The trace in the form of `handlers._http.trace_of`.
     """
     names = [line for line in trace if " " not in line]
     ours = [line for line in trace if "/anonauth/" in line and " " in line]
@@ -85,7 +85,7 @@ def last_place(trace: Sequence[str]) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class CallNotes:
-    """What was noted of a call; `waited` are the seconds it waited for other calls."""
+    """Notes about a call. `waited` is in seconds: how long other calls delayed it."""
 
     reasons: list[Reason] = field(default_factory=list)
     waited: float = 0
@@ -96,7 +96,7 @@ _notes: ContextVar[CallNotes | None] = ContextVar("notes", default=None)
 
 @contextmanager
 def collect_notes() -> Iterator[CallNotes]:
-    """Yield what is noted in a `with` block, by this thread."""
+    """Context manager: yield the notes that this thread makes while the block runs."""
     notes = CallNotes()
     token = _notes.set(notes)
     try:
@@ -106,14 +106,14 @@ def collect_notes() -> Iterator[CallNotes]:
 
 
 def note_reason(reason: Reason) -> None:
-    """Tell whoever listens."""
+    """Add a reason to the notes about the current call, if they are collected."""
     notes = _notes.get()
     if notes is not None:
         notes.reasons.append(reason)
 
 
 def note_wait(seconds: float) -> None:
-    """Tell whoever listens that other calls came first."""
+    """Add a delay by other calls to the notes about the current call."""
     notes = _notes.get()
     if notes is not None:
         notes.waited += seconds
@@ -134,16 +134,16 @@ class _ReasonHandler(logging.Handler):
 
 _reason_handler = _ReasonHandler(logging.INFO)
 _watching_lock = threading.Lock()
-_watching: list[ExitStack] = []  # for each block, what to do at the end of the last one
+_watching: list[ExitStack] = []  # one per block; the same clean-up, for the last to end
 
 
 @contextmanager
 def watch_log() -> Iterator[None]:
-    """Hear the functions' log for the time of a `with` block; blocks may overlap.
+    """Context manager: collect reasons from the functions' log. Blocks may overlap.
 
-    What is printed of it stays the same, but goes where the service's own log does.
+    The log prints the same lines as before, but to stderr, like the service's own log.
     """
-    # Its level is that of the environment at its import.
+    # The logger takes its level from the environment when it is imported.
     wrapped = importlib.import_module("anonauth.handlers._http").logger
     logger = logging.getLogger(wrapped.name)
     with _watching_lock:
@@ -156,7 +156,7 @@ def watch_log() -> Iterator[None]:
                 if not isinstance(handler, logging.StreamHandler):
                     continue
                 if handler.stream is sys.stdout:
-                    # Whose first line is for programs: the address of the service.
+                    # The first line on stdout is for programs: the service's address.
                     after.callback(handler.setStream, sys.stdout)
                     handler.setStream(sys.stderr)
             after.callback(logger.setLevel, level)

@@ -37,14 +37,14 @@ from anonauth.usecases.userpass import (
 )
 
 TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secret
-"""Stands in an event's Authorization header for a token."""
+"""Placeholder for a token in an event's Authorization header."""
 
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"
 
 _NETWORK = "127.0.0.1"
 
-# Their calls carry the refresh token (client-api.md §2; unlinking is our own).
+# Paths whose calls carry the refresh token (client-api.md §2; unlinking is ours).
 _TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
 
 SampleEvent = dict[str, Any]
@@ -53,21 +53,23 @@ SampleEvent = dict[str, Any]
 def fill_event(
     name: str, *, events: Path, env_vars: Path, endpoint_url: str
 ) -> SampleEvent:
-    """Return an event that its function answers well, once, if its provider is on.
+    """Return a sample event that its function answers with success, once.
 
-    A token in it is that of a user made just now, such as the route takes: permanent
-    for API keys, with the identity that is to be unlinked. An e-mail address in it is
-    a new one, for which all has been done just now that comes before the event.
+    The event's provider must be enabled. A token in the event belongs to a user who was
+    made for it: a permanent user for API keys, and a user with the identity in question
+    for unlinking. An e-mail address in it is new, and the steps that come before the
+    event have been done for it.
 
     Args:
-        name: Of the file, without `.json`.
-        events: The directory of the events.
-        env_vars: The functions' variables, as `sam local invoke --env-vars` takes them.
-        endpoint_url: Where the service's AWS is; replaces ENDPOINT_URL, which is an
-            address as seen from a container.
+        name: Name of the event's file, without `.json`.
+        events: The directory of the sample events.
+        env_vars: File with the functions' variables, in the form that
+            `sam local invoke --env-vars` takes.
+        endpoint_url: Address of the service's AWS. It replaces ENDPOINT_URL, which is
+            the address seen from a container.
 
     Raises:
-        CommandError: No such event, or nobody can log in there.
+        CommandError: There is no such event, or no user can log in at the address.
     """
     names = sorted(path.stem for path in events.glob("*.json"))
     if ENVIRONMENT_FILE.removesuffix(".json") in names:
@@ -139,7 +141,7 @@ def _fill_tokens(event: SampleEvent, users: "_SampleUsers") -> None:
 
 
 class _SampleUsers:
-    """Does, through the use cases, what clients have done before an event."""
+    """Makes the users and sessions of sample events, through the use cases."""
 
     def __init__(self, settings: Settings, app: str | None) -> None:
         self._services = wiring.Services(settings)
@@ -147,10 +149,10 @@ class _SampleUsers:
         self._app = app or min(settings.app_ids)
 
     def prepare(self, step: str, account: _SampleAccount) -> dict[str, str]:
-        """Do what comes before a step of `local-userpass`; return the mail's tokens.
+        """Do the steps before a step of `local-userpass`; return the mail's tokens.
 
         Args:
-            step: What the route has after the provider's name.
+            step: The part of the route after the provider's name.
         """
         services, last_mail = self._services, _LastMail()
         now, email = services.clock(), account.email
@@ -201,7 +203,7 @@ class _SampleUsers:
         return login.log_in(self._request(identity), services.clock())
 
     def log_in_with_two_identities(self, provider: str) -> tuple[OpenedSession, str]:
-        """Link another identity to such a user; return that one's id too."""
+        """Open a session of a user with two identities, and return the second's id."""
         opened, identity = self.log_in_permanently(), _new_identity(provider)
         self._link(opened, identity)
         return opened, identity.id
@@ -231,7 +233,7 @@ class _SampleUsers:
 
 @dataclass(frozen=True, slots=True)
 class _FixedProvider:
-    """`Providers` and `Provider` that vouch for one identity, whatever is shown."""
+    """`Providers` and `Provider` that accept any credential for one fixed identity."""
 
     identity: VerifiedIdentity
 
@@ -247,7 +249,7 @@ class _FixedProvider:
 
 
 class _LastMail:
-    """`Mailer` that keeps the last mail."""
+    """A `Mailer` that keeps the last mail and sends none."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -257,7 +259,7 @@ class _LastMail:
         self._text = text
 
     def tokens(self) -> dict[str, str]:
-        """Return what the link in the mail carries."""
+        """Return the parameters of the link in the mail."""
         (query,) = re.findall(r"https://\S+\?(\S+)", self._text)
         return dict(parse_qsl(query))
 

@@ -1,7 +1,7 @@
-"""Reads `template.yaml`, the one description of routes, functions, table and CORS.
+"""Reads `template.yaml`, which describes routes, functions, table and CORS.
 
-Resolves CloudFormation's intrinsic functions as far as this template uses them; what
-exists only on AWS resolves to its logical name (`Table`, `RingKey.Arn`).
+It resolves the intrinsic functions of CloudFormation that this template uses. A
+resource that exists only on AWS resolves to its logical name (`Table`, `RingKey.Arn`).
 """
 
 import re
@@ -34,10 +34,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LambdaFunction:
-    """A Lambda function: what to run, with which environment, and on what event.
+    """A Lambda function: its handler, its environment and the events that it gets.
 
-    `routes` are route keys of API Gateway ("POST /path", `$default`); `scheduled`
-    says whether a schedule runs it, `streamed` whether the table's stream does.
+    `routes` are route keys of API Gateway ("POST /path", `$default`). `scheduled` says
+    whether a schedule runs the function, `streamed` whether the table's stream does.
     `timeout` is in seconds, `memory` in MB.
     """
 
@@ -53,7 +53,7 @@ class LambdaFunction:
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """CorsConfiguration of the HTTP API; `max_age` is in seconds."""
+    """The HTTP API's CorsConfiguration. `max_age` is in seconds."""
 
     allow_origins: tuple[str, ...]
     allow_methods: tuple[str, ...]
@@ -63,7 +63,7 @@ class Cors:
     allow_credentials: bool
 
     def allowed_origin(self, origin: str | None) -> str | None:
-        """Return the value of Access-Control-Allow-Origin, None for no such header."""
+        """Return the value of Access-Control-Allow-Origin; None for no such header."""
         if origin is None:
             return None
         if "*" in self.allow_origins:
@@ -73,7 +73,7 @@ class Cors:
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """Requests per second, and at one moment, that each route takes."""
+    """Limits of a route: requests per second, and requests at once (`burst`)."""
 
     rate: float
     burst: int
@@ -81,10 +81,10 @@ class Throttling:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`template.yaml` with its parameters put in.
+    """`template.yaml` with its parameters filled in.
 
-    `settings_parameter` is the SSM parameter that holds the settings document;
-    `route_throttling` has the routes, by their keys, that have limits of their own.
+    `settings_parameter` is the SSM parameter that holds the settings document.
+    `route_throttling` has limits by route key, for the routes with limits of their own.
     """
 
     functions: Mapping[str, LambdaFunction]
@@ -97,15 +97,15 @@ class Template:
 
 
 def find_template(start: Path) -> Path:
-    """Return the `template.yaml` of this project, looking upward from `start`.
+    """Return the path of this project's `template.yaml`, looking upward from `start`.
 
     Raises:
-        CommandError: Neither there nor where this package was checked out.
+        CommandError: It is neither there nor in the checkout of this package.
     """
     checkout = Path(__file__).resolve().parents[3]
     for directory in (start, *start.parents, checkout):
         path = directory / "template.yaml"
-        # Another project's template may lie on the way.
+        # A directory on the way may have another project's template.
         if path.is_file() and "anonauth.handlers." in path.read_text(errors="ignore"):
             return path
     raise CommandError(
@@ -118,10 +118,11 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
     """Read a template as a deployment with these parameters would.
 
     Args:
-        parameters: What is set; the template's defaults count for the others.
+        parameters: Values of parameters. The others have the template's defaults.
 
     Raises:
-        CommandError: No such file, not a template, or a parameter it does not take.
+        CommandError: There is no such file, it is not a template, or it does not accept
+            a parameter.
     """
     source = load_template(path)
     resolver = Resolver(source, check_parameters(source, parameters or {}))
@@ -142,7 +143,7 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
         name: _function(name, common, body["Properties"], streamed=name in streamed)
         for name, body in of_type["AWS::Serverless::Function"].items()
     }
-    # Not every function that may have settings needs them.
+    # Only some functions need the settings document.
     parameters_named = (
         f.environment.get("SETTINGS_PARAMETER", "") for f in functions.values()
     )
@@ -163,13 +164,13 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Te
 
 
 def load_template(path: Path) -> Json:
-    """Return a template as written, intrinsic functions in their long form.
+    """Return an unresolved template, with intrinsic functions in their long form.
 
     Raises:
-        CommandError: No such file, or not a SAM template.
+        CommandError: There is no such file, or it is not a SAM template.
     """
     try:
-        # A SafeLoader: it makes dicts of tags, never objects.
+        # A SafeLoader: it turns tags into dicts, never into objects.
         source = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # nosec B506
     except OSError as exc:
         raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
@@ -181,10 +182,10 @@ def load_template(path: Path) -> Json:
 
 
 def check_parameters(source: Json, given: Mapping[str, str]) -> dict[str, Any]:
-    """Return the value of every parameter, lists as lists.
+    """Return the value of every parameter, with comma-separated values as lists.
 
     Raises:
-        CommandError: CloudFormation would refuse one of those given.
+        CommandError: CloudFormation would refuse one of the given values.
     """
     declared: Json = source.get("Parameters", {})
     for name in given:
@@ -228,7 +229,7 @@ def _parameter_fault(value: str, rules: Json) -> str | None:
 
 
 class Resolver:
-    """Puts values in place of intrinsic functions."""
+    """Replaces the intrinsic functions of a template by their values."""
 
     def __init__(self, source: Json, parameters: Mapping[str, Any]) -> None:
         self._source = source
@@ -249,7 +250,7 @@ class Resolver:
         }
 
     def resources(self) -> dict[str, Json]:
-        """Return the resources whose condition holds, resolved."""
+        """Return the resolved resources whose condition is true."""
         return {
             name: self.resolve(body)
             for name, body in self._source["Resources"].items()
@@ -257,7 +258,7 @@ class Resolver:
         }
 
     def outputs(self) -> dict[str, Any]:
-        """Return the values of the outputs whose condition holds."""
+        """Return the values of the outputs whose condition is true."""
         return {
             name: self.resolve(body["Value"])
             for name, body in self._source.get("Outputs", {}).items()
@@ -265,10 +266,10 @@ class Resolver:
         }
 
     def check_rules(self) -> None:
-        """Check what the template asserts of its parameters together.
+        """Check the template's Rules about combinations of parameters.
 
         Raises:
-            CommandError: An assertion does not hold.
+            CommandError: An assertion is false. The message is the template's.
         """
         for rule in self._source.get("Rules", {}).values():
             if not self.resolve(rule.get("RuleCondition", True)):
@@ -278,10 +279,10 @@ class Resolver:
                     raise CommandError(assertion["AssertDescription"])
 
     def resolve(self, node: Any) -> Any:
-        """Return a part of the template without intrinsic functions.
+        """Return a part of the template with its intrinsic functions resolved.
 
         Raises:
-            CommandError: One that is not known here, or a name the template lacks.
+            CommandError: A function is not known here, or the template lacks a name.
         """
         if isinstance(node, list):
             items = (self.resolve(item) for item in node)
@@ -293,7 +294,9 @@ class Resolver:
             if name in self._functions and not isinstance(argument, dict):
                 return self._functions[name](argument)
             if str(name).startswith("Fn::"):
-                raise CommandError(f"the template uses {name}, which is not known here")
+                raise CommandError(
+                    f"the template uses {name}, which anonauth cannot resolve"
+                )
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not _NO_VALUE}
 
@@ -313,7 +316,7 @@ class Resolver:
             return _NO_VALUE
         if name in self._values:
             return self._values[name]
-        # SAM takes `Api.Stage` for the stage that it makes.
+        # In SAM `Api.Stage` refers to the stage that SAM generates.
         self._require_resource(name.partition(".")[0])
         return name
 
@@ -393,7 +396,7 @@ def _cors(configuration: Json | None) -> Cors | None:
 
 
 def _comma_separated(configuration: Json, name: str) -> tuple[str, ...]:
-    # A parameter of several values arrives as one string with commas in it.
+    # A parameter with several values arrives as one string with commas.
     joined = ",".join(configuration.get(name, ()))
     return tuple(word.strip() for word in joined.split(",") if word.strip())
 

@@ -242,7 +242,7 @@ def test_given_an_engine_without_streams_when_asked_then_it_says_so(
         answer = call(server.base_url, "GET", EVENTS)
 
     assert answer.status == 501
-    assert answer.json()["error"] == "the engine has no streams to learn from"
+    assert answer.json()["error"] == "the DynamoDB engine has no streams"
 
 
 def test_given_many_when_kept_then_the_oldest_are_dropped() -> None:

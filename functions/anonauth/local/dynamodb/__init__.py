@@ -1,1 +1,1 @@
-"""DynamoDB on this machine: moto made fast, or an engine at another address."""
+"""DynamoDB on this machine: a faster moto, or another engine at its own address."""

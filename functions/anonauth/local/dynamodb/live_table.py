@@ -1,4 +1,4 @@
-"""What DynamoDB does of itself on AWS: tell of changes, and sweep expired items."""
+"""The table's stream and TTL, which DynamoDB itself provides on AWS."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -17,36 +17,36 @@ _TTL_SERVICE = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
 class TableSource(Protocol):
-    """A table of some engine, as far as a live one needs it.
+    """A table of an engine, with the operations that a `LiveTable` needs.
 
-    `stream_arn` is empty where the engine has no streams.
+    `stream_arn` is empty if the engine has no streams.
     """
 
     stream_arn: str
 
     def records(self) -> Sequence[Mapping[str, Any]]:
-        """Return the stream's records since the last call, or since it was opened."""
+        """Return the stream's records since the last call, or since the start."""
 
     def due_days(self) -> set[date]:
-        """Return the days on which something expires, or is to be swept."""
+        """Return the days on which items expire or reach their `ttl`."""
 
     def expired(self, now: datetime) -> list[str]:
-        """Return the keys of what is past its `ttl`."""
+        """Return the keys of the items that are past their `ttl`."""
 
     def delete(self, key: str, now: datetime) -> bool:
-        """Delete an item that is past its `ttl`; say whether it still was."""
+        """Delete an item if it is past its `ttl`; return whether it was."""
 
 
 class LiveTable:
-    """A table's stream from now on, as functions read it, and its TTL.
+    """A table's stream from now on, in the form that functions read, and its TTL.
 
     `has_stream` is False for an engine without streams, and `changes` then returns
     nothing. `expiring_between` returns the items that expire between two instants. It
     is None where only a scan could find them.
 
     Args:
-        endpoint_url: As for `engine.opened`.
-        clock: The service's, which the engine does not know.
+        endpoint_url: Address of another engine; None for moto.
+        clock: The service's clock. The engine does not know it.
     """
 
     def __init__(
@@ -64,22 +64,22 @@ class LiveTable:
         self.has_stream = bool(self._source.stream_arn)
 
     def changes(self) -> list[Record]:
-        """Return what has happened since the last call, as Lambda would hand it over.
+        """Return the records since the last call in Lambda's form, the oldest first.
 
-        Oldest first. Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example.
+        Source: AWS, "Using AWS Lambda with Amazon DynamoDB", example.
         """
         if not self.has_stream:
             return []
         return [self._record(record) for record in self._source.records()]
 
     def due_days(self) -> set[date]:
-        """Return the days on which something expires, or is to be swept."""
+        """Return the days on which items expire or reach their `ttl`."""
         return self._source.due_days()
 
     def sweep(self) -> int:
-        """Delete what is past its `ttl` by the service's clock; return how many.
+        """Delete items past their `ttl` by the service's clock; return their number.
 
-        An engine that sweeps by itself goes by the real time.
+        An engine that deletes expired items itself uses the real time.
         """
         now = self._clock()
         deleted = 0

@@ -1,4 +1,4 @@
-"""The store of the built-in AWS: who will soon expire is known without a search."""
+"""The store of the built-in AWS, which finds expiring users without a scan."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,10 +14,10 @@ FindExpiring = Callable[[datetime, datetime], Iterable[dict[str, Any]]]
 
 
 class LocalStore(Store):
-    """The real store, but for the search, which reads every item of the table.
+    """The real store, with an index in place of the scan for expiring users.
 
-    A jump of the clock has that search on each day of its way on which somebody
-    falls due: moto took 13 s of it with 10,000 users.
+    A jump of the clock would scan the table on each day on which a user falls due. With
+    10,000 users moto took 13 s for that.
 
     Args:
         expiring_between: Returns the items that expire between two instants.
@@ -32,7 +32,7 @@ class LocalStore(Store):
     def scan_expiring(
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
     ) -> UserPage:
-        """Return all that a scan would find, as the only page of the first segment."""
+        """Return all users that a scan would find, as one page of the first segment."""
         del segments, after
         items = (
             [] if segment else [*filter(_is_guest, self._expiring_between(now, until))]

@@ -1,9 +1,9 @@
-"""moto, but no call costs the more, the more there is in the table.
+"""Patches for moto, so that the time of a call does not grow with the table.
 
-Its transactions copy the whole table, stream included, for each of their items; what
-it has ever made it keeps, for a page that shows it; its serialiser looks for every
-attribute under several names; and it lists the methods of a class anew for each call.
-What is done here leans on the inside of one version.
+For each item of a transaction moto copies the whole table and its stream. It keeps
+every object that it has made, for a page that shows them. Its serialiser looks for
+every attribute under several names. It lists the methods of a class again for each
+call. The patches depend on the internals of one version.
 """
 
 import functools
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moto.dynamodb.models.table import Table
 
 MOTO_VERSION = "5.2.5"
-"""The version of moto that this module was written for; a test compares."""
+"""The version of moto that the patches are for. A test compares the pinned version."""
 
 _patches_lock = threading.Lock()
 _active_patches: list["_Patches"] = []
@@ -28,10 +28,10 @@ _active_patches: list["_Patches"] = []
 
 @contextmanager
 def patch_moto() -> Iterator[None]:
-    """Have moto so for the time of a `with` block; blocks may overlap.
+    """Context manager: patch moto while the block runs. Blocks may overlap.
 
     Raises:
-        CommandError: It is another version.
+        CommandError: Another version of moto is installed.
     """
     import moto  # noqa: PLC0415
 
@@ -51,20 +51,20 @@ def patch_moto() -> Iterator[None]:
 
 
 def require_moto_version(found: str) -> None:
-    """Refuse another moto than that whose inside is known here.
+    """Check that moto has the version that the patches are for.
 
     Raises:
-        CommandError: It is one.
+        CommandError: It has another version.
     """
     if found != MOTO_VERSION:
         raise CommandError(
-            f"moto is {found}, and the built-in AWS leans on the inside of "
-            f"{MOTO_VERSION}: install anonauth[cli] again"
+            f"moto is {found}, but the built-in AWS needs {MOTO_VERSION}: install "
+            "anonauth[cli] again"
         )
 
 
 class _Patches:
-    """What is other than in moto, from `start` to `stop`."""
+    """The patches to moto, in effect from `start` to `stop`."""
 
     def __init__(self) -> None:
         from moto.core import responses, utils  # noqa: PLC0415
@@ -104,7 +104,7 @@ class _Patches:
 
 
 class _AlwaysEmptyList(list[Any]):
-    """Takes what it is given, and keeps nothing."""
+    """A list that drops every item."""
 
     def append(self, made: Any) -> None:
         pass
@@ -126,7 +126,7 @@ def _transaction(original: Any) -> Any:
 
 
 class _StateBefore:
-    """What a transaction may change, as it was before."""
+    """The items and streams that a transaction may change, as they were before."""
 
     def __init__(self, backend: "DynamoDBBackend", actions: list[Any]) -> None:
         import copy  # noqa: PLC0415
@@ -137,7 +137,7 @@ class _StateBefore:
         self._lengths: dict[str, int] = {}
         self._items: dict[tuple[str, Any], Any] = {}
         for action in actions:
-            # moto says what is wrong with it, before it changes anything.
+            # moto reports an invalid action itself, before it changes anything.
             with suppress(Exception):
                 (operation,) = action.values()
                 table = backend.get_table(operation["TableName"])
@@ -154,7 +154,7 @@ class _StateBefore:
 
     @contextmanager
     def uncopied(self) -> Iterator[None]:
-        """Have moto take each table itself for its copy."""
+        """Context manager: let moto use each table in place of a copy."""
         for table in self._tables.values():
             vars(table)["__deepcopy__"] = lambda _, table=table: table
         try:
@@ -179,7 +179,7 @@ def _get_value(serializer: Any) -> Any:
     by_any_name = serializer.get_value
 
     def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
-        # DynamoDB's attributes have the right name already.
+        # DynamoDB's attributes already have the right name.
         service = self.operation_model.service_model.service_name
         if service == "dynamodb" and type(value) is dict:
             return value.get(key)

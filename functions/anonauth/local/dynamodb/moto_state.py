@@ -1,4 +1,4 @@
-"""What is in moto's AWS, to be read out and put back: moto itself keeps nothing."""
+"""Reads and restores the state of moto, which itself keeps nothing across restarts."""
 
 import base64
 import gc
@@ -13,13 +13,13 @@ from anonauth.local.template import ACCOUNT, REGION
 
 
 def is_empty() -> bool:
-    """Say whether nothing is in the table."""
+    """Return whether the table has no items."""
     return not _moto_table().items
 
 
 def read_aws() -> dict[str, Any]:
-    """Return the keys of KMS with what they encrypt by, and the parameters of SSM."""
-    from moto.kms.models import kms_backends  # noqa: PLC0415 - see `engine`
+    """Return the keys of KMS with their key material, and the parameters of SSM."""
+    from moto.kms.models import kms_backends  # noqa: PLC0415 - see `moto_table`
     from moto.ssm.models import ssm_backends  # noqa: PLC0415
 
     parameters = ssm_backends[ACCOUNT][REGION]._parameters  # noqa: SLF001
@@ -47,7 +47,7 @@ def read_aws() -> dict[str, Any]:
 
 
 def restore_state(saved: SavedState) -> None:
-    """Put into a new table, and beside it, what was there before."""
+    """Restore the saved items in a new table, and the keys and parameters beside it."""
     from moto.dynamodb.models.dynamo_type import DynamoType, Item  # noqa: PLC0415
 
     table = _moto_table()
@@ -55,11 +55,11 @@ def restore_state(saved: SavedState) -> None:
         for pk, text in saved.items.items():
             item = Item(DynamoType({"S": pk}), None, {})
             for name, value in json.loads(text).items():
-                # Not moto's own setting, which adds up all sizes each time.
+                # moto's own way to set an attribute adds up all sizes each time.
                 dict.__setitem__(item.attrs, name, DynamoType(_as_moto(value)))
             table.items[item.hash_key] = item
     if saved.sequence is not None:
-        # Of a user's events the later has the larger number, restart or not.
+        # The later event of a user must have the larger number, also after a restart.
         table.stream_shard.starting_sequence_number = saved.sequence
     if saved.aws:
         _put_keys(saved.aws["keys"])
@@ -68,7 +68,10 @@ def restore_state(saved: SavedState) -> None:
 
 @contextmanager
 def _without_garbage() -> Iterator[None]:
-    """Let Python not look for garbage where only what lasts is made: half the time."""
+    """Context manager: no garbage collection while lasting objects are made.
+
+    This halves the time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -79,7 +82,7 @@ def _without_garbage() -> Iterator[None]:
 
 
 def _as_moto(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an attribute with its bytes as bytes."""
+    """Return an attribute with its Base64 values decoded to bytes."""
     ((kind, value),) = attribute.items()
     match kind:
         case "B":

@@ -1,6 +1,6 @@
-"""The built-in engine's table, read from inside of moto: no call, and no copies.
+"""The table of the built-in AWS, read inside moto without calls and copies.
 
-It leans on the inside of one version of moto; see `moto_patches`.
+It depends on the internals of one version of moto; see `moto_patches`.
 """
 
 import weakref
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from moto.dynamodbstreams.models import ShardIterator
 
 MOST_ITERATORS_KEPT = 100
-"""Of the streams API; older ones are expired, as on AWS after 15 minutes."""
+"""Iterators of the streams API. Older ones have expired, as on AWS after 15 minutes."""
 
 MOST_RECORDS_KEPT = 10_000
-"""Records for readers that come by the streams API, and may never come again."""
+"""Records kept for readers by the streams API, which may never read again."""
 
 
 class MotoTable:
-    """A table of moto's in this process.
+    """A table of moto in this process.
 
-    Nothing else may run meanwhile: it is for who holds the local service's lock.
+    The caller must hold the local service's lock: nothing else may use moto meanwhile.
     """
 
     def __init__(self, name: str) -> None:
-        # Costs 0.3 s; not needed with another engine.
+        # The imports take 0.3 s. Another engine does not need them.
         from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
         from moto.dynamodb.models import dynamodb_backends  # noqa: PLC0415
         from moto.dynamodbstreams.models import dynamodbstreams_backends  # noqa: PLC0415
@@ -55,11 +55,11 @@ class MotoTable:
         return read
 
     def due_days(self) -> set[date]:
-        """Return the days on which something expires, or is to be swept."""
+        """Return the days on which items expire or reach their `ttl`."""
         return self._current_index().due_days()
 
     def expired(self, now: datetime) -> list[str]:
-        """Return the keys of what is past its `ttl`."""
+        """Return the keys of the items that are past their `ttl`."""
         return self._current_index().expired_keys(now)
 
     def expiring_between(self, now: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ class MotoTable:
         return [_attributes_of(item) for item in found if item is not None]
 
     def delete(self, key: str, now: datetime) -> bool:
-        """Delete an item that is past its `ttl`; say whether it still was."""
+        """Delete an item if it is past its `ttl`; return whether it was."""
         table = self._tables.get(self._name)
         item = None if table is None else _get_item(table, key)
         if table is None or item is None:
@@ -87,7 +87,7 @@ class MotoTable:
 
     def _current_index(self) -> TtlIndex:
         table = self._tables.get(self._name)
-        if not self.stream_arn:  # nobody tells what has changed
+        if not self.stream_arn:  # without a stream the index cannot be updated
             return TtlIndex() if table is None else _index_table(table)
         self._catch_up()
         return self._index
@@ -97,7 +97,7 @@ class MotoTable:
         if table is None or table.stream_shard is None:
             return
         records = self._records(table)
-        if not records.has(self._reader):  # it is another table of that name
+        if not records.has(self._reader):  # a new table with the same name
             records.open(self._reader, 0)
             self._index = TtlIndex()
         for record in records.read(self._reader):
@@ -111,7 +111,7 @@ class MotoTable:
         assert shard is not None  # noqa: S101  # nosec B101
         found: Any = shard.items
         records = found if isinstance(found, StreamRecords) else StreamRecords(found)
-        vars(shard)["items"] = records  # which moto takes for its list
+        vars(shard)["items"] = records  # moto uses it like its list
         if not isinstance(self._streams.shard_iterators, StreamIterators):
             self._streams.shard_iterators = StreamIterators(
                 self._streams.shard_iterators
@@ -131,16 +131,16 @@ class MotoTable:
 
 
 class StreamReader:
-    """Somebody who reads a stream; once it is gone, nothing is kept for it."""
+    """A reader of a stream. Once it is deleted, no record is kept for it."""
 
     def __deepcopy__(self, _: object) -> "StreamReader":
-        return self  # moto copies tables, and its readers are the same
+        return self  # the copy of a table has the same readers
 
 
 class StreamRecords:
-    """What takes the place of a shard's list of records, and forgets those it can.
+    """Replaces a shard's list of records, and drops records that no reader needs.
 
-    The numbers go on as if nothing were dropped: moto makes sequence numbers of them.
+    Positions count dropped records too: moto computes sequence numbers from them.
     """
 
     def __init__(self, records: "Iterable[StreamRecord]" = ()) -> None:
@@ -155,7 +155,7 @@ class StreamRecords:
 
     @property
     def kept(self) -> int:
-        """How many are there."""
+        """The number of records that are not dropped."""
         return len(self._kept)
 
     @overload
@@ -163,8 +163,8 @@ class StreamRecords:
     @overload
     def __getitem__(self, at: slice) -> "list[StreamRecord]": ...
     def __getitem__(self, at: int | slice) -> "StreamRecord | list[StreamRecord]":
-        """Return records by their numbers; a slice that begins before what is kept
-        is one of as many of the oldest."""
+        """Return records by their positions. A slice that begins before the kept
+        records has as many of the oldest instead."""
         if isinstance(at, int):
             return self._kept[at - self._dropped]
         start, stop, _ = at.indices(max(len(self), at.stop or 0))
@@ -172,7 +172,7 @@ class StreamRecords:
         return self._kept[first : first + stop - start]
 
     def __delitem__(self, at: slice) -> None:
-        """Forget the newest, of a transaction that was cancelled."""
+        """Remove the newest records, which are from a cancelled transaction."""
         del self._kept[max(at.start - self._dropped, 0) :]
 
     def append(self, record: "StreamRecord") -> None:
@@ -180,24 +180,24 @@ class StreamRecords:
         self._kept.append(record)
 
     def open(self, reader: StreamReader, position: int) -> None:
-        """Let somebody read from a number on."""
+        """Let a reader read from a position on."""
         self._read[reader] = position
 
     def has(self, reader: StreamReader) -> bool:
-        """Say whether somebody reads here."""
+        """Return whether a reader reads these records."""
         return reader in self._read
 
     def read(self, reader: StreamReader) -> list[Mapping[str, Any]]:
-        """Return what is new for a reader."""
+        """Return the records that are new for a reader."""
         position = max(self._read[reader], self._dropped)
         self._read[reader] = len(self)
         return [each.to_json() for each in self._kept[position - self._dropped :]]
 
     def drop(self, needed: int | None) -> None:
-        """Forget what every reader has had.
+        """Drop the records that every reader has read.
 
         Args:
-            needed: From here on others may still read, who do not come as readers.
+            needed: Position from which iterators of the streams API may still read.
         """
         until = min(self._read.values(), default=0)
         if needed is not None:
@@ -208,16 +208,16 @@ class StreamRecords:
 
 
 class StreamIterators(dict[str, "ShardIterator"]):
-    """The newest iterators of the streams API."""
+    """The newest iterators of the streams API, by their names."""
 
     def __setitem__(self, name: str, made: "ShardIterator") -> None:
-        """Keep an iterator, and forget the oldest."""
+        """Add an iterator, and remove the oldest."""
         super().__setitem__(name, made)
         while len(self) > MOST_ITERATORS_KEPT:
             del self[next(iter(self))]
 
     def __missing__(self, name: str) -> "ShardIterator":
-        """Refuse one that is none any more, as AWS does."""
+        """Refuse an iterator that has expired, as AWS does."""
         from moto.core.exceptions import JsonRESTError  # noqa: PLC0415
 
         raise JsonRESTError("ExpiredIteratorException", "The iterator has expired")
@@ -227,7 +227,7 @@ def _index_table(table: "Table") -> TtlIndex:
     index = TtlIndex()
     items: Any = table.items.values()  # a hash key alone: `pk`
     for item in items:
-        # Not the whole item: of 100,000 that would take seconds.
+        # Not the whole item: for 100,000 items that would take seconds.
         found = {name: item.attrs.get(name) for name in ("ttl", "expires_at")}
         times = {name: value.to_json() for name, value in found.items() if value}
         index.update(item.hash_key.value, times)

@@ -1,4 +1,4 @@
-"""A table at another address, by the API of DynamoDB and its streams."""
+"""A table at another address, used through the APIs of DynamoDB and its streams."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
 
-_MOST_RECORDS = 1000  # of one read (Amazon DynamoDB API Reference, GetRecords)
+_MOST_RECORDS = 1000  # in one answer (Amazon DynamoDB API Reference, GetRecords)
 
 
 class RemoteTable:
-    """A table of any engine; see `live_table.TableSource`."""
+    """A table of any engine, through its API; see `live_table.TableSource`."""
 
     def __init__(
         self, name: str, dynamodb: "DynamoDBClient", streams: "DynamoDBStreamsClient"
@@ -29,7 +29,7 @@ class RemoteTable:
         try:
             description = self._dynamodb.describe_table(TableName=name)["Table"]
             self.stream_arn = description["LatestStreamArn"]
-            self.records()  # what was before is nobody's concern
+            self.records()  # earlier records are not of interest
         except (BotoCoreError, ClientError, KeyError):
             self.stream_arn = ""
 
@@ -44,7 +44,7 @@ class RemoteTable:
         ]
 
     def due_days(self) -> set[date]:
-        """Return the days on which something expires, or is to be swept."""
+        """Return the days on which items expire or reach their `ttl`."""
         names = {"#ttl": "ttl", "#expires": "expires_at"}
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._name,
@@ -63,7 +63,7 @@ class RemoteTable:
         return {day for day in days if day is not None}
 
     def expired(self, now: datetime) -> list[str]:
-        """Return the keys of what is past its `ttl`."""
+        """Return the keys of the items that are past their `ttl`."""
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._name,
             FilterExpression="#ttl <= :now",
@@ -73,7 +73,7 @@ class RemoteTable:
         return [item["pk"]["S"] for page in pages for item in page["Items"]]
 
     def delete(self, key: str, now: datetime) -> bool:
-        """Delete an item that is past its `ttl`; say whether it still was."""
+        """Delete an item if it is past its `ttl`; return whether it was."""
         try:
             self._dynamodb.delete_item(
                 TableName=self._name,
@@ -86,7 +86,7 @@ class RemoteTable:
         return True
 
     def _read(self, shard_id: str, shard: "_Shard") -> Iterator[Mapping[str, Any]]:
-        # A new iterator each time: they live for 15 minutes.
+        # A new iterator each time, because an iterator expires after 15 minutes.
         iterator: str | None = None if shard.is_over else self._open(shard_id, shard)
         while iterator is not None:
             answer = self._streams.get_records(
@@ -123,7 +123,7 @@ class RemoteTable:
 
 @dataclass
 class _Shard:
-    """A part of the stream, and how far it was read."""
+    """A shard of the stream: the last record read, and whether the shard has ended."""
 
     last: str | None = None
     is_over: bool = False

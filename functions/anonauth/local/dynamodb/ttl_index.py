@@ -1,4 +1,4 @@
-"""When items expire and are swept: an index, so that nobody reads all of them."""
+"""An index of when items expire and reach their `ttl`, in place of a full scan."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -12,13 +12,13 @@ ExpiryTimes = tuple[Decimal | None, Decimal | None]
 
 
 def seconds_in(item: Mapping[str, Any], name: str) -> Decimal | None:
-    """Return a number of an item; None for what TTL passes over: anything else."""
+    """Return a number attribute of an item; None for other types, which TTL ignores."""
     number = item.get(name, {}).get("N")
     return None if number is None else Decimal(number)
 
 
 def day_of(seconds: Decimal) -> date | None:
-    """Return the day of an instant; None beyond the calendar's ends."""
+    """Return the day of an instant; None outside the calendar."""
     try:
         return _EPOCH + timedelta(days=int(seconds // _DAY_SECONDS))
     except ArithmeticError:
@@ -26,9 +26,9 @@ def day_of(seconds: Decimal) -> date | None:
 
 
 class TtlIndex:
-    """When which items are due, by their keys.
+    """The keys of items by the days of their `ttl` and `expires_at`.
 
-    `ttl` and `expires_at` are what it goes by, as seconds since 1970.
+    Both attributes are seconds since 1970.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class TtlIndex:
         self._expiring: dict[Decimal, set[str]] = {}
 
     def update(self, key: str, item: Mapping[str, Any] | None) -> None:
-        """Take note of an item as it is now; None if it is gone."""
+        """Record an item's current state; None if it was deleted."""
         swept, ended = self._times.pop(key, (None, None))
         _remove(self._swept, swept, key)
         _remove(self._expiring, ended, key)
@@ -51,7 +51,7 @@ class TtlIndex:
         _add(self._expiring, ended, key)
 
     def due_days(self) -> set[date]:
-        """Return the days on which something with a `ttl` expires or is swept."""
+        """Return the days on which an item with a `ttl` expires or reaches it."""
         ended = (
             day
             for day, keys in self._expiring.items()
@@ -61,7 +61,7 @@ class TtlIndex:
         return {day for day in days if day is not None}
 
     def expired_keys(self, now: datetime) -> list[str]:
-        """Return what is past its `ttl`, in the order of a scan."""
+        """Return the keys of items past their `ttl`, in the order of a scan."""
         until = Decimal(int(now.timestamp()))
         return sorted(
             key
@@ -70,7 +70,10 @@ class TtlIndex:
         )
 
     def keys_expiring_between(self, now: datetime, until: datetime) -> list[str]:
-        """Return what expires after `now` and before `until`, in a scan's order."""
+        """Return the keys of items that expire between two instants, in a scan's order.
+
+        Neither instant is included.
+        """
         first, last = (Decimal(each.timestamp()) for each in (now, until))
         days = (
             first // _DAY_SECONDS + n

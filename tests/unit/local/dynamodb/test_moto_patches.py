@@ -257,7 +257,7 @@ def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
         require_moto_version("5.3.0")
 
     assert str(refusal.value) == (
-        f"moto is 5.3.0, and the built-in AWS leans on the inside of {MOTO_VERSION}: "
+        f"moto is 5.3.0, but the built-in AWS needs {MOTO_VERSION}: "
         "install anonauth[cli] again"
     )
 
