@@ -1,4 +1,4 @@
-"""EventBridge: where events about users go, for apps to build on."""
+"""Publishing events about users to Amazon EventBridge, for apps to build on."""
 
 import functools
 import json
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 SOURCE = "anonauth"
-"""Of every event; rules match on it."""
+"""The source of every event, which EventBridge rules match on."""
 
 MOST_ENTRIES = 10
-"""Of one PutEvents, 256 KB together; one of ours has 20 at most."""
+"""PutEvents takes at most 10 entries and 256 KB. Our events are at most 20 KB each."""
 
-_ATTEMPTS = 4  # of which each takes 5 s at most
+_ATTEMPTS = 4  # each takes at most 5 s
 _PAUSE = 0.1  # seconds after the first attempt, on average; see `jittered_pause`
 
 
 class EventBridgeBus:
-    """`EventBus` by Amazon EventBridge.
+    """`EventBus` that publishes to Amazon EventBridge.
 
     Args:
-        connect: Makes the client, on first use.
+        connect: Makes the client on first use.
         bus_name: Name or ARN of the bus.
         pause: Waits that many seconds between attempts.
     """
@@ -63,14 +63,14 @@ class EventBridgeBus:
     def _attempt(
         self, entries: "list[PutEventsRequestEntryTypeDef]"
     ) -> "tuple[list[PutEventsRequestEntryTypeDef], str]":
-        """Return the entries that were not taken, and why."""
+        """Return the entries that EventBridge did not take, and why."""
         try:
             results = self._client.put_events(Entries=entries)["Entries"]
         except ClientError as exc:
             return entries, exc.response["Error"]["Code"]
         except BotoCoreError as exc:
             return entries, type(exc).__name__
-        # A call can succeed and yet take only some.
+        # A call that succeeds may have taken only some of the entries.
         left = [
             entry
             for entry, result in zip(entries, results, strict=True)
@@ -85,8 +85,9 @@ class EventBridgeBus:
             "Time": event.at,
             "Source": SOURCE,
             "DetailType": event.type,
-            # Not in ASCII: ids of another script, or of emoji, would be three times as
-            # long, and ten events of ten such identities too much for one call.
+            # No ASCII escapes: they would make ids with other scripts or emoji three
+            # times as long, and ten events with ten such identities would not fit in
+            # one call.
             "Detail": json.dumps(
                 event.detail, ensure_ascii=False, separators=(",", ":")
             ),

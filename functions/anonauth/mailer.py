@@ -1,4 +1,4 @@
-"""Mail by Amazon SES, API v2."""
+"""Sending mail with Amazon SES, API v2."""
 
 import functools
 from collections.abc import Callable
@@ -17,10 +17,10 @@ _SERVER_ERRORS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class SesMailer:
-    """`Mailer` by Amazon SES.
+    """`Mailer` that sends with Amazon SES.
 
     Args:
-        connect: Makes the client, on first use: most requests send no mail.
+        connect: Makes the client on first use, because most requests send no mail.
     """
 
     def __init__(self, connect: "Callable[[], SESV2Client]") -> None:
@@ -30,13 +30,14 @@ class SesMailer:
         """Send one plain text mail.
 
         Args:
-            sender: An address, with or without a name, that SES has verified.
+            sender: An address that SES has verified, with or without a name.
             recipient: A registered address.
 
         Raises:
-            MailRefused: SES refused: a sender that is not verified, a sandbox, a spent
-                quota, throttling. None is the client's fault.
-            MailUnavailable: SES did not answer; the mail may have been sent.
+            MailRefused: SES refused the mail: the sender is not verified, the account
+                is in the sandbox, a quota is spent, or SES throttles. None of these is
+                the client's fault.
+            MailUnavailable: SES did not answer. The mail may have been sent.
         """
         try:
             self._client.send_email(
@@ -50,7 +51,7 @@ class SesMailer:
                 },
             )
         except ClientError as exc:
-            # Such as MessageRejected: the operator has to verify the sender.
+            # An example is MessageRejected: the operator has to verify the sender.
             code = exc.response["Error"]["Code"]
             status = exc.response["ResponseMetadata"]["HTTPStatusCode"]
             refused = HTTPStatus.BAD_REQUEST <= status < _SERVER_ERRORS

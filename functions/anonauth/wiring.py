@@ -1,4 +1,4 @@
-"""Puts the parts together: the one place that reads the environment and the clock."""
+"""Builds the services of a function. Only here are environment and clock read."""
 
 import functools
 import importlib
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """Return the time; the only reading of the clock."""
+    """Return the current time. Nothing else reads the clock."""
     return datetime.now(UTC)  # noqa: TID251 - the one clock
 
 
 class Services:
-    """What the handlers of one function share, each part made on first use."""
+    """The services that the handlers of a function share, each made on first use."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self.settings = settings
         self.clock = clock
-        # Seconds to wait where haste would harm others.
+        # Waits that many seconds, where an immediate repetition would harm others.
         self.pause: Callable[[float], None] = time.sleep
 
     @functools.cached_property
     def store(self) -> Store:
-        """Users and the key ring's item."""
+        """The store, on the table."""
         return Store(
             self.settings.table_name,
             region=self.settings.region,
@@ -62,13 +62,13 @@ class Services:
 
     @functools.cached_property
     def key_maker(self) -> KeyMaker:
-        """New keys."""
+        """The maker of new keys."""
         return KeyMaker(self.wrapping)
 
     @functools.cached_property
     def tokens(self) -> "Tokens":
         """Access and refresh tokens."""
-        # PyJWT costs 60 ms of a cold start; Discovery and Keys do without it.
+        # PyJWT costs 60 ms of a cold start, and Discovery and Keys do not need it.
         from anonauth.tokens import Tokens  # noqa: PLC0415
 
         return Tokens(
@@ -79,7 +79,7 @@ class Services:
 
     @functools.cached_property
     def bus(self) -> "EventBus":
-        """Where events about users go; only Lifecycle and Expiring import it."""
+        """The bus for events about users. Only Lifecycle and Expiring import it."""
         from anonauth.event_bus import EventBridgeBus  # noqa: PLC0415
 
         return EventBridgeBus(
@@ -88,18 +88,18 @@ class Services:
 
     @functools.cached_property
     def metrics(self) -> Metrics:
-        """What CloudWatch is told."""
+        """Metrics for CloudWatch."""
         return Metrics(self.settings.service_name, on=self.settings.metrics)
 
     @functools.cached_property
     def challenges(self) -> "Challenges | None":
-        """What apps ask before an anonymous login; nothing is imported if nothing."""
+        """The challenges before an anonymous login, None if no app has one."""
         if not self.settings.anonymous_challenge:
             return None
         from anonauth.challenges import SettingsChallenges  # noqa: PLC0415
 
         return SettingsChallenges(
-            # The one login that has to go on whatever is wrong with the providers.
+            # This login has to work even if the settings of other providers are wrong.
             self._settings_source(only=ANONYMOUS),
             allow_private=self.settings.allow_private_issuers,
         )
@@ -114,11 +114,11 @@ class Services:
             only=only,
         )
 
-    # Only Link, Userpass and ApiKeys import what is behind the next four.
+    # Only Link, Userpass and ApiKeys import the modules of the next four.
 
     @functools.cached_property
     def providers(self) -> "Registry":
-        """The identity providers, by the settings document."""
+        """The identity providers, as the settings document configures them."""
         from anonauth.providers.registry import Registry  # noqa: PLC0415
 
         return Registry(
@@ -140,7 +140,7 @@ class Services:
 
     @functools.cached_property
     def addresses(self) -> "EmailAddresses":
-        """Syntax of e-mail addresses."""
+        """The syntax of e-mail addresses."""
         from anonauth.email_addresses import EmailSyntax  # noqa: PLC0415
 
         return EmailSyntax()
@@ -179,7 +179,7 @@ def services() -> Services:
 
 @contextmanager
 def using(stand_in: Services) -> Iterator[None]:
-    """Make `services` return these: for the local server, and for tests."""
+    """Make `services` return a stand-in, for the local server and for tests."""
     token = _installed.set(stand_in)
     try:
         yield
@@ -188,10 +188,10 @@ def using(stand_in: Services) -> Iterator[None]:
 
 
 def preload(*modules: str) -> None:
-    """Import now what the first request would otherwise wait for.
+    """Import modules now, for which the first request would otherwise wait.
 
-    Lambda gives a function's start a full core; hiding imports in the first request
-    gains nothing (design.md §10).
+    Lambda gives a function a full core while it starts, so moving imports into the
+    first request gains nothing (design.md §10).
     """
     for module in modules:
         importlib.import_module(module)

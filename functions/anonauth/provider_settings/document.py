@@ -1,7 +1,7 @@
-"""The settings document: which providers each app has, and how they are configured.
+"""Reading and checking the settings document, which lists each app's providers.
 
-JSON of this shape; `*` stands for every app without an entry of its own, a provider
-that is absent is off:
+The document is JSON of the following shape. `*` is for every app without an entry of
+its own. A provider that is absent is off.
 
     {"apps": {"myapp-abcde": {
         "anon-user": {"challenge": {"verify_url": …, "secret": …}},
@@ -12,9 +12,9 @@ that is absent is off:
         "oauth2-apple": {"client_ids": […]},
         "oauth2-facebook": {"app_id": …, "app_secret": …}}}}
 
-What is checked here is checked by the code that uses it later, and what could never fit
-is refused: a fault that is found here is told to the operator, with its key, and any
-other to users, at every login.
+The values are checked with the code that uses them later, and a value that can never
+work is refused. The operator then hears of a fault with its key, before users meet it
+at every login.
 """
 
 import json
@@ -36,12 +36,13 @@ from anonauth.provider_settings.schema import (
 
 
 class DocumentError(ValueError):
-    """The document cannot be used; the message names the key and quotes no value."""
+    """The document cannot be used. The message names the key and quotes no value."""
 
 
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-# Blanks around it are part of it: an HMAC key is bytes, and its issuer has the same.
+# White space around this value is part of it: an HMAC key is bytes, and the issuer has
+# the same bytes.
 _EXACT = ("custom-token", "issuers", "secret")
 
 
@@ -52,12 +53,13 @@ def parse(
 
     Args:
         text: JSON.
-        allow_private: Let the URLs that are fetched be http, and of hosts in private
-            networks: for the local stack and tests.
-        only: A provider; what the document says of others is not looked at.
+        allow_private: Let the URLs that are fetched be http, and name hosts in private
+            networks. This is for the local stack and tests.
+        only: Name of a provider. The settings of other providers are ignored.
 
     Raises:
-        DocumentError: The message begins with the key's path, such as
+        DocumentError: The text is not a valid settings document. The message begins
+            with the path of the offending key, such as
             `apps.myapp-abcde.custom-token.issuers[0].jwks_url`.
     """
     try:
@@ -78,7 +80,7 @@ def parse(
 
 
 def check(document: SettingsDocument, *, allow_private: bool = False) -> None:
-    """Check what the types of a document cannot say, as `parse` does.
+    """Check what the types of a document's fields cannot express, as `parse` does.
 
     Raises:
         DocumentError: As for `parse`.
@@ -89,7 +91,7 @@ def check(document: SettingsDocument, *, allow_private: bool = False) -> None:
 
 
 def references(document: SettingsDocument) -> dict[str, str]:
-    """Return the secrets by reference: the key's full path, and the reference."""
+    """Return the document's references to secrets, by the full path of their key."""
     return {
         f"apps.{app}.{path}": secret.ssm
         for app, settings in document.apps.items()
@@ -104,14 +106,15 @@ def resolve(
     *,
     allow_private: bool = False,
 ) -> SettingsDocument:
-    """Return the document with its secrets in clear, which are checked like others.
+    """Return the document with its secrets in clear, checked like all other values.
 
     Args:
-        secrets: From reference to value; those that are missing are refused.
+        secrets: The value of each reference.
         allow_private: As for `parse`.
 
     Raises:
-        DocumentError: The message begins with the key's path.
+        DocumentError: A secret is missing or not valid. The message begins with the
+            path of its key.
     """
     referred = references(document)
     for path, name in referred.items():
@@ -124,23 +127,24 @@ def resolve(
 
 
 class _Outline(SettingsPart, frozen=True, kw_only=True):
-    # App by app, since paths in msgspec's messages do not tell the keys of a dict.
+    # Apps are converted one by one, because the paths in msgspec's messages leave out
+    # the keys of a dict.
     apps: dict[str, Any]
 
 
 def _check_names(pairs: list[tuple[str, Any]]) -> None:
-    # msgspec takes the last of them: an app that stands twice would lose the settings
-    # that it has in the other place.
+    # msgspec takes the last value of a name: an app that appears twice would lose the
+    # settings of its first entry.
     seen = set()
     for name, _ in pairs:
         if name in seen:
-            raise DocumentError(f"'{name}' stands twice in one object")
+            raise DocumentError(f"'{name}' appears twice in one object")
         seen.add(name)
 
 
 def _part(plain: Any, name: str) -> Any:
     if not isinstance(plain, dict):
-        return plain  # refused like any other
+        return plain  # refused later, like any other wrong type
     return {key: value for key, value in plain.items() if key == name}
 
 
@@ -158,7 +162,8 @@ def _document(apps: Mapping[str, Any], *, allow_private: bool) -> SettingsDocume
 
 
 def _trimmed(plain: Any, place: tuple[str, ...] = ()) -> Any:
-    # They come with copying, and from `--value "$(cat file)"`; nothing fits with them.
+    # White space comes from copying, and from `--value "$(cat file)"`. No value works
+    # with it.
     match plain:
         case str():
             return plain if place == _EXACT else plain.strip()
@@ -172,10 +177,10 @@ def _trimmed(plain: Any, place: tuple[str, ...] = ()) -> Any:
 
 
 def _error(place: str, exc: Exception) -> DocumentError:
-    # As msgspec words it: "Expected `str`, got `int` - at `$.custom-token.issuers[0]`".
+    # msgspec writes: "Expected `str`, got `int` - at `$.custom-token.issuers[0]`".
     problem, _, path = str(exc).partition(" - at `$")
     if problem.startswith("Invalid enum value"):
-        problem = "not one of the values it can have"  # it quotes what stands there
+        problem = "not one of the values it can have"  # msgspec quotes the value
     key = (place + path.removesuffix("`")).removeprefix(".")
     return DocumentError(f"{key}: {problem}" if key else problem)
 

@@ -1,4 +1,4 @@
-"""What the settings document must fulfil beyond the types of its fields."""
+"""Rules for the settings document that the types of its fields cannot express."""
 
 import re
 from collections.abc import Iterator
@@ -15,11 +15,12 @@ from anonauth.provider_settings.schema import (
     MailSettings,
 )
 
-# RFC 7518 §3.2: as many as the hash has. App Services asked for 32 too.
+# RFC 7518 §3.2: as many as the hash has. App Services required 32 as well.
 _SHORTEST_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _PAGE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
-# As for the parameter `MailSender` of template.yaml: no other address may send.
+# The same pattern as for the parameter `MailSender` of template.yaml, since no other
+# address may send.
 _ADDRESS = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
     r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
@@ -29,11 +30,11 @@ Fault = tuple[str, str]  # the path of a key below its app, and what is wrong wi
 
 
 def faults(app: AppSettings, *, allow_private: bool) -> Iterator[Fault]:
-    """Yield the faults of an app's settings that the types of the fields let pass.
+    """Yield the faults of an app's settings that the types of the fields allow.
 
     Args:
-        app: The settings; their secrets may still be references.
-        allow_private: Let URLs be http, and of hosts in private networks.
+        app: The settings. Their secrets may still be references.
+        allow_private: Let URLs be http, and name hosts in private networks.
 
     Yields:
         The path of a key below its app, and what is wrong with its value. The text
@@ -59,11 +60,11 @@ def faults(app: AppSettings, *, allow_private: bool) -> Iterator[Fault]:
 
 
 def _mail_faults(mail: MailSettings) -> Iterator[Fault]:
-    # Not parseaddr: of two addresses that takes the first, up to Python 3.11.
+    # Not parseaddr, which takes the first of two addresses, up to Python 3.11.
     senders = getaddresses([mail.sender])
     plain = mail.sender.isascii() and mail.sender.isprintable()
     if not plain or len(senders) != 1 or not _ADDRESS.fullmatch(senders[0][1]):
-        # Amazon SES API v2, "SendEmail": other letters in a name have to be encoded.
+        # Amazon SES API v2, "SendEmail": letters beyond ASCII have to be encoded.
         yield (
             "local-userpass.mail.sender",
             "expected an address, or 'Name <address>', in ASCII",
@@ -92,7 +93,7 @@ def _issuers_faults(issuers: tuple[IssuerSettings, ...]) -> Iterator[Fault]:
         for name, problem in _issuer_faults(issuer):
             yield f"{path}.{name}".removesuffix("."), problem
         if issuer.issuer in seen:
-            yield f"{path}.issuer", "another issuer has the same, or none either"
+            yield f"{path}.issuer", "another entry has the same, or has none as well"
         seen.add(issuer.issuer)
 
 
@@ -112,7 +113,7 @@ def _issuer_faults(settings: IssuerSettings) -> Iterator[Fault]:
             "",
             "expected exactly one of jwks_url, openid_configuration, pem and secret",
         )
-    # A public key must never be taken for an HMAC secret: whoever knows it could sign.
+    # A public key must never be used as an HMAC secret: everyone can know it, and sign.
     elif algorithm.startswith("HS") != (secret is not None):
         yield "algorithm", "HS256, HS384 and HS512 go with a secret, others do not"
     elif isinstance(secret, str):
@@ -126,7 +127,7 @@ def _issuer_faults(settings: IssuerSettings) -> Iterator[Fault]:
 
 
 def _is_key(text: str, algorithm: str) -> bool:
-    # cryptography and PyJWT: most documents have no key in them.
+    # This imports cryptography and PyJWT, and most documents have no key in them.
     from anonauth.issuers.key_sets import load_pem, load_secret  # noqa: PLC0415
 
     load = load_secret if algorithm.startswith("HS") else load_pem

@@ -1,4 +1,4 @@
-"""The fields of the settings document: one class for each part of it."""
+"""The fields of the settings document, with a class for each part of it."""
 
 from typing import Annotated, Literal
 
@@ -10,15 +10,15 @@ from anonauth.domain.providers import ANONYMOUS
 Text = Annotated[str, Meta(min_length=1, max_length=2048)]
 
 Limit = Annotated[int, Meta(ge=1, le=10**9)]
-"""DynamoDB compares numbers of 38 digits at most."""
+"""A rate limit. DynamoDB compares numbers of up to 38 digits."""
 
 
 class SettingsPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every part of the document is: exactly the fields that it lists."""
+    """Base of every part of the document. It allows exactly the fields listed."""
 
 
 class SecretReference(SettingsPart, frozen=True):
-    """A secret in an SSM parameter of its own, below the document's.
+    """A secret in an SSM parameter of its own, below that of the document.
 
     With the document in `/anonauth/settings`, `{"ssm": "google"}` is the value of
     `/anonauth/settings/google`.
@@ -28,11 +28,14 @@ class SecretReference(SettingsPart, frozen=True):
 
 
 Secret = Text | SecretReference
-"""A secret, in clear or by reference. Once the document is loaded, always in clear."""
+"""A secret, in clear or by reference. In a loaded document it is always in clear."""
 
 
 class MailSettings(SettingsPart, frozen=True):
-    """Confirm and reset mails; `token` and `tokenId` are added to the URLs."""
+    """Settings of confirm and reset mails.
+
+    The query parameters `token` and `tokenId` are added to the URLs.
+    """
 
     sender: Text
     confirm_url: Text
@@ -40,13 +43,14 @@ class MailSettings(SettingsPart, frozen=True):
 
 
 class ChallengeSettings(SettingsPart, frozen=True, kw_only=True):
-    """What a client has to pass before an anonymous login.
+    """A challenge that a client has to pass before an anonymous login.
 
     Args:
-        verify_url: Turnstile's, hCaptcha's or reCAPTCHA's "siteverify".
-        hostnames: Of the pages that may show it; empty for any.
-        action: That the answer has to be for.
-        min_score: From 0 to 1, where 1 is a person; reCAPTCHA v3 has one.
+        verify_url: "siteverify" of Turnstile, hCaptcha or reCAPTCHA.
+        hostnames: Hosts of the pages that may show the challenge, empty for any.
+        action: The action that the answer must be for.
+        min_score: The lowest score to accept, where 1 is certainly a person and 0 a
+            program. Only reCAPTCHA v3 gives a score.
     """
 
     verify_url: Text
@@ -63,16 +67,20 @@ class AnonymousSettings(SettingsPart, frozen=True):
 
 
 class PasswordBudgets(SettingsPart, frozen=True):
-    """Wrong passwords per 15 minutes; mails per address, registrations per network
-    and hour.
+    """Rate limits of the `local-userpass` provider.
 
-    The limits of networks are those of an IPv4 address or an IPv6 /64; its /56 and /48
-    have a fifth and two fifths more. `consecutive` counts the wrong passwords of an
-    account since the last right one or reset: from then on networks that it was never
-    logged in to from have one try an hour between them.
+    `account_and_network`, `account` and `network` limit wrong passwords per 15 minutes.
+    `mails` is per address and hour, `registrations` per network and hour.
 
-    `registrations` counts requests to register and to have mail sent, of all apps
-    together: a school that registers in one lesson has to fit in.
+    A network is an IPv4 address or an IPv6 /64. The limits of its /56 and /48 are a
+    fifth and two fifths higher.
+
+    `consecutive` limits the wrong passwords of an account since the last right one or
+    reset. Beyond it, all networks from which nobody has logged in to the account
+    share one try an hour.
+
+    `registrations` counts requests to register and requests for mail, of all apps
+    together. It must allow a school class that registers in one lesson.
     """
 
     account_and_network: Limit = 10
@@ -84,7 +92,10 @@ class PasswordBudgets(SettingsPart, frozen=True):
 
 
 class LocalUserpassSettings(SettingsPart, frozen=True):
-    """E-mail and password. Without `mail` every address counts as confirmed."""
+    """The e-mail and password provider.
+
+    Without `mail` every address counts as confirmed.
+    """
 
     enabled: bool = True
     min_password_length: Annotated[int, Meta(ge=6, le=128)] = 6
@@ -93,7 +104,7 @@ class LocalUserpassSettings(SettingsPart, frozen=True):
 
 
 class ApiKeySettings(SettingsPart, frozen=True):
-    """API keys that users make for themselves."""
+    """The provider of API keys, which users make for themselves."""
 
     enabled: bool = True
 
@@ -105,7 +116,7 @@ Algorithm = Literal[
 
 
 class MetadataField(SettingsPart, frozen=True):
-    """A claim that becomes a field of the profile, as App Services configured it."""
+    """A claim of the token that becomes a field of the profile, as in App Services."""
 
     name: Text
     field_name: Annotated[str, Meta(max_length=2048)] = ""
@@ -113,10 +124,12 @@ class MetadataField(SettingsPart, frozen=True):
 
 
 class IssuerSettings(SettingsPart, frozen=True):
-    """Whose JWTs `custom-token` takes; exactly one of the four sources of keys.
+    """An issuer whose JWTs `custom-token` accepts.
 
-    `audience` is the app id by default. Without `issuer` tokens are taken whatever
-    their `iss`; at most one issuer of an app can be like that.
+    Exactly one of the four sources of keys is given: `jwks_url`,
+    `openid_configuration`, `pem` or `secret`. `audience` is the app id by default.
+    Without `issuer`, a token may have any `iss`. At most one entry of an app may have
+    no `issuer`.
     """
 
     issuer: Text | None = None
@@ -130,14 +143,14 @@ class IssuerSettings(SettingsPart, frozen=True):
 
 
 class CustomTokenSettings(SettingsPart, frozen=True, kw_only=True):
-    """JWTs of the app's own issuers."""
+    """The provider of JWTs that the app's own issuers sign."""
 
     enabled: bool = True
     issuers: Annotated[tuple[IssuerSettings, ...], Meta(min_length=1)]
 
 
 class GoogleSettings(SettingsPart, frozen=True, kw_only=True):
-    """ID tokens of Google; auth codes too if there is a client secret."""
+    """The provider of Google's ID tokens, and of auth codes if it has a secret."""
 
     enabled: bool = True
     client_ids: Annotated[tuple[Text, ...], Meta(min_length=1)]
@@ -148,7 +161,7 @@ class GoogleSettings(SettingsPart, frozen=True, kw_only=True):
 
 
 class AppleSettings(SettingsPart, frozen=True, kw_only=True):
-    """Identity tokens of Sign in with Apple."""
+    """The provider of identity tokens from Sign in with Apple."""
 
     enabled: bool = True
     client_ids: Annotated[tuple[Text, ...], Meta(min_length=1)]
@@ -156,10 +169,10 @@ class AppleSettings(SettingsPart, frozen=True, kw_only=True):
 
 
 class FacebookSettings(SettingsPart, frozen=True, kw_only=True):
-    """User access tokens of Facebook Login, and ID tokens of its Limited Login."""
+    """The provider of Facebook's user access tokens and Limited Login ID tokens."""
 
     enabled: bool = True
-    # Facebook's ids are digits; see `oauth2_facebook`.
+    # Facebook's ids consist of digits, see `oauth2_facebook`.
     app_id: Annotated[str, Meta(pattern=r"^[0-9]{1,64}\Z")]
     app_secret: Secret
     graph_url: Text = "https://graph.facebook.com/v21.0"
@@ -174,7 +187,7 @@ ProviderSettings = (
     | AppleSettings
     | FacebookSettings
 )
-"""The part of the document that is of one provider."""
+"""The settings of a provider."""
 
 
 class AppSettings(
@@ -201,7 +214,7 @@ class AppSettings(
     oauth2_facebook: FacebookSettings | None = None
 
     def provider(self, name: str) -> ProviderSettings | None:
-        """Return the settings of a provider, by the name that routes have for it."""
+        """Return the settings of a provider, by its name in routes."""
         if name == ANONYMOUS or name not in self.__struct_encode_fields__:
             return None
         settings: ProviderSettings | None = getattr(self, name.replace("-", "_"))
@@ -209,17 +222,17 @@ class AppSettings(
 
     @property
     def challenge(self) -> ChallengeSettings | None:
-        """What is asked before an anonymous login."""
+        """The challenge before an anonymous login, None if there is none."""
         return self.anon_user.challenge
 
 
 class SettingsDocument(SettingsPart, frozen=True, kw_only=True):
-    """The whole document, checked; its secrets may still be references."""
+    """The whole document, checked. Its secrets may still be references."""
 
     apps: dict[str, AppSettings] = {}
 
     def app(self, app_id: str) -> AppSettings:
-        """Return the settings of an app: its own, else those of `*`, else nothing.
+        """Return the settings of an app: its own, or else those of `*`, if any.
 
         A provider that is switched off is left out.
         """
@@ -230,4 +243,4 @@ class SettingsDocument(SettingsPart, frozen=True, kw_only=True):
 
 
 EVERY_APP = "*"
-"""Where the settings of all apps stand that have none of their own."""
+"""The key with the settings of all apps that have none of their own."""

@@ -1,4 +1,4 @@
-"""The settings document as AWS Systems Manager (SSM) keeps it, at most minutes old."""
+"""Reading the settings document from AWS Systems Manager (SSM), and caching it."""
 
 import functools
 import logging
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 _BATCH = 10  # names in one GetParameters
 
-# Of the standard library, whose records Lambda logs as it logs ours. For when the copy
-# is kept: there is no refusal then that could carry the cause to the log.
+# A logger of the standard library, whose records Lambda logs like our own. It serves
+# when the previous copy is kept: no error to the client is logged with the cause then.
 _logger = logging.getLogger(__name__)
 
 
 class SettingsSource:
-    """The document of one SSM parameter, and the secrets below it.
+    """The settings document in an SSM parameter, and the secrets below it.
 
     Args:
-        connect: Makes the client, on first use.
-        parameter: Name of the parameter, a SecureString; empty: no app has a provider,
-            and nothing is read.
+        connect: Makes the client on first use.
+        parameter: Name of the parameter, a SecureString. If it is empty, no app has a
+            provider and nothing is read.
         allow_private: As for `parse`.
-        only: As for `parse`: the fault of another provider, or a secret of its that is
-            missing, is nobody's concern then.
+        only: As for `parse`. The faults and missing secrets of other providers do not
+            matter then.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class SettingsSource:
     def document(self, now: datetime) -> SettingsDocument:
         """Return the document with its secrets in clear.
 
-        If it cannot be read again, or is no longer valid, the copy goes on; the log
-        says why.
+        If it cannot be read again, or is no longer valid, the previous copy stays in
+        use and the log says why.
 
         Raises:
-            SettingsUnavailable: There is no copy either.
+            SettingsUnavailable: The document cannot be used, and there is no copy.
         """
         if not self._parameter:
             return self._empty

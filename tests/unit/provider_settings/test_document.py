@@ -803,5 +803,5 @@ def test_given_no_settings_then_no_provider_is_on() -> None:
 )
 def test_given_a_name_twice_when_read_then_it_is_refused(text: str, name: str) -> None:
     """Else the last would count, and what the first says would be lost."""
-    with pytest.raises(DocumentError, match=f"'{name}' stands twice"):
+    with pytest.raises(DocumentError, match=f"'{name}' appears twice"):
         parse(text)
