@@ -1,1 +1,1 @@
-"""The `anonauth` command. Neither a handler nor the bundle has it."""
+"""The `anonauth` command. No handler imports it, and the bundle leaves it out."""

@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in the modules beside this one."""
+"""The commands of `anonauth` and their options. Other modules do the work."""
 
 import json
 import logging
@@ -24,8 +24,8 @@ from anonauth.local.names import ENVIRONMENT_FILE
 if TYPE_CHECKING:
     from anonauth.local.server import LocalServer
 
-# Not the address of README's sessions, nor the page's: it would be taken for whoever
-# tries one after the other.
+# Differs from the addresses in README and on the page. A reader who tries one after
+# the other would find the same address taken.
 _EXAMPLE_ACCOUNT = '{"email": "alan@example.com", "password": "correct horse"}'
 
 
@@ -68,7 +68,7 @@ def anonauth(
         ),
     ] = False,
 ) -> None:
-    """Anonymous authentication: the service on this machine, and an operator's tools.
+    """Anonymous authentication: run the service here, and operate a deployment.
 
     Start with `anonauth serve`, and copy the curl line that it prints.
     """
@@ -80,24 +80,26 @@ def serve(  # noqa: PLR0913 - an option each
     *,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Port of the service; 0 for any free one."),
+        typer.Option(
+            min=0, max=65535, help="Port of the service. 0 takes a free port."
+        ),
     ] = 8080,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")
+        str, typer.Option(help="Address to listen on. 0.0.0.0 listens on all.")
     ] = "127.0.0.1",
     base_url: Annotated[
         str | None,
         typer.Option(
-            help="Address that clients use, if it is not that of host and port; "
-            "it is the issuer in tokens.",
+            help="Address that clients use, if it differs from host and port. "
+            "Tokens name it as their issuer.",
             show_default=False,
         ),
     ] = None,
     app_id: Annotated[
         list[str] | None,
         typer.Option(
-            help="Client app id to serve; repeat for several. "
-            "By default those of template.yaml.",
+            help="Client app id to serve. Repeat for several. "
+            "By default those in template.yaml.",
             show_default=False,
         ),
     ] = None,
@@ -105,7 +107,7 @@ def serve(  # noqa: PLR0913 - an option each
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Parameter of template.yaml; repeat for several.",
+            help="Parameter of template.yaml. Repeat for several.",
             show_default=False,
         ),
     ] = None,
@@ -113,19 +115,19 @@ def serve(  # noqa: PLR0913 - an option each
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The settings document: which providers each app has. Read once: "
-            "start again after a change. By default e-mail/password and API keys "
-            "are on for every app.",
+            help="Provider settings, a JSON document that lists each app's providers. "
+            "It is read once, so start again after a change. By default every app has "
+            "e-mail/password and API keys.",
             show_default=False,
         ),
     ] = None,
     endpoint_url: Annotated[
         str | None,
         typer.Option(
-            help="Another AWS (DynamoDB and its streams, KMS, SSM, SES, EventBridge) "
-            "than the built-in one, which forgets all at the end. What is absent there "
-            "is made; a settings document that is there counts unless --settings "
-            "replaces it.",
+            help="Use the AWS services at this URL (DynamoDB and its streams, KMS, "
+            "SSM, SES, EventBridge) instead of the built-in ones. Missing resources "
+            "are created. Provider settings found there are used, unless --settings "
+            "replaces them.",
             show_default=False,
         ),
     ] = None,
@@ -134,7 +136,7 @@ def serve(  # noqa: PLR0913 - an option each
         typer.Option(
             min=0,
             max=65535,
-            help="Expose the built-in AWS on this port; 0 for any.",
+            help="Expose the built-in AWS services on this port. 0 takes a free port.",
             show_default=False,
         ),
     ] = None,
@@ -142,22 +144,24 @@ def serve(  # noqa: PLR0913 - an option each
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Where to expose it, by default on 127.0.0.1 whatever --host is: who "
-            "reaches it reads the settings' secrets.",
+            help="Address for --aws-port. By default 127.0.0.1, even with --host: any "
+            "client of this port can read the secrets in the provider settings.",
             show_default=False,
         ),
     ] = None,
     template: Annotated[
         Path | None,
-        typer.Option(help="By default the template.yaml here or above."),
+        typer.Option(
+            help="SAM template. By default template.yaml in this directory or above."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep users, keys, settings and the clock in this directory, for the "
-            "next start: also after kill -9. By default they live in memory. All is "
-            "in plain text there.",
+            help="Keep users, keys, settings and the clock in this directory for the "
+            "next start, even after kill -9. By default they are kept in memory. The "
+            "files are plain text.",
             show_default=False,
         ),
     ] = None,
@@ -165,38 +169,38 @@ def serve(  # noqa: PLR0913 - an option each
         bool,
         typer.Option(
             "--verbose",
-            help="Print the functions' whole log too: --parameter LogLevel=INFO.",
+            help="Print the functions' whole log, as --parameter LogLevel=INFO does.",
         ),
     ] = False,
 ) -> None:
-    """Serve the whole API here: no Docker, no AWS account. Ctrl-C stops it.
+    """Run the whole API here, without Docker or an AWS account. Ctrl-C stops it.
 
-    The real functions answer behind the routes, CORS and throttling of
-    template.yaml; without `--data` each start is a fresh one. At its address a
-    page for your browser shows each call that it makes.
+    The real functions answer, behind the routes, CORS and throttling of
+    template.yaml. Without `--data` every start begins empty. Open its address in a
+    browser for a page that shows each call it makes.
 
     **Examples**
 
     * `anonauth serve`
     * `anonauth serve --port 0 --app-id myapp-abcde --app-id other-fghij`
     * `anonauth serve --parameter ThrottlingRateLimit=5 --verbose`
-    * `anonauth serve --data users`, which finds its users again at the next start
+    * `anonauth serve --data users`, which keeps its users for the next start
     * `anonauth serve --aws-port 4566`, then in another terminal
       `anonauth sample logout | sam local invoke LogoutFunction -e -
       --env-vars events/env.local.json`
 
-    **Travel in time**, to see what 90 days do to a user:
+    **Move the clock**, to see what 90 days do to a user:
 
     * `curl -d '{"advance": "P91D"}' http://127.0.0.1:8080/_local/clock`
 
-    **Read the mails** that nobody gets, to confirm an address or reset a password
-    (the settings document says whether mail is sent; by default none is):
+    **Read the mails** that are not really sent, to confirm an address or reset a
+    password (by default the provider settings turn mail off):
 
     * `curl http://127.0.0.1:8080/_local/outbox`, and `-X DELETE` to empty it
 
-    **Read the events** that an app could build on, such as that a user has expired:
+    **Read the events** that an app could react to, such as an expired user:
 
-    * `curl http://127.0.0.1:8080/_local/events`, likewise
+    * `curl http://127.0.0.1:8080/_local/events`, and `-X DELETE` to empty the list
     """
     parameters = dict(map(_split_parameter, parameter or ()))
     if verbose:
@@ -206,7 +210,7 @@ def serve(  # noqa: PLR0913 - an option each
     log.addHandler(logging.StreamHandler(sys.stderr))
     log.propagate = False
     with suppress(KeyboardInterrupt), catch_stop_signals() as wait:
-        # Brings the functions along; `anonauth --help` does without.
+        # This import loads the functions, which `anonauth --help` does not need.
         from anonauth.local.server import LocalServer  # noqa: PLC0415
 
         with LocalServer(
@@ -228,33 +232,37 @@ def serve(  # noqa: PLR0913 - an option each
 
 @app.command()
 def sample(
-    name: Annotated[str, typer.Argument(help="A file of events/, without .json.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a file in events/, without .json.")
+    ],
     *,
     endpoint_url: Annotated[
-        str, typer.Option(help="Where DynamoDB and KMS are.")
+        str, typer.Option(help="URL of DynamoDB and KMS.")
     ] = DEFAULT_ENDPOINT,
     env_vars: Annotated[
         Path | None,
         typer.Option(
-            help=f"The functions' variables; by default events/{ENVIRONMENT_FILE}.",
+            help="The functions' environment variables. "
+            f"By default events/{ENVIRONMENT_FILE}.",
             show_default=False,
         ),
     ] = None,
     template: Annotated[
         Path | None,
         typer.Option(
-            help="The events are those of the directory beside it. By default the "
-            "template.yaml here or above.",
+            help="SAM template beside the directory events/. By default template.yaml "
+            "in this directory or above.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Print an event with a fresh token in it, to be piped into `sam local invoke`.
+    """Print a sample event with a fresh token, to pipe into `sam local invoke`.
 
-    Needs `anonauth serve --aws-port 4566` in another terminal: the token is that of a
-    user who is made there for it, permanent if the function takes no other. An e-mail
-    address in the event is replaced by a new one, and all that comes before the event
-    is done there: an account to log in with is registered, a mail's token is made.
+    First run `anonauth serve --aws-port 4566` in another terminal. The command creates
+    a user there, permanent if the function takes no other, and prints its token in the
+    event. An e-mail address in the event is replaced by a new one. The steps before the
+    event are done as well: an account to log in with is registered, a mail's token is
+    created.
 
     **Examples**
 
@@ -287,11 +295,11 @@ def _split_parameter(text: str) -> tuple[str, str]:
 
 
 def _print_addresses(server: "LocalServer") -> None:
-    from anonauth.domain.providers import USERPASS  # noqa: PLC0415 - help does without
+    from anonauth.domain.providers import USERPASS  # noqa: PLC0415 - not for help
 
     base_url, first_app = server.base_url, server.app_ids[0]
     providers = f"{base_url}/api/client/v2.0/app/{first_app}/auth/providers"
-    # The first line is for programs too.
+    # Programs read the first line too.
     print(f"anonauth is listening on {base_url}")
     if server.page_url:
         print(f"open it in a browser: {server.page_url}")
@@ -300,7 +308,7 @@ def _print_addresses(server: "LocalServer") -> None:
     if server.deployment.data_summary:
         print(f"data in {server.options.data}: {server.deployment.data_summary}")
     if server.fault_on_aws:
-        print(f"not for AWS, which refuses the settings: {server.fault_on_aws}")
+        print(f"AWS would refuse these settings: {server.fault_on_aws}")
     if server.sends_mail:
         print(f"mails: {base_url}/_local/outbox")
     if server.deployment.publishes_events:
@@ -310,11 +318,11 @@ def _print_addresses(server: "LocalServer") -> None:
     if server.aws_url:
         print(f"AWS: {server.aws_url}")
     if server.needs_base_url:
-        print("for clients elsewhere, name this machine: --base-url http://HOST:PORT")
+        print("for clients on other machines, give --base-url http://HOST:PORT")
     if server.asks_challenge:
         print(
-            f"\nlog in: {first_app} asks for a challenge; POST its widget's answer, as "
-            f"options.challenge, to\n  {providers}/anon-user/login"
+            f"\nlog in: {first_app} requires a challenge. POST its widget's answer as "
+            f"options.challenge to\n  {providers}/anon-user/login"
         )
     else:
         print(f"\nlog in:\n  curl -X POST {providers}/anon-user/login")

@@ -1,6 +1,6 @@
-"""Which deployment an operator's command is about, and the way into it.
+"""The deployment that an operator's command works on, and access to it.
 
-The parts are the service's own, at work with the operator's AWS credentials.
+The service's own classes do the work, with the operator's AWS credentials.
 """
 
 import os
@@ -40,11 +40,11 @@ from anonauth.local.command_error import CommandError
 from anonauth.local.template import REGION
 from anonauth.settings import Settings
 
-# What a command that needs them checks for; others never use them.
+# Placeholders for unknown settings. A command that needs the setting checks first.
 _NO_KEY = "none"
 _NO_APPS = "none"
 
-# There are no credentials, so that no call can be made at all.
+# Errors of botocore without usable credentials: it has made no call.
 _MISSING_CREDENTIALS = (
     ConfigParseError,
     CredentialRetrievalError,
@@ -60,7 +60,7 @@ _ENDED_SSO_SESSION = (
     UnknownTokenProviderError,
 )
 
-# Codes by which services refuse credentials, whatever is asked.
+# Codes by which AWS services refuse credentials, whatever the request.
 _EXPIRED_CODES = {"ExpiredToken", "RequestExpired", "TokenRefreshRequired"}
 _UNKNOWN_KEY_CODES = {
     "InvalidAccessKeyId",
@@ -74,21 +74,21 @@ _BAD_SIGNATURE_CODES = {
     "SignatureDoesNotMatch",
 }
 
-_FIRST_SERVER_ERROR = 500  # of this status and those above nobody knows the outcome
+_FIRST_SERVER_ERROR = 500  # from this status on the outcome is unknown
 
-# Operations of all services that are used here which change nothing.
+# Operations that change nothing, of all AWS services used here.
 _READ_OPERATIONS = re.compile(
     "(BatchGet|Decrypt|Describe|Encrypt|Get|Head|List|Query|Scan)"
 )
 
 
 class LastCall:
-    """Notes which operation the clients of some sessions have called last."""
+    """The operation that the clients of the watched sessions called last."""
 
     name = ""
 
     def watch(self, session: botocore.session.Session) -> None:
-        """Note the calls of all clients that it makes from now on."""
+        """Record the calls of all clients that the session creates from now on."""
 
         def note(**event: Any) -> None:
             self.name = event["model"].name
@@ -98,10 +98,10 @@ class LastCall:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployment that was found.
+    """The deployment that the options name.
 
-    `kms_key` is empty where only a table was named, `outputs` and `stack_name`
-    where no stack was.
+    `kms_key` is empty if only a table was named. `outputs` and `stack_name` are empty
+    if no stack was named.
     """
 
     region: str
@@ -114,13 +114,13 @@ class Deployment:
 
     @property
     def place(self) -> str:
-        """Where it is, in words: what a mistaken profile or region would show in."""
+        """Stack, table and region in words, so that a mistaken profile shows."""
         stack = f"stack '{self.stack_name}', " if self.stack_name else ""
         elsewhere = f", at {self.endpoint_url}" if self.endpoint_url else ""
         return f"{stack}table '{self.table}' in {self.region}{elsewhere}"
 
     def read_app_ids(self) -> list[str]:
-        """Return the apps that it serves; none if it does not say."""
+        """Return the app ids that it serves, or none if they are unknown."""
         told = self.outputs.get("ClientAppIds", "")
         if not told and self.endpoint_url and self.table == aws.TABLE_NAME:
             with suppress(BotoCoreError, ClientError):
@@ -131,7 +131,7 @@ class Deployment:
         return [each for each in told.split(",") if each]
 
     def services(self) -> wiring.Services:
-        """Return its services, without what only its functions know.
+        """Return its services, without the settings that only its functions have.
 
         Raises:
             CommandError: The operator's AWS configuration cannot be used.
@@ -156,7 +156,7 @@ class Deployment:
         return services
 
     def connect(self, service: str, *, seconds: int = 10) -> Any:
-        """Return a client of an AWS service, that waits so long for an answer."""
+        """Return a client of an AWS service. `seconds` is the read timeout."""
         return _create_client(
             service, self.region, self.endpoint_url, self.last_call, seconds=seconds
         )
@@ -165,23 +165,23 @@ class Deployment:
         """Return an output of the stack.
 
         Raises:
-            CommandError: No stack was named, or it is one of an earlier version.
+            CommandError: No stack was named, or an earlier version deployed it.
         """
         if name not in self.outputs:
             raise CommandError(
-                f"needs the output {name} of a stack of this version: give --stack, "
-                "and deploy it anew if it is older"
+                f"needs the stack output {name}: give --stack, and deploy this "
+                "version if the stack is older"
             )
         return self.outputs[name]
 
 
 @contextmanager
 def open_deployment(options: DeploymentOptions) -> Iterator[Deployment]:
-    """Yield a deployment, for the time of a `with` block.
+    """Yield the deployment that the options name, while a `with` block runs.
 
     Raises:
-        CommandError: It is not clear which deployment is meant, or AWS does not let us
-            in. Also what AWS has against a call within the block.
+        CommandError: The deployment is unclear or AWS refuses access. AWS errors within
+            the block become this error too.
     """
     place, last_call = "", LastCall()
     with aws.isolate_environment() if options.endpoint_url else nullcontext():
@@ -198,20 +198,20 @@ def open_deployment(options: DeploymentOptions) -> Iterator[Deployment]:
 def open_services(
     options: DeploymentOptions, *, with_key: bool = False
 ) -> Iterator[wiring.Services]:
-    """Yield the services of a deployment, for the time of a `with` block.
+    """Yield the services of a deployment, while a `with` block runs.
 
     Args:
         target: The deployment.
-        with_key: Whether something has to be wrapped, so that a KMS key is needed.
+        with_key: Whether the command wraps a new key, which takes a KMS key.
 
     Raises:
-        CommandError: As for `reached`.
+        CommandError: As for `open_deployment`.
     """
     with open_deployment(options) as deployment:
         if with_key and not deployment.kms_key:
             raise CommandError(
-                "--table needs --kms-key too, to wrap a new key; it is the "
-                "stack's output RingKeyArn"
+                "--table needs --kms-key too, to wrap a new key. The key is the "
+                "stack output RingKeyArn"
             )
         yield deployment.services()
 
@@ -220,7 +220,7 @@ def _find_region(options: DeploymentOptions) -> str:
     if options.endpoint_url:
         return options.region or REGION
     configured = botocore.session.get_session().get_config_variable("region")
-    # botocore leaves out the first, which all other tools of AWS obey.
+    # botocore ignores AWS_REGION, which all other AWS tools obey.
     region = options.region or os.environ.get("AWS_REGION") or configured
     if not region:
         raise CommandError("no region: give --region, or set AWS_REGION")
@@ -255,12 +255,12 @@ def _read_stack_outputs(
         if code and code != DAMAGED:
             raise
         raise another from exc
-    except KeyError as exc:  # XML of something else
+    except KeyError as exc:  # the XML of another server
         raise another from exc
     outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
     if not {"TableName", "RingKeyArn"} <= outputs.keys():
         raise CommandError(
-            f"stack '{stack}' is not one of anonauth, or not complete: "
+            f"stack '{stack}' is not an anonauth stack, or not complete: "
             "it has no outputs TableName and RingKeyArn"
         )
     return outputs
@@ -291,16 +291,16 @@ def _create_client(
 def _configuration_errors() -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError) as exc:  # a number that is none, a file that is not
+    except (ValueError, OSError) as exc:  # an invalid number, a missing file
         text = str(exc).partition("\n")[0]
         raise CommandError(f"your AWS configuration cannot be used: {text}") from exc
 
 
 def _explain_aws_error(exc: Exception, place: str, operation: str) -> str:
-    """Return what went wrong, and what to do.
+    """Return a message about an AWS error: its cause, and what to do next.
 
     Args:
-        operation: The one that was called last.
+        operation: The operation that was called last.
     """
     cause = find_aws_error(exc)
     text = str(cause).partition("\n")[0]
@@ -313,9 +313,9 @@ def _explain_aws_error(exc: Exception, place: str, operation: str) -> str:
     code = error.get("Code", "").removesuffix("Exception")
     if code == "ResourceNotFound":
         return f"no {place}"
-    if code == DAMAGED:  # a proxy's page, for one
+    if code == DAMAGED:  # for example a proxy's page
         return (
-            f"the answer to {cause.operation_name} is not of AWS, or was damaged; "
+            f"the answer to {cause.operation_name} is not from AWS, or is damaged; "
             f"{_retry_advice(cause.operation_name)}"
         )
     message = (error.get("Message") or text).partition("\n")[0]
@@ -330,14 +330,14 @@ def _explain_aws_error(exc: Exception, place: str, operation: str) -> str:
 
 def _retry_advice(operation: str) -> str:
     if _READ_OPERATIONS.match(operation):
-        return f"{operation} changes nothing: run it again"
-    return "look whether it took effect before you repeat it"
+        return f"{operation} changes nothing, so run the command again"
+    return "check whether it took effect before you repeat it"
 
 
 def explain_credentials_error(cause: BaseException) -> str | None:
-    """Return what is wrong with the operator's credentials, and the command that helps.
+    """Return what is wrong with the operator's credentials, and a command that helps.
 
-    None if it is something else that went wrong.
+    None means that the error has another cause.
 
     Args:
         cause: As `cause_of` returns it.
@@ -373,16 +373,17 @@ def _explain_refused_credentials(code: str, option: str) -> str | None:
         )
     if code in _BAD_SIGNATURE_CODES:
         return (
-            f"AWS refuses your signature ({code}): the secret key is another one's, or "
-            "this machine's clock is wrong; see `date -u`"
+            f"AWS refuses your signature ({code}): the secret key does not match the "
+            "key id, or this machine's clock is wrong; see `date -u`"
         )
     return None
 
 
 def find_aws_error(exc: BaseException) -> BaseException:
-    """Return what AWS, or botocore, had against a call.
+    """Return the error of AWS or botocore that is the cause of an exception.
 
-    It is below the service's own word for it, and below PynamoDB's.
+    The service's own errors and those of PynamoDB wrap it. Without such an error,
+    return the innermost cause.
     """
     while not isinstance(exc, BotoCoreError | ClientError):
         below = getattr(exc, "cause", None) or exc.__cause__

@@ -1,14 +1,14 @@
-"""The other door: the `anonauth` command. No handler imports anything of it."""
+"""The entry point of the `anonauth` command. No handler imports it."""
 
 import sys
 
-# ruff: noqa: PLC0415 - Ctrl-C while something is imported here would be a traceback
+# ruff: noqa: PLC0415 - Ctrl-C during an import up here would print a traceback
 
 
 def main() -> None:
-    """Run the command; the entry point of the package.
+    """Run the command. This is the entry point of the package.
 
-    Ends the process with one of `options.EXIT_CODES`, whatever is interrupted.
+    It ends the process with one of `options.EXIT_CODES`, after Ctrl-C too.
     """
     try:
         _run()
@@ -25,14 +25,14 @@ def _run() -> None:
 
     streams.prepare_streams()
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
-        # Typer's own name for it; CI services have colours asked for otherwise.
+        # Typer's own variable. Without it Typer prints colours in CI services.
         os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
     try:
         try:
             _command()
         finally:
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                # What is still awaited is awaited for nobody: the next Ctrl-C ends it.
+                # The work is over, so another Ctrl-C may end the process at once.
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout.flush()
     except CommandError as exc:

@@ -1,4 +1,4 @@
-"""Options that the operator's commands share; `target` makes a deployment of them."""
+"""Options that the operator's commands share, and helpers to print and ask."""
 
 import json
 import sys
@@ -10,20 +10,20 @@ import typer
 from anonauth.local.command_error import CommandError
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 not done, or the answer is no, and one line on stderr says "
+    "Exit codes: 0 success; 1 failure or a failed check, and one line on stderr says "
     "why; 2 the command line is not understood; 130 Ctrl-C (0 for "
     "`serve` and `events tail`)."
 )
-"""Of every command; the foot of its help."""
+"""The exit codes of every command, printed below its help."""
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
-"""Where `anonauth serve --aws-port 4566` has its AWS."""
+"""Address of the AWS services of `anonauth serve --aws-port 4566`."""
 
 StackOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The deployment's CloudFormation stack, whose outputs say the rest.",
+        help="The deployment's CloudFormation stack. Its outputs name the rest.",
         show_default=False,
     ),
 ]
@@ -31,7 +31,7 @@ TableOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Its DynamoDB table, instead of a stack.",
+        help="The deployment's DynamoDB table, instead of a stack.",
         show_default=False,
     ),
 ]
@@ -39,20 +39,23 @@ KmsKeyOption = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        help="With --table: the KMS key that wraps new keys; id, ARN or alias.",
+        help="With --table: the KMS key that wraps new keys, as id, ARN or alias.",
         show_default=False,
     ),
 ]
 RegionOption = Annotated[
     str | None,
-    typer.Option(help="By default that of the AWS configuration.", show_default=False),
+    typer.Option(
+        help="AWS region. By default the one in your AWS configuration.",
+        show_default=False,
+    ),
 ]
 EndpointUrlOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Another AWS, such as that of `anonauth serve --aws-port 4566`, whose "
-        "table is then the default.",
+        help="Use the AWS services at this URL, such as those of "
+        "`anonauth serve --aws-port 4566`. Its table is then the default.",
         show_default=False,
     ),
 ]
@@ -61,30 +64,30 @@ AppOption = Annotated[
     typer.Option(
         "--app",
         metavar="ID",
-        help="The client app id; not needed where only one is served: a --stack or a "
-        "local service says so.",
+        help="The client app id. You can leave it out if the stack, or the local "
+        "service, has only one.",
         show_default=False,
     ),
 ]
 SegmentsOption = Annotated[
     int,
-    typer.Option(min=1, max=10, help="Parts of the table that are read at a time."),
+    typer.Option(min=1, max=10, help="Number of table segments to read in parallel."),
 ]
 RateOption = Annotated[
     float | None,
     typer.Option(
         min=1,
-        help="At most so many read units a second, each 8 KB. By default no limit.",
+        help="Limit in read units (8 KB) a second. By default there is none.",
         show_default=False,
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentOptions:
-    """A deployment, as options name it; see there."""
+    """The options that name a deployment."""
 
     stack: str | None = None
     table: str | None = None
@@ -94,12 +97,12 @@ class DeploymentOptions:
 
 
 def print_json(body: object) -> None:
-    """Print what `--json` asks for."""
+    """Print a body as JSON, for `--json`."""
     print(json.dumps(body, indent=2))
 
 
 def arrow() -> str:
-    """Return an arrow that stdout can show."""
+    """Return an arrow in characters that stdout can encode."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     try:
         "→".encode(encoding)
@@ -109,19 +112,19 @@ def arrow() -> str:
 
 
 def ask_to_go_on(question: str) -> None:
-    """Ask on the terminal; return if the answer is yes.
+    """Ask a question on the terminal, and return if the answer is yes.
 
     Raises:
-        CommandError: It is no, or nobody is there.
-        KeyboardInterrupt: Ctrl-C, which typer's own prompt turns into a no.
+        CommandError: The answer is no, or stdin is not a terminal.
+        KeyboardInterrupt: Ctrl-C. Typer's own prompt would turn it into a no.
     """
     if not sys.stdin.isatty():
-        raise CommandError("nobody is here to be asked; --yes if this is what you want")
+        raise CommandError("no terminal to confirm on; pass --yes")
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CommandError("nothing was changed")
 
 
 def printable(text: str) -> str:
-    """Return what a stranger wrote without what would steer a terminal."""
+    """Return a client's text with characters that control a terminal escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""What is wrong with a command at first sight, before it brings the service along."""
+"""Checks of an operator's options, before the service is imported."""
 
 import http.client
 import json
@@ -17,11 +17,11 @@ _START_ADVICE = (
 
 
 def check_options(options: DeploymentOptions) -> DeploymentOptions:
-    """Return the deployment that an operator's options name, if they name one.
+    """Return the options, if they name one deployment.
 
     Raises:
-        CommandError: They name none, or two; or nothing answers at the endpoint, or the
-            local service, which is not its AWS.
+        CommandError: They name no deployment, or two. Or nothing answers at the
+            endpoint. Or the API of a local service does, instead of its AWS port.
     """
     url = options.endpoint_url
     endpoint = _parse_endpoint(url) if url else None
@@ -62,8 +62,8 @@ def _check_endpoint_answers(url: str, endpoint: SplitResult) -> None:
         ) from exc
     if endpoint.scheme == "http" and _is_service_itself(endpoint.hostname or "", port):
         raise CommandError(
-            f"the service at {url} does not show its AWS there: {_START_ADVICE}; the "
-            "address is in its line `AWS:`"
+            f"{url} is the API of a local service, not its AWS port: {_START_ADVICE}; "
+            "the service prints that address in its line `AWS:`"
         )
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, which works at any moment."""
+"""Handling of Ctrl-C and SIGTERM at any moment."""
 
 import signal
 import socket
@@ -11,18 +11,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def catch_stop_signals() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield what waits for Ctrl-C or SIGTERM, after it has done something else.
+    """Yield a function that calls its argument, then waits for Ctrl-C or SIGTERM.
 
-    Before that, while the service starts, either of them raises. After it, while the
-    service ends, they end the process at once.
+    Before the wait, while the service starts, either signal raises. After the wait,
+    while the service ends, either signal ends the process at once.
 
-    A handler in Python runs when the main thread wakes up, and that may be never: on
-    Linux another thread can take the signal off the queue, and the main one sleeps
-    on (seen in 1 of 15 runs). So it waits for a socket, to which the interpreter writes
-    below Python; it also keeps a signal whose exception something has swallowed.
+    A handler in Python runs when the main thread wakes up, which may be never: on
+    Linux another thread can take the signal off the queue while the main thread sleeps
+    on (seen in 1 of 15 runs). The function therefore waits for a socket, to which the
+    interpreter writes below Python. The socket also keeps a signal whose exception
+    other code has swallowed.
 
     Raises:
-        KeyboardInterrupt: One of them came before the service was ready.
+        KeyboardInterrupt: A signal came before the service was ready.
     """
     readable, writable = socket.socketpair()
     with readable, writable:
@@ -44,7 +45,7 @@ def catch_stop_signals() -> Iterator[Callable[[Callable[[], None]], None]]:
 
 @contextmanager
 def block_signals_in_new_threads() -> Iterator[None]:
-    """Have threads that start in a `with` block never take Ctrl-C off the queue."""
+    """Keep threads that start in a `with` block from taking Ctrl-C off the queue."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -64,4 +65,4 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    """Handle a signal by nothing more, instead of by the end of the process."""
+    """Do nothing. Without this handler the signal would end the process."""

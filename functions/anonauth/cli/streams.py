@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as a command finds them, made such that it can go on."""
+"""Standard streams that cope with closed pipes, full disks and any character."""
 
 import io
 import os
@@ -9,19 +9,19 @@ from anonauth.local.command_error import CommandError
 
 
 class _OutputStream(io.TextIOWrapper):
-    """What is written to; whoever reads it may leave.
+    """An output stream whose reader may leave.
 
-    Then all else goes nowhere: what a command does, and its exit code, are the same
-    whether `head` has seen enough of it or not.
+    The rest of the output is then discarded. The command does the same work and has
+    the same exit code, whether `head` has seen enough of its output or not.
     """
 
     has_lost_reader = False
 
     def write(self, text: str, /) -> int:
-        """Write, as far as somebody is there.
+        """Write the text, unless the reader has left.
 
         Raises:
-            CommandError: The disk does not take what a command prints.
+            CommandError: The output cannot be written, for example to a full disk.
         """
         try:
             return super().write(text)
@@ -30,7 +30,7 @@ class _OutputStream(io.TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is left; raises as `write` does."""
+        """Write the buffered text. Raises as `write` does."""
         try:
             super().flush()
         except OSError as exc:
@@ -38,7 +38,7 @@ class _OutputStream(io.TextIOWrapper):
 
     def _discard_rest(self, exc: OSError) -> None:
         number = self.fileno()
-        # What is still in a buffer has to go somewhere, when the process ends.
+        # At the end of the process the buffer still needs a place to go.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
         os.close(nowhere)
@@ -48,28 +48,28 @@ class _OutputStream(io.TextIOWrapper):
 
 
 def prepare_streams() -> None:
-    """Make no character, no closed stream and no full disk end in a traceback."""
+    """Replace the standard streams, so that none of them causes a traceback."""
     sys.stdout = _wrap_output(sys.stdout)
     sys.stderr = _wrap_output(sys.stderr)
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115 - as long as the process
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - open until the process ends
     elif isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
 
 
 def has_reader() -> bool:
-    """Say whether somebody may still read what is printed."""
+    """Tell whether stdout may still have a reader."""
     return not (isinstance(sys.stdout, _OutputStream) and sys.stdout.has_lost_reader)
 
 
 def _wrap_output(stream: TextIO | None) -> TextIO:
-    if stream is None:  # closed by whoever started the command
+    if stream is None:  # closed by the parent process
         return open(os.devnull, "w")
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
     return _OutputStream(
-        # The other one would close the descriptor when it is forgotten.
+        # The old stream closes its descriptor when it is garbage collected.
         open(stream.fileno(), "wb", closefd=False),
         encoding=stream.encoding,
         errors="backslashreplace",  # U+2192 is not in every code page

@@ -1,4 +1,4 @@
-"""The whole table, read by several threads, with a bar that shows how far it is."""
+"""A scan of the whole table by several threads, with a progress bar."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +13,16 @@ from anonauth.cli.text_table import make_console
 from anonauth.domain.users import UserFilter, UserPage
 from anonauth.ports import OverviewStore
 
-# Seconds after which the main thread looks up: one that sleeps for good may never hear
-# of Ctrl-C (see `commands`).
+# The main thread wakes up this often. Asleep for good, it might never notice Ctrl-C
+# (see `signals`).
 _WAKE_SECONDS = 0.2
 
 
 class ParallelScan:
-    """A scan of all users that are wanted, with a thread for each segment.
+    """A scan of all users that pass a filter, with a thread for each segment.
 
     Args:
-        rate: Read units a second, at most, of all segments together; None: no limit.
+        rate: Limit in read units a second for all segments together. None: no limit.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class ParallelScan:
     def run(
         self, positions: Mapping[int, str], on_page: Callable[[int, UserPage], None]
     ) -> None:
-        """Read segments to their ends; whatever ends it ends all threads first.
+        """Read segments to their ends. An error or Ctrl-C stops all threads first.
 
         Args:
-            positions: Where each segment goes on; "" is its beginning.
+            positions: Where to start in each segment. "" is its beginning.
             take: Called with each page and its segment, by several threads at once.
         """
         if not positions:
@@ -81,11 +81,13 @@ class ParallelScan:
 
 @contextmanager
 def show_progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yield what moves a bar on stderr by so many items; none but on a terminal.
+    """Show a progress bar on stderr, and yield a function that advances it.
+
+    Without a terminal there is no bar.
 
     Args:
-        items: All of them, as far as it is known; 0 if it is not.
-        done: Those before.
+        items: Number of all items, as far as it is known. 0 if it is not.
+        done: Number of items read before.
     """
     screen = make_console(stderr=True)
     bar = Progress(
@@ -106,9 +108,9 @@ def show_progress(items: int, done: int = 0) -> Iterator[Callable[[int], None]]:
 
 
 def read_table_size(deployment: Deployment) -> tuple[str, int]:
-    """Return the table's full name, and about how many items it has.
+    """Return the table's full name, and roughly how many items it has.
 
-    DynamoDB counts them every six hours.
+    DynamoDB updates this number every six hours.
     """
     table = deployment.connect("dynamodb").describe_table(TableName=deployment.table)[
         "Table"

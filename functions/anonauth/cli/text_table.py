@@ -1,4 +1,4 @@
-"""Tables for people, on a terminal of any width: no id is cut, and no name broken."""
+"""Tables for a terminal of any width, which cut no id and break no name."""
 
 import os
 import sys
@@ -9,18 +9,18 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-# A file or a pipe has no edge.
+# Width for a file or a pipe.
 _PIPE_WIDTH = 160
 
-# A column whose words may be broken (`overflow="fold"`) has at least so much.
+# Least width of a column whose words may be broken (`overflow="fold"`).
 _MIN_FOLDED_WIDTH = 6
 
-# Up to so many characters a name and its value stay on one line.
+# A name and its value stay on one line up to this number of characters.
 _UNBROKEN_WIDTH = 32
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return where to print; no colour without a terminal, or with NO_COLOR."""
+    """Return a console. It has no colour without a terminal, or with NO_COLOR."""
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     is_plain = not is_terminal or bool(os.environ.get("NO_COLOR"))
     return Console(
@@ -32,11 +32,11 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as there is room for.
+    """Print a table in the available width.
 
-    A column with `no_wrap` is never broken, one with `overflow="fold"` anywhere, any
-    other between words. Where that is too wide, each row is printed as a paragraph,
-    which the value of the first column begins.
+    A column with `no_wrap` is never broken, a column with `overflow="fold"` anywhere,
+    any other column between words. If the table is still too wide, each row is printed
+    as a paragraph that begins with the value of the first column.
     """
     out = make_console()
     table.padding, table.pad_edge = (0, 2, 0, 0), False
@@ -51,7 +51,7 @@ def print_table(table: Table) -> None:
 
 
 def _fit_columns(table: Table, width: int, *, gap: int) -> bool:
-    # Rich makes the widest column narrower, which is that of the ids.
+    # Rich would narrow the widest column, and that is the column of ids.
     least = [_min_width(column) for column in table.columns]
     spare = width - sum(least) - gap * (len(least) - 1)
     if spare < 0:
@@ -96,7 +96,7 @@ def _wrap_pairs(
     names: Sequence[str], values: Sequence[str], width: int
 ) -> Iterator[str]:
     pairs = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
-    # A space that is not to break a line is another character for a while.
+    # Inside a pair, spaces become no-break spaces while the text is wrapped.
     kept = [p.replace(" ", "\xa0") if len(p) <= _UNBROKEN_WIDTH else p for p in pairs]
     for line in textwrap.wrap(
         ", ".join(kept),

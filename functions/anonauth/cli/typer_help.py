@@ -1,6 +1,6 @@
-"""Typer, with help in which a flag shows no type, and others one that people know.
+"""Typer commands whose help shows common type names, and no type for a flag.
 
-Its own way is `metavar` on each, but that cannot be said of `--help`.
+Typer would need a `metavar` for each option, and `--help` itself cannot have one.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class TypedHelpCommand(TyperCommand):
-    """A command."""
+    """A command whose help shows common type names."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return its arguments and options, and `--help`."""
+        """Return the command's arguments and options, and `--help`."""
         return _set_type_names(super().get_params(ctx))
 
 
@@ -28,7 +28,7 @@ class _TypedHelpGroup(TyperGroup):
 
 
 class CommandGroup(typer.Typer):
-    """A group of commands; arguments as Typer's."""
+    """A group of such commands. Its arguments are those of `Typer`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
@@ -46,14 +46,14 @@ class CommandGroup(typer.Typer):
         cls: type[TyperCommand] | None = None,
         **settings: Any,
     ) -> Callable[[_Function], _Function]:
-        """Return a decorator that makes a command of a function."""
+        """Return a decorator that registers a function as a command."""
         return super().command(name, cls=cls or TypedHelpCommand, **settings)
 
 
 def _set_type_names(parameters: list[Any]) -> list[Any]:
     for each in parameters:
         if isinstance(each, TyperArgument):
-            # Its metavar is its name.
+            # An argument's metavar is its name.
             each.display_type = _type_display(each)  # type: ignore[assignment, method-assign]
         elif each.is_flag:
             each.metavar = ""
@@ -77,5 +77,5 @@ def _type_name(parameter: TyperArgument | TyperOption) -> str:
     return _TYPES[annotation]
 
 
-# Typer would have Python's own: `<int range>`, `<list[str]>`.
+# Typer would show Python's names: `<int range>`, `<list[str]>`.
 _TYPES = {float: "FLOAT", int: "INTEGER", str: "TEXT"}

@@ -144,7 +144,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
             {"custom-token": {"issuers": [{"jwks_url": "http://127.0.0.1:1/"}]}},
             [
                 "providers of myapp-abcde: anon-user, custom-token\n",
-                "not for AWS, which refuses the settings: apps.*.custom-token.issuers",
+                "AWS would refuse these settings: apps.*.custom-token.issuers",
             ],
             ["register", "mails: "],
             id="no e-mail",
@@ -161,7 +161,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
                 }
             },
             ["/local-userpass/register\n", "mails: {base_url}/_local/outbox\n"],
-            ["not for AWS"],
+            ["AWS would refuse"],
             id="e-mail with mails",
             marks=pytest.mark.long,
         ),
@@ -365,7 +365,7 @@ def test_given_the_exit_codes_when_read_then_help_and_page_have_the_same() -> No
     ended = run("--help")
 
     words = " ".join(ended.stdout.split())
-    assert "Exit codes: 0 done;" in words
+    assert "Exit codes: 0 success;" in words
     assert "130 Ctrl-C (0 for serve and events tail)." in words
     assert told == re.findall(r"(?:Exit codes:|;) (\d+)", words)
 

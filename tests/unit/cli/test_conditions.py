@@ -384,9 +384,11 @@ def test_given_a_session_token_in_the_environment_when_expired_then_it_is_named(
 @pytest.mark.parametrize(
     ("operation", "told"),
     [
-        pytest.param("read", "DescribeTable changes nothing: run it again", id="read"),
         pytest.param(
-            "write", "look whether it took effect before you repeat it", id="write"
+            "read", "DescribeTable changes nothing, so run the command again", id="read"
+        ),
+        pytest.param(
+            "write", "check whether it took effect before you repeat it", id="write"
         ),
     ],
 )

@@ -146,8 +146,8 @@ def test_given_a_plain_service_when_its_keys_are_listed_then_it_says_what_is_mis
     line, imported = at_once("keys", "list", "--endpoint-url", server.base_url)
 
     assert line == (
-        f"anonauth: the service at {server.base_url} does not show its AWS there: "
-        f"{START}; the address is in its line `AWS:`"
+        f"anonauth: {server.base_url} is the API of a local service, not its AWS port: "
+        f"{START}; the service prints that address in its line `AWS:`"
     )
     assert imported == "[]"
 

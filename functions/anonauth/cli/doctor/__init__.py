@@ -1,1 +1,1 @@
-"""`anonauth doctor`."""
+"""`anonauth doctor`: check a deployment."""

@@ -1,16 +1,16 @@
-"""What a check of `anonauth doctor` finds."""
+"""The result of a check by `anonauth doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 CheckState = Literal["ok", "warning", "failed", "unknown"]
-"""As it should be; works, but look at it; does not do what it should; not to be seen
-with these credentials, or not in this kind of AWS."""
+"""ok: as it should be. warning: works, but needs attention. failed: does not work.
+unknown: these credentials, or this kind of AWS, do not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was found, and what to do about it; `name` is that of the check."""
+    """What a check has found, and what to do about it. `name` is the check's."""
 
     state: CheckState
     says: str
@@ -19,15 +19,15 @@ class CheckResult:
 
 
 def ok(says: str) -> CheckResult:
-    """Return that all is as it should be."""
+    """Return the result for a thing that is as it should be."""
     return CheckResult("ok", says)
 
 
 def warning(says: str, advice: str) -> CheckResult:
-    """Return that it works, and what to look at."""
+    """Return the result for a thing that works but needs attention."""
     return CheckResult("warning", says, advice)
 
 
 def failure(says: str, advice: str) -> CheckResult:
-    """Return that it does not do what it should, and how to mend it."""
+    """Return the result for a thing that does not work, and how to fix it."""
     return CheckResult("failed", says, advice)

@@ -1,1 +1,1 @@
-"""`anonauth events`."""
+"""`anonauth events`: follow and replay events."""

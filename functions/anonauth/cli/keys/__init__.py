@@ -1,1 +1,1 @@
-"""`anonauth keys`."""
+"""`anonauth keys`: list, rotate and revoke signing keys."""

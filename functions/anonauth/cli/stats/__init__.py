@@ -1,1 +1,1 @@
-"""`anonauth stats`."""
+"""`anonauth stats`: count users."""

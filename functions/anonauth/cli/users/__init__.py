@@ -1,1 +1,1 @@
-"""`anonauth users`."""
+"""`anonauth users`: find, delete and export users."""

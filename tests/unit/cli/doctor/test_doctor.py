@@ -1331,7 +1331,7 @@ def test_given_a_stack_of_an_earlier_version_when_looked_at_then_it_is_said(
     found = check_named("failed events", cloud.probe(deployment))
 
     assert found.state == "failed"
-    assert "needs the output FailedRecordsBucket" in found.says
+    assert "needs the stack output FailedRecordsBucket" in found.says
 
 
 @pytest.mark.parametrize(

@@ -277,4 +277,4 @@ def test_given_a_stack_of_an_earlier_version_when_replayed_then_one_line_says_so
         StackName="anonauth", TemplateBody=json.dumps(template)
     )
 
-    assert "needs the output FailedRecordsBucket" in problem(cloud.replay())
+    assert "needs the stack output FailedRecordsBucket" in problem(cloud.replay())

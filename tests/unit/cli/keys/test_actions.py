@@ -443,7 +443,7 @@ def test_given_a_stack_of_something_else_when_named_then_one_line(stacks: Any) -
 
     line = problem(run("list", "--stack", "other"))
 
-    assert line.startswith("stack 'other' is not one of anonauth")
+    assert line.startswith("stack 'other' is not an anonauth stack")
 
 
 @pytest.mark.parametrize(
@@ -594,8 +594,8 @@ def test_given_a_page_instead_of_xml_when_another_service_is_asked_then_one_line
 
     line = str(refused.value)
     assert line == (
-        "the answer to GetCallerIdentity is not of AWS, or was damaged; "
-        "GetCallerIdentity changes nothing: run it again"
+        "the answer to GetCallerIdentity is not from AWS, or is damaged; "
+        "GetCallerIdentity changes nothing, so run the command again"
     )
 
 
