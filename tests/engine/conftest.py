@@ -18,7 +18,7 @@ _SLOW_ELSEWHERE = ("races.py", "expiring.py", "live_table.py", "local_server.py"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # A second opinion takes as long as the first: it has CI's long step.
+    # A second engine takes as long as the first, so it runs in CI's long step.
     for item in items:
         module = item.nodeid.partition("::")[0].rpartition("/")[2]
         engine_name = getattr(item, "callspec", None) and item.callspec.params.get(  # type: ignore[attr-defined]
@@ -40,7 +40,7 @@ def engine(
 
 @pytest.fixture(scope="class")
 def table(engine: engines.Engine) -> Iterator[str]:
-    """An empty table, for one class of tests or one test outside of any."""
+    """An empty table, for one class of tests or one test outside of classes."""
     with engine.table() as name:
         yield name
 
@@ -70,7 +70,7 @@ def pooled_keys() -> PooledKeys:
 def service(
     engine: engines.Engine, table: str, store: Store, tokens: Tokens
 ) -> Iterator[Service]:
-    """The service; after the test, no user or identity of it may be broken."""
+    """The service; after the test, all its users and identities must be whole."""
     served = Service(store, tokens, engine.db, table)
     yield served
     assert_all_whole(served)

@@ -1,7 +1,7 @@
-"""An intruder who does not want to go: resets and `users revoke` while it holds on.
+"""An intruder that holds on: resets and `users revoke` while it keeps trying.
 
-It has all that there is to have: a session, the old password, a JWT identity and API
-keys of its own. Whatever it does with them, the owner's reset is done.
+It has everything it could have: a session, the old password, its own JWT identity and
+API keys. Whatever it does with them, the owner's reset succeeds.
 """
 
 import itertools
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.long
 
 @dataclass
 class Intruder:
-    """Makes and deletes API keys in many threads; comes back by all that it knows."""
+    """Makes and deletes API keys in many threads; comes back by every way it knows."""
 
     service: Service
     address: str
@@ -42,7 +42,7 @@ class Intruder:
     made: int = 0
 
     def settle(self) -> None:
-        """Link an identity of its own, and make a key that lasts."""
+        """Link its own identity, and make a key that lasts."""
         self.service.link(self.opened, CUSTOM, {"token": self.trojan})
         _, self.secret = self.service.create_api_key(self.opened, "lasting", NOW)
 
@@ -61,10 +61,10 @@ class Intruder:
 
     @contextmanager
     def holding_on(self, *, comes_back: bool) -> Iterator[None]:
-        """Go on from many threads until the end of the block.
+        """Keep trying from many threads until the end of the block.
 
         Args:
-            comes_back: Logs in anew by all that it knows, again and again.
+            comes_back: Whether it logs in again by every way it knows, repeatedly.
         """
         over = threading.Event()
 
@@ -101,7 +101,7 @@ class Intruder:
 
 
 def an_intruder(service: Service) -> tuple[Intruder, Callable[[], None]]:
-    """Return one in somebody's user, and what resets that one's password."""
+    """Return an intruder in another person's user, and the reset of its password."""
     token, kept = a_mail_token()
     account = an_account(service, reset=kept)
     address = account.data["email"]
@@ -120,7 +120,7 @@ def test_given_an_intruder_in_twelve_threads_when_the_owner_resets_then_it_is_ou
         with intruder.holding_on(comes_back=True):
             reset_it()
             after = user_of(service, intruder.opened)
-            # It goes on trying all that it knows.
+            # It keeps trying every way it knows.
             threading.Event().wait(0.2)
 
         last = user_of(service, intruder.opened)

@@ -1,4 +1,4 @@
-"""What events need of the store, on engines that are no fakes of ours."""
+"""The store's contracts for events, on engines that are no fakes of ours."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ class TestExpiringOnEngines(ExpiringContract):
 
 
 class TestRequestedOnEngines(RequestedContract):
-    """The same."""
+    """`conftest` provides `store`, on each engine."""
 
 
 def test_given_no_scan_yet_when_loaded_then_there_is_none(store: Store) -> None:

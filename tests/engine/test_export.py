@@ -1,4 +1,4 @@
-"""`anonauth users export` on real engines: segments at once, and a real kill."""
+"""`anonauth users export` on real engines: parallel segments, and a real kill."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from support.project.tools import ROOT
 from support.service.ctrl_c import COMMAND, ended, in_the_background
 
 USERS = 2000
-# A page is 1 MB: so each of four segments has several.
+# A page has 1 MB, so each of four segments has several pages.
 PADDING = "x" * 4000
 
 pytestmark = pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_given_a_process_that_is_ended_when_run_again_then_the_file_is_whole(
 ) -> None:
     table, ids = crowd
     file, checkpoint = tmp_path / "users.jsonl", tmp_path / "users.jsonl.resume"
-    # So slow that it cannot have come to its end.
+    # So slow that it cannot have finished.
     command = ["users", "export", str(file), "--rate", "100", *options(engine, table)]
     with in_the_background():
         process = subprocess.Popen(  # noqa: S603 - our own command

@@ -1,7 +1,7 @@
-"""AWS fails at every call there is, in every way: what clients see, and what is left.
+"""AWS fails at every call, in every way: the answers to clients, and the state after.
 
-The calls are those of a clean run, so a new one is tried by itself; and every place in
-the source that makes one has to be met.
+The calls are those of a clean run, so a new call is tried automatically. Every place in
+the source that calls AWS has to be reached.
 """
 
 import ast
@@ -53,13 +53,13 @@ def world(engine: Engine) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch, mock_aws(), KeyServer() as server:
         patch.setenv("AWS_DEFAULT_REGION", engine.region)
         patch.setattr(keys, "generate_private_key", RsaKeys().generate)
-        # The SDK repeats calls itself, after a pause, and ever less often if none gets
-        # well; which begins anew with each execution environment.
+        # The SDK retries calls itself, after a pause, and ever less often while they
+        # fail. That budget starts anew with each execution environment.
         patch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
         patch.setattr(
             standard.quota, "RetryQuota", functools.partial(RetryQuota, 10**9)
         )
-        # moto asks each of its services whether an address is its own.
+        # moto asks each of its services whether it serves an address.
         ours = [each for each in backend_url_patterns if each[0] in SERVICES]
         patch.setattr(backend_index, "backend_url_patterns", ours)
         key_id = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
@@ -86,14 +86,14 @@ def _behind(tables: Upstream, others: Upstream) -> Upstream:
 
 @pytest.fixture(scope="module")
 def prepared(world: World) -> Callable[[str], Faults]:
-    """Return an operation that begins cold, prepared once."""
+    """Return an operation that starts cold, prepared once."""
     return functools.cache(lambda name: Faults(name, OPERATIONS[name], world))
 
 
 def test_given_our_clients_when_made_then_they_give_up_as_is_counted_here(
     world: World,
 ) -> None:
-    """Else the time that the tests below allow would be another one."""
+    """Otherwise the times that the tests below allow would be wrong."""
     store: Any = world.service.services.store._connection.client
     clients = [store, *(world.clients.connect(name) for name in ("kms", "sesv2"))]
 
@@ -133,7 +133,7 @@ def test_given_a_warm_function_when_an_answer_ends_early_then_no_user_is_lost(
     always: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """At every byte of the answer that a refresh asks for, when it is long."""
+    """At every byte of the answer that a refresh reads, if the answer is long."""
     tally = Tally()
 
     faults = Faults(name, OPERATIONS[name], world, is_warm=True)
@@ -151,7 +151,7 @@ def test_given_any_call_that_fails_in_any_way_then_its_client_gets_what_it_asked
     group: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """At once, or after one retry; nothing is left half done, before it or after."""
+    """At once, or after one retry. Nothing is half done, in between or afterwards."""
     tally = Tally()
 
     for name in GROUPS[group]:
@@ -187,7 +187,7 @@ def test_given_the_source_when_searched_then_all_its_calls_to_aws_are_tried_here
 
 
 OF_OPERATORS = {"store/overview:get_data_of"}
-"""Which nobody waits for; see `test_operating` and `test_export`."""
+"""Nobody waits for these calls; see `test_operator` and `test_export`."""
 
 
 def sites_in_source() -> set[str]:

@@ -1,4 +1,4 @@
-"""`kill -9` of `anonauth serve --data`, under load: what was answered is kept."""
+"""`kill -9` of `anonauth serve --data` under load: answered writes are kept."""
 
 import http.client
 import itertools
@@ -34,7 +34,7 @@ UNLIMITED = [
 
 @contextmanager
 def serving(data: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """Yield the command, its address, and what it says that it has found."""
+    """Yield the command, its address, and the counts it reports at its start."""
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*COMMAND, "serve", "--port=0", f"--data={data}", *UNLIMITED],
         cwd=ROOT,
@@ -56,9 +56,9 @@ def serving(data: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
 def load(
     base_url: str, logins: queue.Queue[None]
 ) -> tuple[list[Session], list[Session]]:
-    """Log in, and out of each third session, until nobody answers.
+    """Log in, and out of every third session, until the service stops answering.
 
-    Returns the sessions that are good, and those whose end was answered.
+    Returns the sessions that are good, and those whose logout was answered.
     """
     opened, ended_ones = [], []
     try:
@@ -118,11 +118,11 @@ def test_given_kills_under_load_when_started_again_then_all_that_was_answered_is
         )
         log_in(base_url, APP)
 
-    # Without those whose logout was on its way, who may be either.
+    # Without the sessions whose logout was not answered, which may be either.
     assert len(statuses) + len(gone) >= KILLS * (LOGINS - CLIENTS)
     assert set(statuses) == {200}
     assert set(gone) == {401}
     assert found[0] == "new"
-    # A login or two may have been kept, but not answered any more.
+    # A few logins may have been stored, but no longer answered.
     users = int(found[-1].partition(" ")[0])
     assert len(opened) <= users <= len(opened) + KILLS * CLIENTS

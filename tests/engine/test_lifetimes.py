@@ -16,7 +16,7 @@ from support.service.rings import RingInMemory
 def test_given_an_early_and_a_late_device_when_a_year_passes_then_both_live(
     service: Service,
 ) -> None:
-    """Each note of a use is of its session: one device must not pay for the other."""
+    """A use is noted only in its own session: other devices must not pay for it."""
     ring = RingInMemory()
     ring.rotate(NOW)
     service = replace(

@@ -1,4 +1,4 @@
-"""Links, first logins, resets and API keys at the same moment (design.md §4).
+"""Simultaneous links, first logins, resets and API keys (design.md §4).
 
 After each test `service` checks the invariants over the whole table: each bound
 identity has one user, and that user lists it.
@@ -38,7 +38,7 @@ from support.engine.racing import CALLERS, Service, a_subject, race, refusals, u
 
 CUSTOM = "custom-token"
 
-# The mixed races have these as well, among others.
+# The mixed races cover these as well, among others.
 pytestmark = pytest.mark.long
 
 
@@ -180,7 +180,7 @@ def test_given_sessions_to_the_limit_when_many_log_in_then_it_is_kept(
 
 
 def resetting(service: Service, address: str) -> Callable[[], None]:
-    """Mail a reset token; return what sets the password `NEW` with it."""
+    """Mail a reset token; return the call that sets the password `NEW` with it."""
     token, kept = a_mail_token()
     record = service.record(USERPASS, address)
     assert record is not None
@@ -229,7 +229,7 @@ def test_given_a_reset_when_a_link_with_the_old_password_races_then_it_has_lost(
         assert was_reset is None
         user = user_of(service, guest)
         if isinstance(linked, LinkedSession):
-            # It was first: then the reset has ended its session.
+            # The login was first, so the reset has ended its session.
             assert user.sessions == {}
         else:
             assert isinstance(linked, CredentialRefused)

@@ -1,6 +1,6 @@
 """The stream and the sweep of `anonauth serve`, on engines that have streams.
 
-What they tell is read back by the store, as Lifecycle does.
+The store reads the stream's records back, as Lifecycle does.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from support.engine import engines
 from support.engine.racing import Service, a_subject, assert_all_whole
 from support.service.rings import RingInMemory
 
-# DynamoDB itself tells of a change a moment later, and not to this region's streams.
+# DynamoDB itself reports a change a moment later, and not to this region's streams.
 pytestmark = pytest.mark.parametrize(
     "engine", ["dynoxide", "ministack"], indirect=True, scope="package"
 )
@@ -75,7 +75,7 @@ def live(engine: engines.Engine, table: str, clock: Clock) -> LiveTable:
 
 @pytest.fixture
 def ring() -> RingInMemory:
-    """A key ring that a test rotates when time goes on."""
+    """A key ring that a test rotates when time passes."""
     made = RingInMemory()
     made.rotate(NOW)
     return made
@@ -98,7 +98,7 @@ def service(
 
 
 def told(live: LiveTable, store: Store) -> list[Change]:
-    """Return what has happened to users since the last call, as Lifecycle reads it."""
+    """Return the changes of users since the last call, as Lifecycle reads them."""
     changes = map(store.read_change, live.changes())
     return [change for change in changes if change is not None]
 
@@ -119,7 +119,7 @@ def pass_90_days(ring: RingInMemory) -> None:
 
 
 def expire(engine: engines.Engine, table: str, user: User, at: datetime) -> None:
-    """Give an item another `ttl` behind the store's back."""
+    """Change an item's `ttl` behind the store's back."""
     engine.db.update_item(
         TableName=table,
         Key={"pk": {"S": f"USER#{APP}#{user.id}"}},
@@ -144,7 +144,7 @@ def test_given_a_users_life_when_told_then_each_change_reads_back_in_order(
 
     changes = told(live, store)
 
-    # The link and the deletion are transactions, of which others are not told.
+    # The link and the deletion are transactions, whose other items are not reported.
     assert [(change.before, change.after) for change in changes] == [
         (before, after)
         for before, after in zip([None, *store_says], [*store_says, None], strict=True)
@@ -204,7 +204,7 @@ def test_given_changes_that_were_told_when_asked_again_then_only_news_are(
     store.create_user(second)
     late = LiveTable(table, engine.endpoint_url, clock)
     assert [c.after for c in told(live, store)] == [second]
-    assert told(late, store) == []  # of what was before it, nothing
+    assert told(late, store) == []  # nothing from before it was made
 
 
 def test_given_many_changes_when_told_then_none_is_missing(
@@ -261,7 +261,7 @@ def test_given_a_ttl_when_swept_then_the_services_clock_decides(
 def test_given_a_new_ttl_in_between_when_swept_then_the_user_stays(
     live: LiveTable, store: Store, engine: engines.Engine, table: str, clock: Clock
 ) -> None:
-    """As on AWS; and its later deletion is not the sweep's."""
+    """As on AWS. Its later deletion does not count as the sweep's."""
     guest = a_guest()
     store.create_user(guest)
     live.changes()
@@ -323,7 +323,7 @@ def test_given_a_table_without_a_stream_then_there_is_nothing_to_tell(
 
         assert not live.has_stream
         assert live.changes() == []
-        assert live.sweep() == 1  # for it needs no stream
+        assert live.sweep() == 1  # the sweep needs no stream
         assert live.changes() == []
         assert store.get_user(APP, guest.id) is None
 
@@ -331,7 +331,7 @@ def test_given_a_table_without_a_stream_then_there_is_nothing_to_tell(
 def test_given_a_link_in_the_last_second_when_swept_days_later_then_the_user_stays(
     live: LiveTable, store: Store, service: Service, clock: Clock, ring: RingInMemory
 ) -> None:
-    """The worst that could befall an app: to clean up after somebody who is there."""
+    """The worst case for an app: to clean up after a user that still exists."""
     guest = service.log_in()
     assert guest.user.expires_at is not None
     pass_90_days(ring)

@@ -24,7 +24,7 @@ def server(engine: engines.Engine) -> Iterator[LocalServer]:
 
 
 def events(server: LocalServer, user: dict[str, str]) -> list[Any]:
-    """Return what GET /_local/events has of a user, oldest first."""
+    """Return the events of a user at GET /_local/events, oldest first."""
     answer = call(server.base_url, "GET", "/_local/events")
     assert answer.status == 200, answer
     return [each for each in answer.json() if each["detail"]["uid"] == user["user_id"]]
@@ -33,7 +33,7 @@ def events(server: LocalServer, user: dict[str, str]) -> list[Any]:
 def test_given_a_table_without_a_stream_then_there_are_no_events_but_all_else(
     engine: engines.Engine,
 ) -> None:
-    """As one is that an earlier version of `serve` has made."""
+    """The table is like that of an earlier version of `serve`."""
     engine.db.create_table(
         TableName=TABLE_NAME,
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],

@@ -1,6 +1,6 @@
-"""Whoever can make a lost user again does so at the same moment.
+"""All that can make a lost user again do so at the same moment.
 
-Its item was deleted by hand. However it goes, there is one user under the old id; after
+Its item was deleted by hand. In every case there is one user under the old id. After
 each test `service` checks the invariants over the whole table.
 """
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.long
 
 @dataclass(frozen=True)
 class Lost:
-    """A user whose item is lost: what proves its identities, and its reset."""
+    """A user whose item is lost, with its credentials and its reset."""
 
     id: str
     address: str
@@ -118,7 +118,7 @@ def assert_ended(service: Service, outcomes: list[object]) -> None:
 def assert_jwt_is_in(
     service: Service, lost: Lost, opened: list[OpenedSession], *, its_user: bool
 ) -> None:
-    """Check that the JWT's own sessions are of the user, or of another one for good."""
+    """Check that the JWT's own sessions belong to the user, or to another for good."""
     users = {each.user.id for each in opened}
     again = service.log_in_by(CUSTOM, lost.jwt)
     alive = {*user_of(service, lost).sessions}
@@ -128,7 +128,7 @@ def assert_jwt_is_in(
         assert providers_of(user_of(service, lost)) == [CUSTOM, USERPASS]
         assert alive - {again.session.id} <= {each.session.id for each in opened}
     else:
-        # Those that were first made the lost user again; the reset has ended them.
+        # A login that came first made the lost user again; the reset ended its session.
         assert users <= {lost.id, again.user.id}
         assert providers_of(user_of(service, lost)) == [USERPASS]
         assert alive == set()

@@ -1,4 +1,4 @@
-"""The benchmark's meter, in front of an engine that tells what calls consume."""
+"""The benchmark's meter, in front of an engine that reports consumed units."""
 
 from collections.abc import Iterator
 

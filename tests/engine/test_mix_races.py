@@ -1,8 +1,8 @@
 """Everything at once, round by round, on each engine.
 
-`RACE_ROUNDS` sets how many rounds there are, `RACE_SEED` repeats the acts of a run; not
-always in the order in which they happened. Without them: some in the default suite; in
-CI's long step 2,000 on the first engine and 200 on the second.
+`RACE_ROUNDS` sets the number of rounds. `RACE_SEED` repeats the acts of a run, not
+always in the order in which they happened. Without them the default suite plays some
+rounds, and CI's long step 2,000 on the first engine and 200 on the second.
 """
 
 import os
@@ -25,7 +25,7 @@ MANY_ELSEWHERE = 200
 def play_rounds(
     service: Service, keys: PooledKeys, dice: random.Random, rounds: int
 ) -> tuple[Counter[str], Counter[str]]:
-    """Play and check so many; count the acts that took effect, and the refusals."""
+    """Play this many rounds; count the acts that took effect, and the refusals."""
     mix = Mix(service, keys)
     acts: Counter[str] = Counter()
     refused: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def test_given_many_rounds_when_everything_races_then_all_is_explained(
         f"took effect: {dict(acts)}; refused with a reason: {dict(refused)}",
     )
     if rounds >= MANY_ELSEWHERE:
-        # Enough of everything, and of it enough that was in the way of something else.
+        # Enough of every act, and enough of them in each other's way.
         assert acts.keys() == set(ACTS)
         assert min(acts.values()) > rounds // 400
         assert refused["InvalidSession"] > rounds // 10

@@ -1,6 +1,6 @@
-"""The oracle of the mixed race can say no: to refusals and to what is not in the table.
+"""The oracle of the mixed race rejects unexplained refusals, and wrong tables.
 
-That it misses nothing that a guard of the store prevents is in `test_power`.
+`test_power` shows that it misses nothing that a guard of the store prevents.
 """
 
 import copy
@@ -32,14 +32,14 @@ from support.engine.mix import Member, Mix, Plan, Played, PooledKeys
 from support.engine.oracle import assert_explained
 from support.engine.racing import CALLERS, Item, Service
 
-# A user that has an identity and an address, and another identity that is nobody's.
+# A user with an identity and an address, and an identity without a user.
 PLAN = Plan(("read",) * CALLERS, (Member(holds=(0, 1)),), "cac")
 MINE, MY_ADDRESS, NOBODYS = range(3)
 
 
 @dataclass(frozen=True)
 class Looked:
-    """A round in which everybody only looked, and the table after it."""
+    """A round in which all callers only read, and the table after it."""
 
     played: Played
     items: list[Item]
@@ -47,7 +47,7 @@ class Looked:
     def with_one(
         self, name: str, subject: int, outcome: object, *, days: int = 0
     ) -> Played:
-        """Return the round with another act in the place of its first."""
+        """Return the round with its first act replaced."""
         (act, _), *others = self.played.outcomes
         act = replace(
             act,

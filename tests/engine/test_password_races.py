@@ -1,4 +1,4 @@
-"""Guesses at one password at the same moment, on engines whose writes are atomic."""
+"""Simultaneous guesses at one password, on engines whose writes are atomic."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,14 +19,14 @@ ALLOWED = LocalUserpassSettings().budgets.account_and_network
 
 
 class Networks:
-    """`NetworkHashing` that has nothing to hide."""
+    """`NetworkHashing` that returns the network itself."""
 
     def hash_network(self, address: str, now: object, *, prefix: int = 64) -> str:
         return address
 
 
 class Counted(PlainPasswords):
-    """`Passwords` that counts how many it looked at."""
+    """`Passwords` that counts how many it checked."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -79,7 +79,7 @@ def test_given_the_right_password_when_64_come_at_once_then_none_is_wrong(
     refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert {type(refusal) for refusal in refused} <= {BudgetSpent}
     assert len(refused) < len(outcomes)
-    # All that was spent is given back.
+    # Everything that was counted is uncounted again.
     alone = race(*[logging_in(service, Counted(), email, OLD)] * ALLOWED)
     assert not any(isinstance(outcome, Exception) for outcome in alone)
     assert service.store.get_identity(APP, USERPASS, record.key) is not None

@@ -1,8 +1,8 @@
-"""The races can fail: each guard of the store is taken out, and seen to be missing.
+"""The races can fail: each guard of the store is taken out, and the races notice.
 
-For every condition of the store this says either which race decides it, or why none
-can. A guard that the races do not miss within `MOST_ROUNDS` fails its test; so does a
-scene that finds something while all guards are there, and a condition that is not
+For every condition of the store this module names the race that decides it, or the
+reason why none can. A guard that the races do not miss within `MOST_ROUNDS` fails its
+test. So does a scene that fails with all guards in place, and a condition that is not
 listed. `RACE_SEED` repeats the acts.
 """
 
@@ -29,7 +29,7 @@ from support.engine.racing import Service
 from support.engine.scenes import Scene, Stage, plays
 
 MOST_ROUNDS = 150
-"""Within so many rounds a missing guard shows (design, first lines)."""
+"""The number of rounds within which a missing guard must show."""
 
 INTACT_ROUNDS = 5
 
@@ -220,15 +220,15 @@ GUARDS = (
     ),
 )
 
-_GONE = "a user that is gone has neither version nor session to be as read"
-_TIME = "a matter of time and of no race; the store's contract has a row"
+_GONE = "a deleted user has neither a version nor a session to match"
+_TIME = "depends on time, not on a race; the store's contract has a row"
 _LOGOUT = (
-    "of all that ends a session only a logout leaves the version as read, and that "
-    "changes nothing else: had this write been first, all would be the same"
+    "only a logout ends a session without changing the version, and it changes nothing "
+    "else: the result is the same as if this write had been first"
 )
-_RANDOM = "96 random bits or more do not meet in a race; the store's contract has a row"
-_EITHER = "whatever another part of the condition keeps out is all that this one does"
-_LATE = "against a call that arrives when its client has given up; test_faults has it"
+_RANDOM = "96 random bits or more do not collide; the store's contract has a row"
+_EITHER = "another part of the condition keeps out everything that this part does"
+_LATE = "for a call that arrives after its client has given up; see test_faults"
 
 EXCUSED = {
     ("Users.create_user", "UserItem.pk.does_not_exist()"): _RANDOM,
@@ -236,27 +236,27 @@ EXCUSED = {
     ("ApiKeyRecords.create_api_key", "IdentityItem.pk.does_not_exist()"): _RANDOM,
     ("Users.record_activity", "alive(now)"): _GONE,
     ("Users.record_activity", "mine(session.id, session.token_hash, now)"): (
-        "a session that is gone has no day of use before today"
+        "an ended session has no day of use before today"
     ),
     ("Users.open_session", "as_read.alive"): _GONE,
     ("Users.end_session", "alive(now)"): _TIME,
     ("Users.delete_user", "as_read.alive"): _GONE,
     ("Users.delete_user", "as_read.version"): (
-        "an operator's; that of the user itself is the same one, and is raced"
+        "for an operator; the user's own deletion has the same part, and is raced"
     ),
     ("Users.delete_user", "asked_by.alive"): _GONE,
     ("Users.delete_user", "asked_by.mine"): _LOGOUT,
     ("Users.end_sessions", "alive(now)"): (
-        "a user that is gone has no map of sessions and no version to raise"
+        "a deleted user has no map of sessions and no version to raise"
     ),
     ("Users.end_sessions", "is_permanent"): (
-        "its use cases have read that, and nobody becomes a guest again"
+        "its use cases have read that, and no user becomes a guest again"
     ),
     ("Users._delete_record", "missing | (IdentityItem.uid == user.id)"): (
-        "a user as read has what it lists; for what a restore in parts leaves"
+        "a user as read has its records; this is for a partial restore"
     ),
     ("Users._put_again", "GoneItem.pk.does_not_exist()"): (
-        "a deletion takes the record along; for what a restore in parts leaves"
+        "a deletion removes the record, too; this is for a partial restore"
     ),
     ("Identities._check_bound", "_bound_to(user.id)"): _EITHER,
     ("Identities._check_bound", "same_version(record)"): (
@@ -264,12 +264,12 @@ EXCUSED = {
     ),
     ("Identities.add_back_identity", "as_read.alive"): _GONE,
     ("Identities.add_back_identity", "room(ended)"): (
-        "the version as read, which every identity that comes back raises, and the "
-        "same as in open_session, which is raced"
+        "the version also protects it, as every returning identity raises it; the same "
+        "part in open_session is raced"
     ),
     ("Identities._bind", "_bound_to(record.user_id)"): (
-        "two at once for an identity whose user is gone for good; the store's contract "
-        "has a row"
+        "two at once for an identity whose user is deleted for good; the store's "
+        "contract has a row"
     ),
     ("Identities.link_identity", "asked_by.alive"): _GONE,
     ("Identities._bind", "record_in_time(now)"): _TIME,
@@ -282,15 +282,15 @@ EXCUSED = {
     ("ApiKeyRecords.set_api_key_disabled", "asked_by.alive"): _GONE,
     ("ApiKeyRecords.set_api_key_disabled", "asked_by.mine"): _LOGOUT,
     ("AccountRecords.contest", "pending"): (
-        "to note it a moment too late makes a reset detach more, and tells nobody"
+        "noting it too late makes a reset detach more, and shows nothing"
     ),
     ("AccountRecords.contest", "record_in_time(now)"): _EITHER,
     ("AccountRecords.clear", "CounterItem.pk.exists()"): (
-        "a race that loses it leaves an item that counts nothing; test_store has a row"
+        "losing the race leaves an item that counts nothing; test_store has a row"
     ),
     ("AccountRecords.set_confirmation", "same_version(record)"): (
-        "a mail that is sent anew confirms whatever was registered last, as one does "
-        "that was asked for after it"
+        "a mail that is sent again confirms the latest registration, like a mail that "
+        "was requested after it"
     ),
     ("AccountRecords.set_confirmation", "as_read"): _LATE,
     ("AccountRecords.set_confirmation", "record_in_time(now)"): _TIME,
@@ -305,11 +305,11 @@ EXCUSED = {
     ("record_in_time", "IdentityItem.pk.exists()"): _EITHER,
     ("record_in_time", "bound | not_expired"): _TIME,
     ("same_version", "same"): (
-        "a record that is deleted and registered again between a read and its write "
-        "takes three calls of others; the store's contract has a row"
+        "deleting and registering a record between a read and its write takes three "
+        "calls of others; the store's contract has a row"
     ),
 }
-"""Parts of conditions that no race of clients can tell from nothing, and why."""
+"""Parts of conditions whose absence no race of clients can show, with the reason."""
 
 
 def test_given_the_store_when_it_asks_for_something_then_it_is_raced_or_excused() -> (

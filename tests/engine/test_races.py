@@ -1,6 +1,6 @@
-"""Many callers and one guest: who wins is open, what may be left behind is not.
+"""Many callers and one guest: any of them may win, but the result has to be whole.
 
-What they do is fixed here; `test_mix_races` deals it from dice.
+The acts are fixed here; `test_mix_races` draws them with dice.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The store's contract on engines that are no fakes of ours."""
+"""The store's contracts, on engines that are no fakes of ours."""
 
 from support.contracts.identity_contract import IdentityContract
 from support.contracts.overview_contract import OverviewContract

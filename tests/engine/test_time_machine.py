@@ -1,7 +1,7 @@
-"""The time machine on the real store and with real tokens, where it is fast enough.
+"""The time machine with the real store and real tokens, on a fast engine.
 
-What `unit/test_time_machine.py` cannot see: the conditions and the TTL that DynamoDB
-is sent, and keys that rotate.
+It covers what `unit/service/test_time_machine.py` cannot: the conditions and the TTL
+that are sent to DynamoDB, and keys that rotate.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def test_given_users_of_all_habits_when_400_days_pass_then_each_dies_on_the_seco
 
 @contextmanager
 def counted_ttl_writes(store: Store) -> Iterator[list[str]]:
-    """Note the operations that are sent to set the TTL of a user, refused or not."""
+    """Record the operations that set a user's TTL, refused or not."""
     events = store._connection.client.meta.events
     written: list[str] = []
 
