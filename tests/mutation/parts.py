@@ -88,6 +88,7 @@ PARTS: Mapping[str, Part] = {
                 "_event_detail", "usecases/test_events.py", "usecases/test_expiring.py"
             ),
             _use_case("_retry", "usecases/test_giving_up.py"),
+            _use_case("account_mail", "usecases/test_mails.py"),
             _use_case("admission", "usecases/test_admission.py"),
             _use_case(
                 "api_keys", "usecases/test_api_keys.py", "usecases/test_giving_up.py"

@@ -7,26 +7,18 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import BadRequest, ProviderNotFound
 from anonauth.handlers._body import text
 from anonauth.handlers._http import Answer, Request, lambda_handler
+from anonauth.usecases.account_mail import AccountMail
 from anonauth.usecases.admission import NetworkBudget
-from anonauth.usecases.userpass import (
-    Accounts,
-    MailRules,
-    automatic_confirmation,
-    confirm_account,
-    register_account,
-    resend_confirmation,
-    reset_password,
-    send_reset,
-)
+from anonauth.usecases.userpass import UserpassAccounts, automatic_confirmation
 
 
 def register(request: Request) -> Answer:
     """Answer `{}`; the address can be confirmed, or logged in with at once."""
     accounts, body = _accounts(request), request.body()
-    register_account(
-        accounts,
+    accounts.register(
         email=text(body, "email"),
         password=text(body, "password"),
+        network=request.network,
         now=wiring.services().clock(),
     )
     return Answer()
@@ -35,8 +27,7 @@ def register(request: Request) -> Answer:
 def confirm(request: Request) -> Answer:
     """Answer `{}`; the address can be logged in with."""
     accounts, body = _accounts(request), request.body()
-    confirm_account(
-        accounts,
+    accounts.confirm(
         token=text(body, "token"),
         token_id=text(body, "tokenId"),
         now=wiring.services().clock(),
@@ -47,8 +38,10 @@ def confirm(request: Request) -> Answer:
 def confirm_send(request: Request) -> Answer:
     """Answer `{}`; another confirm mail is on its way."""
     accounts, body = _accounts(request), request.body()
-    resend_confirmation(
-        accounts, email=text(body, "email"), now=wiring.services().clock()
+    accounts.resend_confirmation(
+        email=text(body, "email"),
+        network=request.network,
+        now=wiring.services().clock(),
     )
     return Answer()
 
@@ -56,41 +49,41 @@ def confirm_send(request: Request) -> Answer:
 def confirm_call(request: Request) -> NoReturn:
     """Refuse: an app's own confirm function is not offered here.
 
-    With the text that the old service had for apps without one (client-api.md §4;
-    realm-js,
-    `email-password-auth.test.ts`, "retry custom confirmation").
+    The text is the old service's for apps without such a function (client-api.md §4;
+    realm-js, `email-password-auth.test.ts`, "retry custom confirmation").
     """
     _accounts(request)
     raise BadRequest(automatic_confirmation(text(request.body(), "email")))
 
 
 def reset(request: Request) -> Answer:
-    """Answer `{}`; the new password is set, and nobody is logged in."""
+    """Answer `{}`; the new password is set, and no session is opened."""
     accounts, body = _accounts(request), request.body()
-    services = wiring.services()
-    reset_password(
-        accounts,
+    accounts.reset_password(
         token=text(body, "token"),
         token_id=text(body, "tokenId"),
         password=text(body, "password"),
-        users=services.store,
-        now=services.clock(),
+        now=wiring.services().clock(),
     )
     return Answer()
 
 
 def reset_send(request: Request) -> Answer:
-    """Answer `{}`, whether anybody has registered that address or not."""
+    """Answer `{}`, whether the address is registered or not."""
     accounts, body = _accounts(request), request.body()
-    send_reset(accounts, email=text(body, "email"), now=wiring.services().clock())
+    accounts.send_reset(
+        email=text(body, "email"),
+        network=request.network,
+        now=wiring.services().clock(),
+    )
     return Answer()
 
 
 def reset_call(request: Request) -> NoReturn:
     """Refuse: an app's own reset function is not offered here.
 
-    With the text that the old service had when such a function failed (client-api.md
-    §4; realm-js, `email-password-auth.test.ts`, "can reset a password via a function").
+    The text is the old service's for a reset function that failed (client-api.md §4;
+    realm-js, `email-password-auth.test.ts`, "can reset a password via a function").
     """
     _accounts(request)
     body = request.body()
@@ -101,35 +94,42 @@ def reset_call(request: Request) -> NoReturn:
     raise BadRequest(f'failed to reset password for user "{email}"')
 
 
-def _accounts(request: Request) -> Accounts:
+def _accounts(request: Request) -> UserpassAccounts:
     services = wiring.services()
     app = request.app_id
     settings = services.providers.settings(app).local_userpass
     if settings is None:
         raise ProviderNotFound(USERPASS)
-    mail = settings.mail
-    return Accounts(
+    mail = None
+    if settings.mail is not None:
+        mail = AccountMail(
+            app=app,
+            sender=settings.mail.sender,
+            confirm_url=settings.mail.confirm_url,
+            reset_url=settings.mail.reset_url,
+            per_hour=settings.budgets.mails,
+            per_network=_budget("mail-network", services.settings.mails_per_network),
+            budgets=services.store,
+            addresses=services.addresses,
+            mailer=services.mailer,
+        )
+    return UserpassAccounts(
         app=app,
         store=services.store,
+        users=services.store,
         passwords=services.passwords,
         addresses=services.addresses,
-        mailer=services.mailer,
         min_password_length=settings.min_password_length,
-        mail=MailRules(
-            mail.sender, mail.confirm_url, mail.reset_url, settings.budgets.mails
-        )
-        if mail is not None
-        else None,
-        registrations=_budget(request, "register", settings.budgets.registrations),
-        mails=_budget(request, "mail-network", services.settings.mails_per_network),
+        mail=mail,
+        registrations=_budget("register", settings.budgets.registrations),
     )
 
 
-def _budget(request: Request, kind: str, limit: int) -> NetworkBudget | None:
+def _budget(kind: str, limit: int) -> NetworkBudget | None:
     services = wiring.services()
     if not limit:
         return None
-    return NetworkBudget(kind, limit, request.network, services.store, services.ring)
+    return NetworkBudget(kind, limit, services.store, services.ring)
 
 
 _PREFIX = "POST /api/client/v2.0/app/{appId}/auth/providers/local-userpass/"

@@ -20,6 +20,7 @@ from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
 from anonauth.local.template import REGION
 from anonauth.settings import Settings, SettingsError
+from anonauth.usecases.account_mail import AccountMail
 from anonauth.usecases.credential import CredentialRequest
 from anonauth.usecases.link import IdentityLinking
 from anonauth.usecases.login import (
@@ -29,12 +30,7 @@ from anonauth.usecases.login import (
     new_id,
 )
 from anonauth.usecases.provider_login import ProviderLogin
-from anonauth.usecases.userpass import (
-    Accounts,
-    MailRules,
-    register_account,
-    send_reset,
-)
+from anonauth.usecases.userpass import UserpassAccounts
 
 TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secret
 """Placeholder for a token in an event's Authorization header."""
@@ -157,22 +153,32 @@ class _SampleUsers:
         services, last_mail = self._services, _LastMail()
         now, email = services.clock(), account.email
         page = "https://example.com/"
-        by_mail = Accounts(
+        mail = AccountMail(
             app=self._app,
-            store=services.store,
-            passwords=services.passwords,
+            sender="",
+            confirm_url=page,
+            reset_url=page,
+            per_hour=9,
+            per_network=None,
+            budgets=services.store,
             addresses=services.addresses,
             mailer=last_mail,
+        )
+        by_mail = UserpassAccounts(
+            app=self._app,
+            store=services.store,
+            users=services.store,
+            passwords=services.passwords,
+            addresses=services.addresses,
             min_password_length=1,
-            mail=MailRules("", page, page, per_hour=9),
+            mail=mail,
             registrations=None,
-            mails=None,
         )
         is_pending = step in {"confirm", "confirm/send"}
         accounts = by_mail if is_pending else replace(by_mail, mail=None)
-        register_account(accounts, email=email, password=account.password, now=now)
+        accounts.register(email=email, password=account.password, network="", now=now)
         if step == "reset":
-            send_reset(by_mail, email=email, now=now)
+            by_mail.send_reset(email=email, network="", now=now)
         return last_mail.tokens() if step in {"confirm", "reset"} else {}
 
     def log_in_anonymously(self) -> OpenedSession:

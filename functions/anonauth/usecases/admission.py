@@ -1,6 +1,7 @@
-"""What stands before requests that ask for nothing, so that anyone can repeat them.
+"""Rate limits and challenges for requests that need no credential.
 
-An anonymous login, and what registers an address or has mail sent to one.
+Anyone can repeat these requests: anonymous logins, registrations, and requests for
+mail.
 """
 
 from contextlib import suppress
@@ -11,48 +12,49 @@ from anonauth.domain.budgets import Budget, Counter
 from anonauth.errors import BudgetSpent, ChallengeFailed, Unavailable
 from anonauth.ports import BudgetStore, Challenges, NetworkHashing
 
-WINDOW = timedelta(hours=1)
-"""In which a network has its requests; it begins with each full hour, UTC."""
+NETWORK_WINDOW = timedelta(hours=1)
+"""A network's requests are counted within this time, from each full hour (UTC) on."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkBudget:
-    """So many requests of a kind from the client's network, and who counts them.
+    """Limits the requests of one kind from one client network.
 
-    Of all apps together: whoever sends them at random knows all their ids.
+    All apps are counted together, since an attacker knows the ids of all of them.
 
     Args:
-        kind: What the counter's name begins with.
-        limit: Requests of a network within `WINDOW`, at least 1.
-        network: IP address of the client.
+        kind: The beginning of the counter's name.
+        limit: Requests of a network within `NETWORK_WINDOW`, at least 1.
     """
 
     kind: str
     limit: int
-    network: str
     budgets: BudgetStore
     networks: NetworkHashing
 
-    def spend(self, now: datetime) -> Counter:
-        """Count one request, in one write; return what it was counted in.
+    def spend(self, network: str, now: datetime) -> Counter:
+        """Count one request, in one write; return its counter.
+
+        Args:
+            network: IP address of the client.
 
         Raises:
-            BudgetSpent: The network had its requests; nothing was counted.
-            Unavailable: Counter or keys; it may have been counted.
+            BudgetSpent: The network has reached its limit; nothing was counted.
+            Unavailable: Counter or keys failed; the request may have been counted.
         """
-        hashed = self.hash_network(now)
-        counter = Budget(self.kind, self.limit, WINDOW).counter(hashed, now=now)
+        hashed = self.hash_network(network, now)
+        counter = Budget(self.kind, self.limit, NETWORK_WINDOW).counter(hashed, now=now)
         if not self.budgets.spend(counter):
             raise BudgetSpent.until(counter.ends_at, now)
         return counter
 
-    def hash_network(self, now: datetime) -> str:
-        """Return the keyed hash of the client's network.
+    def hash_network(self, network: str, now: datetime) -> str:
+        """Return the keyed hash of a client's network.
 
         Raises:
-            KeysUnavailable: It cannot be hashed.
+            KeysUnavailable: The network cannot be hashed.
         """
-        return self.networks.hash_network(self.network, now)
+        return self.networks.hash_network(network, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class Admission:
     """The conditions of an anonymous login: a rate limit, and perhaps a challenge.
 
     Args:
-        limit: Anonymous logins of a network within `WINDOW`. 0 means any number, and
-            no write.
+        limit: Anonymous logins of a network within `NETWORK_WINDOW`. 0 means any
+            number, and no write.
         challenges: None if this stack has no challenge.
     """
 
@@ -104,7 +106,5 @@ class Admission:
                 raise
 
     def _spend(self, network: str, now: datetime) -> Counter:
-        budget = NetworkBudget(
-            "login", self.limit, network, self.budgets, self.networks
-        )
-        return budget.spend(now)
+        budget = NetworkBudget("login", self.limit, self.budgets, self.networks)
+        return budget.spend(network, now)

@@ -10,14 +10,13 @@ from anonauth.domain.expiry import UNBOUND_LIFETIME
 from anonauth.domain.identities import IdentityRecord, MailToken
 from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
-from anonauth.usecases.userpass import Accounts, MailRules, reset_password
+from anonauth.usecases.account_mail import AccountMail
+from anonauth.usecases.userpass import UserpassAccounts
 from support.contracts.store_contract import APP, DAY, NOW
 from support.engine.racing import Service, a_subject
 
 OLD = "old"
 NEW = "new"
-
-_RULES = MailRules("app@example.org", "https://a/confirm", "https://a/reset", 1000)
 
 
 class PlainPasswords:
@@ -48,18 +47,28 @@ class Outbox:
         self.tokens.append(found[1])
 
 
-def accounts_of(service: Service, outbox: Outbox | None = None) -> Accounts:
-    """Return the dependencies of the accounts' use cases."""
-    return Accounts(
+def accounts_of(service: Service, outbox: Outbox | None = None) -> UserpassAccounts:
+    """Return the use cases of accounts."""
+    mail = AccountMail(
         app=APP,
-        store=service.store,
-        passwords=PlainPasswords(),
+        sender="app@example.org",
+        confirm_url="https://a/confirm",
+        reset_url="https://a/reset",
+        per_hour=1000,
+        per_network=None,
+        budgets=service.store,
         addresses=EmailSyntax(),
         mailer=outbox or Outbox(),
+    )
+    return UserpassAccounts(
+        app=APP,
+        store=service.store,
+        users=service.store,
+        passwords=PlainPasswords(),
+        addresses=EmailSyntax(),
         min_password_length=1,
-        mail=_RULES,
+        mail=mail,
         registrations=None,
-        mails=None,
     )
 
 
@@ -96,14 +105,8 @@ def a_mail_token() -> tuple[str, MailToken]:
 
 
 def reset(
-    service: Service, key: str, token: str, accounts: Accounts | None = None
+    service: Service, key: str, token: str, accounts: UserpassAccounts | None = None
 ) -> None:
     """Set the password `NEW` with the token of a mail."""
-    reset_password(
-        accounts or accounts_of(service),
-        token=token,
-        token_id=key,
-        password=NEW,
-        users=service.store,
-        now=NOW,
-    )
+    accounts = accounts or accounts_of(service)
+    accounts.reset_password(token=token, token_id=key, password=NEW, now=NOW)

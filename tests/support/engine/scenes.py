@@ -18,12 +18,6 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
-from anonauth.usecases.userpass import (
-    confirm_account,
-    register_account,
-    resend_confirmation,
-    send_reset,
-)
 from support.contracts.store_contract import (
     APP,
     DAY,
@@ -265,8 +259,7 @@ def _a_pending_address(service: Service) -> Address:
 
 def _confirm(service: Service, address: Address) -> Callable[[], object]:
     return partial(
-        confirm_account,
-        accounts_of(service),
+        accounts_of(service).confirm,
         token=address.token,
         token_id=address.record.key,
         now=NOW,
@@ -274,10 +267,13 @@ def _confirm(service: Service, address: Address) -> Callable[[], object]:
 
 
 def _register(service: Service, address: Address, password: str) -> Calls:
-    accounts = accounts_of(service)
     return [
         partial(
-            register_account, accounts, email=address.email, password=password, now=NOW
+            accounts_of(service).register,
+            email=address.email,
+            password=password,
+            network="",
+            now=NOW,
         )
     ]
 
@@ -319,7 +315,10 @@ def resend_while_it_is_confirmed(stage: Stage) -> None:
     service = stage.service
     address = _a_pending_address(service)
     resend = partial(
-        resend_confirmation, accounts_of(service), email=address.email, now=NOW
+        accounts_of(service).resend_confirmation,
+        email=address.email,
+        network="",
+        now=NOW,
     )
     calls: Calls = [resend] * 3
     *resent, confirmed = race(*calls, _confirm(service, address))
@@ -347,7 +346,10 @@ def ask_for_a_reset_while_one_is_done(stage: Stage) -> None:
     address = Address(an_account(service, reset=kept), token)
     outbox = Outbox()
     ask = partial(
-        send_reset, accounts_of(service, outbox), email=address.email, now=NOW
+        accounts_of(service, outbox).send_reset,
+        email=address.email,
+        network="",
+        now=NOW,
     )
     use = partial(reset, service, address.record.key, token)
     calls: Calls = [coming_late(service, reads, use) for reads in (0, 1, 1, 2)]
@@ -361,7 +363,7 @@ def ask_for_a_reset_of_a_deleted_user(stage: Stage) -> None:
     service = stage.service
     email = an_account(service).data["email"]
     opened = service.log_in_by(USERPASS, by_password(email))
-    ask = partial(send_reset, accounts_of(service), email=email, now=NOW)
+    ask = partial(accounts_of(service).send_reset, email=email, network="", now=NOW)
     calls: Calls = [ask] * 3
     race(partial(service.delete, opened, NOW), *calls)
     assert_items_whole(service.items())

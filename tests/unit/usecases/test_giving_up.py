@@ -8,13 +8,9 @@ import pytest
 
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import StoreUnavailable
+from anonauth.usecases.account_mail import AccountMail
 from anonauth.usecases.login import OpenedSession
-from anonauth.usecases.userpass import (
-    Accounts,
-    MailRules,
-    register_account,
-    resend_confirmation,
-)
+from anonauth.usecases.userpass import UserpassAccounts
 from support.contracts.store_contract import APP, DAY, NOW, AnyStore
 from support.memory_store import MemoryStore
 from support.service.passwords import CountingPasswords
@@ -23,6 +19,7 @@ from support.service.use_cases import UseCases
 from support.time_machine import PlainTokens
 
 EMAIL = "ada@example.org"
+PASSWORD = "battery"
 
 
 class Overtaken:
@@ -61,18 +58,32 @@ class World:
     key_id: str
     outbox: Outbox
 
-    def accounts(self) -> Accounts:
-        return Accounts(
+    def accounts(self) -> UserpassAccounts:
+        store = cast("AnyStore", self.store)
+        mail = AccountMail(
             app=APP,
-            store=cast("AnyStore", self.store),
-            passwords=CountingPasswords(),
+            sender="a@app.example",
+            confirm_url="https://a/c",
+            reset_url="https://a/r",
+            per_hour=5,
+            per_network=None,
+            budgets=store,
             addresses=EmailSyntax(),
             mailer=self.outbox,
-            min_password_length=6,
-            mail=MailRules("a@app.example", "https://a/c", "https://a/r", 5),
-            registrations=None,
-            mails=None,
         )
+        return UserpassAccounts(
+            app=APP,
+            store=store,
+            users=store,
+            passwords=CountingPasswords(),
+            addresses=EmailSyntax(),
+            min_password_length=6,
+            mail=mail,
+            registrations=None,
+        )
+
+    def register(self, password: str = PASSWORD) -> None:
+        self.accounts().register(email=EMAIL, password=password, network="", now=NOW)
 
 
 @pytest.fixture
@@ -84,7 +95,7 @@ def world() -> World:
         cases.link(opened, "custom-token", {"token": subject})
     key, _ = cases.create_api_key(opened, "ci", NOW)
     world = World(store, cases, opened, key.id, Outbox())
-    register_account(world.accounts(), email=EMAIL, password="battery", now=NOW)
+    world.register()
     world.outbox.mails.clear()
     return world
 
@@ -113,15 +124,15 @@ def switch_key(world: World) -> None:
 
 
 def register(world: World) -> None:
-    register_account(world.accounts(), email=EMAIL, password="battery", now=NOW)
+    world.register()
 
 
 def contest(world: World) -> None:
-    register_account(world.accounts(), email=EMAIL, password="another", now=NOW)
+    world.register("another")
 
 
 def resend(world: World) -> None:
-    resend_confirmation(world.accounts(), email=EMAIL, now=NOW)
+    world.accounts().resend_confirmation(email=EMAIL, network="", now=NOW)
 
 
 def rotate(world: World) -> None:

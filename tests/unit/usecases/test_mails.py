@@ -14,7 +14,8 @@ from anonauth.domain.providers import USERPASS
 from anonauth.email_addresses import EmailSyntax
 from anonauth.errors import BudgetSpent, MailRefused, MailUnavailable
 from anonauth.local.server import LOCAL_PARAMETERS
-from anonauth.usecases.userpass import Accounts, MailRules, send_reset
+from anonauth.usecases.account_mail import AccountMail
+from anonauth.usecases.userpass import UserpassAccounts
 from support.project.sam_template import load
 from support.service.harness import APP, LINK
 from support.service.mailed_accounts import (
@@ -294,22 +295,30 @@ def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anyb
 ) -> None:
     logged_in_from_home(world)
     services = world.service.services
-    accounts = Accounts(
+    mail = AccountMail(
         app=APP,
-        store=services.store,
-        passwords=world.passwords,
+        **MAIL,
+        per_hour=1,
+        per_network=None,
+        budgets=services.store,
         addresses=EmailSyntax(),
         mailer=services.mailer,
+    )
+    accounts = UserpassAccounts(
+        app=APP,
+        store=services.store,
+        users=services.store,
+        passwords=world.passwords,
+        addresses=EmailSyntax(),
         min_password_length=6,
-        mail=MailRules(**MAIL, per_hour=1),
+        mail=mail,
         registrations=None,
-        mails=None,
     )
     del world.sent[:]
 
-    send_reset(accounts, email=EMAIL, now=world.now)
+    accounts.send_reset(email=EMAIL, network="", now=world.now)
     with pytest.raises(BudgetSpent):
-        send_reset(accounts, email=EMAIL, now=world.now)
+        accounts.send_reset(email=EMAIL, network="", now=world.now)
 
     assert len(world.sent) == 1
 

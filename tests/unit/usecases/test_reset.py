@@ -10,7 +10,7 @@ from anonauth.domain.identities import IdentityRecord
 from anonauth.domain.providers import ANONYMOUS, USERPASS
 from anonauth.domain.users import User
 from anonauth.errors import AuthError
-from anonauth.usecases.userpass import Accounts, reset_password
+from anonauth.usecases.userpass import UserpassAccounts
 from support.service.harness import (
     APP,
     Reply,
@@ -215,26 +215,23 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
                 user = replace(user, version=user.version - 1)
             return user
 
-    accounts = Accounts(
+    accounts = UserpassAccounts(
         app=APP,
         store=store,
+        users=Racing(),
         passwords=world.passwords,
         addresses=world.service.services.addresses,
-        mailer=world.service.services.mailer,
         min_password_length=6,
         mail=None,
         registrations=None,
-        mails=None,
     )
     del world.passwords.asked[:]
     outcome = "ok"
     try:
-        reset_password(
-            accounts,
+        accounts.reset_password(
             token=data["token"],
             token_id=data["tokenId"],
             password=OTHER,
-            users=Racing(),
             now=world.now,
         )
     except AuthError as exc:
