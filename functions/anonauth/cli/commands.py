@@ -283,8 +283,8 @@ def sample(
     print(json.dumps(filled, indent=2))
 
 
-app.command("doctor")(doctor_command)
-app.command("stats")(stats_command)
+doctor = app.command("doctor")(doctor_command)
+stats = app.command("stats")(stats_command)
 
 
 def _split_parameter(text: str) -> tuple[str, str]:
