@@ -13,7 +13,10 @@ from anonauth.usecases.userpass import UserpassAccounts, automatic_confirmation
 
 
 def register(request: Request) -> Answer:
-    """Answer `{}`; the address can be confirmed, or logged in with at once."""
+    """Answer `{}` once the address is registered.
+
+    Without mails, its owner can log in at once. Else the address has to be confirmed.
+    """
     accounts, body = _accounts(request), request.body()
     accounts.register(
         email=text(body, "email"),
@@ -25,7 +28,7 @@ def register(request: Request) -> Answer:
 
 
 def confirm(request: Request) -> Answer:
-    """Answer `{}`; the address can be logged in with."""
+    """Answer `{}` once the address is confirmed, so that its owner can log in."""
     accounts, body = _accounts(request), request.body()
     accounts.confirm(
         token=text(body, "token"),
@@ -36,7 +39,7 @@ def confirm(request: Request) -> Answer:
 
 
 def confirm_send(request: Request) -> Answer:
-    """Answer `{}`; another confirm mail is on its way."""
+    """Answer `{}` once another confirm mail is sent."""
     accounts, body = _accounts(request), request.body()
     accounts.resend_confirmation(
         email=text(body, "email"),
@@ -57,7 +60,7 @@ def confirm_call(request: Request) -> NoReturn:
 
 
 def reset(request: Request) -> Answer:
-    """Answer `{}`; the new password is set, and no session is opened."""
+    """Answer `{}` once the new password is set. No session is opened."""
     accounts, body = _accounts(request), request.body()
     accounts.reset_password(
         token=text(body, "token"),

@@ -17,15 +17,15 @@ def decisions(most: int = 4) -> Iterator[None]:
             if users.delete_user(user, session, now):
                 break
 
-    The loop ends by `break` or `return` and never runs out, so no code has to follow
-    it. The limit answers 503 where an endless loop would run into the time-out of the
-    function.
+    The loop ends by `break`, `return` or an exception, so code after it runs only after
+    a `break`. The limit makes the answer a 503. An endless loop would run into the
+    time-out of the function.
 
     Args:
         most: How many decisions may lose against other requests.
 
     Raises:
-        StoreUnavailable: The last decision was overtaken, too. Its write did nothing.
+        StoreUnavailable: Another request was faster each time. Nothing was written.
     """
     for _ in range(most):
         yield

@@ -1,4 +1,7 @@
-"""Where the service is, and who vouches for its tokens. Pure."""
+"""Discovery documents: the address of the service, and the issuer of its tokens.
+
+These functions need no ports.
+"""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from anonauth.errors import (
 
 _APP = r"/api/client/v2\.0/app/[^/]+"
 
-# What the SDKs call of the old service, and is not here.
+# Parts of App Services that the SDKs may call, and that this service does not have.
 _NOT_OFFERED = (
     (re.compile(f"{_APP}/functions/call"), FunctionNotFound),
     (re.compile(f"{_APP}/push/providers/[^/]+/registration"), ServiceNotFound),
@@ -22,10 +25,10 @@ _NOT_OFFERED = (
 
 
 def refusal_of(path: str) -> AuthError:
-    """Return the refusal of a path that no route takes.
+    """Return the error for a path that has no route.
 
     Args:
-        path: Of the request, without its query.
+        path: Path of the request, without its query.
     """
     for pattern, refusal in _NOT_OFFERED:
         if pattern.fullmatch(path):
@@ -34,7 +37,7 @@ def refusal_of(path: str) -> AuthError:
 
 
 def location(base_url: str, region: str) -> dict[str, str]:
-    """Return the address of all further requests of the SDKs (client-api.md §2.1).
+    """Return the address to which the SDKs send all further calls (client-api.md §2.1).
 
     Core up to 13 needs all four fields. There is no sync service behind `ws_hostname`.
     """
@@ -47,19 +50,21 @@ def location(base_url: str, region: str) -> dict[str, str]:
 
 
 def openapi_document(document: Mapping[str, Any], base_url: str) -> dict[str, Any]:
-    """Return the API's description for who reads a copy: with the address in it.
+    """Return the OpenAPI document with the address of this service in it.
+
+    A copy of the document then still names the address.
 
     Args:
-        document: That of the package, whose address is relative to where it is read.
+        document: The package's own document. Its address is relative to its own URL.
         base_url: Public address of this service, without a trailing slash.
     """
     return {**document, "servers": [{"url": base_url}]}
 
 
 def openid_configuration(base_url: str, app: str) -> dict[str, Any]:
-    """Return what a verifier needs of OpenID Connect Discovery 1.0 §3.
+    """Return the fields of OpenID Connect Discovery 1.0 §3 that a verifier needs.
 
-    There is no authorization endpoint: users come without a browser flow.
+    There is no authorization endpoint, because users log in without a browser flow.
     """
     issuer = issuer_of(base_url, app)
     return {

@@ -1,4 +1,4 @@
-"""The mails of e-mail and password accounts: all their text is here."""
+"""Texts of the mails that e-mail and password accounts send."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -13,10 +13,10 @@ class Mail:
 
 
 def confirmation_mail(url: str, *, token: str, token_id: str) -> Mail:
-    """Return the mail that asks whether an address is its registrant's.
+    """Return the mail by which the owner of an address confirms a registration.
 
-    It warns: by opening the link, the address's owner would open an account whose
-    password somebody else has chosen.
+    It warns owners who did not register. By opening the link they would confirm an
+    account whose password somebody else has chosen.
 
     Args:
         url: The app's own page, as configured.
@@ -37,7 +37,7 @@ their password. Nothing happens if you ignore this mail.
 
 
 def reset_mail(url: str, *, token: str, token_id: str) -> Mail:
-    """Return the mail with which a new password can be set."""
+    """Return the mail by which the owner of an address sets a new password."""
     return Mail(
         "Set a new password",
         f"""\
@@ -55,7 +55,8 @@ nobody.
 
 
 def _link(url: str, token: str, token_id: str) -> str:
-    # By hand: urllib.parse would rewrite links of apps (`myapp:///confirm`).
+    # Built by hand, since urllib.parse would rewrite links of apps, such as
+    # `myapp:///confirm`.
     page, mark, fragment = url.partition("#")
     joint = "&" if "?" in page else "?"
     query = urlencode({"token": token, "tokenId": token_id})
