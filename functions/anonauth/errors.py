@@ -252,7 +252,7 @@ class AnonymousUnlinkRefused(AuthError):
 
 
 class LastIdentity(AuthError):
-    """Without this identity nobody could log in to the user any more."""
+    """Without this identity no client could log in to the user any more."""
 
     code = "InvalidParameter"
     description = "the last identity that can log in cannot be removed"

@@ -1,4 +1,4 @@
-"""Whether the time of an answer shows which addresses are registered.
+"""Measures whether the time of an answer shows which addresses are registered.
 
 All cases of a call take turns in one function, in a new order each round. Only their
 differences matter. `tests/unit/service/test_enumeration.py` compares their answers and

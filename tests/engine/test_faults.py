@@ -187,7 +187,7 @@ def test_given_the_source_when_searched_then_all_its_calls_to_aws_are_tried_here
 
 
 OF_OPERATORS = {"store/overview:get_data_of"}
-"""Nobody waits for these calls; see `test_operator` and `test_export`."""
+"""An operator's commands make these calls; see `test_operator` and `test_export`."""
 
 
 def sites_in_source() -> set[str]:

@@ -286,7 +286,7 @@ class TimeMachine:
                 self._see_off(life)
         return self.figures
 
-    # What users do
+    # Acts of users
 
     def _arrive(self, now: datetime) -> None:
         opened = self._cases.log_in(now)

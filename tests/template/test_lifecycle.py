@@ -1,4 +1,4 @@
-"""What `template.yaml` makes of the table's stream, and of the scan for warnings."""
+"""`template.yaml`'s handling of the table's stream, and of the scan for warnings."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_given_the_mapping_then_it_is_from_the_tables_stream_to_lifecycle(
 def test_given_the_mapping_when_it_is_made_then_it_begins_at_the_oldest_record(
     mapping: Json,
 ) -> None:
-    """LATEST misses what happens until Lambda polls, minutes after the deployment."""
+    """LATEST misses changes until Lambda polls, minutes after the deployment."""
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
 
 
@@ -74,7 +74,7 @@ def test_given_a_batch_then_one_call_can_look_for_all_its_marks(mapping: Json) -
 def test_given_a_record_that_fails_for_ever_then_it_is_kept_before_it_is_lost(
     mapping: Json,
 ) -> None:
-    """-1, the default of both, retries until the stream forgets the record."""
+    """-1, the default of both, retries until the stream drops the record."""
     assert 0 < mapping["MaximumRecordAgeInSeconds"] < STREAM_KEEPS
     assert 0 < mapping["MaximumRetryAttempts"] < 10_000
     assert mapping["DestinationConfig"] == {
@@ -140,18 +140,18 @@ def test_given_the_bucket_then_nobody_else_can_read_it() -> None:
     assert bucket["OwnershipControls"]["Rules"] == [
         {"ObjectOwnership": "BucketOwnerEnforced"}
     ]
-    assert "BucketName" not in bucket  # those are everybody's
+    assert "BucketName" not in bucket  # names are global
 
 
 def test_given_the_bucket_then_its_records_are_forgotten_some_day() -> None:
-    """They are images of users, expired ones among them."""
+    """The records are images of users, expired users among them."""
     bucket = resources(translated(), "AWS::S3::Bucket")["FailedRecords"]
 
     (rule,) = bucket["LifecycleConfiguration"]["Rules"]
 
     assert rule["Status"] == "Enabled"
     assert 30 <= rule["ExpirationInDays"] <= 90
-    assert rule.keys() == {"Id", "Status", "ExpirationInDays"}  # of all objects
+    assert rule.keys() == {"Id", "Status", "ExpirationInDays"}  # no filter: all objects
 
 
 def test_given_the_buckets_policy_then_it_only_denies() -> None:
@@ -176,7 +176,7 @@ def test_given_the_alarm_then_it_is_of_events_that_are_late() -> None:
     ]
     assert alarm["Statistic"] == "Maximum"
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    # Without a change there is no metric, and nothing that is late.
+    # Without changes there is no metric, and nothing is late.
     assert alarm["TreatMissingData"] == "notBreaching"
 
 
@@ -278,7 +278,7 @@ def test_given_the_schedule_then_a_scan_that_takes_long_goes_on_the_same_day() -
 
 
 def test_given_expiring_then_it_can_write_no_users_item() -> None:
-    """Nobody should have to fear a job that reads all of the table."""
+    """A job that reads the whole table must not be able to change a user."""
     writes: list[Any] = [
         statement["Condition"]
         for statement in sam_template.statements("ExpiringFunction")

@@ -3,7 +3,7 @@
 Google's auth codes and Facebook's access tokens can only be checked by asking Google or
 Facebook, in the name of the app. Without a limit an attacker could send them any number
 of requests through us, until they block the app. A credential that is verified here,
-such as an ID token, asks nobody and is not counted.
+such as an ID token, needs no request and is not counted.
 """
 
 from collections.abc import Callable, Iterator

@@ -77,7 +77,7 @@ class _Oracle:
         ]
         self._users = {user.id: user for user in users}
 
-    # What took effect.
+    # Acts that took effect.
 
     def _done(
         self,
@@ -153,7 +153,7 @@ class _Oracle:
             == (session.provider, session.identity_key)
         ]
 
-    # What may be refused.
+    # Refusals that are allowed.
 
     def explains(self, act: Act, refusal: AuthError) -> bool:
         """Tell whether an act that took effect explains a refusal.

@@ -59,7 +59,7 @@ MAIL_APPS = st.sampled_from([WITH_MAIL, WITH_MAIL, WITH_MAIL, WITHOUT_MAIL, BARE
 NTH = st.integers(0, 30)
 AROUND = st.sampled_from([-2, -1, -1, 0])  # the next call comes a second later
 MOSTLY = st.sampled_from([True, True, True, False])
-# Of a JWT: mostly none; meant for another app; or signed with an unknown key.
+# Flaws of a JWT: mostly none; meant for another app; or signed with an unknown key.
 FLAWS = st.sampled_from([""] * 6 + ["other app", "forged"])
 EMAILS = st.sampled_from(["ada@example.org", "Ada@Example.org", "bob@example.org"])
 PASSWORDS = st.sampled_from(["correct horse"] * 3 + ["battery staple", "short"])

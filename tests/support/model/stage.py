@@ -115,7 +115,7 @@ class Stage:
     def assert_not_vacuous(self) -> None:
         """Fail unless nearly all calls succeeded once, and the worst were refused."""
         done = {route for route, status, _ in self.answers if status == 200}
-        # Of 18: few ask for a second confirm mail while the first still counts.
+        # There are 18. Few runs ask for a second confirm mail while the first counts.
         assert len(done) >= 17, sorted(done)
         worst = {
             (LINK, 409, "AccountNameInUse"),
