@@ -1,4 +1,4 @@
-"""What `anonauth doctor` looks at in AWS: each check asks, and judges the answer."""
+"""Checks of `anonauth doctor` that ask AWS about the deployment."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,53 +16,53 @@ from anonauth.local.settings_file import apps_with_challenge, mail_senders
 from anonauth.provider_settings.document import DocumentError
 
 RUNTIME = "python3.13"
-"""Of the functions: the bundle carries bytecode of this version only."""
+"""Runtime of the functions. The bundle has bytecode for this version only."""
 
-# A key is due on a day, and the schedule comes by once a day: after a second one that
-# has brought nothing it is no longer a matter of patience.
+# The schedule that makes keys runs once a day. After a second run without the key that
+# is due, the rotation fails.
 _ROTATION_GRACE = timedelta(days=2)
 
-# Being made, or not used for weeks.
+# States of a function that is being created, or was not used for weeks.
 _INACTIVE_STATES = {"Pending", "Inactive"}
 
 _COMPLETE_STATES = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 
 
 def check_stack(probe: DeploymentProbe) -> CheckResult:
-    """Judge the last deployment."""
+    """Check that the last deployment is complete."""
     status = probe.stack["StackStatus"]
     if status in _COMPLETE_STATES:
         return ok(status)
     if status.endswith("_IN_PROGRESS"):
         return warning(
-            status, "a deployment is under way: look again when it is complete"
+            status, "a deployment is in progress; run doctor again when it is complete"
         )
     if status == "UPDATE_ROLLBACK_COMPLETE":
         return warning(
-            f"{status}: the last deployment failed, the one before it is in effect",
+            f"{status}: the last deployment failed, and the previous one is in effect",
             "the stack's events say why; deploy again",
         )
     return failure(status, "the stack's events say why; deploy again")
 
 
 def check_table(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether it is there, and has the key that the functions use."""
+    """Check that the table is active, and has the key that the functions use."""
     keys = [(key["AttributeName"], key["KeyType"]) for key in probe.table["KeySchema"]]
     if keys != [("pk", "HASH")]:
         return failure(
             f"'{probe.table_name}' has another key than pk",
-            "this is not a table of anonauth: name the right one",
+            "this is not an anonauth table; name the right one",
         )
     status = probe.table["TableStatus"]
     if status in {"ACTIVE", "UPDATING"}:
         return ok(f"'{probe.table_name}' is {status}")
     return failure(
-        f"'{probe.table_name}' is {status}", "no user can log in until ACTIVE"
+        f"'{probe.table_name}' is {status}", "no user can log in until it is ACTIVE"
     )
 
 
 def check_ttl(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether expired users are swept."""
+    """Check that DynamoDB deletes expired users."""
     found = probe.connect("dynamodb").describe_time_to_live(TableName=probe.table_name)
     described = found["TimeToLiveDescription"]
     status = described["TimeToLiveStatus"]
@@ -73,7 +73,7 @@ def check_ttl(probe: DeploymentProbe) -> CheckResult:
     )
     if status == "DISABLED":
         return failure(
-            "off: expired users are refused, but never deleted, and no event tells of "
+            "off: expired users are refused, but never deleted, and no event reports "
             "their end",
             f"{command}Enabled=true,AttributeName=ttl",
         )
@@ -84,12 +84,14 @@ def check_ttl(probe: DeploymentProbe) -> CheckResult:
             "same with Enabled=true,AttributeName=ttl",
         )
     if status != "ENABLED":
-        return warning(f"{status} on 'ttl'", "that takes up to an hour: look again")
+        return warning(
+            f"{status} on 'ttl'", "this takes up to an hour; run doctor again"
+        )
     return ok("on, by attribute 'ttl'")
 
 
 def check_stream(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether the table tells of what changes in it."""
+    """Check that the table's stream reports changes with old and new images."""
     specification = probe.table.get("StreamSpecification", {})
     view = specification.get("StreamViewType")
     if specification.get("StreamEnabled") and view == "NEW_AND_OLD_IMAGES":
@@ -97,22 +99,22 @@ def check_stream(probe: DeploymentProbe) -> CheckResult:
     has = f"has {view} only" if specification.get("StreamEnabled") else "off"
     return failure(
         f"{has}: no events about users",
-        f"turn it on anew (aws dynamodb update-table --table-name {probe.table_name} "
+        f"turn it on again (aws dynamodb update-table --table-name {probe.table_name} "
         "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES), "
-        "then have the Lifecycle function read the new stream, by a new event source "
-        "mapping that is otherwise like the old one",
+        "then create an event source mapping from the new stream to LifecycleFunction, "
+        "with the settings of the old one",
     )
 
 
 def check_backups(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether the table can be restored as of any second."""
+    """Check that the table can be restored to any second."""
     found = probe.connect("dynamodb").describe_continuous_backups(
         TableName=probe.table_name
     )
     described = found["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
     if described["PointInTimeRecoveryStatus"] != "ENABLED":
         return failure(
-            "no point-in-time recovery: what is overwritten or deleted is lost",
+            "no point-in-time recovery: overwritten and deleted items are lost",
             f"aws dynamodb update-continuous-backups --table-name {probe.table_name} "
             "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
         )
@@ -123,7 +125,7 @@ def check_backups(probe: DeploymentProbe) -> CheckResult:
 
 
 def check_deletion_protection(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether a slip can delete the table."""
+    """Check that the table is protected from deletion by mistake."""
     if probe.table.get("DeletionProtectionEnabled"):
         return ok("on")
     return warning(
@@ -138,16 +140,16 @@ class _TableTooLarge(Exception):
 
 
 def check_lost_users(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether each identity has a user, as `anonauth stats` counts them.
+    """Check that each identity has a user, as `anonauth stats` counts them.
 
-    The only check that scans. A scheduled job must not pay for a large table each time,
-    so such a table is left to `stats`; that is no fault of the deployment.
+    This is the only check that scans. A scheduled job must not pay for a large table
+    each time, so a large table is left to `stats`. The result is then ok.
     """
     left_out = ok(
-        f"not looked: over {probe.most_items:,} items, or {probe.most_units:,} read "
+        f"not checked: over {probe.most_items:,} items, or {probe.most_units:,} read "
         "units; `anonauth stats` counts them"
     )
-    # DynamoDB counts the items every six hours only.
+    # DynamoDB updates ItemCount every six hours only, so the scan counts too.
     if probe.table.get("ItemCount", 0) > probe.most_items:
         return left_out
     items, units = 0, 0.0
@@ -166,15 +168,15 @@ def check_lost_users(probe: DeploymentProbe) -> CheckResult:
         return ok("each identity has its user")
     return warning(
         f"identities whose user's item is lost: {orphans}",
-        "look for what deletes users by hand; a login by such an identity, or a reset "
-        "of its password, makes the user again under its id",
+        "find out what deletes user items; a login with such an identity, or a reset "
+        "of its password, creates the user again under its id",
     )
 
 
 def check_events(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether the stream is read, and what cannot be published is kept.
+    """Check that the stream is read, and that events that fail are kept.
 
-    A mapping that is disabled rings no alarm, for nothing is late where nobody reads.
+    A disabled mapping rings no alarm, because nothing is late if nothing is read.
     """
     function = probe.deployment.output("LifecycleFunctionName")
     found = probe.connect("lambda").list_event_source_mappings(FunctionName=function)
@@ -185,7 +187,7 @@ def check_events(probe: DeploymentProbe) -> CheckResult:
         other = "reads another stream than the table's" if mappings else "reads nothing"
         return failure(
             f"{function} {other}: no events about users",
-            "make an event source mapping from the table's stream to it, as "
+            "create an event source mapping from the table's stream to it, as "
             "LifecycleStream in template.yaml describes it",
         )
     return _check_stream_mapping(
@@ -198,20 +200,19 @@ def _check_stream_mapping(mapping: Mapping[str, Any], bucket: str) -> CheckResul
     command = f"aws lambda update-event-source-mapping --uuid {mapping['UUID']}"
     if state in {"Disabled", "Disabling"}:
         return failure(
-            f"{state}: no events about users, and those of more than 24 hours ago are "
-            "lost",
+            f"{state}: no events about users, and changes older than 24 hours are lost",
             f"{command} --enabled",
         )
     on_failure = mapping.get("DestinationConfig", {}).get("OnFailure", {})
     destination = on_failure.get("Destination", "")
     if destination.rpartition(":")[2] != bucket:
         return failure(
-            "what cannot be published does not go to the bucket, and is lost",
+            "events that cannot be published do not go to the bucket, and are lost",
             f"{command} --destination-config "
             f"OnFailure={{Destination=arn:aws:s3:::{bucket}}}",
         )
     if state != "Enabled":
-        return warning(state, "that takes a minute: look again")
+        return warning(state, "this takes a minute; run doctor again")
     if result.startswith("PROBLEM"):
         return warning(
             f"the last batch failed ({result}): events are late",
@@ -221,31 +222,31 @@ def _check_stream_mapping(mapping: Mapping[str, Any], bucket: str) -> CheckResul
 
 
 def check_failed_events(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether events wait to be replayed."""
+    """Check that no events wait to be replayed."""
     bucket = probe.deployment.output("FailedRecordsBucket")
     found = probe.connect("s3").list_objects_v2(
         Bucket=bucket, Prefix=FAILED_BATCH_PREFIX
     )
     waiting = found.get("KeyCount", 0)
     if not waiting:
-        return ok("none waits")
+        return ok("none")
     more = " or more" if found.get("IsTruncated") else ""
     return warning(
-        f"batches whose events nobody has heard of: {waiting}{more}",
-        f"mend the cause, then anonauth events replay --stack {probe.stack_name}",
+        f"batches whose events were not published: {waiting}{more}",
+        f"fix the cause, then run anonauth events replay --stack {probe.stack_name}",
     )
 
 
 def check_alarms(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether alarms tell somebody."""
+    """Check that alarms are sent."""
     topic = probe.parameter("AlarmTopic")
     if topic:
         return ok(f"they go to {topic}")
-    return warning("alarms tell nobody", "deploy with AlarmTopic=, an SNS topic's ARN")
+    return warning("alarms are not sent", "deploy with AlarmTopic=ARN, an SNS topic")
 
 
 def check_functions(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether all can run what was built for them."""
+    """Check that all functions are active, on the runtime of their bundle."""
     names = probe.resources("AWS::Lambda::Function")
     client = probe.connect("lambda")
     return _check_configurations(
@@ -268,7 +269,9 @@ def _check_configurations(found: Mapping[str, Mapping[str, Any]]) -> CheckResult
         name for name, each in found.items() if each.get("State") in _INACTIVE_STATES
     ]
     if idle:
-        return warning(f"not active yet: {', '.join(idle)}", "look again in a minute")
+        return warning(
+            f"not active yet: {', '.join(idle)}", "run doctor again in a minute"
+        )
     return ok(f"{len(found)} are Active, on {RUNTIME}")
 
 
@@ -284,7 +287,7 @@ def _function_fault(function: Mapping[str, Any]) -> str:
 
 
 def check_schedules(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether keys are rotated, and warnings sent."""
+    """Check that the schedules for keys and expiry warnings are enabled."""
     rules = probe.resources("AWS::Events::Rule")
     client = probe.connect("events")
     off = [
@@ -303,59 +306,65 @@ def check_schedules(probe: DeploymentProbe) -> CheckResult:
 
 
 def check_key_ring(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether tokens can be signed now."""
+    """Check that tokens can be signed now."""
     ring = probe.ring
     if ring is None:
         return failure(
-            "there is none: nobody can log in",
-            "invoke the stack's KeysFunction; its log says why it has not made one",
+            "there is none, so no user can log in",
+            "invoke the stack's KeysFunction; its log says why it has not created one",
         )
     keys = KeyList(ring, probe.clock())
     trouble = keys.clock_warning()
     if trouble:
-        return failure(trouble, "set this machine's clock, if it is that one")
+        return failure(trouble, "set this machine's clock if it is wrong")
     idle = [use for use in get_args(KeyUse) if ring.signing_key(use, keys.now) is None]
     if idle:
         return failure(
             f"version {ring.version}: no key signs {' and '.join(idle)} tokens",
-            "invoke the stack's KeysFunction; its log says what it cannot do",
+            "invoke the stack's KeysFunction; its log says what fails",
         )
-    return ok(f"version {ring.version}, {len(ring.keys)} keys, both uses have a signer")
+    return ok(
+        f"version {ring.version}, {len(ring.keys)} keys, each use has a signing key"
+    )
 
 
 def check_key_rotation(probe: DeploymentProbe) -> CheckResult:
-    """Judge how old the key is that signs access tokens, and whether one follows."""
+    """Check the age of the key that signs access tokens, and its standby."""
     ring = probe.ring or Ring(0, ())
     now = probe.clock()
     signer = ring.signing_key("access", now)
     if signer is None:
         return failure("no access key signs", "see 'key ring'")
     age = now - signer.signs_from
-    says = f"the access key signs since {rfc3339(signer.signs_from)}, {age.days} days"
-    invoke = "the daily rotation fails: invoke the stack's KeysFunction, see its log"
+    says = (
+        f"the access key has signed since {rfc3339(signer.signs_from)}, {age.days} days"
+    )
+    invoke = (
+        "the daily rotation fails; invoke the stack's KeysFunction and read its log"
+    )
     standby = ring.standby("access", now)
     if standby is not None:
         says += f"; the next one from {rfc3339(standby.signs_from)}"
-        # It follows by itself: what is late are those who should have made it earlier.
+        # The standby takes over by itself. If it is late, the rotation was late.
         return (
             ok(says) if age <= KEY_LIFETIME + _ROTATION_GRACE else warning(says, invoke)
         )
     if age < _ROTATION_GRACE:
-        return ok(f"{says}; the next standby is due by the daily rotation")
+        return ok(f"{says}; the next standby is due at the next daily rotation")
     until = signer.stops_at and rfc3339(signer.stops_at)
     return failure(f"{says}; there is no standby, and it stops at {until}", invoke)
 
 
 def check_kms_key(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether the ring can be unwrapped."""
+    """Check that the key ring can be unwrapped."""
     key = probe.deployment.kms_key
     state = probe.connect("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
     if state == "Enabled":
         return ok("Enabled")
-    consequence = "functions that start cannot sign, and no token can be made"
+    consequence = "functions that start cannot sign, and no token can be issued"
     if state == "PendingDeletion":
         return failure(
-            f"{state}: {consequence}; once it is gone every session is lost",
+            f"{state}: {consequence}; once it is deleted every session is lost",
             f"at once: aws kms cancel-key-deletion --key-id {key}, then aws kms "
             f"enable-key --key-id {key}",
         )
@@ -363,7 +372,7 @@ def check_kms_key(probe: DeploymentProbe) -> CheckResult:
 
 
 def check_settings(probe: DeploymentProbe) -> CheckResult:
-    """Judge the settings document and its secrets; no value of them is told."""
+    """Check the provider settings and their secrets. No value is shown."""
     name = probe.parameter("SettingsParameter")
     if not name:
         return ok("none: anonymous login only")
@@ -374,14 +383,14 @@ def check_settings(probe: DeploymentProbe) -> CheckResult:
             raise
         return failure(
             f"{name}: {exc.__cause__}",
-            "mend it: functions that start answer 503 to all that need it",
+            "fix it; functions that start answer 503 to requests that need it",
         )
     apps = probe.deployment.output("ClientAppIds").split(",")
     with_challenge = apps_with_challenge(document, apps)
     is_asked = probe.parameter("AnonymousChallenge") == "true"
     if with_challenge and not is_asked:
         return failure(
-            f"{name} has a challenge that no anonymous login asks for, of "
+            f"no anonymous login asks for the challenge that {name} has for "
             f"{', '.join(with_challenge)}",
             "deploy with AnonymousChallenge=true",
         )
@@ -389,15 +398,15 @@ def check_settings(probe: DeploymentProbe) -> CheckResult:
     if any(sender != mail_sender for sender in mail_senders(document)):
         return warning(
             f"{name} sends mail from another address than MailSender: no mail goes out",
-            "deploy with MailSender=, the bare address of `sender`",
+            "deploy with MailSender=ADDRESS, the bare address of `sender`",
         )
     open_to_all = [app for app in apps if app not in with_challenge]
-    # Last: that may be meant for one app, and is not to hide what is meant for none.
+    # The last check: an operator may want this, so it must not hide a real fault.
     if is_asked and open_to_all:
         return warning(
             f"{name} has no challenge for {', '.join(open_to_all)}: anonymous logins "
-            "there ask for nothing",
-            "give each one of its own, since an app's own entry replaces that of `*`; "
-            "or deploy with AnonymousChallenge=false",
+            "there ask for none",
+            "give each of these apps a challenge, since an app's own entry replaces "
+            "the entry `*`; or deploy with AnonymousChallenge=false",
         )
-    return ok(f"{name} is good, and so are its secrets")
+    return ok(f"{name} and its secrets are valid")

@@ -1,4 +1,4 @@
-"""`anonauth doctor`: its options; see `doctor` for what it looks at."""
+"""The command `anonauth doctor` and its options. `runner` has the checks."""
 
 from anonauth.cli.options import (
     DeploymentOptions,
@@ -14,7 +14,7 @@ from anonauth.cli.options import (
 from anonauth.cli.preflight import check_options
 from anonauth.local.command_error import CommandError
 
-# ruff: noqa: PLC0415 - what the command does brings the service along
+# ruff: noqa: PLC0415 - the command imports the service, its help does not need it
 
 
 def doctor_command(
@@ -26,20 +26,18 @@ def doctor_command(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether a deployment is well, and say what to do where it is not.
+    """Check the health of a deployment, and say how to fix what is wrong.
 
-    With `--stack` from all sides: the stack's state; the table, its TTL, stream,
-    backups and protection; users whose item is lost; the key ring, the age of its keys,
-    and the KMS key; functions, schedules, the way of events, and that of alarms; the
-    settings document; and, over HTTP, the key set (an authorizer waits 1.5 s for it),
-    the issuer, the location, and this machine's clock. With `--table` only the table
-    and the ring.
+    With `--stack` it checks the stack's state; the table, its TTL, stream, backups and
+    protection; users whose item is lost; the key ring, the age of its keys and the KMS
+    key; functions, schedules, events and alarms; the provider settings; and, over HTTP,
+    the key set (an authorizer waits 1.5 s for it), the issuer, the location and this
+    machine's clock. With `--table` it checks only the table and the key ring.
 
-    It changes nothing. What your credentials do not let it see is **unknown**, with
-    the permission that it takes.
+    It changes nothing. A check that your credentials do not allow is **unknown**, and
+    names the permission that it needs.
 
-    The answer is no, exit code 1, if anything has failed or is unknown; warnings do
-    not count.
+    The exit code is 1 if a check failed or is unknown. Warnings do not count.
 
     **Examples**
 
@@ -62,9 +60,7 @@ def doctor_command(
             progress.start()
         try:
             probe = DeploymentProbe(deployment)
-            report = run_checks(
-                probe, lambda name: progress.update(f"looking at {name}")
-            )
+            report = run_checks(probe, lambda name: progress.update(f"checking {name}"))
         finally:
             progress.stop()
     if as_json:
@@ -73,4 +69,4 @@ def doctor_command(
         print_table(report.as_table(arrow()))
         print(f"\n{report.summary()}")
     if not report.is_healthy:
-        raise CommandError(f"it is not well: {report.summary()}")
+        raise CommandError(report.verdict())

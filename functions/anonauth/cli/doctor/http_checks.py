@@ -1,4 +1,4 @@
-"""What `anonauth doctor` looks at from outside, as clients and verifiers do."""
+"""Checks of `anonauth doctor` over HTTP, as clients and verifiers call the API."""
 
 import json
 import ssl
@@ -31,12 +31,12 @@ _LOG = "the log of the stack's DiscoveryFunction says why"
 
 
 class NoAnswer(Exception):
-    """No answer came; the text says why, for people."""
+    """No answer came. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer, how long it took, and what the server's clock said."""
+    """An HTTP answer, the time it took, and the server's date."""
 
     status: int
     body: Any
@@ -45,15 +45,15 @@ class HttpAnswer:
 
 
 def check_key_set(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether verifiers get the ring's public keys, and in time."""
+    """Check that verifiers get the ring's public keys, and in time."""
     answer = _fetch(probe, probe.deployment.output("Jwks"))
     if answer.status != HTTPStatus.OK:
-        return failure(f"answers {answer.status}: nobody can verify a token", _LOG)
+        return failure(f"answers {answer.status}: no API can verify a token", _LOG)
     took, limit = answer.took.total_seconds(), probe.jwks_limit.total_seconds()
     if answer.took > probe.jwks_limit:
         return failure(
             f"took {took:.2f} s: API Gateway's authorizers give up after {limit:g} s",
-            "look again; from a network near the stack if this one is far from it",
+            "run doctor again, from a network near the stack",
         )
     told = f"answers in {took:.2f} s"
     ring = probe.ring
@@ -67,16 +67,18 @@ def check_key_set(probe: DeploymentProbe) -> CheckResult:
     if not found or strange or any(not _is_new(key, now) for key in missing):
         return failure(
             f"{told}, but with other keys than the ring's",
-            "within 5 minutes after a change of keys that is as it should be: look "
-            f"again; else {_LOG}",
+            "within 5 minutes after a change of keys this is normal, so run doctor "
+            f"again; otherwise {_LOG}",
         )
     if missing:
-        return warning(f"{told}, without the newest key", "look again in 5 minutes")
+        return warning(
+            f"{told}, without the newest key", "run doctor again in 5 minutes"
+        )
     return ok(f"{told}, with the {len(published)} public keys of the ring")
 
 
 def check_issuer(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether verifiers find the issuer that tokens name."""
+    """Check that verifiers find the issuer that tokens name."""
     issuer = probe.deployment.output(_ISSUER)
     answer = _fetch(probe, f"{issuer}/.well-known/openid-configuration")
     if answer.status != HTTPStatus.OK:
@@ -85,34 +87,33 @@ def check_issuer(probe: DeploymentProbe) -> CheckResult:
     for name, value in wanted.items():
         if (told := _get_member(answer.body, name)) != value:
             return failure(
-                f"{name} is {told!r}, the stack's {value!r}: verifiers refuse tokens",
-                "see the stack's DomainName, and what stands in front of the API",
+                f"{name} is {told!r}, but the stack's is {value!r}: "
+                "verifiers refuse tokens",
+                "check the stack's DomainName, and any proxy in front of the API",
             )
     return ok(issuer)
 
 
 def check_location(probe: DeploymentProbe) -> CheckResult:
-    """Judge whether clients are sent to the right address."""
+    """Check that clients are sent to the right address."""
     answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
     if answer.status != HTTPStatus.OK:
-        return failure(f"answers {answer.status}: no SDK can begin", _LOG)
+        return failure(f"answers {answer.status}: no SDK can start", _LOG)
     wanted = probe.deployment.output("BaseUrl")
     if (hostname := _get_member(answer.body, "hostname")) != wanted:
         return failure(
-            f"sends clients to {hostname!r}, the stack's address is {wanted!r}",
-            "see the stack's DomainName, and what stands in front of the API",
+            f"sends clients to {hostname!r}, but the stack's address is {wanted!r}",
+            "check the stack's DomainName, and any proxy in front of the API",
         )
     return ok(f"sends clients to {wanted}")
 
 
 def check_clock(probe: DeploymentProbe) -> CheckResult:
-    """Judge this machine's clock, by which the keys are judged, against the API's."""
+    """Compare this machine's clock, by which keys are judged, with the API's."""
     try:
         answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
     except NoAnswer:
-        return CheckResult(
-            "unknown", "there is no answer of the API to compare it with"
-        )
+        return CheckResult("unknown", "the API gives no answer to compare it with")
     if answer.date is None:
         return CheckResult("unknown", "the API's answer has no date")
     ahead = probe.clock() - answer.date
@@ -122,14 +123,14 @@ def check_clock(probe: DeploymentProbe) -> CheckResult:
     )
     if abs(ahead) > MOST_DIFFERENCE:
         return failure(
-            f"{told}: `anonauth keys` would go by it, and tokens seem early or expired",
-            "set this machine's clock; AWS keeps its own",
+            f"{told}: `anonauth keys` would use it, and tokens seem early or expired",
+            "set this machine's clock",
         )
-    return ok(f"{told}, by the API's answer")
+    return ok(f"{told}, compared with the API")
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    # An authorizer follows none either, and this service sends none.
+    # This service sends no redirects, and an authorizer follows none.
     def redirect_request(
         self,
         req: Request,
@@ -143,7 +144,7 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _fetch(probe: DeploymentProbe, url: str) -> HttpAnswer:
-    """Get a page; raise Unanswered if there is none in time."""
+    """Get a URL. Raise NoAnswer if no answer comes in time."""
     if urlsplit(url).scheme != "https" and probe.deployment.endpoint_url is None:
         raise NoAnswer(f"{url} is not https")
     opener = build_opener(_NoRedirect)
@@ -152,7 +153,7 @@ def _fetch(probe: DeploymentProbe, url: str) -> HttpAnswer:
     try:
         try:
             response = opener.open(url, timeout=patience)
-        except HTTPError as exc:  # which is an answer as well
+        except HTTPError as exc:  # an answer too
             response = exc
         with response:
             text = _read_body(response, until=began + patience)
@@ -162,14 +163,14 @@ def _fetch(probe: DeploymentProbe, url: str) -> HttpAnswer:
     except (OSError, HTTPException) as exc:
         cause = exc.reason if isinstance(exc, URLError) else exc
         if isinstance(cause, TimeoutError):
-            raise NoAnswer(f"no answer within {patience:g} s") from exc
+            raise NoAnswer(f"nothing within {patience:g} s") from exc
         if isinstance(cause, ssl.SSLError):
             raise NoAnswer(f"TLS: {cause.reason}") from exc
         raise NoAnswer(str(cause) or type(cause).__name__) from exc
 
 
 def _read_body(response: Any, *, until: float) -> bytes:
-    # The time-out is that of each packet; a trickle has to end too.
+    # The timeout is for each packet. A slow trickle has to end too.
     text = b""
     while len(text) < _MOST_BYTES and (part := response.read1(_MOST_BYTES)):
         text += part

@@ -12,24 +12,24 @@ from anonauth.domain.users import UserPage
 from anonauth.provider_settings.ssm import SettingsSource
 
 JWKS_LIMIT = timedelta(seconds=1.5)
-"""For the key set; an API Gateway authorizer waits no longer (design.md §3)."""
+"""Limit for the key set. An API Gateway authorizer waits no longer (design.md §3)."""
 
 MOST_ITEMS = 20_000
 """A table with more items is not scanned."""
 
 MOST_UNITS = 5_000
-"""Read units after which a scan is given up: a third of a cent, at most."""
+"""Read units after which a scan stops: a third of a cent at most."""
 
 
 class DeploymentProbe:
-    """A deployment that is looked at; what several checks need is asked for once.
+    """The deployment that is checked. Answers that several checks need are cached.
 
     Args:
-        deployment: Where it is.
-        clock: By which its keys are judged; by default that of the service's parts.
-        jwks_limit: For the key set to come.
-        patience: For any answer over HTTP to come.
-        most_items: In a table that is scanned.
+        deployment: Stack or table, region and endpoint.
+        clock: Time by which keys are judged. By default the clock of the services.
+        jwks_limit: Longest time for the key set.
+        patience: Longest time for any answer over HTTP.
+        most_items: Number of items in the largest table that is scanned.
         most_units: Read units that a scan may take.
     """
 
@@ -54,7 +54,7 @@ class DeploymentProbe:
         self._clients: dict[str, Any] = {}
 
     def connect(self, service: str) -> Any:
-        """Return the client of an AWS service; to make one takes a while."""
+        """Return the cached client of an AWS service. Creating one is slow."""
         if service not in self._clients:
             self._clients[service] = self.deployment.connect(service)
         return self._clients[service]
@@ -66,7 +66,7 @@ class DeploymentProbe:
 
     @functools.cached_property
     def stack(self) -> Mapping[str, Any]:
-        """The stack, as DescribeStacks has it."""
+        """The stack, as DescribeStacks returns it."""
         found = self.connect("cloudformation").describe_stacks(
             StackName=self.stack_name
         )
@@ -74,14 +74,14 @@ class DeploymentProbe:
         return stack
 
     def parameter(self, name: str) -> str:
-        """Return what the stack was deployed with; empty for none."""
+        """Return the value of a parameter of the stack, or "" if it has none."""
         for parameter in self.stack.get("Parameters", []):
             if parameter["ParameterKey"] == name:
                 return str(parameter["ParameterValue"])
         return ""
 
     def resources(self, kind: str) -> dict[str, str]:
-        """Return logical and physical id of the stack's resources of one type."""
+        """Return logical and physical ids of the stack's resources of one type."""
         return {
             each["LogicalResourceId"]: each["PhysicalResourceId"]
             for each in self._resources
@@ -99,28 +99,28 @@ class DeploymentProbe:
 
     @functools.cached_property
     def table(self) -> Mapping[str, Any]:
-        """The table, as DescribeTable has it."""
+        """The table, as DescribeTable returns it."""
         found = self.connect("dynamodb").describe_table(TableName=self.table_name)
         table: Mapping[str, Any] = found["Table"]
         return table
 
     @functools.cached_property
     def ring(self) -> Ring | None:
-        """The key ring, None if there is none."""
+        """The key ring, or None if there is none."""
         return self._services.store.load_ring()
 
     def count_orphans(self, see: Callable[[UserPage], object]) -> int:
         """Return how many identities have no user, by a scan of the table.
 
         Args:
-            see: Called with each page; what it raises ends the scan.
+            see: Called with each page. An exception that it raises ends the scan.
         """
         today = DayRange.until(self._services.clock(), 1)
         return count_users(self._services, today, segments=1, see=see).orphans
 
     def settings(self, parameter: str) -> SettingsSource:
-        """Return the settings document in SSM."""
-        # Keys of issuers at private addresses are for a local service only.
+        """Return the source of the provider settings in SSM."""
+        # Only a local service may fetch the keys of issuers at private addresses.
         is_local = self.deployment.endpoint_url is not None
         return SettingsSource(
             lambda: self.connect("ssm"), parameter, allow_private=is_local

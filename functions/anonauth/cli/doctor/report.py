@@ -1,4 +1,4 @@
-"""What the checks of `anonauth doctor` have found, as JSON and as a table."""
+"""The report of `anonauth doctor`, as JSON and as a table."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,29 +19,37 @@ _STATE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class DoctorReport:
-    """All findings about a deployment."""
+    """The results of all checks of a deployment."""
 
     findings: tuple[CheckResult, ...]
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing has failed, and everything could be seen.
+        """Whether no check failed, and none is unknown.
 
-        A scheduled job whose role lost its rights must not stay green.
+        A scheduled job whose role has lost its permissions must not stay green.
         """
         return not {"failed", "unknown"} & {each.state for each in self.findings}
 
     def count(self) -> dict[CheckState, int]:
-        """Return how many there are of each state."""
+        """Return the number of results in each state."""
         counted = Counter(finding.state for finding in self.findings)
         return {state: counted[state] for state in get_args(CheckState)}
 
     def summary(self) -> str:
-        """Return the numbers in words."""
+        """Return these numbers in words."""
         return ", ".join(f"{n} {state}" for state, n in self.count().items() if n)
 
+    def verdict(self) -> str:
+        """Return in words how many checks failed, and how many are unknown."""
+        count, total = self.count(), len(self.findings)
+        if not count["failed"]:
+            return f"{count['unknown']} of {total} checks unknown"
+        more = f", {count['unknown']} unknown" if count["unknown"] else ""
+        return f"{count['failed']} of {total} checks failed{more}"
+
     def as_json(self) -> dict[str, Any]:
-        """Return the findings, and whether the deployment is well."""
+        """Return the results, and whether the deployment is healthy."""
         return {
             "well": self.is_healthy,
             "count": self.count(),
@@ -57,17 +65,17 @@ class DoctorReport:
         }
 
     def as_table(self, arrow: str = "→") -> Table:
-        """Return the same for people.
+        """Return the results as a table for people.
 
         Args:
-            arrow: Stands before what to do.
+            arrow: Printed before the advice.
         """
         table = Table(box=None)
         table.add_column("check", no_wrap=True)
         table.add_column("state", no_wrap=True)
-        table.add_column("what it says, and what to do", overflow="fold")
+        table.add_column("result and advice", overflow="fold")
         for finding in self.findings:
-            # Text, since square brackets in it would be taken for styles.
+            # A Text, because Rich would take square brackets for styles.
             told = Text(finding.says)
             if finding.advice and finding.state != "ok":
                 told.append(f"\n{arrow} {finding.advice}", style="italic")

@@ -1,4 +1,4 @@
-"""What `anonauth doctor` does: look at a deployment from all sides, and tell."""
+"""The list of the checks of `anonauth doctor`, and how they are run."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from anonauth.local.command_error import CommandError
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at, and the IAM actions that it takes."""
+    """A check, and the IAM actions that it needs."""
 
     name: str
     run: Callable[[DeploymentProbe], CheckResult]
@@ -87,9 +87,9 @@ CHECKS = (
     Check("clock", http_checks.check_clock),
 )
 
-# Codes of an AWS service that refuses what the caller may not do,
+# Error codes for a missing permission.
 _DENIED_CODES = {"AccessDenied", "UnauthorizedOperation", "Forbidden", "403"}
-# and that has nothing of that name.
+# Error codes for a missing resource.
 _MISSING_CODES = {
     "NoSuchBucket",
     "NotFound",
@@ -98,23 +98,23 @@ _MISSING_CODES = {
     "TableNotFound",
 }
 
-# As IAM words it; the action may be of another service than the call (kms:Decrypt).
+# The wording of IAM. The action may be of another service than the call (kms:Decrypt).
 _DENIED_ACTION = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z]+)")
 
-# Of the AWS CLI, whose own options come first.
+# A command of the AWS CLI, whose global options come first.
 _AWS_COMMAND = re.compile(r"\baws (?=[a-z])")
 
 
 def run_checks(
     probe: DeploymentProbe, tell: Callable[[str], object] = str
 ) -> DoctorReport:
-    """Carry out the checks that are due, one after the other.
+    """Run the checks that apply, one after the other.
 
     Args:
-        tell: Is told the name of each check before it begins.
+        tell: Called with the name of each check before it begins.
 
     Raises:
-        Exception: Nobody is logged in to AWS.
+        Exception: The AWS credentials are missing or refused.
     """
     findings = []
     for check in select_checks(probe):
@@ -124,7 +124,7 @@ def run_checks(
 
 
 def select_checks(probe: DeploymentProbe) -> list[Check]:
-    """Return the checks that a deployment's description suffices for."""
+    """Return the checks that apply: of a table alone, not those of a stack."""
     return [
         check
         for check in CHECKS
@@ -134,19 +134,19 @@ def select_checks(probe: DeploymentProbe) -> list[Check]:
 
 
 def run_check(check: Check, probe: DeploymentProbe) -> CheckResult:
-    """Return what a check finds; that it cannot see is a finding too.
+    """Run a check, and return its result. An error of AWS is a result too.
 
     Raises:
-        Exception: Nobody is logged in to AWS, so that no check can see anything.
+        Exception: The AWS credentials are missing or refused, so no check can work.
     """
     try:
         found = check.run(probe)
     except http_checks.NoAnswer as exc:
         found = failure(
             f"no answer: {exc}",
-            "see the stack's API, and the DNS record of a custom domain",
+            "check the stack's API, and the DNS record of a custom domain",
         )
-    except CommandError as exc:  # the stack has not the output
+    except CommandError as exc:  # the stack lacks the output
         found = failure(str(exc), "deploy this version")
     except (BotoCoreError, ClientError, Unavailable) as exc:
         cause = find_aws_error(exc)
@@ -161,9 +161,10 @@ def run_check(check: Check, probe: DeploymentProbe) -> CheckResult:
 
 
 def _add_region_options(advice: str, deployment: Deployment) -> str:
-    """Return advice whose `aws` commands are for this deployment.
+    """Add the deployment's region and endpoint to the `aws` commands in advice.
 
-    Without them they would change what has the same name in the operator's own region.
+    Without these options a command would change a resource of the same name in the
+    operator's default region.
     """
     options = f"--region {deployment.region}"
     if deployment.endpoint_url:
@@ -174,19 +175,19 @@ def _add_region_options(advice: str, deployment: Deployment) -> str:
 def _explain_unknown(check: Check, cause: BaseException) -> CheckResult:
     text = str(cause).partition("\n")[0]
     if not isinstance(cause, ClientError):
-        return CheckResult("unknown", text, "look again")
+        return CheckResult("unknown", text, "run doctor again")
     error = cause.response.get("Error", {})
     code = error.get("Code", "").removesuffix("Exception")
     message = error.get("Message") or text
     if code in _DENIED_CODES:
         action = _missing_action(check, cause.operation_name, message)
-        return CheckResult("unknown", f"you may not: {action}", f"needs {action}")
+        return CheckResult("unknown", f"no permission: {action}", f"allow {action}")
     if code in _MISSING_CODES:
         return failure(
-            f"is not there ({cause.operation_name}: {message})", "deploy it again"
+            f"does not exist ({cause.operation_name}: {message})", "deploy it again"
         )
     return CheckResult(
-        "unknown", f"{cause.operation_name}: {code}: {message}", "look again"
+        "unknown", f"{cause.operation_name}: {code}: {message}", "run doctor again"
     )
 
 
@@ -195,5 +196,5 @@ def _missing_action(check: Check, operation: str, message: str) -> str:
     if told:
         return told[1]
     named = (each for each in check.actions if each.endswith(f":{operation}"))
-    # ListObjectsV2 is s3:ListBucket, for one.
+    # Names may differ: ListObjectsV2 needs s3:ListBucket.
     return next(named, check.actions[0])

@@ -580,7 +580,7 @@ MAIL = {
             nobody_reads,
             "events",
             "failed",
-            "no events about users, and those of more than 24 hours ago are lost",
+            "no events about users, and changes older than 24 hours are lost",
             "--enabled",
             id="mapping disabled",
         ),
@@ -588,7 +588,7 @@ MAIL = {
             no_destination,
             "events",
             "failed",
-            "is lost",
+            "are lost",
             "--destination-config OnFailure={Destination=arn:aws:s3:::",
             id="no failure destination",
         ),
@@ -596,7 +596,7 @@ MAIL = {
             a_failed_batch,
             "failed events",
             "warning",
-            "nobody has heard of: 1",
+            "were not published: 1",
             f"anonauth events replay --stack {STACK}",
             id="failed records",
         ),
@@ -612,7 +612,7 @@ MAIL = {
             a_function_gone,
             "functions",
             "failed",
-            "is not there",
+            "does not exist",
             "deploy",
             id="a function is gone",
         ),
@@ -668,7 +668,7 @@ MAIL = {
             settings_that_are({"apps": {"*": {"anon-user": {"challenge": CHALLENGE}}}}),
             "settings",
             "failed",
-            f"a challenge that no anonymous login asks for, of {APP}",
+            f"no anonymous login asks for the challenge that {SETTINGS} has for {APP}",
             "AnonymousChallenge=true",
             id="a challenge, and no login that asks for it",
         ),
@@ -676,7 +676,7 @@ MAIL = {
             no_settings,
             "settings",
             "failed",
-            "is not there",
+            "does not exist",
             "deploy",
             id="none",
         ),
@@ -728,7 +728,7 @@ def test_given_a_lost_user_when_looked_at_then_a_warning_says_what_brings_it_bac
 
     assert found.state == "warning"
     assert found.says == "identities whose user's item is lost: 2"
-    assert "makes the user again under its id" in found.advice
+    assert "creates the user again under its id" in found.advice
     (told,) = (f for f in body["findings"] if f["name"] == "lost users")
     assert (told["state"], told["says"]) == (found.state, found.says)
     assert told["advice"] == found.advice
@@ -780,26 +780,26 @@ ASKS: dict[str, Any] = {"anon-user": {"challenge": CHALLENGE}}
 @pytest.mark.parametrize(
     ("apps", "is_asked", "state", "says"),
     [
-        pytest.param({"*": ASKS}, "true", "ok", "is good", id="all ask"),
-        pytest.param({APP: ASKS, "*": {}}, "false", "failed", f"of {APP}", id="own"),
+        pytest.param({"*": ASKS}, "true", "ok", "are valid", id="all ask"),
+        pytest.param({APP: ASKS, "*": {}}, "false", "failed", f"for {APP}", id="own"),
         pytest.param(
             {"*": ASKS, APP: {}},
             "true",
             "warning",
-            f"no challenge for {APP}: anonymous logins there ask for nothing",
+            f"no challenge for {APP}: anonymous logins there ask for none",
             id="its own entry replaces it",
         ),
         pytest.param(
             {"*": ASKS, APP: {}, OTHER_APP: {}},
             "false",
             "ok",
-            "is good",
+            "are valid",
             id="of no app that is served",
         ),
         pytest.param(
             {}, "true", "warning", f"for {APP}, {OTHER_APP}", id="asked of nobody"
         ),
-        pytest.param({}, "false", "ok", "is good", id="none"),
+        pytest.param({}, "false", "ok", "are valid", id="none"),
         pytest.param(
             {"*": {"local-userpass": {"mail": MAIL}}},
             "true",
@@ -832,7 +832,7 @@ def test_given_a_fault_when_run_then_exit_code_1_and_the_advice_is_shown(
 
     assert result.exit_code == 1
     assert isinstance(result.exception, CommandError)
-    assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 failed"
+    assert str(result.exception) == f"1 of {len(CHECKS)} checks failed"
     where = f"--region {cloud.deployment.region} --endpoint-url {cloud.url}"
     shown = " ".join(result.stdout.split())
     assert f"→ aws {where} dynamodb update-time-to-live --table-name" in shown
@@ -1003,7 +1003,7 @@ def test_given_a_stacks_status_when_judged_then_it_is_told(
 @pytest.mark.parametrize(
     ("topic", "state", "says"),
     [
-        pytest.param("", "warning", "alarms tell nobody", id="none"),
+        pytest.param("", "warning", "alarms are not sent", id="none"),
         pytest.param(TOPIC, "ok", f"they go to {TOPIC}", id="one"),
     ],
 )
@@ -1050,7 +1050,7 @@ def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> No
         )
 
     assert (ring.state, rotation.state) == ("failed", "failed")
-    assert ring.says == "there is none: nobody can log in"
+    assert ring.says == "there is none, so no user can log in"
     assert "KeysFunction" in ring.advice
 
 
@@ -1137,7 +1137,7 @@ def test_given_an_api_that_hangs_when_looked_at_then_it_is_not_waited_for(
 
     cloud.hangs.set()
     assert (found.state, clock.state) == ("failed", "unknown")
-    assert found.says == "no answer: no answer within 0.05 s"
+    assert found.says == "no answer: nothing within 0.05 s"
 
 
 def other_kid(keys: list[Any]) -> list[Any]:
@@ -1266,15 +1266,15 @@ def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknow
     assert not report.is_healthy
     assert {name for name, f in found.items() if f.state == "unknown"} == set(unseen)
     for name, action in unseen.items():
-        assert found[name].says == f"you may not: {action}"
-        assert found[name].advice == f"needs {action}"
+        assert found[name].says == f"no permission: {action}"
+        assert found[name].advice == f"allow {action}"
     assert {found[name].state for name in found.keys() - unseen} == {"ok"}
 
 
 def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
     cloud: Cloud,
 ) -> None:
-    """Of a SecureString under a key of one's own it is KMS that says no."""
+    """For a SecureString under a customer key, KMS refuses the call."""
     (check,) = (check for check in CHECKS if check.name == "settings")
     message = "User: x is not authorized to perform: kms:Decrypt on resource: y"
 
@@ -1283,7 +1283,7 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
 
 
 @pytest.mark.parametrize(
-    ("states", "is_well"),
+    ("states", "is_healthy"),
     [
         pytest.param(["ok", "warning"], True, id="a warning"),
         pytest.param(["ok", "failed"], False, id="failed"),
@@ -1291,13 +1291,33 @@ def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
         pytest.param(["unknown", "unknown"], False, id="nothing seen"),
     ],
 )
-def test_given_findings_when_summed_up_then_what_is_not_seen_is_not_well(
-    states: list[CheckState], is_well: bool
+def test_given_results_when_summed_up_then_an_unknown_one_is_not_healthy(
+    states: list[CheckState], is_healthy: bool
 ) -> None:
     report = DoctorReport(tuple(CheckResult(state, "") for state in states))
 
-    assert report.is_healthy is is_well
-    assert report.as_json()["well"] is is_well
+    assert report.is_healthy is is_healthy
+    assert report.as_json()["well"] is is_healthy
+
+
+@pytest.mark.parametrize(
+    ("states", "verdict"),
+    [
+        pytest.param(["ok", "failed"], "1 of 2 checks failed", id="failed"),
+        pytest.param(["ok", "unknown"], "1 of 2 checks unknown", id="unknown"),
+        pytest.param(
+            ["failed", "warning", "unknown", "failed"],
+            "2 of 4 checks failed, 1 unknown",
+            id="both",
+        ),
+    ],
+)
+def test_given_a_report_when_it_is_not_healthy_then_the_verdict_counts(
+    states: list[CheckState], verdict: str
+) -> None:
+    report = DoctorReport(tuple(CheckResult(state, "") for state in states))
+
+    assert report.verdict() == verdict
 
 
 def test_given_a_right_is_lost_when_run_then_exit_code_1(cloud: Cloud) -> None:
@@ -1308,7 +1328,7 @@ def test_given_a_right_is_lost_when_run_then_exit_code_1(cloud: Cloud) -> None:
 
     assert result.exit_code == 1
     assert json.loads(result.stdout)["well"] is False
-    assert str(result.exception) == f"it is not well: {len(CHECKS) - 1} ok, 1 unknown"
+    assert str(result.exception) == f"1 of {len(CHECKS)} checks unknown"
 
 
 def test_given_no_such_table_when_run_then_it_failed(cloud: Cloud) -> None:
