@@ -1,8 +1,8 @@
 """The key ring: making keys, keeping them wrapped, and a copy that is never stale.
 
-With `tokens` the only module that sees keys in clear. Each is wrapped by KMS under an
-encryption context, so that the policy of a function decides which of them it can
-unwrap; that happens once per key and cold start, never per request (design.md §5).
+Only this module and `tokens` see keys in clear. KMS wraps each key under an encryption
+context, so that the policy of a function decides which keys it can unwrap. A key is
+unwrapped once per cold start, never per request (design.md §5).
 """
 
 import functools
@@ -39,8 +39,8 @@ from anonauth.ports import KeyWrapping, RingStore
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-# A key that a copy does not have may be younger than the copy; so many forged ids cost
-# one read of the ring in this time.
+# A key that the copy does not have may be younger than the copy, so the ring is read
+# again. Forged ids cost at most one such read within this time.
 _MISSING_KEY_PAUSE = timedelta(minutes=1)
 
 # How long to wait before KMS is asked again for a key that it did not unwrap, while
@@ -57,8 +57,8 @@ class KmsWrapping:
     """`KeyWrapping` by AWS KMS.
 
     Args:
-        connect: Makes the client, on first use: not every function unwraps a key.
-        key_id: Of the wrapping key: id, ARN or alias.
+        connect: Makes the client on first use, since not every function unwraps a key.
+        key_id: Id, ARN or alias of the wrapping key.
     """
 
     def __init__(self, connect: "Callable[[], KMSClient]", key_id: str) -> None:
@@ -91,7 +91,7 @@ class KmsWrapping:
 
 
 class KeyMaker:
-    """Makes keys of the ring, wrapped as soon as they exist."""
+    """Makes keys for the ring and wraps them at once."""
 
     def __init__(self, wrapping: KeyWrapping) -> None:
         self._wrapping = wrapping
@@ -99,7 +99,7 @@ class KeyMaker:
     def make_access_key(
         self, *, published_at: datetime, signs_from: datetime, stops_at: datetime
     ) -> RingKey:
-        """Make an RSA-2048 key: an HTTP API's JWT authorizer accepts nothing else."""
+        """Make an RSA-2048 key. An HTTP API's JWT authorizer accepts no other kind."""
         private = generate_private_key(public_exponent=65537, key_size=2048)
         public = private.public_key()
         kid = _thumbprint(public)
@@ -121,7 +121,7 @@ class KeyMaker:
     def make_refresh_key(
         self, *, published_at: datetime, signs_from: datetime
     ) -> RingKey:
-        """Make a 256-bit HMAC key for refresh tokens, which is in no JWK Set."""
+        """Make a 256-bit HMAC key for refresh tokens. It is in no JWK Set."""
         kid = secrets.token_hex(16)
         key = secrets.token_bytes(32)
         return RingKey(
@@ -150,12 +150,12 @@ class KeyRing:
     def access_signing_key(self, now: datetime) -> tuple[str, RSAPrivateKey]:
         """Return kid and private key to sign access tokens with at `now`.
 
-        While KMS is down, a key that has just begun leaves the work to the one before
-        it that is in use here: an outage must not stop what runs.
+        While KMS is down, the key before the current one goes on signing if this
+        function already uses it. An outage must not stop a warm function.
 
         Raises:
-            KeysUnavailable: No ring, no key that may sign now, or KMS does not answer
-                and none is in use here.
+            KeysUnavailable: There is no ring, no key may sign now, or KMS does not
+                answer and this function uses no key yet.
         """
         return self._load_signing_key("access", self._private, self._load_private, now)
 
@@ -163,7 +163,7 @@ class KeyRing:
         """Return the public key of that id, None if the ring has none.
 
         Raises:
-            KeysUnavailable: No ring, or too old a copy to tell.
+            KeysUnavailable: There is no ring, or the copy is too old to tell.
         """
         key = self._find("access", kid, now)
         return None if key is None else self._load_public(key)
@@ -172,7 +172,7 @@ class KeyRing:
         """Return kid and HMAC key to sign refresh tokens with at `now`.
 
         Raises:
-            KeysUnavailable: As for access tokens.
+            KeysUnavailable: As for `access_signing_key`.
         """
         return self._load_signing_key("refresh", self._shared, self._load_shared, now)
 
@@ -180,7 +180,8 @@ class KeyRing:
         """Return the HMAC key of that id, None if the ring has none.
 
         Raises:
-            KeysUnavailable: No ring, too old a copy to tell, or KMS does not answer.
+            KeysUnavailable: There is no ring, the copy is too old to tell, or KMS does
+                not answer.
         """
         key = self._find("refresh", kid, now)
         return None if key is None else self._load_shared(key)
@@ -188,34 +189,34 @@ class KeyRing:
     def hash_network(self, address: str, now: datetime, *, prefix: int = 64) -> str:
         """Return the keyed hash of a client's network: IPv4 address, or IPv6 /64.
 
-        Keyed, since all IPv4 addresses can be hashed within minutes. Anything else
-        that names a client counts as a network of its own.
+        The hash has a key, since all IPv4 addresses can be hashed within minutes. Any
+        other text that names a client counts as a network of its own.
 
         Args:
             prefix: Bits of an IPv6 network.
 
         Raises:
-            KeysUnavailable: As for signing.
+            KeysUnavailable: As for `refresh_signing_key`.
         """
-        # The oldest one, so that a rotation forgets neither what was counted nor the
-        # networks that accounts know.
+        # The oldest key, so that a rotation keeps the counts and the networks that
+        # accounts know.
         oldest = self._look_up(
             lambda ring: ring.oldest_signing_key("refresh", now), now
         )
         if oldest is None:
             raise KeysUnavailable
         key = self._load_shared(oldest)
-        # Told apart from a token by what is before the colon: no JWT has one there.
+        # The prefix with its colon keeps this apart from a token: no JWT has a colon.
         message = b"network:" + _network(address, prefix).encode()
         digest = hmac.digest(key, message, "sha256")
         return base64url(digest[:16])
 
     def jwks(self, now: datetime) -> dict[str, Any]:
-        """Return the JWK Set (RFC 7517 §5), keys that are yet to sign included.
+        """Return the JWK Set (RFC 7517 §5). It includes keys that do not sign yet.
 
         Raises:
-            KeysUnavailable: There is no ring to publish; never an empty set, which
-                a verifier would cache.
+            KeysUnavailable: There is no ring to publish. An empty set is never
+                returned, since a verifier would cache it.
         """
         published = [
             {"use": "sig", "alg": "RS256", "kid": key.kid}
@@ -254,14 +255,14 @@ class KeyRing:
 
     def _may_unwrap(self, key: RingKey, now: datetime) -> bool:
         at = self._unwrap_at.get(key.kid, now)
-        # An attempt too far ahead was noted before a clock was set back.
+        # If the time is too far ahead, it was noted before a clock was set back.
         return not at - _UNWRAP_PAUSE <= now < at
 
     def _find(self, use: KeyUse, kid: str, now: datetime) -> RingKey | None:
         key = self._look_up(lambda ring: ring.find(use, kid), now)
         if key is None and self._copy and not self._copy.is_current:
-            # Perhaps the key is younger than what could be read: no reason to call
-            # its token bad, which would end a session.
+            # The key may be younger than the copy. That is no reason to refuse its
+            # token, which would end a session.
             raise KeysUnavailable
         return key
 
@@ -309,8 +310,8 @@ class KeyRing:
         loaded = load_der_private_key(
             self._unwrap(key),
             None,
-            # KMS has just authenticated these bytes; the check of the primes
-            # costs 43 ms of each cold start (design.md §5).
+            # KMS has just authenticated these bytes. The check of the primes would cost
+            # 43 ms of each cold start (design.md §5).
             unsafe_skip_rsa_key_validation=True,
         )
         assert isinstance(loaded, RSAPrivateKey)  # noqa: S101 - for the type  # nosec B101
@@ -334,7 +335,8 @@ class KeyRing:
 
 
 def _context(use: KeyUse, kid: str) -> dict[str, str]:
-    # template.yaml's policies name `ring`: a function unwraps only what it uses.
+    # The policies in template.yaml name `ring`: a function unwraps only the keys that
+    # it uses.
     return {"ring": use, "kid": kid}
 
 
@@ -346,7 +348,7 @@ def _network(address: str, prefix: int) -> str:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return str(ip.ipv4_mapped)
-        # A household has a /64 at least; single addresses of it cost nothing.
+        # A household has at least a /64, so single addresses of it cost nothing.
         return str(ipaddress.ip_network((ip.packed, prefix), strict=False))
     return str(ip)
 

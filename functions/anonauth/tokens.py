@@ -1,9 +1,9 @@
-"""Access and refresh tokens: what is in them, and how they are checked.
+"""Access and refresh tokens: their claims, and how they are checked.
 
-PyJWT signs and verifies (JWS, RFC 7515); the claims are checked here, times against the
-`now` of the request. An access token is for anyone (RS256, published keys); a refresh
-token is for this service alone (HS256, a key that never leaves it). design.md §5 has
-the table.
+PyJWT signs and verifies (JWS, RFC 7515). The claims are checked here, times against the
+`now` of the request. Anyone can verify an access token (RS256, published keys). Only
+this service can verify a refresh token (HS256, a key that never leaves it). design.md
+§5 has the table.
 """
 
 import json
@@ -23,9 +23,9 @@ from anonauth.errors import AppNotFound, ClockBehind, InvalidSession
 from anonauth.keys import KeyRing
 
 CLOCK_SKEW = timedelta(seconds=60)
-"""Tolerance for `exp` and `iat`: two functions need not agree to the second."""
+"""Tolerance for `exp` and `iat`, since the clocks of two functions may differ."""
 
-# The user's item decides how long a session lives; the SDKs only want a date.
+# The user's item decides how long a session lives. The SDKs only need a date.
 _REFRESH_LIFETIME = timedelta(days=5 * 365)
 
 _MALFORMED = "invalid session: malformed token"
@@ -35,8 +35,8 @@ _BAD_SIGNATURE = "signature is invalid"
 class _RingKeyHMAC(HMACAlgorithm):
     """HMAC with a key of the ring, which is 256 random bits.
 
-    PyJWT's own looks each time whether its caller took a PEM file, a certificate or a
-    JWK for a secret; to do so it loads x509, 20 ms of a cold start.
+    PyJWT's own class checks each time that the secret is not a PEM file, a certificate
+    or a JWK. For that it loads x509, which takes 20 ms of a cold start.
     """
 
     def prepare_key(self, key: str | bytes) -> bytes:
@@ -68,7 +68,7 @@ class Tokens:
     ) -> str:
         """Sign an access token: RFC 9068 claims plus the SDKs' own (client-api.md §3).
 
-        No `nbf`, since clocks differ; `aud` repeated as `client_id`, since API
+        There is no `nbf`, since clocks differ. `client_id` repeats `aud`, since API
         Gateway's JWT authorizer takes either.
         """
         kid, key = self._ring.access_signing_key(now)
@@ -94,7 +94,7 @@ class Tokens:
     ) -> str:
         """Sign the refresh token of a session (client-api.md §3).
 
-        It names no host: a custom domain that comes later must log nobody out.
+        It names no host, so that a later custom domain logs no user out.
         """
         kid, key = self._ring.refresh_signing_key(now)
         issued = int(now.timestamp())
@@ -123,13 +123,14 @@ class Tokens:
         return _sign(claims, key, "HS256", {"kid": kid})
 
     def read_access_token(self, token: str, now: datetime) -> AccessClaims:
-        """Verify an access token of this service; the host of its `iss` is free.
+        """Verify an access token of this service. The host of its `iss` is not checked.
 
         Raises:
-            InvalidSession: Not an access token that is good at `now`.
-            AppNotFound: A good token of an app that is no longer configured.
-            ClockBehind: It was issued after `now`: one of our clocks is wrong. Retry.
-            KeysUnavailable, StoreUnavailable: No ring to verify against. Retry.
+            InvalidSession: The text is not an access token that is valid at `now`.
+            AppNotFound: The token is valid, but its app is no longer configured.
+            ClockBehind: The token was issued after `now`, so one of our clocks is
+                wrong. Retry.
+            KeysUnavailable, StoreUnavailable: There is no ring to verify with. Retry.
         """
         claims = _verify(
             token,
@@ -153,12 +154,12 @@ class Tokens:
         )
 
     def read_refresh_token(self, token: str, now: datetime) -> RefreshClaims:
-        """Verify a refresh token of this service; the user item has the last word.
+        """Verify a refresh token of this service. The user's item has the last word.
 
         Raises:
-            InvalidSession: Not a refresh token that is good at `now`.
-            AppNotFound: A good token of an app that is no longer configured.
-            KeysUnavailable, StoreUnavailable: No key to verify with. Retry.
+            InvalidSession: The text is not a refresh token that is valid at `now`.
+            AppNotFound: The token is valid, but its app is no longer configured.
+            KeysUnavailable, StoreUnavailable: There is no key to verify with. Retry.
         """
         claims = _verify(
             token,
@@ -171,8 +172,9 @@ class Tokens:
         if not ours or claims.get("typ") != "refresh":
             raise InvalidSession("invalid session: not a refresh token")
         _check_expiry(claims, now, expired="invalid session: refresh token expired")
-        # Only its form: the user's item decides, whatever the clock of the function
-        # was that signed it. A 401 here would cost a guest for good.
+        # Only the form of `iat` is checked. The user's item decides, and the clock of
+        # the function that signed the token may be wrong. A 401 here would lose an
+        # anonymous user for good.
         _seconds(claims, "iat")
         self._check_app(app)
         return RefreshClaims(
@@ -200,12 +202,12 @@ def _sign(
 def _verify(
     token: str, *, alg: str, key_of: Callable[[str], RSAPublicKey | bytes | None]
 ) -> dict[str, Any]:
-    # PyJWT takes a padded signature, but base64url has no padding here (RFC 7515 §2):
-    # a token must be one string, for whoever keeps a list of them.
+    # PyJWT takes a padded signature, but base64url has no padding here (RFC 7515 §2). A
+    # token must have exactly one form, since a verifier may keep a list of tokens.
     if "=" in token:
         raise InvalidSession(_MALFORMED)
     try:
-        # Of the header alone: else the whole token would be decoded twice.
+        # Only the header, so that the whole token is not decoded twice.
         header = _JWS.get_unverified_header(f"{token.partition('.')[0]}..")
     except (PyJWTError, RecursionError, UnicodeError) as exc:
         raise InvalidSession(_MALFORMED) from exc
@@ -214,7 +216,7 @@ def _verify(
     if key is None:
         raise InvalidSession(_BAD_SIGNATURE)
     try:
-        # The algorithm goes with the key in our ring, never with the token's word.
+        # The key in our ring decides the algorithm, never the token.
         payload = _JWS.decode(token, key, algorithms=[alg])
     except InvalidSignatureError as exc:
         raise InvalidSession(_BAD_SIGNATURE) from exc
@@ -240,8 +242,8 @@ def _check_expiry(claims: dict[str, Any], now: datetime, *, expired: str) -> Non
 
 
 def _check_clock(claims: dict[str, Any], now: datetime) -> None:
-    # The signature is ours, so a time ahead of `now` is the mistake of one of our own
-    # clocks, and no reason for a client to give up its session.
+    # The signature is ours, so if the time is ahead of `now`, one of our own clocks is
+    # wrong. That is no reason for a client to give up its session.
     ahead = _seconds(claims, "iat") - int(now.timestamp())
     if ahead > CLOCK_SKEW.total_seconds():
         raise ClockBehind(ahead)
@@ -256,7 +258,7 @@ def _seconds(claims: dict[str, Any], name: str) -> int:
 
 def _text(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
-    # An empty one would name nobody, and no place in an item either.
+    # An empty text would name no user, and no attribute of an item either.
     if not isinstance(value, str) or not value:
         raise InvalidSession(_MALFORMED)
     return value

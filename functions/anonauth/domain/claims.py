@@ -9,9 +9,9 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a verified access token says: whose it is and of which session.
+    """The claims of a verified access token: its user and session.
 
-    `anonymous` is what the user was when it was signed, at `issued_at`.
+    `anonymous` tells whether the user was anonymous at `issued_at`.
     """
 
     app: str
@@ -23,7 +23,7 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True)
 class RefreshClaims:
-    """What a verified refresh token says; `token_hash` is that of its `jti`."""
+    """The claims of a verified refresh token. `token_hash` is the hash of its `jti`."""
 
     app: str
     user_id: str

@@ -1,4 +1,4 @@
-"""How instants, subjects and secrets are written in tokens and in the table.
+"""The forms of instants, subjects and secrets in tokens and in the table.
 
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
@@ -14,9 +14,9 @@ def rfc3339(instant: datetime) -> str:
 
 
 def is_timestamp(seconds: float) -> bool:
-    """Tell whether a NumericDate (RFC 7519 §2) lies in the years 1 to 9999.
+    """Tell whether a NumericDate (RFC 7519 §2) is in the years 1 to 9999.
 
-    No other number is a date: milliseconds lie thousands of years ahead, so that a
+    No other number is a date. Milliseconds would be thousands of years ahead, and a
     token with such an `exp` would never expire.
     """
     return -62_135_596_800 <= seconds <= 253_402_300_799
@@ -26,18 +26,18 @@ def identity_key(subject: str) -> str:
     """Return the key of a subject's record: base64url(SHA-256), 43 characters.
 
     Args:
-        subject: As the provider has it, byte for byte; an e-mail address normalised.
+        subject: The provider's subject, byte for byte, or a normalised e-mail address.
     """
     return sha256_base64url(subject)
 
 
 def internal_id(*names: str) -> str:
-    """Return an id such as the old service had for each app and each of its providers.
+    """Return the id of an app or of one of its providers, as the old service had them.
 
-    Tokens and profiles show them, 24 hex digits; ours need only be stable.
+    Tokens and profiles show these ids of 24 hex digits. Ours only need to be stable.
 
     Args:
-        names: The app's id; for a provider its name after it.
+        names: The app's id. For a provider, the provider's name follows.
     """
     return hashlib.sha256("/".join(names).encode()).hexdigest()[:24]
 

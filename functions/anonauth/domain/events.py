@@ -13,11 +13,11 @@ from anonauth.domain.users import User
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one write did to one user, as the table's stream tells it.
+    """The change that one write made to one user, as the table's stream reports it.
 
-    `before` is None when the user was made, `after` when it is gone; `swept` says that
-    the table's own TTL deleted it. `record_id` is the same at each replay; a user's
-    later changes have a higher `sequence`.
+    `before` is None if the user was created, `after` is None if it was deleted. `swept`
+    says that the table's own TTL deleted it. `record_id` is the same at each replay.
+    Later changes of a user have a higher `sequence`.
     """
 
     record_id: str
@@ -36,7 +36,7 @@ EventType = Literal[
     "user.deleted",
     "user.expiring",
 ]
-"""What an app can hear of; `detail-type` on EventBridge."""
+"""The types of events that an app can receive: `detail-type` on EventBridge."""
 
 
 MetricName = Literal[
@@ -52,16 +52,18 @@ MetricName = Literal[
     "UsersDeleted",  # reason
     "SigningKeyAgeDays",
 ]
-"""What is counted, and the one dimension beside `service`: CloudWatch bills each
-combination as a metric, so no user, app or route is among them."""
+"""The metrics. A comment names a metric's one dimension beside `service`.
+
+CloudWatch bills each combination as a metric, so no dimension is a user, app or route.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class UserEvent:
-    """Something that happened to a user, told to whom it may concern.
+    """Something that happened to a user, as it is published for apps.
 
-    `id` is the same each time the event is published: at least once, that is. `detail`
-    is JSON, as `events.schema.json` describes it.
+    An event is published at least once, each time with the same `id`. `detail` is JSON,
+    as `events.schema.json` describes it.
     """
 
     id: str
@@ -74,11 +76,11 @@ class UserEvent:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryScan:
-    """How far the search for users that will soon expire has come.
+    """The progress of the scan for users that will soon expire.
 
-    It looks for what falls due after `since` (None: ever) and up to `day`.
+    It looks for notices that fall due after `since` (None: ever) and up to `day`.
     `positions` has each segment of the table that is still to be read, with the key
-    after which to go on ("": from its beginning); none is left at the end. `version`
+    after which to go on ("": from its beginning). At the end it is empty. `version`
     rises with every write of the item.
     """
 
@@ -90,10 +92,10 @@ class ExpiryScan:
     def due_notice(
         self, expires_at: datetime, notice_days: Collection[int]
     ) -> int | None:
-        """Return how many days ahead a user is to be warned now; None if it is not.
+        """Return the notice, in days, that a user is to get now; None if it gets none.
 
-        Where several notices are due at once, as after days without a scan, it is the
-        shortest, for one warning is enough.
+        If several notices are due at once, as after days without a scan, the shortest
+        is returned. One warning is enough.
         """
         for days in sorted(notice_days):
             falls_due = expires_at.date() - timedelta(days=days)

@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 ANONYMOUS_LIFETIME = timedelta(days=90)
-"""An anonymous user dies after this much silence, and not before."""
+"""An anonymous user expires after this time without activity, and not before."""
 
 # The last access token of a day may be used for some minutes past midnight, and
-# clocks differ: one hour covers both.
+# clocks differ. One hour covers both.
 _GRACE = timedelta(hours=1)
 
 PENDING_LIFETIME = timedelta(hours=24)
-"""A registered e-mail address that nobody confirms is free again after this time."""
+"""How long a registered address may stay unconfirmed before it is free again."""
 
 UNBOUND_LIFETIME = timedelta(days=30)
-"""So is a confirmed one that nobody has logged in with or linked."""
+"""How long a confirmed address may stay unused before it can be registered again."""
 
 SWEEP_DELAY = timedelta(hours=24)
-"""From expiry, which every read and write checks, to the table's own deletion (TTL).
+"""Time from expiry, which every read and write checks, to the table's TTL deletion.
 
-DynamoDB's sweep goes by its own clock; a day between the two means that it can
-never meet a legal write.
+DynamoDB's sweep goes by its own clock. With a day between the two, it can never meet a
+legal write.
 """
 
 
 def expiry_after(now: datetime) -> datetime:
     """Return when an anonymous user that is active at `now` expires.
 
-    Counted from the end of the UTC day, so that one write a day is enough and
-    nobody dies before 90 full days of silence (design.md §4).
+    The time counts from the end of the UTC day. So one write a day is enough, and no
+    user expires before 90 full days without activity (design.md §4).
     """
     tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), UTC) + ANONYMOUS_LIFETIME + _GRACE
@@ -41,16 +41,16 @@ def expiry_after(now: datetime) -> datetime:
 class SessionLimits:
     """How long the session of a permanent user lives: idle, and in all.
 
-    The session of an anonymous user has neither: it lives as long as its user.
+    The session of an anonymous user has neither limit. It lives as long as its user.
     """
 
     idle: timedelta
     total: timedelta
 
     def expiry(self, created_at: datetime, now: datetime) -> datetime:
-        """Return when a session expires that is used at `now`.
+        """Return when a session that is used at `now` expires.
 
-        The idle time counts from the end of the UTC day, as for anonymous users: one
+        The idle time counts from the end of the UTC day, as for anonymous users. So one
         write a day is enough, whatever the hour of the next day's use.
         """
         tomorrow = now.astimezone(UTC).date() + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Identities, their own records, and what a provider vouches for.
+"""Identities, their own records, and identities that a provider has verified.
 
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
@@ -13,19 +13,19 @@ from anonauth.domain.expiry import utc_day
 from anonauth.domain.providers import ANONYMOUS, USERPASS
 
 MOST_NETWORKS = 8
-"""Networks that an account remembers of those that it was logged in to from."""
+"""How many networks of its logins an account remembers."""
 
 NETWORK_NOTED_FOR = timedelta(days=7)
-"""How long a login from a network that the account knows writes nothing about it."""
+"""How long a login from a known network writes nothing about that network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A pair of a provider and that provider's subject, as its user lists it.
 
-    `key` names the identity's own record (see `identity_key`) and is empty for the
-    anonymous one, which has none. `version` is that of the credential: a reset
-    password raises it here and in the record, and both must agree.
+    `key` names the identity's own record (see `identity_key`). It is empty for the
+    anonymous identity, which has no record. `version` is the version of the credential.
+    A reset password raises it here and in the record, and both must agree.
     """
 
     id: str
@@ -41,27 +41,31 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class MailToken:
-    """A secret that was sent by mail: the hash of it, and until when it is good."""
+    """A secret that was sent by mail: its hash, and the end of its validity."""
 
     hash: str
     expires_at: datetime
 
 
 IdentityState = Literal["pending", "confirmed", "bound"]
-"""`pending`: an e-mail address nobody has confirmed; `confirmed`: it was, but no user
-has it yet; `bound`: one user has it. Identities of other providers are always bound."""
+"""The state of an identity.
+
+A `pending` e-mail address is not confirmed yet. A `confirmed` one is, but no user has
+it yet. A `bound` identity belongs to one user. Identities of other providers are always
+bound.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityRecord:
-    """An identity's own record: whose it is, and what is known of it.
+    """An identity's own record: its user, and what is known of the identity.
 
-    `data` is for display only (profile). What follows it is of `local-userpass`
-    alone: `verified` says that a mail to the address has come back, ever; `contested`
-    that several passwords were set before that, so that it is open whose has come back;
-    `networks` are the names of networks that a right password came from, each with the
-    day on which that was noted, in no form that tells the network.
-    `expires_at` is set if and only if the identity is not bound.
+    `data` is for display only (profile). The fields after it are for `local-userpass`
+    alone. `verified` says that the token of a mail to the address has ever come back.
+    `contested` says that several passwords were set before that, so it is not known
+    whose password the mail has confirmed. `networks` has the networks that a right
+    password came from, each with the day on which it was noted, in a form that does not
+    reveal the network. `expires_at` is set if and only if the identity is not bound.
     """
 
     app: str
@@ -91,8 +95,8 @@ class IdentityRecord:
     def networks_with(self, network: str, now: datetime) -> Mapping[str, date] | None:
         """Return the networks to remember after a right password from this one.
 
-        None if it was noted within the last week, so that few logins write it. The
-        network that was noted the longest time ago makes room.
+        Returns None if the network was noted within the last week, so that few logins
+        write it. The network that was noted the longest time ago makes room.
 
         Args:
             network: The network's keyed hash.
@@ -109,21 +113,22 @@ class IdentityRecord:
         return {name: today, **dict(newest_first[: MOST_NETWORKS - 1])}
 
     def _network_name(self, network: str) -> str:
-        # Another one in each account: the table must not tell who shares a network.
+        # Each account has another name for it: the table must not reveal which accounts
+        # share a network.
         return sha256_base64url(f"{self.key}#{network}")[:22]
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether nobody confirmed it or bound it in time: it is free again."""
+        """Tell whether it was not confirmed or bound in time, and is free again."""
         return self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
-    """What a provider vouches for at this moment: the bearer is that subject.
+    """An identity that a provider has just verified: the client is that subject.
 
-    `id` is shown in profiles, `key` is what counts (see `identity_key`). `data` is for
-    display. `record` is the identity's own record where the provider has read it to
-    verify the credential (`local-userpass`, `api-key`), None where it has not.
+    Profiles show `id`. Decisions rest on `key` (see `identity_key`). `data` is for
+    display. `record` is the identity's own record if the provider has read it to verify
+    the credential (`local-userpass`, `api-key`), else None.
     """
 
     provider: str

@@ -17,39 +17,41 @@ PUBLISHED_AHEAD = timedelta(hours=24)
 """Time from publication to first use. Authorizers cache keys for 2 h (design.md §5)."""
 
 PUBLISHED_AFTER = timedelta(hours=24)
-"""From the last possible use to the end of publication."""
+"""Time from the last possible use to the end of publication."""
 
 KNOWN_AHEAD = timedelta(minutes=10)
-"""From the making of a refresh key to its first use: every function has it by then.
+"""Time from the creation of a refresh key to its first use.
 
-A copy of the ring is five minutes old at most. A function that does not have the key
-would refuse its tokens, and to an SDK that is the end of the session.
+By then every function has it, since a copy of the ring is at most five minutes old. A
+function without the key would refuse its tokens, and for an SDK that is the end of the
+session.
 """
 
 FOUND_AHEAD = timedelta(minutes=2)
-"""The same where nobody can sign meanwhile: every function finds the key by then.
+"""Time from the creation of a refresh key to its first use if no other key can sign.
 
-For a key that it does not have a function reads the ring again, once a minute at
-most: it finds what was made before that, and differences of clocks take the rest.
-Logins have a 503 for so long, which loses nobody; a 401 loses a new guest for good.
+By then every function finds the key. A function that lacks a key reads the ring again,
+at most once a minute. The rest of the time covers clocks that differ. Meanwhile logins
+answer 503, which loses no user. A 401 would lose a new anonymous user for good.
 """
 
 CLOCK_MARGIN = timedelta(minutes=5)
-"""A key that is to take over at once signs since so long ago.
+"""How far `signs_from` of a key that takes over at once is set back.
 
-Who says so may be an operator, whose clock is ahead of the functions': these would
-wait until their own clock comes to that time, with nobody to sign meanwhile.
+An operator's clock may be ahead of the functions' clocks. Without the margin, the
+functions would wait until their own clocks reach that time, and no key could sign
+meanwhile.
 """
 
 MOST_KEYS = 24
-"""In a ring that an operator rotates by hand; the schedule needs 4.
+"""The most keys of a ring that an operator rotates by hand. The schedule needs 4.
 
-A key has up to 2 KB and goes months after its use, if at all: an operator who rotates
-every day would come to the 400 KB of an item, and with it to the end of all writes.
+A key has up to 2 KB and is dropped months after its use, if at all. An operator who
+rotates every day would reach the 400 KB of an item, and then no write succeeds.
 """
 
-# How long a key could go on signing after its successor has begun: if that one is
-# revoked in its first days, there is one to go back to.
+# How long a key could go on signing after its successor has begun. If the successor is
+# revoked in its first days, this key signs again.
 _SPARE_TIME = timedelta(days=7)
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -60,12 +62,12 @@ class RingKey:
     """A key of the ring: the secret half wrapped by KMS, the public half in clear.
 
     `public` is the DER SubjectPublicKeyInfo of an access key and None for a refresh
-    key. `published_at` is when the key came into the ring, and with it, if it is an
-    access key, into the JWK Set.
+    key. `published_at` is when the key came into the ring, and an access key also into
+    the JWK Set.
 
     Copies of the ring can be old, so `signs_from` only ever moves towards the past
-    and `stops_at` towards the future: an old copy begins late and stops early.
-    `stops_at` None: signs until it is replaced.
+    and `stops_at` towards the future. An old copy begins late and stops early. If
+    `stops_at` is None, the key signs until it is replaced.
     """
 
     kid: str
@@ -78,7 +80,7 @@ class RingKey:
 
     @property
     def dropped_at(self) -> datetime | None:
-        """When nothing that the key signed can still be in use; None: never."""
+        """When no token of the key can be in use any more. None means never."""
         return None if self.stops_at is None else self.stops_at + PUBLISHED_AFTER
 
     def has_stopped(self, now: datetime) -> bool:
@@ -90,7 +92,7 @@ class RingKey:
         return self.signs_from <= now and not self.has_stopped(now)
 
     def is_spent(self, now: datetime) -> bool:
-        """Tell whether nothing that the key signed can still be in use."""
+        """Tell whether no token of the key can be in use any more."""
         return self.dropped_at is not None and self.dropped_at <= now
 
 
@@ -99,8 +101,8 @@ class Ring:
     """All keys of the service. `version` rises with every write of the item.
 
     There is always a standby: an access key that is published and does not sign yet.
-    So the next key starts by itself though the rotation may fail for weeks, and a
-    leaked key can be revoked at any time: verifiers know its successor already.
+    So the next key starts by itself even if the rotation fails for weeks. A leaked key
+    can be revoked at any time, since verifiers already know its successor.
     """
 
     version: int
@@ -109,13 +111,13 @@ class Ring:
     def signing_key(self, use: KeyUse, now: datetime) -> RingKey | None:
         """Return the youngest key that may sign at `now`.
 
-        Of several that began at the same time it is the one that was added last.
+        If several began at the same time, the key that was added last is returned.
         """
         able = [key for key in reversed(self.of(use)) if key.signs(now)]
         return max(able, key=lambda key: key.signs_from, default=None)
 
     def oldest_signing_key(self, use: KeyUse, now: datetime) -> RingKey | None:
-        """Return the oldest key that may sign at `now`, though a younger one does."""
+        """Return the oldest key that may sign at `now`, even if a younger one signs."""
         able = [key for key in self.of(use) if key.signs(now)]
         return min(able, key=lambda key: key.signs_from, default=None)
 
@@ -129,7 +131,7 @@ class Ring:
         return [key for key in self.keys if key.use == use]
 
     def find(self, use: KeyUse, kid: str) -> RingKey | None:
-        """Return the key of that id; the id of another use does not count."""
+        """Return the key of that id and use; None if the ring has none."""
         for key in self.of(use):
             if key.kid == kid:
                 return key
@@ -140,15 +142,16 @@ class Ring:
         return replace(self, keys=(*self.keys, key))
 
     def replaced(self, key: RingKey, other: RingKey) -> "Ring":
-        """Return the ring with another entry in the place of a key's."""
+        """Return the ring with one key replaced by another."""
         return replace(self, keys=tuple(other if k == key else k for k in self.keys))
 
     def first_signing_period(self, now: datetime) -> tuple[datetime, datetime] | None:
         """Return (`signs_from`, `stops_at`) of an access key that has to sign at once.
 
-        None if there is one that can sign, now or later. This is the first key of all,
-        and the only one whose publication does not come a day before its use: if it is
-        not the first, then nobody can have cached a key set that is still good.
+        Returns None if a key can sign, now or later. The new key is usually the first
+        of all. It is the only kind of key that is not published a day before its use.
+        If it is not the first, all keys have stopped, and no verifier can have a cached
+        key set that is still valid.
         """
         if any(not key.has_stopped(now) for key in self.of("access")):
             return None
@@ -162,10 +165,10 @@ class Ring:
         return _signing_period(max(youngest + KEY_LIFETIME, now + PUBLISHED_AHEAD))
 
     def cover_gap(self, now: datetime) -> "Ring":
-        """Return the ring with somebody to sign until the standby may.
+        """Return the ring in which a key signs until the standby may.
 
         Only a rotation that has failed for three months leaves such a gap. The last key
-        then signs for longer: a copy that does not know of it stops earlier.
+        then signs for longer. A copy of the ring from before that stops earlier.
         """
         standby = self.standby("access", now)
         able = [key for key in self.of("access") if key.signs(now)]
@@ -176,32 +179,32 @@ class Ring:
 
     def refresh_signing_start(self, now: datetime) -> datetime:
         """Return when a refresh key that is made now begins to sign."""
-        if not self.keys:  # the first of all: nobody has a copy without it
+        if not self.keys:  # the first of all: no function has a copy without it
             return now
-        nobody = self.signing_key("refresh", now) is None
-        return now + (FOUND_AHEAD if nobody else KNOWN_AHEAD)
+        none_signs = self.signing_key("refresh", now) is None
+        return now + (FOUND_AHEAD if none_signs else KNOWN_AHEAD)
 
     def advance_standby(self, now: datetime) -> "Ring":
-        """Return the ring whose standby signs now, or once it is public for a day."""
+        """Return the ring whose standby signs now, or after a day of publication."""
         standby = self.standby("access", now)
         if standby is None:
             return self
         signs_from = max(now - CLOCK_MARGIN, standby.published_at + PUBLISHED_AHEAD)
         signer = self.signing_key("access", now)
         if signer is not None:
-            # Or it would not be the youngest, which signs.
+            # Otherwise it would not be the youngest key, and only the youngest signs.
             signs_from = max(signs_from, signer.signs_from)
         if signs_from >= standby.signs_from:
             return self
         return self.replaced(standby, replace(standby, signs_from=signs_from))
 
     def ensure_signer(self, use: KeyUse, now: datetime) -> "Ring":
-        """Return the ring whose standby takes over at once if nobody else can sign.
+        """Return the ring whose standby takes over at once if no other key can sign.
 
-        However young it is: verifiers with a cached key set refuse its tokens for a
-        while, but the alternative is none at all. Only a refresh key has to be known
-        first (see `FOUND_AHEAD`). So it is after a revocation; and when one was made by
-        a clock that is ahead of this one.
+        It does so however young it is. Verifiers with a cached key set refuse its
+        tokens for a while, but otherwise there would be no tokens at all. Only a
+        refresh key has to be known first (see `FOUND_AHEAD`). This happens after a
+        revocation, and if a clock that is ahead of this one has made the key.
         """
         standby = self.standby(use, now)
         if standby is None or self.signing_key(use, now) is not None:
@@ -218,7 +221,7 @@ class Ring:
     def revoke(self, revoked: RingKey, now: datetime) -> "Ring":
         """Return the ring without a key. Its successor takes over at once if it may.
 
-        If nobody else can sign, then it must: see `ensure_signer`.
+        If no other key can sign, the successor must: see `ensure_signer`.
         """
         rest = replace(self, keys=tuple(key for key in self.keys if key != revoked))
         if not revoked.signs(now):
@@ -226,7 +229,7 @@ class Ring:
         if rest.signing_key(revoked.use, now) is None:
             return rest.ensure_signer(revoked.use, now)
         if revoked == self.signing_key("access", now):
-            # The one before it is able to, but has been replaced, perhaps with reason.
+            # The key before it could sign, but was replaced, perhaps for a reason.
             return rest.advance_standby(now)
         return rest
 

@@ -16,25 +16,25 @@ NO_DEVICE = "0" * 24
 """The device id that means "none" (client-api.md §2.2)."""
 
 MOST_SESSIONS = 32
-"""Of a permanent user; an anonymous one has exactly one by construction."""
+"""Sessions a permanent user may have at once. An anonymous user always has one."""
 
 MOST_API_KEY_SESSIONS = 8
-"""Of a permanent user's sessions, those opened with API keys."""
+"""Sessions opened with API keys that a permanent user may have at once."""
 
 MOST_IDENTITIES = 10
-"""Of a user, the anonymous one included."""
+"""Identities a user may have, the anonymous one included."""
 
 MOST_API_KEYS = 20
-"""Of a permanent user (client-api.md §2.7)."""
+"""API keys a permanent user may have (client-api.md §2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a client says of its device at login.
+    """What a client tells about its device at login.
 
-    `id` is 24 hex digits, or `NO_DEVICE`; `info` holds short strings such as platform
-    and sdkVersion. A session of a client that said anything has an id: the client's
-    own, or one that was made for it.
+    `id` is 24 hex digits, or `NO_DEVICE`. `info` has short strings such as platform and
+    sdkVersion. If the client told anything, the session has an id: the client's own, or
+    an id that was made for it.
     """
 
     id: str = NO_DEVICE
@@ -43,7 +43,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key as its user lists it; of the key itself only `hash` is stored."""
+    """An API key as its user lists it. Only the `hash` of the key itself is stored."""
 
     id: str
     name: str
@@ -56,12 +56,14 @@ class ApiKey:
 class Session:
     """One login on one client.
 
-    `token_hash` is the hash of the refresh token's `jti` (see `tokens`), the only
-    trace of the token that is stored. `expires_at` is None in the session of an
-    anonymous user, which lives as long as its user. The session dies with the identity
-    or API key that opened it: `identity_key` is the identity's `key` or the API key's
-    `hash`, and with `provider` it names that one and no other. It is empty for the
-    anonymous identity, as that identity's own `key` is.
+    `token_hash` is the hash of the refresh token's `jti` (see `tokens`). Nothing else
+    of the token is stored. `expires_at` is None in the session of an anonymous user,
+    which lives as long as its user.
+
+    The session ends with the identity or API key that opened it. `provider` and
+    `identity_key` name that opener and no other: `identity_key` is the identity's `key`
+    or the API key's `hash`. It is empty for the anonymous identity, as that identity's
+    own `key` is.
     """
 
     id: str
@@ -74,7 +76,7 @@ class Session:
     identity_key: str = ""
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether the session's own time has passed."""
+        """Tell whether the session itself has expired."""
         return self.expires_at is not None and self.expires_at <= now
 
     def was_opened_by(self, opener: "Identity | ApiKey") -> bool:
@@ -86,11 +88,11 @@ class Session:
 
 
 MadeAgain = Literal["open", "closed"]
-"""A user whose item was lost and made again, under the id that its identity names.
+"""The state of a user whose item was lost and made again, with the id from a record.
 
-The other identities still name it in their records. `open`: each is added back at its
-next login. `closed`: a reset has taken the user from whoever else was in it, so that
-each makes a user of its own.
+The records of its other identities still name the user. In state `open`, each of them
+is added back at its next login. In state `closed`, a reset has taken the user from all
+others, so each of them makes a user of its own.
 """
 
 
@@ -98,11 +100,11 @@ each makes a user of its own.
 class User:
     """A user of one app; anonymous until an identity of another provider is linked.
 
-    `identities` are in the order in which they were added, the anonymous one
-    first. `version` rises on every change but a login or a refresh. `expires_at`
-    is set if and only if the user is anonymous. `made_again` is None unless the user's
-    item was lost; `created_at` is then when it was made again, and there is no
-    anonymous identity.
+    `identities` are in the order in which they were added, the anonymous one first.
+    `version` rises on every change but a login or a refresh. `expires_at` is set if and
+    only if the user is anonymous. `made_again` is None unless the user's item was lost.
+    In that case `created_at` is the time at which it was made again, and the user has
+    no anonymous identity.
     """
 
     app: str
@@ -118,7 +120,7 @@ class User:
     made_again: MadeAgain | None = None
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether 90 days of silence have passed; expired is final."""
+        """Tell whether 90 days without activity have passed. This is final."""
         return self.expires_at is not None and self.expires_at <= now
 
     def live_session(self, session_id: str, now: datetime) -> Session | None:
@@ -126,15 +128,15 @@ class User:
         session = self.sessions.get(session_id)
         if session is None or session.is_expired(now) or self.is_expired(now):
             return None
-        # The user's own list is the authority: what opened a session must still be
-        # there, whatever raced with its removal.
+        # The user's own list decides: the opener of a session must still be in it,
+        # whatever raced with its removal.
         opener = self.opener_of(session)
         if opener is None or (isinstance(opener, ApiKey) and opener.disabled):
             return None
         return session
 
     def opener_of(self, session: Session) -> Identity | ApiKey | None:
-        """Return what opened a session, if the user still has it."""
+        """Return the identity or API key that opened a session, if the user has it."""
         openers: tuple[Identity | ApiKey, ...] = (
             *self.identities,
             *self.api_keys.values(),
@@ -149,15 +151,15 @@ class User:
         return None
 
     def usable_identities(self) -> list[Identity]:
-        """Return those that can log in: all but the anonymous one."""
+        """Return the identities that can log in: all but the anonymous one."""
         return [i for i in self.identities if i.provider != ANONYMOUS]
 
     def sessions_to_end(self, opening: Session, now: datetime) -> list[Session]:
-        """Return the sessions that have to end for this one to be opened.
+        """Return the sessions that have to end before this one can be opened.
 
-        Those that are dead anyway; and at a limit the least recently used. Sessions
-        of API keys end only each other, so that a program in a loop cannot log out a
-        person (but if there are none yet, a first one takes its place).
+        These are the expired ones and, at a limit, the least recently used. Sessions of
+        API keys end only each other, so that a program in a loop cannot log out a
+        person. If the user has no such session yet, the first one may end a person's.
         """
         live = sorted(
             (s for s in self.sessions.values() if self.live_session(s.id, now)),
@@ -167,7 +169,7 @@ class User:
         of_people = [s for s in live if s.provider != API_KEY]
         ended = [s for s in self.sessions.values() if s not in live]
         by_key = opening.provider == API_KEY
-        # Logins at the same moment do not count each other: there may be more.
+        # Simultaneous logins do not count each other, so there may be more sessions.
         too_many = max(len(of_keys) + by_key - MOST_API_KEY_SESSIONS, 0)
         ended += of_keys[:too_many]
         of_keys = of_keys[too_many:]
@@ -177,17 +179,17 @@ class User:
 
 
 def user_after_reset(user: User, record: IdentityRecord) -> User:
-    """Return the user once the password of one of its identities was reset by mail.
+    """Return the user after the password of one of its identities was reset by mail.
 
-    All that the old password may have opened has ended. The other identities stay only
-    if the address was verified before, and nobody else had set a password for it: else
-    they may be of somebody who only squatted the address.
+    Everything that the old password may have opened has ended. The other identities
+    stay only if the address was verified before, and nobody else had set a password for
+    it. Otherwise they may belong to an attacker who squatted the address.
 
-    A user that was made again may not list the identity. If it does not come back by
-    this either, it is none of the user's any more, and changes nothing of it.
+    A user that was made again may not list the identity. If the reset does not add it
+    back, the identity is no longer the user's, and the user only loses its sessions.
 
     Args:
-        record: Of that identity, as it was before.
+        record: The record of that identity, as it was before.
     """
     renewed = Identity(record.id, USERPASS, record.key, record.version + 1)
     keeps_others = record.verified and not record.contested
@@ -221,12 +223,12 @@ def user_made_again(
     *,
     made_again: MadeAgain = "open",
 ) -> User:
-    """Return the user whose item was lost, with the one identity that is proven.
+    """Return the user whose item was lost, with the one identity that was verified.
 
     Args:
-        record: Of that identity; it names the user. Its version is the one that the
-            identity has once this user is written.
-        session: The one that the identity opens now, if any.
+        record: The record of that identity, which names the user. Its version is the
+            identity's version after this user is written.
+        session: The session that the identity opens now, if any.
     """
     assert record.user_id is not None  # noqa: S101 - for the type  # nosec B101
     return User(
@@ -245,10 +247,10 @@ def user_made_again(
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users are meant; None: whatever it is.
+    """Selects users for a scan. A field that is None does not restrict it.
 
-    `created_from` is the earliest moment at which they were made. `with_owners` asks
-    also for whom the records of identities name, whatever the others say.
+    `created_from` is the earliest time of creation. `with_owners` also asks for the
+    users that the records of identities name, whatever the other fields say.
     """
 
     app: str | None = None
@@ -259,12 +261,12 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """What one read of a scan over users brought.
+    """The result of one read of a scan over users.
 
-    `users` are without their sessions and API keys. `position` is where to go on, None
-    at the end of the segment. So many items of any kind were `read`, for so many read
-    `units`; so many were `unreadable`, and are left out. `owners` are app and user id
-    of each record of an identity that is bound, API keys left out.
+    `users` come without their sessions and API keys. `position` is the key after which
+    to go on, None at the end of the segment. `read` counts the items of any kind,
+    `units` the read units that they cost, and `unreadable` the items that are left out.
+    `owners` has app and user id of each bound identity's record, API keys left out.
     """
 
     users: tuple[User, ...]

@@ -77,9 +77,10 @@ class KeyRotation:
     def revoke(self, kid: str, now: datetime) -> Ring:
         """Take a key out of the ring, which ends all its tokens; return the ring.
 
-        Warm functions refuse the tokens within five minutes (`RING_MAX_AGE`), other
-        verifiers as soon as their cached key set is renewed. The tokens of a refresh
-        key are sessions, and the anonymous users among them can never log in again.
+        Warm functions refuse the tokens within five minutes (`cached_copy.MAX_AGE`).
+        Other verifiers do so when their cached key set is renewed. The tokens of a
+        refresh key are sessions, and the anonymous users among them can never log in
+        again.
 
         In the same write another key takes over. If there is none, a new one is made.
         A new refresh key, if no older one is left, signs after two minutes. Until then
