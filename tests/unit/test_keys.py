@@ -17,7 +17,7 @@ from anonauth.cached_copy import MAX_AGE
 from anonauth.domain.signing_keys import (
     CLOCK_MARGIN,
     FOUND_AHEAD,
-    MOST_KEYS,
+    MOST_RING_KEYS,
     PUBLISHED_AFTER,
     PUBLISHED_AHEAD,
     KeyUse,
@@ -517,33 +517,33 @@ def test_given_a_rotation_by_hand_every_day_when_the_ring_is_full_then_no_more(
     use: KeyUse,
 ) -> None:
     """They would come to the 400 KB of an item, and then nobody can write the ring."""
-    almost, now = rotated_daily(use, MOST_KEYS - 1)
-    assert len(almost.rotate_now(use, now + DAY).keys) == MOST_KEYS
-    ring, now = rotated_daily(use, MOST_KEYS)
+    almost, now = rotated_daily(use, MOST_RING_KEYS - 1)
+    assert len(almost.rotate_now(use, now + DAY).keys) == MOST_RING_KEYS
+    ring, now = rotated_daily(use, MOST_RING_KEYS)
     full = ring.ring
 
     with pytest.raises(TooManyKeys) as refused:
         ring.rotate_now(use, now + DAY)
 
-    assert refused.value.args == (MOST_KEYS,)
+    assert refused.value.args == (MOST_RING_KEYS,)
     assert ring.ring is full
     ring.revoke(full.of(use)[0].kid, now + DAY)
-    assert len(ring.rotate_now(use, now + DAY).keys) == MOST_KEYS
+    assert len(ring.rotate_now(use, now + DAY).keys) == MOST_RING_KEYS
 
 
 def test_given_a_full_ring_when_old_keys_are_spent_then_it_rotates_again() -> None:
-    ring, _ = rotated_daily("access", MOST_KEYS)
+    ring, _ = rotated_daily("access", MOST_RING_KEYS)
     spent_at = ring.ring.of("access")[0].dropped_at
     assert spent_at is not None
 
     with pytest.raises(TooManyKeys):
         ring.rotate_now("access", spent_at - SECOND)
-    assert len(ring.rotate_now("access", spent_at).keys) == MOST_KEYS
+    assert len(ring.rotate_now("access", spent_at).keys) == MOST_RING_KEYS
 
 
 def test_given_a_full_ring_when_rotated_by_schedule_or_revoked_then_it_grows() -> None:
     """The schedule and a leak must never be refused."""
-    ring, _ = rotated_daily("refresh", MOST_KEYS)
+    ring, _ = rotated_daily("refresh", MOST_RING_KEYS)
     standby = ring.ring.of("access")[1]
     now = standby.signs_from
 
@@ -551,14 +551,16 @@ def test_given_a_full_ring_when_rotated_by_schedule_or_revoked_then_it_grows() -
     access = ring.revoke(standby.kid, now + DAY)
     refresh = ring.revoke(ring.ring.of("refresh")[-1].kid, now + DAY)
 
-    assert len(by_schedule.keys) == MOST_KEYS + 1
-    assert len(access.keys) == len(refresh.keys) == MOST_KEYS + 1  # with successors
+    assert len(by_schedule.keys) == MOST_RING_KEYS + 1
+    assert (
+        len(access.keys) == len(refresh.keys) == MOST_RING_KEYS + 1
+    )  # with successors
 
 
 def test_given_a_full_ring_when_a_rotation_makes_no_key_then_it_is_not_refused() -> (
     None
 ):
-    ring, now = rotated_daily("access", MOST_KEYS)
+    ring, now = rotated_daily("access", MOST_RING_KEYS)
     *_, signer, standby = ring.ring.of("access")
 
     moved = ring.rotate_now("access", now + DAY - SECOND)

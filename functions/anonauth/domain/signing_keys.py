@@ -43,7 +43,7 @@ functions would wait until their own clocks reach that time, and no key could si
 meanwhile.
 """
 
-MOST_KEYS = 24
+MOST_RING_KEYS = 24
 """The most keys of a ring that an operator rotates by hand. The schedule needs 4.
 
 A key has up to 2 KB and is dropped months after its use, if at all. An operator who

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from anonauth.domain.signing_keys import (
-    MOST_KEYS,
+    MOST_RING_KEYS,
     PUBLISHED_AHEAD,
     KeyUse,
     Ring,
@@ -21,7 +21,7 @@ class UnknownKey(LookupError):
 
 
 class TooManyKeys(Exception):
-    """A rotation by hand would exceed `MOST_KEYS`. Only an operator can cause it."""
+    """A rotation by hand would exceed `MOST_RING_KEYS`. Only operators can cause it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class KeyRotation:
             else:
                 further = self._supplied(ring.advance_standby(now), now)
             # The keys that the daily rotation or a revocation adds are always allowed.
-            if len(further.keys) > max(len(ring.keys), MOST_KEYS):
+            if len(further.keys) > max(len(ring.keys), MOST_RING_KEYS):
                 raise TooManyKeys(len(ring.keys))
             return further
 

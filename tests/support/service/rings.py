@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from anonauth.domain.signing_keys import (
-    MOST_KEYS,
+    MOST_RING_KEYS,
     KeyUse,
     Ring,
     RingKey,
@@ -89,7 +89,7 @@ class RsaKeys:
     A key takes 50 ms. There are more of them than a ring can have at once.
     """
 
-    MOST = MOST_KEYS + 8
+    MOST = MOST_RING_KEYS + 8
 
     def __init__(self) -> None:
         self._made: deque[RSAPrivateKey] = deque()

@@ -19,7 +19,7 @@ from anonauth.cli.deployment import open_deployment, open_services
 from anonauth.cli.keys.actions import KeyList, describe_revocation
 from anonauth.cli.options import DeploymentOptions
 from anonauth.domain.signing_keys import (
-    MOST_KEYS,
+    MOST_RING_KEYS,
     Ring,
     RingKey,
 )
@@ -179,7 +179,7 @@ def test_given_a_full_ring_when_rotated_then_one_line(
     ring = store.load_ring()
     assert ring is not None
     (old,) = ring.of("refresh")
-    for number in range(MOST_KEYS - len(ring.keys)):
+    for number in range(MOST_RING_KEYS - len(ring.keys)):
         ring = ring.added(replace(old, kid=f"old-{number}"))
     store.save_ring(replace(ring, version=2))
 
