@@ -79,9 +79,13 @@ class SiteVerify:
             raise ChallengeFailed
         if body.get("success") is not True:
             # For example a wrong secret, which no client can fix.
-            raise ProviderUnavailable(detail="challenge: not verified")
+            raise ProviderUnavailable(
+                detail="the challenge service did not check the answer"
+            )
         if reply.status != HTTPStatus.OK:
-            raise ProviderUnavailable(detail="challenge: status")
+            raise ProviderUnavailable(
+                detail="the challenge service sent an error status"
+            )
         # An answer that was given on another page, or for another action.
         if settings.hostnames and not _is_one_of(body.get("hostname"), settings):
             raise ChallengeFailed

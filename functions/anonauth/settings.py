@@ -93,7 +93,7 @@ class Settings:
             )
         if header in _LISTS:
             raise SettingsError(
-                f"CLIENT_ADDRESS_HEADER: '{header}' is a list that clients begin"
+                f"CLIENT_ADDRESS_HEADER: '{header}' is a list that clients can fill"
             )
         base_url = env.get("BASE_URL", "")
         # A trailing slash or a path would double in the SDKs' routes (client-api.md

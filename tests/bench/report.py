@@ -8,7 +8,7 @@ from bench.enumeration import UNKNOWN
 from bench.local import CLIENTS
 from support.project.sam_template import Json
 
-_TARGETS = {  # issue 6, for information
+_TARGETS = {  # aims, for information
     "LoginFunction": 6.0,
     "SessionFunction": 6.0,
     "LogoutFunction": 6.0,

@@ -37,7 +37,7 @@ CUSTOM = "custom-token"
 _FULL_SILENCE = 90 * DAY  # no guest expires before
 _FULL_IDLENESS = 60 * DAY  # no session of a permanent user ends before
 _LATEST = DAY + HOUR  # both have ended this much later
-_SWEPT_AFTER = DAY  # the TTL, from the expiry on
+_SWEPT_AFTER = DAY  # the TTL's distance from the expiry
 
 
 @dataclass(frozen=True)

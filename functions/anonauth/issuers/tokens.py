@@ -51,7 +51,7 @@ class ForeignToken:
         except (jwt.PyJWTError, RecursionError, UnicodeError) as exc:
             raise self.refusal("malformed") from exc
         header: Mapping[str, Any] = unverified["header"]
-        if "crit" in header:  # RFC 7515 §4.1.11: refuse what one does not process
+        if "crit" in header:  # RFC 7515 §4.1.11: none is understood here
             raise self.refusal("unsupported critical header")
         self.kid: str | None = header.get("kid")
         self._algorithm: object = header.get("alg")

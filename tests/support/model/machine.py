@@ -480,7 +480,7 @@ class Machine(Player):
 
     @rule(warns=st.booleans())
     def sweep(self, *, warns: bool) -> None:
-        if warns:  # of those that are yet to expire, with the dead still lying there
+        if warns:  # while the items of expired users are still there
             told = self.model.warn()
             details = self.stage.warned()
             assert {d["uid"]: d["notice_days"] for d in details} == told

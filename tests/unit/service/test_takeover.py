@@ -263,7 +263,7 @@ def test_given_a_wrong_password_when_a_token_from_before_guesses_then_403_and_a_
 def test_given_a_stolen_access_token_when_it_is_all_a_thief_has_then_the_owner_stays(
     service: Deployment,
 ) -> None:
-    """Once it was: link one's own identity, then remove the owner's (issue 14)."""
+    """This once worked: link an identity of the thief, then remove the owner's."""
     owner, before_the_link = a_linked_guest(service)
     service.now += FRESH_FOR
     ada = {"provider": CUSTOM, "id": "ada"}
