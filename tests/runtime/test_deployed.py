@@ -432,7 +432,7 @@ def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_
         TableName=table,
         PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
     )
-    _, mended = deployed.anonauth("doctor")
+    _, fixed = deployed.anonauth("doctor")
 
     no_api = {"issuer": "failed", "key set": "failed", "location": "failed"}
     no_api["clock"] = "unknown"
@@ -444,7 +444,7 @@ def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_
         **as_deployed,
     }
     assert len(states) == len(CHECKS)
-    left = {each["name"]: each["state"] for each in mended["findings"]}
+    left = {each["name"]: each["state"] for each in fixed["findings"]}
     assert {name: state for name, state in left.items() if state != "ok"} == as_deployed
 
 

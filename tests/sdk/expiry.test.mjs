@@ -35,7 +35,7 @@ test("given an expired access token when used then the SDK gets a new one", asyn
   assert.equal(claimsOf(user.accessToken).sub, user.id);
 });
 
-test("given an expired access token when linking then one refresh mends it", async () => {
+test("given an expired access token when linking then one refresh fixes it", async () => {
   const { app, user, lines } = await openGuest();
   const email = await aRegisteredAddress(app);
   await advance("PT32M");

@@ -152,7 +152,7 @@ test("given several identities when linked then listed in that order", async () 
   }
 });
 
-test("given a bad access token when linking then one refresh mends it", async () => {
+test("given a bad access token when linking then one refresh fixes it", async () => {
   const { app, user, lines } = await openGuest();
   const email = await aRegisteredAddress(app);
   user.accessToken = `${user.accessToken.slice(0, -8)}AAAAAAAA`;

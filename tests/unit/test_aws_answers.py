@@ -555,7 +555,7 @@ def test_given_damaged_answers_when_anything_is_asked_then_503_and_no_user_is_lo
 
     wire_of(warm).breaks_always = lambda _: Break(act)
     during = ask()
-    wire_of(warm).mend()
+    wire_of(warm).clear_breaks()
 
     assert during.status == 503, during
     assert int(during.headers["retry-after"]) > 0
@@ -586,7 +586,7 @@ def test_given_a_cold_function_when_every_answer_is_damaged_then_503(
         warm.restart(SETTINGS_PARAMETER=SETTINGS)
         wire_of(warm).breaks_always = {operation: Break(act)}.get
         during = ask()
-        wire_of(warm).mend()
+        wire_of(warm).clear_breaks()
 
         assert during.status == 503, (operation, during)
         assert ask().status == 200

@@ -164,7 +164,7 @@ class Faults:
         trouble.seconds += self._world.clients.waited
         wire.front.settle()
         trouble.arrive()
-        wire.mend()
+        wire.clear_breaks()
         return reply
 
     def _settle(

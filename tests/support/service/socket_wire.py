@@ -273,9 +273,9 @@ class SocketWire(Wire):
         self.front.settle()
         self.sites: list[str] = []
         self.lengths: list[int] = []
-        self.mend()
+        self.clear_breaks()
 
-    def mend(self) -> None:
+    def clear_breaks(self) -> None:
         """Let the next calls pass."""
         self.breaks: list[Break | None] = []
         self.breaks_always: Callable[[str], Break | None] = lambda _: None
