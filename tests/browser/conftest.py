@@ -18,13 +18,13 @@ Open = Callable[..., Person]
 
 @pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
-    """Debian's browser, headless; the driver's own would be a download."""
+    """Debian's browser, headless. The driver's own would have to be downloaded."""
     directory, program = require_tool("playwright"), require_tool("chromium")
     sys.path.append(str(directory))
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
     with sync_playwright() as driver:
-        # Its sandbox does not start for root, who runs CI.
+        # The sandbox does not start for root, and CI runs as root.
         browser = driver.chromium.launch(
             executable_path=program, chromium_sandbox=False
         )
@@ -35,14 +35,14 @@ def chromium() -> "Iterator[Browser]":
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    """A service of a test's own: its clock moves."""
+    """A service for one test, which may move its clock."""
     with LocalServer(app_ids=(APP,), aws_port=0) as running:
         yield running
 
 
 @pytest.fixture
 def opened(chromium: "Browser") -> Iterator[Open]:
-    """Opens the page; it must not have done anything wrong until the test ends."""
+    """A function that opens the page. At the end the page must have had no errors."""
     with ExitStack() as pages:
 
         def open_page(server: LocalServer, **look: Any) -> Person:

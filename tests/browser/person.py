@@ -1,4 +1,4 @@
-"""Somebody in front of a real browser, who presses what can be pressed and reads."""
+"""A person at a real browser, who presses buttons and reads the page."""
 
 import re
 from pathlib import Path
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 ARTEFACTS = ROOT / ".artefacts"
-"""Pictures for whoever looks at a run; ignored by git."""
+"""Screenshots to look at after a run; ignored by git."""
 
-# What the browser itself says of an answer such as 401: no fault of the page's.
+# The browser's own message about an answer such as 401. It is no fault of the page.
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status")
 
 _WATCH = """
@@ -31,7 +31,7 @@ _FOCUS = """() => {
 
 
 class Person:
-    """One page, open at a service; milliseconds are of patience, none is waited out."""
+    """One open page of a service. Its timeouts are limits, never waited out."""
 
     def __init__(self, browser: "Browser", url: str, **look: Any) -> None:
         self.url = url
@@ -49,7 +49,7 @@ class Person:
         self.reads("Nobody is signed in.", at="Device 2")
 
     def close(self) -> None:
-        """Leave; whatever the page has done wrong all the while fails the test."""
+        """Close the page; fail if it has logged an error or stored anything."""
         stored = "[localStorage.length, sessionStorage.length, document.cookie]"
         kept = self.page.evaluate(stored)
         violations = self.page.evaluate("window.violations")
@@ -60,7 +60,7 @@ class Person:
         assert self.hosts == {urlsplit(self.url).netloc}
 
     def allow_copying(self) -> None:
-        """Let it read the clipboard, as a paste does."""
+        """Allow the page to read the clipboard, as a paste does."""
         self._context.grant_permissions(["clipboard-read", "clipboard-write"])
 
     def at(self, place: str) -> "Locator":
@@ -68,7 +68,7 @@ class Person:
         return self.page.get_by_role("region", name=place, exact=True)
 
     def button(self, words: str, at: str) -> "Locator":
-        """Return a button by what it says."""
+        """Return the button with this label."""
         return self.at(at).get_by_role("button", name=words, exact=True)
 
     def press(self, words: str, at: str) -> None:
@@ -77,16 +77,16 @@ class Person:
         self.sees_call()
 
     def press_key(self, words: str, at: str, key: str = "Enter") -> None:
-        """Do the same without a mouse."""
+        """Press the same button with the keyboard."""
         self.tab_to(words, at)
         self.page.keyboard.press(key)
         self.sees_call()
 
     def tab_to(self, words: str, at: str, key: str = "Tab") -> None:
-        """Press Tab until something has the focus.
+        """Press Tab until an element has the focus.
 
         Raises:
-            AssertionError: It cannot be reached so.
+            AssertionError: The element cannot be reached this way.
         """
         passed = []
         for _ in range(200):
@@ -97,41 +97,41 @@ class Person:
         raise AssertionError(f"{words}, {at} is not among {passed}")
 
     def focus(self) -> list[str]:
-        """Return tag, words and place of what has the focus."""
+        """Return tag, text and section of the element with the focus."""
         focus: list[str] = self.page.evaluate(_FOCUS)
         return focus
 
     def sees_call(self) -> None:
-        """Wait until one more call is listed."""
+        """Wait until another call is listed."""
         self._calls += 1
         heading = re.compile(rf"^{self._calls}\. ")
         self.at("Calls").get_by_role("heading", name=heading).wait_for()
 
     def reads(self, words: str, at: str) -> None:
-        """Wait until something can be read."""
+        """Wait until a text is shown."""
         self.at(at).get_by_text(words).first.wait_for()
 
     def user_id(self, device: str) -> str:
-        """Return the user id that a device shows, once it does.
+        """Return the user id that a device shows, and wait for it.
 
-        A call is listed before what it brought is shown.
+        The page lists a call before it shows the result.
         """
         shown = self.at(device).locator("dd code")
         shown = shown.filter(has_text=re.compile("^[0-9a-f]{24}$")).first
         return str(shown.inner_text())
 
     def copied(self, number: int) -> str:
-        """Press Copy at a call and return what is in the clipboard then."""
+        """Press a call's Copy button and return the clipboard's text."""
         self.button(f"Copy call {number} as a curl line", "Calls").click()
         self.reads("Copied.", at="Calls")
         return str(self.page.evaluate("navigator.clipboard.readText()"))
 
     def is_off(self, words: str, at: str) -> bool:
-        """Say whether a button claims to make no sense now."""
+        """Return whether a button is marked as disabled."""
         return bool(self.button(words, at).get_attribute("aria-disabled") == "true")
 
     def draw(self, name: str) -> Path:
-        """Keep a picture of the whole page."""
+        """Store a screenshot of the whole page."""
         ARTEFACTS.mkdir(exist_ok=True)
         path = ARTEFACTS / f"{name}.png"
         self.page.evaluate("scrollTo(0, 0)")

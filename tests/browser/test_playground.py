@@ -1,4 +1,4 @@
-"""The playground in real Chromium: what a newcomer sees, and what is stored by it."""
+"""The playground in real Chromium: what a new user sees, and what is stored."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def stored(server: LocalServer, user_id: str) -> dict[str, Any] | None:
 
 
 def told(server: LocalServer, user_id: str) -> list[str]:
-    """The events of one user, as the page may show them."""
+    """Return the types of one user's events, in order."""
     events = server.deployment.events.entries()
     return [event.type for event in events if event.detail["uid"] == user_id]
 
@@ -69,7 +69,7 @@ def run(line: str) -> Any:
 
 
 def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
-    """Do what the page says, in its order; after each step look at both sides."""
+    """Follow the page's steps in order; after each, check the page and the table."""
     press(GUEST, ONE)
     person.reads("A guest (an anonymous user).", at=ONE)
     person.reads("good for 29 min", at=ONE)
@@ -106,9 +106,9 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     assert second != first
 
     press("+ 91 days and 1 hour", CLOCK)
-    person.reads("over. Refresh, and see.", at=TWO)
+    person.reads("expired. Press Refresh.", at=TWO)
     press(REFRESH, TWO)
-    person.reads(f"the guest {second} is gone", at=TWO)
+    person.reads(f"the guest {second} was removed", at=TWO)
     person.reads("14 days left", at="Events")
 
     press("+ 1 day", CLOCK)
@@ -182,7 +182,7 @@ def test_given_a_button_that_makes_no_sense_when_pressed_then_it_says_why(
     person.reads("Sign in as a guest, Log in: log out first.", at=ONE)
 
     assert off == [LINK, REFRESH]
-    assert focus == ["BUTTON", REFRESH, ONE]  # it is still there to be pressed
+    assert focus == ["BUTTON", REFRESH, ONE]  # the button keeps the focus
     assert not person.is_off(REFRESH, ONE)
 
 
@@ -198,8 +198,8 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
 
     for words in (REGISTER, LINK):
         person.press(words, TWO)
-        person.reads("That address is taken; choose another one.", at=TWO)
-        person.press(WHO, TWO)  # writes something else there
+        person.reads("That address is taken. Choose another one.", at=TWO)
+        person.press(WHO, TWO)  # replaces the message
         person.reads("Identities: anon-user.", at=TWO)
     person.at(TWO).get_by_label("E-mail").fill("other@example.com")
     person.press(REGISTER, TWO)
@@ -266,10 +266,10 @@ def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
 def elsewhere() -> Iterator[str]:
     """A page of another origin, on this machine."""
     page = HttpResponse(200, (("content-type", "text/html"),), b"<!doctype html><p>")
-    listener = HttpServer("127.0.0.1", 0)
-    listener.serve(wsgi_application(lambda request: page))
-    yield f"http://127.0.0.1:{listener.port}/"
-    listener.close()
+    http_server = HttpServer("127.0.0.1", 0)
+    http_server.serve(wsgi_application(lambda request: page))
+    yield f"http://127.0.0.1:{http_server.port}/"
+    http_server.close()
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
     with_mail: LocalServer, opened: Open
 ) -> None:
     person = opened(with_mail)
-    person.reads("In between, confirm it in its mail", at="Try this, in order")
+    person.reads("In between, confirm the address in its mail", at="Try this, in order")
     person.press(GUEST, ONE)
 
     person.press(REGISTER, ONE)
@@ -304,7 +304,7 @@ def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
 
 @pytest.fixture
 def verifier() -> Iterator[KeyServer]:
-    """A challenge's service, which takes any answer."""
+    """A challenge service that accepts any answer."""
     with KeyServer() as service:
         service.publish("/siteverify", {"success": True})
         yield service
@@ -361,7 +361,7 @@ def test_given_two_apps_when_the_other_is_chosen_then_all_starts_anew(
 
     person.page.get_by_text("Ways to sign in: anon-user, api-key.").wait_for()
     person.reads("Nobody is signed in.", at=ONE)
-    person.reads("this app has e-mail and password switched off", at=ONE)
+    person.reads("this app does not use e-mail and password", at=ONE)
     assert person.is_off(REGISTER, ONE)
     person.press(GUEST, ONE)
     person.reads(f"app/{OTHER_APP}/auth", at="Calls")
@@ -389,7 +389,7 @@ def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
 ) -> None:
     person = opened(server)
     person.press(GUEST, ONE)
-    person.at("Events").get_by_text("All of it").click()
+    person.at("Events").get_by_text("All fields").click()
 
     person.press(GUEST, TWO)
     person.reads(person.user_id(TWO), at="Events")
@@ -427,8 +427,8 @@ def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
     person.at(ONE).get_by_text("What the access token says").click()
     person.press("+ 91 days and 1 hour", CLOCK)
     person.press(REFRESH, TWO)
-    person.reads("is gone", at=TWO)
-    person.at("API").get_by_text("All calls").click()
+    person.reads("was removed", at=TWO)
+    person.at("API").get_by_text("All calls", exact=True).click()
     person.draw(f"playground-{scheme}")
     check()
 
@@ -447,8 +447,8 @@ def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
     person.press(LINK, ONE)
     person.press(LOG_IN, TWO)
     person.at(ONE).get_by_text("What the access token says").click()
-    person.at("Events").get_by_text("All of it").first.click()
-    person.at("API").get_by_text("All calls").click()
+    person.at("Events").get_by_text("All fields").first.click()
+    person.at("API").get_by_text("All calls", exact=True).click()
     person.reads("Refresh: get another access token", at="API")
 
     places = person.page.get_by_role("region").get_by_role("heading", level=2)
@@ -503,7 +503,7 @@ def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
         f"{server.page_url}_local/playground.js",
     )
 
-    assert embedded == "loaded"  # with the browser's own words instead
+    assert embedded == "loaded"  # the frame has the browser's error page
     assert "Device 1" not in page.frames[1].content()
     assert (read, script) == ("nothing", "nothing")
     page.context.close()
@@ -517,7 +517,7 @@ def test_given_the_api_when_the_page_is_read_then_it_lists_what_is_described(
     person = opened(server)
 
     closed = not person.at("API").get_by_role("table").is_visible()
-    person.at("API").get_by_text("All calls").click()
+    person.at("API").get_by_text("All calls", exact=True).click()
     person.reads("Refresh: get another access token", at="API")
     rows = person.at("API").locator("tbody tr").all_inner_texts()
     operations = {

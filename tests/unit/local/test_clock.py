@@ -1,4 +1,4 @@
-"""Travel in time, on services of the tests' own."""
+"""Moving the service's clock. Each test has a service of its own."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""`/_local/`: who may use it, and what it refuses."""
+"""`/_local/`: which callers may use it, and which requests it refuses."""
 
 from datetime import timedelta
 

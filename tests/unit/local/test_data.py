@@ -1,6 +1,6 @@
-"""`anonauth serve --data DIR`: what a service finds again.
+"""`anonauth serve --data DIR`: the data that a service finds after a restart.
 
-A copy of the directory while the service runs is what `kill -9` at that moment leaves.
+A copy of the directory, made while the service runs, is what `kill -9` would leave.
 """
 
 import json
@@ -67,7 +67,7 @@ def clients(server: LocalServer) -> list[Any]:
 
 
 def killed(data: Path) -> Path:
-    """Return what is left of a running service that is killed now."""
+    """Return the directory that would be left if the service were killed now."""
     return Path(shutil.copytree(data, data.with_name(data.name + "-left")))
 
 
@@ -117,7 +117,7 @@ def test_given_users_a_key_and_a_clock_when_started_again_then_all_go_on(
     assert statuses == [200, 401]
     assert (again.status, again.json()["user_id"]) == (200, guest["user_id"])
     assert timedelta() < passed < timedelta(minutes=2)
-    # Told once; and the numbers, by which others order them, go on.
+    # Each event is published once. Sequence numbers, which give their order, continue.
     assert [each["detail-type"] for each in told] == ["user.logged_in"]
     assert told[0]["detail"]["sequence"] > created[-1]["detail"]["sequence"]
 
@@ -134,7 +134,7 @@ def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_ther
         sealed = kms.encrypt(KeyId=KEY_ALIAS, Plaintext=b"secret")["CiphertextBlob"]
         left = killed(data)
 
-        # The service cannot write any more: neither does anybody get an answer.
+        # The service can no longer write, so no client gets an answer.
         full = os.open(data / "journal-1", os.O_RDONLY)
         assert server.deployment._data is not None
         good, server.deployment._data._journal = server.deployment._data._journal, full
@@ -155,7 +155,7 @@ def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_ther
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
     assert (status, local, healed) == (503, [503, 503], 200)
     with serving(data):
-        pass  # all that was written in between is whole
+        pass  # what was written in between is complete
     with serving(left, aws_port=0) as server:
         dynamodb, ssm, kms = clients(server)
         item = dynamodb.get_item(TableName=TABLE_NAME, Key={"pk": {"S": "MINE#1"}})
@@ -193,22 +193,22 @@ def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
 ) -> None:
     template = read_template(find_template(ROOT))
     kept = DataDirectory(tmp_path, longest_journal=2_000)
-    with LocalDeployment(template, data=kept) as stack:
-        table = stack._table
+    with LocalDeployment(template, data=kept) as deployment:
+        table = deployment._table
         assert table is not None
-        stack.run_schedules()
+        deployment.run_schedules()
         journal = "".join(path.read_text() for path in tmp_path.glob("journal-*"))
         header, *items = (tmp_path / "snapshot").read_text().splitlines()
 
-    with LocalDeployment(template, data=DataDirectory(tmp_path)) as stack:
-        stack.run_schedules()  # whose key ring needs its key
+    with LocalDeployment(template, data=DataDirectory(tmp_path)) as deployment:
+        deployment.run_schedules()  # reads the key ring with the restored key
 
     assert json.loads(header)["generation"] > 1
     assert len(journal) <= 2 * 2_000 + 2 * len("".join([header, *items]))
     found = {json.loads(item)["pk"]["S"] for item in items}
     assert "KEY#ring" in found
     assert "SCAN#expiring" in journal  # written after the snapshot
-    # Not only ours: moto has those of other tests in this process, too.
+    # Not only ours: moto also has the keys of other tests in this process.
     keys = json.loads(header)["aws"]["keys"]
     assert [KEY_ALIAS] in [key["aliases"] for key in keys]
 
@@ -241,7 +241,7 @@ def test_given_a_directory_in_use_when_served_then_the_first_goes_on(
     with serving(tmp_path) as server:
         with pytest.raises(CommandError, match="is in use by another service"):
             serving(tmp_path).__enter__()
-        with pytest.raises(CommandError, match="another service of this process"):
+        with pytest.raises(CommandError, match="another service in this process"):
             serving(tmp_path / "other").__enter__()
 
         log_in(server.base_url)

@@ -1,4 +1,4 @@
-"""Nothing of a user's AWS or proxy configuration reaches the local service."""
+"""The local service uses none of the user's AWS or proxy configuration."""
 
 import os
 import socket
@@ -59,7 +59,7 @@ PROXIES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy"),
 )
-# Each of these was enough for another place, or for no start.
+# Each of these alone once redirected calls or kept the service from starting.
 ALONE = (
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID_ENDPOINT_MODE",
@@ -74,14 +74,14 @@ ALONE = (
 
 @pytest.fixture
 def proxy() -> Iterator[socket.socket]:
-    """A port that calls out would arrive at."""
+    """A port that receives any call that leaves the machine."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0)
         yield listening
 
 
 def hostile(proxy: socket.socket, home: Path) -> dict[str, str]:
-    """Return all that can be wrong at once."""
+    """Return an environment with every harmful setting at once."""
     model = home / ".aws/models/dynamodb/2012-08-10"
     model.mkdir(parents=True)
     (model / "service-2.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The playground's files and what it reads of the stack: who gets them, and how."""
+"""The playground: its files, its description of the apps, and who may read them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import APP, OTHER_APP, call
 
-STACK = "/_local/stack"
+DESCRIPTION = "/_local/stack"
 HOST = ("Host", "127.0.0.1:8080")
 CHALLENGE = {"verify_url": "https://challenges.example.com/", "secret": "secret"}
 DIRECTORY = ROOT / "functions" / "anonauth" / "local" / "page"
@@ -75,7 +75,7 @@ def test_given_another_method_at_the_root_when_called_then_the_api_answers(
     assert "content-security-policy" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/", "/_local/playground.js", STACK])
+@pytest.mark.parametrize("path", ["/", "/_local/playground.js", DESCRIPTION])
 @pytest.mark.parametrize(
     ("peer", "headers"),
     [
@@ -108,8 +108,8 @@ def test_given_somebody_else_when_asking_then_403_says_where_the_page_is(
     ("method", "path", "status"),
     [
         pytest.param("POST", "/_local/playground.js", 405, id="POST to a file"),
-        pytest.param("DELETE", STACK, 405, id="DELETE of the stack"),
-        pytest.param("HEAD", STACK, 405, id="HEAD of the stack"),
+        pytest.param("DELETE", DESCRIPTION, 405, id="DELETE of the description"),
+        pytest.param("HEAD", DESCRIPTION, 405, id="HEAD of the description"),
         pytest.param("GET", "/_local/playground", 404, id="no extension"),
         pytest.param("GET", "/_local/playground/", 404, id="directory"),
         pytest.param("GET", "/_local/index.html", 404, id="the page's own name"),
@@ -151,7 +151,7 @@ def test_given_a_file_when_read_then_it_needs_nothing_from_elsewhere(
     assert linked <= playground.PAGE_FILES.keys()
     assert re.findall(r"(?:https?:)?//\w[\w.-]*\.\w+", text) in (
         [],
-        ["http://www.w3.org"],  # a namespace, which nobody fetches
+        ["http://www.w3.org"],  # a namespace, which no browser fetches
     )
     assert not re.search(r"<style|<script>|\sstyle=|\son\w+=|@import|url\(", text)
 
@@ -169,7 +169,7 @@ def test_given_the_script_when_read_then_it_trusts_no_text_and_keeps_no_token(
     assert word not in (DIRECTORY / "playground.js").read_text()
 
 
-def test_given_apps_when_the_stack_is_read_then_it_tells_what_each_has(
+def test_given_apps_when_they_are_described_then_each_has_its_providers(
     tmp_path: Path,
 ) -> None:
     mail = {
@@ -189,7 +189,7 @@ def test_given_apps_when_the_stack_is_read_then_it_tells_what_each_has(
         app_ids=(APP, OTHER_APP),
         parameters={"AnonymousChallenge": "true"},
     ) as server:
-        answer = call(server.base_url, "GET", STACK)
+        answer = call(server.base_url, "GET", DESCRIPTION)
 
     assert answer.json() == {
         "apps": [

@@ -86,9 +86,9 @@ def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
 
 
 def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -> None:
-    stack = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
+    deployment = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
 
-    served = stack.environment("LinkFunction")
+    served = deployment.environment("LinkFunction")
 
     told = json.loads(ENV_VARS.read_text())["Parameters"]
     assert told.pop("ENDPOINT_URL").endswith(DEFAULT_ENDPOINT.rpartition(":")[2])

@@ -444,9 +444,9 @@ def test_given_another_engine_when_served_then_its_table_outlives_the_service() 
 
 
 def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None:
-    stack = LocalDeployment(read_template(find_template(ROOT)))
-    with stack:
-        everything = aws.moto_application(stack.lock)
+    deployment = LocalDeployment(read_template(find_template(ROOT)))
+    with deployment:
+        everything = aws.moto_application(deployment.lock)
 
         def dynamodb_only(environ: Any, start_response: Any) -> Any:
             if environ["HTTP_X_AMZ_TARGET"].startswith("DynamoDB"):
@@ -466,10 +466,12 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
 
 
 @pytest.mark.long
-def test_given_a_stack_when_invoked_without_http_then_the_function_answers() -> None:
+def test_given_a_deployment_when_invoked_without_http_then_the_function_answers() -> (
+    None
+):
     event = json.loads((ROOT / "events" / "login.json").read_text())
-    with LocalDeployment(read_template(find_template(ROOT))) as stack:
-        answer = stack.invoke("LoginFunction", event)
+    with LocalDeployment(read_template(find_template(ROOT))) as deployment:
+        answer = deployment.invoke("LoginFunction", event)
 
     assert answer["statusCode"] == 200
     payload = json.loads(answer["body"])["access_token"].split(".")[1]
@@ -477,13 +479,13 @@ def test_given_a_stack_when_invoked_without_http_then_the_function_answers() -> 
     assert claims["iss"] == f"http://127.0.0.1:8080{API}/app/{APP}"
 
 
-def test_given_a_stack_that_has_ended_when_invoked_then_nothing_runs() -> None:
-    stack = LocalDeployment(read_template(find_template(ROOT)))
-    with stack:
+def test_given_a_deployment_that_has_ended_when_invoked_then_nothing_runs() -> None:
+    deployment = LocalDeployment(read_template(find_template(ROOT)))
+    with deployment:
         pass
 
     with pytest.raises(FunctionStopped):
-        stack.invoke("LoginFunction", {})
+        deployment.invoke("LoginFunction", {})
 
 
 def test_given_a_service_that_ends_when_a_request_comes_late_then_503_and_no_trace(

@@ -310,9 +310,9 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
 ) -> None:
     write(path, {"apps": {"*": {"local-userpass": {"mail": MAIL}}}})
     # With the same parameter, so that it is this one that cleans up.
-    stack = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
-    with stack:
-        everything = aws.moto_application(stack.lock)
+    deployment = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
+    with deployment:
+        everything = aws.moto_application(deployment.lock)
 
         def without_one(environ: Any, start_response: Any) -> Any:
             wanted = environ.get("HTTP_X_AMZ_TARGET", environ["PATH_INFO"])

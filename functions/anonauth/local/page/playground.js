@@ -1,26 +1,26 @@
-// The playground of `anonauth serve`. It keeps nothing: a reload forgets all tokens.
-// Whatever the service says is put in as text, never as HTML.
+// The playground of `anonauth serve`. It stores nothing: a reload drops all tokens.
+// Answers of the service are inserted as text, never as HTML.
 
 const API = "/api/client/v2.0";
 const USERPASS = "local-userpass";
 const MOST_SHOWN = 50;
 const POLL_MS = 2000;
 
-const MEANINGS = {
-  iss: "who signed it: this app, at this service",
+const CLAIM_MEANINGS = {
+  iss: "the issuer: this app, at this service",
   sub: "the user id",
-  aud: "the app that it is for",
-  client_id: "the app that it is for",
-  exp: "good until",
+  aud: "the app that the token is for",
+  client_id: "the app that the token is for",
+  exp: "valid until",
   iat: "signed at",
-  jti: "the number of this token",
-  sid: "the session that it belongs to",
-  typ: "what kind of token it is",
+  jti: "the id of this token",
+  sid: "the session that the token belongs to",
+  typ: "the kind of token",
   anonymous: "whether the user is a guest",
-  provider: "how the user came in",
+  provider: "how the user signed in",
 };
 
-const WORDS = {
+const BUTTON_LABELS = {
   guest: "Sign in as a guest",
   register: "Register",
   link: "Link",
@@ -32,26 +32,26 @@ const WORDS = {
 
 const find = (selector, within = document) => within.querySelector(selector);
 
-function element(tag, text = "", className = "") {
+function makeElement(tag, text = "", className = "") {
   const made = document.createElement(tag);
   made.textContent = text;
   if (className) made.className = className;
   return made;
 }
 
-// --- time: the service's, which can be ahead of this machine's
+// --- the service's time, which can be ahead of this machine's
 
-let ahead = 0; // milliseconds, from this machine's clock to the service's
+let ahead = 0; // milliseconds by which the service's clock is ahead
 
 const now = () => Date.now() + ahead;
 const utcDay = (ms) => new Date(ms).toISOString().slice(0, 10);
 
-function told(ms) {
+function timeText(ms) {
   const text = new Date(ms).toISOString();
   return `${text.slice(0, 10)} ${text.slice(11, 19)} UTC`;
 }
 
-function inWords(ms) {
+function durationText(ms) {
   const seconds = Math.floor(ms / 1000);
   const days = Math.floor(seconds / 86400);
   const hours = Math.floor((seconds % 86400) / 3600);
@@ -61,7 +61,7 @@ function inWords(ms) {
   return `${minutes} min ${seconds % 60} s`;
 }
 
-// --- calls, and the list of them
+// --- calls, and their list
 
 const quoted = (text) =>
   /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
@@ -69,14 +69,14 @@ const quoted = (text) =>
 const shortToken = (token) =>
   token.length > 20 ? `${token.slice(0, 10)}…${token.slice(-4)}` : token;
 
-/** Replace what is secret or long, as JSON.stringify asks for it. */
-function forTheEye(key, value) {
+/** Shorten secrets; a replacer for JSON.stringify. */
+function shortenSecret(key, value) {
   if (typeof value !== "string") return value;
   if (key === "password") return "••••••";
   return key.endsWith("_token") || key === "challenge" ? shortToken(value) : value;
 }
 
-/** Return the call as a line for a shell; `shown` is for people who look over shoulders. */
+/** Return the call as a line for a shell; with `shown`, its secrets are shortened. */
 function curlLine({ method, url, token, body }, shown) {
   const words = ["curl"];
   if (method !== (body === undefined ? "GET" : "POST")) words.push("-X", method);
@@ -86,27 +86,27 @@ function curlLine({ method, url, token, body }, shown) {
     words.push("-H", `'Authorization: Bearer ${bearer}'`);
   }
   if (body !== undefined) {
-    const json = JSON.stringify(body, shown ? forTheEye : undefined);
+    const json = JSON.stringify(body, shown ? shortenSecret : undefined);
     words.push("-H", "'Content-Type: application/json'", "-d", quoted(json));
   }
   return words.join(" ");
 }
 
-/** Return an answer for the eye: a token is long, and worth as much as a password. */
+/** Return an answer with shortened tokens: each is worth as much as a password. */
 function prettyAnswer(json, text) {
-  return json === undefined ? text : JSON.stringify(json, forTheEye, 2);
+  return json === undefined ? text : JSON.stringify(json, shortenSecret, 2);
 }
 
 let numberOfCalls = 0;
-let last = Promise.resolve();
+let lastWork = Promise.resolve();
 
-/** Do what a press asks for once all before it is done: a quick hand loses nothing. */
-function queue(work) {
-  last = last.then(work).catch((error) => trouble(`The page failed: ${error.message}`));
+/** Do the work of a press after all earlier presses, so that fast clicks lose nothing. */
+function enqueue(work) {
+  lastWork = lastWork.then(work).catch((error) => showError(`The page failed: ${error.message}`));
 }
 
-/** Make a call, list it, and return {status, json}; status 0 is no answer at all. */
-async function send(who, { method, path, token, body }) {
+/** Make a call, list it, and return {status, json}. Status 0 means no answer. */
+async function send(label, { method, path, token, body }) {
   const request = { method, url: location.origin + path, token, body };
   const answer = { status: 0, json: undefined, text: "" };
   const headers = {};
@@ -125,47 +125,47 @@ async function send(who, { method, path, token, body }) {
     answer.status = response.status;
     answer.json = JSON.parse(answer.text);
   } catch {
-    // Without an answer the status stays 0; one that is not JSON is shown as it is.
+    // Without an answer the status stays 0. An answer that is not JSON is shown as text.
   }
-  list(who, request, answer);
+  listCall(label, request, answer);
   await readAll();
   return answer;
 }
 
-function list(who, request, answer) {
+function listCall(label, request, answer) {
   numberOfCalls += 1;
-  const item = element("li");
+  const item = makeElement("li");
   const good = answer.status >= 200 && answer.status < 300;
   const outcome = answer.status ? `answered ${answer.status}` : "no answer";
-  const status = element("p", outcome, good ? "answered good" : "answered bad");
+  const status = makeElement("p", outcome, good ? "answered good" : "answered bad");
 
-  const line = element("pre");
-  const code = element("code", curlLine(request, true));
+  const line = makeElement("pre");
+  const code = makeElement("code", curlLine(request, true));
   line.append(code);
-  const copy = element("button", "Copy");
+  const copy = makeElement("button", "Copy");
   copy.type = "button";
-  copy.append(element("span", ` call ${numberOfCalls} as a curl line`, "hidden-words"));
+  copy.append(makeElement("span", ` call ${numberOfCalls} as a curl line`, "hidden-words"));
   copy.addEventListener("click", () => copyLine(curlLine(request, false), code));
 
-  item.append(element("h3", `${numberOfCalls}. ${who}`), line, copy, status);
-  if (answer.text) item.append(element("pre", prettyAnswer(answer.json, answer.text)));
+  item.append(makeElement("h3", `${numberOfCalls}. ${label}`), line, copy, status);
+  if (answer.text) item.append(makeElement("pre", prettyAnswer(answer.json, answer.text)));
   find("#log").prepend(item);
   while (find("#log").children.length > MOST_SHOWN) find("#log").lastChild.remove();
-  say(`Call ${numberOfCalls}, ${who}: ${outcome}.`);
+  announce(`Call ${numberOfCalls}, ${label}: ${outcome}.`);
 }
 
 async function copyLine(line, code) {
   try {
     await navigator.clipboard.writeText(line);
-    say("Copied. Paste it into a terminal.");
+    announce("Copied. Paste it into a terminal.");
   } catch {
     code.textContent = line;
     getSelection().selectAllChildren(code);
-    say("The browser keeps its clipboard to itself. The line is selected: copy it.");
+    announce("The browser does not allow access to the clipboard. The line is selected: copy it.");
   }
 }
 
-function say(words) {
+function announce(words) {
   find("#status").textContent = words;
 }
 
@@ -189,14 +189,14 @@ class Device {
     find("h2", this.root).textContent = this.name;
     this.nameParts();
     for (const button of this.root.querySelectorAll("button")) {
-      button.addEventListener("click", () => queue(() => this.press(button.dataset.do)));
+      button.addEventListener("click", () => enqueue(() => this.press(button.dataset.do)));
     }
-    this.root.addEventListener("input", () => showAll());
+    this.root.addEventListener("input", () => showDevices());
     this.root.addEventListener("submit", (event) => event.preventDefault());
     find("#devices").append(this.root);
   }
 
-  /** Give what has to be told apart, or referred to, a name of its own. */
+  /** Give the device's parts ids of their own, so that labels can refer to them. */
   nameParts() {
     const refer = (target, suffix) => (target.id = `${this.id}-${suffix}`);
     this.root.setAttribute("aria-labelledby", refer(find("h2", this.root), "title"));
@@ -215,8 +215,8 @@ class Device {
     this.refreshToken = "";
     this.userId = "";
     this.claims = {};
-    this.expiresAt = undefined; // of a guest, in milliseconds
-    this.learnedOn = "";
+    this.expiresAt = undefined; // milliseconds; a guest's only
+    this.expiryKnownOn = "";
   }
 
   get email() {
@@ -235,160 +235,160 @@ class Device {
     return this.claims.anonymous === true;
   }
 
-  /** Return why a button makes no sense now; "" if it does. */
-  reason(what) {
-    const withMail = ["register", "link", "login"].includes(what);
+  /** Return why a button is disabled now; "" if it is not. */
+  whyDisabled(action) {
+    const withMail = ["register", "link", "login"].includes(action);
     if (withMail && !app.providers.includes(USERPASS)) {
-      return "this app has e-mail and password switched off";
+      return "this app does not use e-mail and password";
     }
     if (withMail && !(this.email && this.password)) {
       return "fill in an address and a password";
     }
-    if (what === "guest" || what === "login") {
+    if (action === "guest" || action === "login") {
       if (this.accessToken) return "log out first";
-      const unsolved = what === "guest" && app.challenge && !this.challenge;
+      const unsolved = action === "guest" && app.challenge && !this.challenge;
       return unsolved ? "fill in an answer to the challenge" : "";
     }
-    if (what === "register") return "";
+    if (action === "register") return "";
     if (!this.accessToken) return "nobody is signed in here";
-    if (what === "link" && !this.isGuest) return "the user is permanent already";
+    if (action === "link" && !this.isGuest) return "the user is permanent already";
     return "";
   }
 
-  async press(what) {
-    const reason = this.reason(what);
-    if (reason) return say(`${WORDS[what]}: ${reason}.`);
-    await this[what](`${this.name}: ${WORDS[what]}`);
-    showAll();
+  async press(action) {
+    const reason = this.whyDisabled(action);
+    if (reason) return announce(`${BUTTON_LABELS[action]}: ${reason}.`);
+    await this[action](`${this.name}: ${BUTTON_LABELS[action]}`);
+    showDevices();
   }
 
-  async guest(who) {
+  async guest(label) {
     const path = `${providerPath("anon-user")}/login`;
     const body = app.challenge ? { options: { challenge: this.challenge } } : undefined;
-    const answer = await send(who, { method: "POST", path, body });
-    if (!this.refused(answer)) {
-      this.open(answer.json);
-      this.note = "A guest: nobody was asked for anything.";
-      done(this.id === "device-1" ? "guest" : isDone("same") ? "other" : "");
+    const answer = await send(label, { method: "POST", path, body });
+    if (!this.noteRefusal(answer)) {
+      this.openSession(answer.json);
+      this.note = "Signed in as a guest, without entering anything.";
+      markDone(this.id === "device-1" ? "guest" : isStepDone("same") ? "other" : "");
     }
   }
 
-  async register(who) {
+  async register(label) {
     const path = `${providerPath(USERPASS)}/register`;
     const body = { email: this.email, password: this.password };
-    const answer = await send(who, { method: "POST", path, body });
-    if (!this.refused(answer)) {
+    const answer = await send(label, { method: "POST", path, body });
+    if (!this.noteRefusal(answer)) {
       this.note = app.confirm_url
-        ? "Registered. Now confirm the address in its mail, below; then link it."
-        : "Registered. Now link it to a guest, or log in with it.";
+        ? "Registered. Now confirm the address in its mail below, then link it."
+        : "Registered. Now link the address to a guest, or log in with it.";
     }
   }
 
-  async link(who) {
+  async link(label) {
     const path = `${providerPath(USERPASS)}/login?link=true`;
     const body = { username: this.email, password: this.password };
-    const answer = await send(who, { method: "POST", path, token: this.accessToken, body });
-    if (!this.refused(answer)) {
-      this.take(answer.json.access_token);
+    const answer = await send(label, { method: "POST", path, token: this.accessToken, body });
+    if (!this.noteRefusal(answer)) {
+      this.setAccessToken(answer.json.access_token);
       this.expiresAt = undefined;
-      this.note = "Linked: the same user id, and from now on it does not expire.";
-      done("link");
+      this.note = "Linked. The user id is the same, and the user no longer expires.";
+      markDone("link");
     }
   }
 
-  async login(who) {
+  async login(label) {
     const path = `${providerPath(USERPASS)}/login`;
     const body = { username: this.email, password: this.password };
-    const answer = await send(who, { method: "POST", path, body });
-    if (!this.refused(answer)) {
-      this.open(answer.json);
+    const answer = await send(label, { method: "POST", path, body });
+    if (!this.noteRefusal(answer)) {
+      this.openSession(answer.json);
       this.note = "Logged in with the address.";
-      if (this.id === "device-2" && other(this).userId === this.userId) done("same");
-      if (this.id === "device-1" && isDone("dead")) done("stays");
+      if (this.id === "device-2" && otherDevice(this).userId === this.userId) markDone("same");
+      if (this.id === "device-1" && isStepDone("dead")) markDone("stays");
     }
   }
 
-  async refresh(who) {
+  async refresh(label) {
     const path = `${API}/auth/session`;
     const token = this.refreshToken;
     const wasGuest = this.isGuest;
-    const answer = await send(who, { method: "POST", path, token });
-    if (this.refused(answer)) {
-      if (answer.status === 401) this.end(wasGuest);
+    const answer = await send(label, { method: "POST", path, token });
+    if (this.noteRefusal(answer)) {
+      if (answer.status === 401) this.endSession(wasGuest);
       return;
     }
-    this.take(answer.json.access_token);
-    // On a new day a refresh moves the end of a guest's life, and does not tell.
-    if (utcDay(now()) !== this.learnedOn) this.expiresAt = undefined;
+    this.setAccessToken(answer.json.access_token);
+    // The first refresh of a day extends a guest's life; its answer does not say so.
+    if (utcDay(now()) !== this.expiryKnownOn) this.expiresAt = undefined;
     this.note = "A new access token. The refresh token stays the same.";
-    if (this.id === "device-1") done("refresh");
+    if (this.id === "device-1") markDone("refresh");
   }
 
-  async profile(who) {
+  async profile(label) {
     const path = `${API}/auth/profile`;
-    const answer = await send(who, { method: "GET", path, token: this.accessToken });
-    if (this.refused(answer)) {
-      if (answer.status === 401) this.note += " If that is its age, refresh.";
+    const answer = await send(label, { method: "GET", path, token: this.accessToken });
+    if (this.noteRefusal(answer)) {
+      if (answer.status === 401) this.note += " If the access token has expired, refresh it.";
       return;
     }
     const { identities, data, expires_at } = answer.json;
-    this.learn(expires_at);
+    this.noteExpiry(expires_at);
     const providers = identities.map((identity) => identity.provider_type).join(", ");
     this.note = `Identities: ${providers}.${data.email ? ` E-mail: ${data.email}.` : ""}`;
   }
 
-  async logout(who) {
+  async logout(label) {
     const path = `${API}/auth/session`;
     const wasGuest = this.isGuest;
-    const answer = await send(who, { method: "DELETE", path, token: this.refreshToken });
-    if (this.refused(answer)) {
-      if (answer.status === 401) this.end(wasGuest);
+    const answer = await send(label, { method: "DELETE", path, token: this.refreshToken });
+    if (this.noteRefusal(answer)) {
+      if (answer.status === 401) this.endSession(wasGuest);
       return;
     }
     this.forget();
     this.note = wasGuest
-      ? "Logged out. The guest is deleted: nobody could ever sign in to it again."
-      : "Logged out. The user stays.";
-    if (this.id === "device-2" && isDone("same")) done("logout");
+      ? "Logged out. The guest was deleted, because no one could sign in as this guest again."
+      : "Logged out. The user still exists.";
+    if (this.id === "device-2" && isStepDone("same")) markDone("logout");
   }
 
-  /** Note what went wrong, in the service's own words; return whether it did. */
-  refused({ status, json }) {
+  /** Show the service's error message, if there is one; return whether there was. */
+  noteRefusal({ status, json }) {
     if (status >= 200 && status < 300 && json) return false;
     const error = json?.error ?? json?.message;
     this.note = status
       ? `Refused, ${status}: ${error ?? "see the answer"}.`
       : "No answer. Is `anonauth serve` still running?";
     if (json?.error_code === "AccountNameInUse") {
-      this.note += " That address is taken; choose another one.";
+      this.note += " That address is taken. Choose another one.";
     }
     return true;
   }
 
-  end(wasGuest) {
+  endSession(wasGuest) {
     const userId = this.userId;
     this.forget();
     this.note = wasGuest
-      ? `Refused, 401: the guest ${userId} is gone, for good.`
+      ? `Refused, 401: the guest ${userId} was removed for good.`
       : `Refused, 401: this session of ${userId} has ended. The user can log in again.`;
-    if (wasGuest && this.id === "device-2" && isDone("other")) done("dead");
+    if (wasGuest && this.id === "device-2" && isStepDone("other")) markDone("dead");
   }
 
-  open({ access_token, refresh_token, user_id, expires_at }) {
+  openSession({ access_token, refresh_token, user_id, expires_at }) {
     this.refreshToken = refresh_token;
     this.userId = user_id;
-    this.take(access_token);
-    this.learn(expires_at);
+    this.setAccessToken(access_token);
+    this.noteExpiry(expires_at);
   }
 
-  take(accessToken) {
+  setAccessToken(accessToken) {
     this.accessToken = accessToken;
     this.claims = readClaims(accessToken);
   }
 
-  learn(expiresAt) {
+  noteExpiry(expiresAt) {
     this.expiresAt = expiresAt === undefined ? undefined : Date.parse(expiresAt);
-    this.learnedOn = utcDay(now());
+    this.expiryKnownOn = utcDay(now());
   }
 
   show() {
@@ -396,12 +396,14 @@ class Device {
       const target = find(selector, this.root);
       if (target.textContent !== text) target.textContent = text;
     };
-    const same = Boolean(this.userId) && this.userId === other(this).userId;
-    let who = "Nobody is signed in.";
-    if (this.accessToken) who = this.isGuest ? "A guest (an anonymous user)." : "A permanent user.";
-    put(".who", who);
+    const same = Boolean(this.userId) && this.userId === otherDevice(this).userId;
+    let userText = "Nobody is signed in.";
+    if (this.accessToken) {
+      userText = this.isGuest ? "A guest (an anonymous user)." : "A permanent user.";
+    }
+    put(".who", userText);
     find(".same", this.root).hidden = !same;
-    put(".same", same ? `✓ The same user as on ${other(this).name}` : "");
+    put(".same", same ? `✓ The same user as on ${otherDevice(this).name}` : "");
     put(".user-id", this.userId || "–");
     put(".note", this.note);
     find(".challenge", this.root).hidden = !app.challenge;
@@ -414,11 +416,11 @@ class Device {
   showButtons(put) {
     const reasons = new Map();
     for (const button of this.root.querySelectorAll("button")) {
-      const reason = this.reason(button.dataset.do);
+      const reason = this.whyDisabled(button.dataset.do);
       if (reason) {
         button.setAttribute("aria-disabled", "true");
         button.setAttribute("aria-describedby", `${this.id}-reasons`);
-        const words = WORDS[button.dataset.do];
+        const words = BUTTON_LABELS[button.dataset.do];
         reasons.set(reason, [...(reasons.get(reason) ?? []), words]);
       } else {
         button.removeAttribute("aria-disabled");
@@ -427,14 +429,14 @@ class Device {
     }
     const sentences = [...reasons].map(([why, which]) => `${which.join(", ")}: ${why}.`);
     put(".reasons", sentences.join(" "));
-    // The one button that stands out is the next thing to do.
+    // The highlighted button is the next step.
     find("[data-do=guest]", this.root).classList.toggle("main", !this.accessToken);
     // Enter in a field presses the form's first submit button.
     find("[data-do=link]", this.root).type = this.isGuest ? "submit" : "button";
     find("[data-do=login]", this.root).type = this.isGuest ? "button" : "submit";
   }
 
-  /** Show what a second changes. */
+  /** Show the times that change every second. */
   showTimes() {
     const lives = find(".lives", this.root);
     const lasts = find(".lasts", this.root);
@@ -442,12 +444,12 @@ class Device {
     const stale = Boolean(this.accessToken) && this.claims.exp * 1000 <= now();
     if (!this.accessToken) lives.textContent = "–";
     else if (!this.isGuest) lives.textContent = "does not expire";
-    else if (this.expiresAt === undefined) lives.textContent = "later than before: ask “Who am I?”";
-    else if (dead) lives.textContent = `${told(this.expiresAt)}: over. Refresh, and see.`;
-    else lives.textContent = `${told(this.expiresAt)}, in ${inWords(this.expiresAt - now())}`;
+    else if (this.expiresAt === undefined) lives.textContent = "later than before; press “Who am I?”";
+    else if (dead) lives.textContent = `${timeText(this.expiresAt)}: expired. Press Refresh.`;
+    else lives.textContent = `${timeText(this.expiresAt)}, in ${durationText(this.expiresAt - now())}`;
     if (!this.accessToken) lasts.textContent = "–";
-    else if (stale) lasts.textContent = "expired: refresh";
-    else lasts.textContent = `good for ${inWords(this.claims.exp * 1000 - now())}`;
+    else if (stale) lasts.textContent = "expired; press Refresh";
+    else lasts.textContent = `good for ${durationText(this.claims.exp * 1000 - now())}`;
     lives.classList.toggle("bad", dead);
     lasts.classList.toggle("bad", stale);
   }
@@ -462,44 +464,44 @@ function readClaims(token) {
 function claimRows(claims) {
   return Object.entries(claims).map(([name, value]) => {
     const isTime = name === "exp" || name === "iat";
-    const meaning = MEANINGS[name] ?? (/^(baas|stitch)_/.test(name) ? "for the Realm SDKs" : "");
-    const row = element("tr");
-    const head = element("th");
+    const meaning = CLAIM_MEANINGS[name] ?? (/^(baas|stitch)_/.test(name) ? "for the Realm SDKs" : "");
+    const row = makeElement("tr");
+    const head = makeElement("th");
     head.scope = "row";
-    head.append(element("code", name), element("span", meaning, "why"));
-    const cell = element("td");
+    head.append(makeElement("code", name), makeElement("span", meaning, "why"));
+    const cell = makeElement("td");
     const text = typeof value === "string" ? value : JSON.stringify(value);
-    cell.append(element("code", isTime ? `${value} (${told(value * 1000)})` : text));
+    cell.append(makeElement("code", isTime ? `${value} (${timeText(value * 1000)})` : text));
     row.append(head, cell);
     return row;
   });
 }
 
 let devices = [];
-const other = (device) => devices.find((each) => each !== device);
+const otherDevice = (device) => devices.find((each) => each !== device);
 
-function showAll() {
+function showDevices() {
   for (const device of devices) device.show();
   const next = document.querySelector("#story li:not(.done)");
   for (const step of find("#story").children) step.classList.toggle("next", step === next);
 }
 
-function done(step) {
+function markDone(step) {
   if (step) find(`#step-${step}`).classList.add("done");
 }
 
-const isDone = (step) => find(`#step-${step}`).classList.contains("done");
+const isStepDone = (step) => find(`#step-${step}`).classList.contains("done");
 
-// --- what arrives by itself
+// --- news from the service: clock, mails, events
 
-async function read(path) {
+async function fetchText(path) {
   const response = await fetch(path, { cache: "no-store", credentials: "omit" });
   return { status: response.status, text: await response.text() };
 }
 
 let reading = Promise.resolve();
 
-/** Read what is new, after what is being read already: no answer overtakes another. */
+/** Read the news after earlier reads have ended, so that answers stay in order. */
 function readAll() {
   reading = reading.then(readOnce);
   return reading;
@@ -508,41 +510,41 @@ function readAll() {
 async function readOnce() {
   try {
     const [clock, outbox, events] = await Promise.all(
-      ["clock", "outbox", "events"].map((name) => read(`/_local/${name}`)),
+      ["clock", "outbox", "events"].map((name) => fetchText(`/_local/${name}`)),
     );
     ahead = Date.parse(JSON.parse(clock.text).now) - Date.now();
     showList("mails", outbox, mailItem);
     showList("events", events, eventItem);
-    trouble("");
+    showError("");
   } catch {
-    trouble("The service does not answer. Is `anonauth serve` still running?");
+    showError("The service does not answer. Is `anonauth serve` still running?");
   }
-  tick();
+  showClock();
 }
 
-function trouble(words) {
+function showError(words) {
   const place = find("#trouble");
   if (place.textContent !== words) place.textContent = words;
   place.hidden = !words;
 }
 
-const seen = {}; // what each list has, the oldest first, as text
+const shownEntries = {}; // by list: its entries as text, the oldest first
 
-/** Put what is new on top: to make all anew would close what somebody has opened. */
+/** Add new entries on top; a rebuilt list would close the details that are open. */
 function showList(name, { status, text }, itemOf) {
   const json = JSON.parse(text);
   const empty = find(`#no-${name}`);
   if (status !== 200) {
-    empty.textContent = `There are none: ${json.error}.`;
+    empty.textContent = `Not available: ${json.error}.`;
     return;
   }
   const entries = json.map((entry) => JSON.stringify(entry));
-  const before = seen[name] ?? [];
-  const goesOn = before.every((entry, at) => entry === entries[at]);
-  seen[name] = entries;
+  const before = shownEntries[name] ?? [];
+  const isContinued = before.every((entry, at) => entry === entries[at]);
+  shownEntries[name] = entries;
   const place = find(`#${name}`);
-  if (!goesOn) place.replaceChildren();
-  const added = json.slice(goesOn ? before.length : 0).slice(-MOST_SHOWN);
+  if (!isContinued) place.replaceChildren();
+  const added = json.slice(isContinued ? before.length : 0).slice(-MOST_SHOWN);
   for (const entry of added) place.prepend(itemOf(entry));
   while (place.children.length > MOST_SHOWN) place.lastChild.remove();
   empty.hidden = json.length > 0 && json.length <= MOST_SHOWN;
@@ -551,47 +553,47 @@ function showList(name, { status, text }, itemOf) {
 
 function noneYet(name) {
   if (name === "mails" && app.providers.includes(USERPASS) && !app.confirm_url) {
-    return "This app sends none: without mail in the settings, an address counts as confirmed.";
+    return "This app sends no mail. Without mail in the settings, every address counts as confirmed.";
   }
   return "None yet.";
 }
 
 function eventItem({ time, "detail-type": type, detail }) {
-  if (type === "user.deleted" && detail.reason === "expired" && isDone("dead")) {
-    done("deleted");
+  if (type === "user.deleted" && detail.reason === "expired" && isStepDone("dead")) {
+    markDone("deleted");
   }
-  const item = element("li");
+  const item = makeElement("li");
   const days = detail.days_left === undefined ? "" : `${detail.days_left} days left`;
-  const heading = element("h3");
-  heading.append(element("code", type));
-  const user = element("p");
-  user.append("user ", element("code", detail.uid));
+  const heading = makeElement("h3");
+  heading.append(makeElement("code", type));
+  const user = makeElement("p");
+  user.append("user ", makeElement("code", detail.uid));
   const about = [days || detail.reason || detail.linked?.[0]?.provider || detail.provider];
-  about.push(told(Date.parse(time)));
-  const more = element("details");
-  more.append(element("summary", "All of it"), element("pre", JSON.stringify(detail, null, 2)));
-  item.append(heading, user, element("p", about.filter(Boolean).join(", "), "why"), more);
+  about.push(timeText(Date.parse(time)));
+  const more = makeElement("details");
+  more.append(makeElement("summary", "All fields"), makeElement("pre", JSON.stringify(detail, null, 2)));
+  item.append(heading, user, makeElement("p", about.filter(Boolean).join(", "), "why"), more);
   return item;
 }
 
 function mailItem(mail) {
-  const item = element("li");
+  const item = makeElement("li");
   item.append(
-    element("h3", mail.subject),
-    element("p", `to ${mail.to}, ${told(Date.parse(mail.sent_at))}`, "why"),
-    element("pre", mail.text),
+    makeElement("h3", mail.subject),
+    makeElement("p", `to ${mail.to}, ${timeText(Date.parse(mail.sent_at))}`, "why"),
+    makeElement("pre", mail.text),
   );
   const link = app.confirm_url && linkIn(mail.text, app.confirm_url);
   if (link) {
-    const confirm = element("button", "Confirm the address");
+    const confirm = makeElement("button", "Confirm the address");
     confirm.type = "button";
-    confirm.addEventListener("click", () => queue(() => confirmAddress(link)));
+    confirm.addEventListener("click", () => enqueue(() => confirmAddress(link)));
     item.append(confirm);
   }
   return item;
 }
 
-/** Return token and tokenId of the link in a confirm mail; undefined in another one. */
+/** Return token and tokenId of the link in a mail; undefined if it has no confirm link. */
 function linkIn(text, page) {
   const url = text.split(/\s+/).find((word) => word.startsWith(page.split("#")[0]));
   const query = new URLSearchParams(url?.split("#")[0].split("?")[1]);
@@ -602,11 +604,11 @@ function linkIn(text, page) {
 async function confirmAddress(body) {
   const path = `${providerPath(USERPASS)}/confirm`;
   await send("Mail: Confirm the address", { method: "POST", path, body });
-  showAll();
+  showDevices();
 }
 
-function tick() {
-  find("#now").textContent = told(now());
+function showClock() {
+  find("#now").textContent = timeText(now());
   for (const device of devices) device.showTimes();
 }
 
@@ -621,31 +623,31 @@ async function advance(button) {
   const body = { advance: button.dataset.advance };
   const words = button.textContent.trim();
   await send(`Clock: ${words}`, { method: "POST", path: "/_local/clock", body });
-  showAll();
+  showDevices();
 }
 
 async function showApi() {
   const about = find("#api-about");
-  const { status, text } = await read("/openapi.json");
+  const { status, text } = await fetchText("/openapi.json");
   if (status !== 200) {
     about.textContent = `This service does not describe its API: /openapi.json answers ${status}.`;
     return;
   }
   const { info, paths } = JSON.parse(text);
-  const link = element("a", "/openapi.json");
+  const link = makeElement("a", "/openapi.json");
   link.href = "/openapi.json";
   about.replaceChildren(`${info.title} ${info.version}, described by `, link, " (OpenAPI).");
   const methods = ["get", "post", "put", "patch", "delete"];
   for (const [path, operations] of Object.entries(paths)) {
     for (const method of methods.filter((each) => each in operations)) {
-      const row = element("tr");
-      const [first, second] = [element("td"), element("td")];
-      first.append(element("code", method.toUpperCase()));
-      const code = element("code");
-      // A line may end after each slash but the first.
-      for (const part of path.split(/(?<=.\/)/)) code.append(part, element("wbr"));
+      const row = makeElement("tr");
+      const [first, second] = [makeElement("td"), makeElement("td")];
+      first.append(makeElement("code", method.toUpperCase()));
+      const code = makeElement("code");
+      // A line may break after each slash but the first.
+      for (const part of path.split(/(?<=.\/)/)) code.append(part, makeElement("wbr"));
       second.append(code);
-      row.append(first, second, element("td", operations[method].summary ?? ""));
+      row.append(first, second, makeElement("td", operations[method].summary ?? ""));
       find("#api").append(row);
     }
   }
@@ -656,9 +658,9 @@ function chooseApp(id) {
   app = apps.find((each) => each.id === id);
   find("#about").replaceChildren(
     "For an SDK: base URL ",
-    element("code", location.origin),
+    makeElement("code", location.origin),
     ", app id ",
-    element("code", app.id),
+    makeElement("code", app.id),
     `. Ways to sign in: ${app.providers.join(", ")}.`,
   );
   find("#step-confirm").hidden = !app.confirm_url;
@@ -667,31 +669,31 @@ function chooseApp(id) {
     device.forget();
     device.note = "";
   }
-  for (const name of Object.keys(seen)) {
+  for (const name of Object.keys(shownEntries)) {
     find(`#${name}`).replaceChildren();
-    delete seen[name];
+    delete shownEntries[name];
   }
-  showAll();
+  showDevices();
 }
 
 async function start() {
-  const stack = await read("/_local/stack");
-  apps = JSON.parse(stack.text).apps;
+  const description = await fetchText("/_local/stack");
+  apps = JSON.parse(description.text).apps;
   [app] = apps;
   devices = [1, 2].map((number) => new Device(number));
   find("#app").append(...apps.map((each) => new Option(each.id)));
   find("#app-choice").hidden = apps.length === 1;
   find("#app").addEventListener("change", (event) => {
-    queue(() => chooseApp(event.target.value));
-    queue(readAll);
+    enqueue(() => chooseApp(event.target.value));
+    enqueue(readAll);
   });
   for (const button of document.querySelectorAll("[data-advance]")) {
-    button.addEventListener("click", () => queue(() => advance(button)));
+    button.addEventListener("click", () => enqueue(() => advance(button)));
   }
   chooseApp(app.id);
-  setInterval(tick, 1000);
+  setInterval(showClock, 1000);
   await poll();
   await showApi();
 }
 
-start().catch(() => trouble("The page could not be set up. Reload it; is the service running?"));
+start().catch(() => showError("The page could not be set up. Reload it; is the service running?"));
