@@ -178,7 +178,7 @@ class DataDirectory:
         self._unwritten = b""
 
     @property
-    def is_long(self) -> bool:
+    def needs_snapshot(self) -> bool:
         """Whether the journal is long enough for a new snapshot."""
         return self._length > self._bound
 

@@ -221,7 +221,7 @@ class LocalDeployment:
             if self._data is not None:  # before anything is encrypted by its keys
                 self._save_aws(self._data)
             self._loaded = {
-                function.name: self._start(function, table)
+                function.name: self._load_function(function, table)
                 for function in self.template.functions.values()
             }
             opening.enter_context(reasons.watch_log())
@@ -254,7 +254,7 @@ class LocalDeployment:
         with self.lock:
             reasons.note_wait(time.monotonic() - asked)
             try:
-                return self._run(name, event)
+                return self._run_function(name, event)
             finally:
                 self.deliver_changes()
 
@@ -285,7 +285,7 @@ class LocalDeployment:
             name = next((f.name for f in functions if f.streamed), None)
             size = _BATCH_SIZE
             while self._undelivered and name in self._loaded:
-                taken = self._hand_over(name, self._undelivered[:size])
+                taken = self._pass_records(name, self._undelivered[:size])
                 if taken == 0:
                     break  # a temporary failure
                 if taken is None and size > 1:
@@ -326,7 +326,7 @@ class LocalDeployment:
             end: datetime = now + duration
             if not timedelta(0) < end - now <= LONGEST_JUMP:
                 raise ValueError
-            for stop in self._stops(now, end):
+            for stop in self._stops_between(now, end):
                 self.clock.move_to(stop)
                 if self._data is not None:
                     self._data.append({"ahead": self.clock.ahead.total_seconds()})
@@ -382,10 +382,10 @@ class LocalDeployment:
             data.append({"records": changes})
         else:
             data.flush()
-        if data.is_long:
+        if data.needs_snapshot:
             data.write_snapshot()
 
-    def _stops(self, now: datetime, end: datetime) -> list[datetime]:
+    def _stops_between(self, now: datetime, end: datetime) -> list[datetime]:
         notices = {
             days
             for loaded in self._loaded.values()
@@ -398,7 +398,7 @@ class LocalDeployment:
         stops |= {now + number * _LONGEST_STEP for number in range(1, steps + 1)}
         return [*sorted(stop for stop in stops if now < stop < end), end]
 
-    def _run(self, name: str, event: LambdaEvent) -> Any:
+    def _run_function(self, name: str, event: LambdaEvent) -> Any:
         loaded = self._loaded.get(name)
         if loaded is None:
             raise FunctionStopped(name)
@@ -410,10 +410,10 @@ class LocalDeployment:
                 raise FunctionTimedOut
         return answer
 
-    def _hand_over(self, name: str, batch: list[Record]) -> int | None:
+    def _pass_records(self, name: str, batch: list[Record]) -> int | None:
         """Return how many records the function took; None if it raised."""
         try:
-            answer = self._run(name, {"Records": batch})
+            answer = self._run_function(name, {"Records": batch})
         except Exception as exc:  # noqa: BLE001 - whatever a function raises
             logger.error(  # noqa: TRY400
                 "%s raised %s on %d records", name, type(exc).__name__, len(batch)
@@ -457,7 +457,9 @@ class LocalDeployment:
             )
         )
 
-    def _start(self, function: LambdaFunction, table: LiveTable) -> _LoadedFunction:
+    def _load_function(
+        self, function: LambdaFunction, table: LiveTable
+    ) -> _LoadedFunction:
         module, _, attribute = function.handler.rpartition(".")
         environment = self.environment(function.name)
         try:

@@ -152,12 +152,12 @@ class _SampleUsers:
         """
         services, last_mail = self._services, _LastMail()
         now, email = services.clock(), account.email
-        page = "https://example.com/"
+        url = "https://example.com/"
         mail = AccountMail(
             app=self._app,
             sender="",
-            confirm_url=page,
-            reset_url=page,
+            confirm_url=url,
+            reset_url=url,
             per_hour=9,
             per_network=None,
             budgets=services.store,

@@ -1,4 +1,4 @@
-"""The directory of `anonauth serve --data`, without a service."""
+"""The data directory of `anonauth serve --data`, without a service."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ ADA_GONE = record(9, "USER#app#ada", None)
 
 
 def write(path: Path, *entries: dict[str, Any]) -> None:
-    """Make a directory with these in its journal."""
+    """Make a data directory with these lines in its journal."""
     with DataDirectory(path) as directory:
         directory.read()
         for entry in entries:
@@ -154,7 +154,7 @@ def _other_files(path: Path) -> None:
         pytest.param(Path.touch, os.strerror(errno.EEXIST), id="a file"),
     ],
 )
-def test_given_what_is_no_data_when_read_then_one_line_says_so_and_it_is_left_alone(
+def test_given_other_files_when_read_then_one_line_says_so_and_they_stay_unchanged(
     make: Callable[[Path], None], told: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "data"
@@ -170,7 +170,7 @@ def test_given_what_is_no_data_when_read_then_one_line_says_so_and_it_is_left_al
     assert {each.name: each.read_bytes() for each in path.glob("[!l]*")} == before
 
 
-def test_given_a_directory_that_all_may_read_when_used_then_it_is_its_owners_alone(
+def test_given_a_directory_that_all_may_read_when_used_then_only_its_owner_may(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "above" / "data"
@@ -202,12 +202,16 @@ def test_given_a_journal_at_its_bound_when_it_is_replaced_then_nothing_is_forgot
 
         for _ in range(lines):
             directory.append({"told": 0})
-        is_long_before = directory.is_long
+        is_long_before = directory.needs_snapshot
         directory.append({"told": 0})
-        is_long = directory.is_long
+        needs_snapshot = directory.needs_snapshot
         directory.write_snapshot()
 
-        assert (is_long_before, is_long, directory.is_long) == (False, True, False)
+        assert (is_long_before, needs_snapshot, directory.needs_snapshot) == (
+            False,
+            True,
+            False,
+        )
     assert sorted(os.listdir(tmp_path)) == ["journal-3", "lock", "snapshot"]
     assert (tmp_path / "journal-3").stat().st_size == 0
     assert read(tmp_path) == before

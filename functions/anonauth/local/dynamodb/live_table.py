@@ -30,10 +30,10 @@ class TableSource(Protocol):
     def due_days(self) -> set[date]:
         """Return the days on which items expire or reach their `ttl`."""
 
-    def expired(self, now: datetime) -> list[str]:
+    def expired_keys(self, now: datetime) -> list[str]:
         """Return the keys of the items that are past their `ttl`."""
 
-    def delete(self, key: str, now: datetime) -> bool:
+    def delete_expired(self, key: str, now: datetime) -> bool:
         """Delete an item if it is past its `ttl`; return whether it was."""
 
 
@@ -83,9 +83,9 @@ class LiveTable:
         """
         now = self._clock()
         deleted = 0
-        for key in self._source.expired(now):
+        for key in self._source.expired_keys(now):
             self._swept.add(key)
-            if self._source.delete(key, now):
+            if self._source.delete_expired(key, now):
                 deleted += 1
             else:
                 self._swept.discard(key)

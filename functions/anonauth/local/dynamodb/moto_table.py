@@ -58,7 +58,7 @@ class MotoTable:
         """Return the days on which items expire or reach their `ttl`."""
         return self._current_index().due_days()
 
-    def expired(self, now: datetime) -> list[str]:
+    def expired_keys(self, now: datetime) -> list[str]:
         """Return the keys of the items that are past their `ttl`."""
         return self._current_index().expired_keys(now)
 
@@ -73,7 +73,7 @@ class MotoTable:
         )
         return [_attributes_of(item) for item in found if item is not None]
 
-    def delete(self, key: str, now: datetime) -> bool:
+    def delete_expired(self, key: str, now: datetime) -> bool:
         """Delete an item if it is past its `ttl`; return whether it was."""
         table = self._tables.get(self._name)
         item = None if table is None else _get_item(table, key)
@@ -154,7 +154,7 @@ class StreamRecords:
         return self._dropped + len(self._kept)
 
     @property
-    def kept(self) -> int:
+    def number_kept(self) -> int:
         """The number of records that are not dropped."""
         return len(self._kept)
 

@@ -62,7 +62,7 @@ class RemoteTable:
         days = (day_of(seconds) for seconds in found if seconds is not None)
         return {day for day in days if day is not None}
 
-    def expired(self, now: datetime) -> list[str]:
+    def expired_keys(self, now: datetime) -> list[str]:
         """Return the keys of the items that are past their `ttl`."""
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._name,
@@ -72,7 +72,7 @@ class RemoteTable:
         )
         return [item["pk"]["S"] for page in pages for item in page["Items"]]
 
-    def delete(self, key: str, now: datetime) -> bool:
+    def delete_expired(self, key: str, now: datetime) -> bool:
         """Delete an item if it is past its `ttl`; return whether it was."""
         try:
             self._dynamodb.delete_item(

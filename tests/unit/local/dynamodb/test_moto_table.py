@@ -1,4 +1,4 @@
-"""The built-in engine's stream and its index of what is due, against the API's."""
+"""The built-in table's stream and TTL index, compared with the API's results."""
 
 import gc
 import json
@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 
 def by_api(db: DynamoDBClient) -> RemoteTable:
-    # botocore would take an address of the account's own, where moto does not listen.
+    # botocore would use an account's own host name, which moto does not answer.
     return RemoteTable(TABLE, db, boto3.client("dynamodbstreams", endpoint_url=MOTO))
 
 
@@ -60,7 +60,7 @@ def at(instant: datetime) -> dict[str, str]:
 
 
 def told(source: TableSource) -> list[Any]:
-    """Return records as a function gets them, but for the time."""
+    """Return records as a function gets them, without their time."""
     live = LiveTable(TABLE, None, lambda: NOW)
     live._source = source
     return live.changes()
@@ -101,7 +101,7 @@ def test_given_changes_when_told_then_both_ways_tell_the_same(
         "REMOVE",
     ]
     assert directly[0]["dynamodb"]["NewImage"]["raw"] == {"B": "AAE="}
-    json.dumps(directly)  # as Lambda has it, all is JSON
+    json.dumps(directly)  # everything is JSON, as in Lambda
     assert (told(direct), told(api)) == ([], [])
 
 
@@ -154,15 +154,15 @@ def test_given_a_table_that_is_made_anew_when_told_then_it_is_from_its_beginning
 ) -> None:
     source = MotoTable(table)
     put(db, "a", ttl=at(NOW))
-    assert (len(source.records()), source.expired(NOW)) == (1, ["a"])
+    assert (len(source.records()), source.expired_keys(NOW)) == (1, ["a"])
 
     db.delete_table(TableName=TABLE)
-    assert (source.records(), source.delete("a", NOW)) == ([], False)
+    assert (source.records(), source.delete_expired("a", NOW)) == ([], False)
     make_table(db, TABLE)
     put(db, "b", ttl=at(NOW))
 
     assert [r["dynamodb"]["Keys"]["pk"]["S"] for r in source.records()] == ["b"]
-    assert source.expired(NOW) == ["b"]
+    assert source.expired_keys(NOW) == ["b"]
 
 
 def test_given_readers_when_each_has_read_then_nothing_is_kept_any_more(
@@ -172,15 +172,15 @@ def test_given_readers_when_each_has_read_then_nothing_is_kept_any_more(
     for number in range(3):
         put(db, str(number))
 
-    assert (len(first.records()), records().kept) == (3, 3)
-    assert (len(second.records()), records().kept) == (3, 0)
+    assert (len(first.records()), records().number_kept) == (3, 3)
+    assert (len(second.records()), records().number_kept) == (3, 0)
 
     put(db, "late")
     assert len(first.records()) == 1
     del second
     gc.collect()
     assert first.records() == []
-    assert records().kept == 0  # of one that is gone, nobody knows
+    assert records().number_kept == 0  # nothing is kept for a deleted reader
 
 
 def test_given_a_reader_by_the_api_when_others_have_read_then_it_reads_on(
@@ -210,8 +210,8 @@ def test_given_a_reader_by_the_api_that_stays_away_then_only_the_newest_are_kept
         kept.append(record)
     direct.records()
 
-    assert (kept.kept, len(kept)) == (MOST_RECORDS_KEPT, MOST_RECORDS_KEPT + 2)
-    # It goes on with the oldest that are left, not nowhere.
+    assert (kept.number_kept, len(kept)) == (MOST_RECORDS_KEPT, MOST_RECORDS_KEPT + 2)
+    # The reader continues with the oldest records that are left.
     assert kept[1:3] == [record] * 2
 
 
@@ -237,7 +237,7 @@ def test_given_many_iterators_when_made_then_the_oldest_are_expired(
 
 @pytest.fixture
 def many(db: DynamoDBClient, table: str) -> Iterator[str]:
-    """Writes of all kinds, of which the one that is thrown again is told."""
+    """Random writes of all kinds. It yields their seed, to repeat a failure."""
     dice, seed = dice_of("DUE_SEED")
     early = MotoTable(table)
     strange: list[Any] = [
@@ -270,7 +270,7 @@ def test_given_all_kinds_of_items_when_asked_then_what_is_due_is_as_by_a_scan(
     assert fresh.due_days() == api.due_days(), many
     for seconds in range(-400_000, 400_000, 20_000):
         now = NOW + timedelta(seconds=seconds)
-        assert fresh.expired(now) == api.expired(now), many
+        assert fresh.expired_keys(now) == api.expired_keys(now), many
         until = now + timedelta(seconds=50_000)
         scanned = [
             item
@@ -290,15 +290,15 @@ def test_given_an_index_when_items_change_then_it_is_as_one_that_is_made_anew(
     for number, end in enumerate(ends):
         put(db, str(number), ttl=at(end), expires_at=at(end))
     put(db, "1", ttl=at(ends[3]))
-    put(db, "2", ttl={"S": "soon"})  # on which moto's own comparison fails
+    put(db, "2", ttl={"S": "soon"})  # moto's own comparison fails on this value
     db.delete_item(TableName=TABLE, Key={"pk": {"S": "3"}})
 
     assert early.due_days() == {ends[0].date(), ends[3].date()}
-    assert early.expired(ends[3]) == ["0", "1"]
+    assert early.expired_keys(ends[3]) == ["0", "1"]
     assert [item["pk"] for item in early.expiring_between(NOW - DAY, ends[3])] == [
         {"S": "0"}
     ]
-    assert len(early.records()) == 7  # to be asked for these took none away
+    assert len(early.records()) == 7  # the queries above have not consumed any
 
 
 def test_given_a_table_without_a_stream_when_asked_then_its_items_are_looked_at(
@@ -312,10 +312,10 @@ def test_given_a_table_without_a_stream_when_asked_then_its_items_are_looked_at(
 
     assert source.stream_arn == ""
     assert (source.records(), source.due_days()) == ([], {date(2026, 3, 10)})
-    assert source.expired(NOW) == ["a"]
-    assert source.delete("a", NOW)
-    assert not source.delete("a", NOW)
-    assert source.expired(NOW) == []
+    assert source.expired_keys(NOW) == ["a"]
+    assert source.delete_expired("a", NOW)
+    assert not source.delete_expired("a", NOW)
+    assert source.expired_keys(NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,6 @@ def test_given_an_item_when_deleted_by_its_ttl_then_only_if_that_is_past(
 ) -> None:
     put(db, "a", ttl=ttl)
 
-    assert MotoTable(table).delete("a", NOW) is gone
+    assert MotoTable(table).delete_expired("a", NOW) is gone
 
     assert ("Item" not in db.get_item(TableName=TABLE, Key={"pk": {"S": "a"}})) is gone
