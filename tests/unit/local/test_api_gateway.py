@@ -1,4 +1,4 @@
-"""What API Gateway makes of a request, and of a function's answer."""
+"""API Gateway: events from requests, and responses from functions' answers."""
 
 import base64
 import logging
@@ -351,7 +351,7 @@ ID = "0123456789abcdef01234567"
 def test_given_a_route_that_a_variable_covers_when_matched_then_the_literal_wins(
     method: str, path: str, route: str, parameters: dict[str, str] | None
 ) -> None:
-    """Whatever the order in which the routes were made."""
+    """The order in which the routes were made does not matter."""
     routes = (LINK, BROWSER, LOGIN, REGISTER, CONFIRM_SEND, ENABLE, ONE_KEY, KEYS)
     of_app = {"appId": "x"} if "/app/" in path else {}
     expected = {} if parameters is None else of_app | parameters

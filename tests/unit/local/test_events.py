@@ -1,4 +1,4 @@
-"""What the local service would have published, and what its clock brings about."""
+"""The local service's list of events, and the events that its clock causes."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ ADA = {"email": "ada@example.com", "username": "ada@example.com"}
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    """A service of its own, whose clock may be moved."""
+    """A service for one test, which may move its clock."""
     with LocalServer(app_ids=(APP,)) as running:
         yield running
 
@@ -164,7 +164,7 @@ def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
 def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
     server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """AWS would put it into the bucket."""
+    """AWS would store the record in the bucket."""
     log_in(server.base_url)
     boto3.client("dynamodb", "eu-central-1").put_item(
         TableName="anonauth-local", Item={"pk": {"S": f"USER#{APP}#by-hand"}}
@@ -179,7 +179,7 @@ def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
 def test_given_a_refused_link_when_others_go_on_then_all_of_them_is_told(
     server: LocalServer,
 ) -> None:
-    """moto undoes a transaction by going on with a copy of table and stream."""
+    """moto undoes a transaction by replacing table and stream with a copy."""
     account = {"email": "ada@example.com", "password": "correct horse"}
     credential = {"username": account["email"], "password": account["password"]}
     provider = f"{API}/app/{APP}/auth/providers/local-userpass"
@@ -224,7 +224,7 @@ def test_given_another_aws_when_its_table_changes_then_events_are_listed_here() 
         LocalServer(aws_port=0) as host,
         LocalServer(endpoint_url=host.aws_url, app_ids=(APP,)) as guest,
     ):
-        log_in(host.base_url)  # one that writes beside it
+        log_in(host.base_url)  # another program that writes to the table
 
         told = events(guest)
 

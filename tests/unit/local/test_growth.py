@@ -1,4 +1,4 @@
-"""The local service with more and more users: counted, never timed."""
+"""The cost of calls to the local service as users grow: counted, never timed."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -51,7 +51,7 @@ def test_given_sessions_that_end_when_counted_then_nothing_of_them_is_kept(
         refresh(client, guest)
         log_out(client, guest)
 
-    # What is new in botocore's caches, of a hundred entries, looks as if it stayed.
+    # New entries in botocore's caches, which hold a hundred, look as if they stayed.
     assert kept(server, come_and_go, times=20) < 6_000
 
 
@@ -60,7 +60,7 @@ def test_given_more_users_when_calls_are_counted_then_each_costs_what_it_did(
 ) -> None:
     client = Direct(server)
 
-    calls_by_operation(client)  # the first calls read what botocore knows of AWS
+    calls_by_operation(client)  # the first calls load botocore's service models
     few = calls_by_operation(client)
     crowd(server, USERS)
     many = calls_by_operation(client)
@@ -96,7 +96,7 @@ def test_given_more_users_when_one_links_then_nothing_is_copied_but_its_items(
         return copy_item(self, memo)
 
     monkeypatch.setattr(Item, "__deepcopy__", note)
-    monkeypatch.setattr(Table, "scan", None)  # nobody looks for anything
+    monkeypatch.setattr(Table, "scan", None)  # no call may scan the table
 
     link(client, guest, address)
 

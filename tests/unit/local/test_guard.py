@@ -1,4 +1,4 @@
-"""The AWS of `anonauth serve` is for programs: no page or proxy reads its secrets."""
+"""The exposed AWS is for programs: no web page or proxy can read its secrets."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ ISSUERS = {"custom-token": {"issuers": [{"algorithm": "HS256", "secret": SECRET}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    """A service for the whole network, whose AWS is not."""
+    """A service for the whole network, with its AWS for this machine alone."""
     path = tmp_path_factory.mktemp("settings") / "settings.json"
     path.write_text(json.dumps({"apps": {"*": ISSUERS}}))
     with LocalServer(host="0.0.0.0", aws_port=0, settings=path) as running:  # noqa: S104
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 
 
 def read_settings(server: LocalServer, headers: dict[str, str]) -> Answer:
-    """Ask for the settings document, as whoever reaches the port could."""
+    """Read the settings document, as any client of the port could."""
     return call(
         server.aws_url,
         "POST",
@@ -103,7 +103,7 @@ def test_given_a_page_or_a_proxy_when_it_asks_then_it_learns_nothing(
 def test_given_a_service_for_all_when_its_aws_is_sought_then_it_is_here_alone(
     server: LocalServer,
 ) -> None:
-    """Whoever listens at 0.0.0.0 answers at each address, 127.0.0.2 included."""
+    """A server on 0.0.0.0 would answer at every address, 127.0.0.2 included."""
     port = urlsplit(server.aws_url).port
     with socket.create_connection(("127.0.0.2", server.port), timeout=2):
         pass

@@ -1,4 +1,4 @@
-"""What the gateway gets of HTTP on the wire, and what it sends back."""
+"""HTTP on the wire: the requests that reach the gateway, and its answers."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ Talk = Callable[[bytes], bytes]
 
 
 def echo(request: HttpRequest) -> HttpResponse:
-    """Answer with what came, so that a test can read it off the wire."""
+    """Answer with the request's parts, so that a test can read them."""
     seen = {
         "target": request.target,
         "headers": {name.lower(): value for name, value in request.headers},
@@ -41,7 +41,7 @@ def listener() -> Iterator[HttpServer]:
 
 @pytest.fixture
 def talk(listener: HttpServer) -> Talk:
-    """Send bytes on one connection and return what came until the server closed."""
+    """Send bytes on a connection; return what it gets until the server closes it."""
 
     def conversation(sent: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", listener.port), 5) as connection:
@@ -76,7 +76,7 @@ def test_given_a_request_when_sent_then_the_target_is_raw_and_headers_are_joined
 def test_given_slashes_in_a_row_when_sent_then_none_is_folded(
     talk: Talk, target: str
 ) -> None:
-    """API Gateway folds none; Python's server did, at the beginning."""
+    """API Gateway folds no slashes. Python's server folded those at the beginning."""
     assert seen(talk(head("GET", target)))["target"] == target
 
 
@@ -128,7 +128,7 @@ def test_given_204_when_answered_then_there_is_neither_body_nor_type(
 def test_given_a_body_at_the_limit_when_sent_then_a_byte_more_is_too_large(
     listener: HttpServer, length: int, too_large: bool, chunked: bool
 ) -> None:
-    """And the answer arrives, though not all of the body was read."""
+    """The answer arrives although the server has not read the whole body."""
     body = b"a" * length
     connection = HTTPConnection("127.0.0.1", listener.port, timeout=10)
 
@@ -190,14 +190,14 @@ def test_given_a_taken_port_when_listening_then_the_line_names_it_and_0(
         pytest.param("no such host", id="no address"),
     ],
 )
-def test_given_an_address_of_nobody_here_when_listening_then_it_says_so(
+def test_given_an_address_of_another_machine_when_listening_then_it_says_so(
     host: str,
 ) -> None:
     with pytest.raises(CommandError, match=f"cannot listen on {host} port 0: "):
         HttpServer(host, 0)
 
 
-def test_given_a_listener_when_closed_then_its_port_is_free_again() -> None:
+def test_given_a_server_when_closed_then_its_port_is_free_again() -> None:
     first = HttpServer("127.0.0.1", 0)
     first.serve(wsgi_application(echo))
     first.close()

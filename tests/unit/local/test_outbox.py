@@ -1,4 +1,4 @@
-"""The outbox: what is in it, who may read it, and an account made through it."""
+"""The outbox: its mails, which callers may read it, and accounts confirmed with it."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def listed(server: LocalServer) -> Any:
 
 
 def token_in(mail: dict[str, str]) -> dict[str, str]:
-    """Return what the link in a mail carries."""
+    """Return the parameters of the link in a mail."""
     (url,) = re.findall(r"https://\S+", mail["text"])
     return {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
 

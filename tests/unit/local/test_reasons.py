@@ -51,7 +51,7 @@ def refused(server: LocalServer, route: str, body: str) -> Answer:
 
 
 def explained(server: LocalServer, answer: Answer) -> Answer:
-    """Follow the `link` of an error answer."""
+    """Follow the `link` of an error answer, and return the explanation."""
     link = urlsplit(answer.json()["link"])
     return call(f"http://{link.netloc}", "GET", f"{link.path}?{link.query}")
 
@@ -85,7 +85,7 @@ def explained(server: LocalServer, answer: Answer) -> Answer:
         ),
     ],
 )
-def test_given_a_refusal_when_logged_or_followed_then_it_says_why_and_quotes_nobody(
+def test_given_a_refusal_when_logged_or_followed_then_it_says_why_without_secrets(
     route: str,
     body: str,
     line: str,
@@ -115,7 +115,7 @@ def test_given_a_refusal_when_logged_or_followed_then_it_says_why_and_quotes_nob
         assert secret not in logged + told.body.decode()
 
 
-def test_given_a_token_of_no_use_when_it_is_refused_then_the_line_says_what_is_wrong(
+def test_given_a_bad_token_when_it_is_refused_then_the_line_says_what_is_wrong(
     server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "anonauth.serve"):
@@ -142,7 +142,7 @@ def test_given_a_token_of_no_use_when_it_is_refused_then_the_line_says_what_is_w
 def test_given_no_such_refusal_when_asked_for_then_it_is_refused(
     request_: tuple[str, str], status: int, server: LocalServer
 ) -> None:
-    # What the gateway answers by itself has no co_id, and must not be found by none.
+    # The gateway's own answers have no co_id. A request without one must not find them.
     server.deployment.refused_calls.add(
         RefusedCall(NOW, "r", "f", 503, 1, Reason("FunctionTimedOut"))
     )
@@ -187,7 +187,7 @@ def test_given_many_refusals_when_asked_then_the_newest_are_known(
     assert (before, statuses) == (200, [404, 200])
 
 
-def test_given_trouble_when_a_call_fails_then_it_says_where(
+def test_given_an_error_when_a_call_fails_then_the_line_says_where(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with LocalServer(app_ids=(APP,)) as server:
@@ -247,7 +247,7 @@ def test_given_a_call_that_takes_long_when_logged_then_it_says_where(
     assert caplog.messages == [f"POST {API}/auth/session{end}"]
 
 
-def test_given_a_call_in_the_way_when_another_ends_then_it_knows_that_it_waited(
+def test_given_a_call_that_waits_for_another_when_it_ends_then_the_delay_is_noted(
     server: LocalServer,
 ) -> None:
     def call_it() -> float:

@@ -1,4 +1,4 @@
-"""Events with fresh tokens, and every event through the function of its route."""
+"""Sample events with fresh tokens, each answered by the function of its route."""
 
 import json
 from collections.abc import Iterator

@@ -75,7 +75,7 @@ def test_given_any_way_to_send_nothing_when_logging_in_then_it_works(
     assert answer.status == 200
 
 
-def test_given_a_plain_oidc_verifier_when_it_gets_a_token_then_it_is_content(
+def test_given_a_plain_oidc_verifier_when_it_gets_a_token_then_it_accepts_it(
     server: LocalServer,
 ) -> None:
     issuer = f"{server.base_url}{API}/app/{APP}"
@@ -373,7 +373,7 @@ def test_given_an_aws_port_when_boto3_asks_then_it_sees_what_the_service_wrote()
 
 
 @pytest.mark.long
-def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_nobody_waits() -> (
+def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_no_call_waits() -> (
     None
 ):
     half = (
@@ -398,7 +398,7 @@ def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there()
         aws_client("secretsmanager", server.aws_url).list_secrets()
 
 
-def test_given_an_aws_port_when_the_doctor_looks_then_all_is_well() -> None:
+def test_given_an_aws_port_when_the_doctor_looks_then_all_checks_pass() -> None:
     with LocalServer(aws_port=0) as server:
         there = ["--endpoint-url", str(server.aws_url)]
         result = CliRunner().invoke(app, ["doctor", *there, "--json"])
@@ -419,14 +419,14 @@ def test_given_an_engine_without_backups_when_served_then_it_does_without() -> N
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = HttpServer("127.0.0.1", 0)
-        listener.serve(no_backups)
-        url = f"http://127.0.0.1:{listener.port}"
+        http_server = HttpServer("127.0.0.1", 0)
+        http_server.serve(no_backups)
+        url = f"http://127.0.0.1:{http_server.port}"
         host_table = aws.connect("dynamodb", url)
         host_table.delete_table(TableName=aws.TABLE_NAME)
         with aws.provide_table_and_key(table, url):
             made = host_table.describe_table(TableName=aws.TABLE_NAME)["Table"]
-        listener.close()
+        http_server.close()
 
     assert made["TableStatus"] == "ACTIVE"
 
@@ -454,12 +454,12 @@ def test_given_an_engine_without_kms_when_served_then_one_line_says_so() -> None
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = HttpServer("127.0.0.1", 0)
-        listener.serve(dynamodb_only)
-        url = f"http://127.0.0.1:{listener.port}"
+        http_server = HttpServer("127.0.0.1", 0)
+        http_server.serve(dynamodb_only)
+        url = f"http://127.0.0.1:{http_server.port}"
         with pytest.raises(CommandError) as problem, LocalServer(endpoint_url=url):
             pass
-        listener.close()
+        http_server.close()
 
     assert str(problem.value).startswith(f"no KMS at {url}, and anonauth wraps its")
     assert "\n" not in str(problem.value)
@@ -491,7 +491,7 @@ def test_given_a_deployment_that_has_ended_when_invoked_then_nothing_runs() -> N
 def test_given_a_service_that_ends_when_a_request_comes_late_then_503_and_no_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A thread that was on its way when Ctrl-C was pressed."""
+    """A request can be in progress when Ctrl-C is pressed."""
     with LocalServer() as server:
         late = HttpRequest("POST", login_path(server.app_ids[0]))
     with caplog.at_level(logging.INFO, "anonauth.serve"):

@@ -1,4 +1,4 @@
-"""The settings document of the local service: read, refused, stored."""
+"""The settings document of the local service: reading, refusing and storing it."""
 
 import json
 from datetime import timedelta
@@ -39,7 +39,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def of_length(length: int) -> str:
-    """Return a valid document of so many bytes."""
+    """Return a valid document of the given size in bytes."""
     return settings_file.DEFAULT_DOCUMENT.ljust(length)
 
 
@@ -74,7 +74,7 @@ def test_given_a_file_when_served_then_it_decides_for_each_app(path: Path) -> No
 def test_given_an_issuer_on_this_machine_when_linked_then_its_keys_are_fetched(
     path: Path,
 ) -> None:
-    """On AWS neither http nor a private address would do."""
+    """AWS would accept neither http nor a private address."""
     signer = Signer()
     with KeyServer() as keys:
         url = keys.publish("/jwks.json", {"keys": [signer.jwk()]})
@@ -151,7 +151,7 @@ def test_given_a_file_that_changes_when_served_again_then_it_applies_then(
 
 
 def described_as(name: str) -> dict[str, Any]:
-    """Return what SSM says of a parameter; other tests may have made some, too."""
+    """Return SSM's description of a parameter; other tests may have made more."""
     ssm = boto3.client("ssm", "eu-central-1")
     (found,) = ssm.describe_parameters(
         ParameterFilters=[{"Key": "Name", "Values": [name]}]
@@ -309,7 +309,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
     absent: str, message: str, path: Path
 ) -> None:
     write(path, {"apps": {"*": {"local-userpass": {"mail": MAIL}}}})
-    # With the same parameter, so that it is this one that cleans up.
+    # With the same SettingsParameter as the server, so that this deployment removes it.
     deployment = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
     with deployment:
         everything = aws.moto_application(deployment.lock)
@@ -321,15 +321,15 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
             refusal = Response('{"__type":"UnknownOperationException"}', 400)
             return refusal(environ, start_response)
 
-        listener = HttpServer("127.0.0.1", 0)
-        listener.serve(without_one)
-        url = f"http://127.0.0.1:{listener.port}"
+        http_server = HttpServer("127.0.0.1", 0)
+        http_server.serve(without_one)
+        url = f"http://127.0.0.1:{http_server.port}"
         with (
             pytest.raises(CommandError) as problem,
             LocalServer(endpoint_url=url, settings=path),
         ):
             pass
-        listener.close()
+        http_server.close()
 
     assert str(problem.value).startswith(message.format(url=url))
     assert "\n" not in str(problem.value)
@@ -350,7 +350,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
 def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
     url: str, fault: str
 ) -> None:
-    """The local service takes it, and on AWS it would be a 503."""
+    """The local service accepts the document. On AWS it would lead to 503."""
     text = json.dumps(
         {"apps": {APP: {"custom-token": {"issuers": [{"jwks_url": url}]}}}}
     )

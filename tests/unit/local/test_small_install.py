@@ -1,4 +1,4 @@
-"""What the `cli` extra brings along suffices."""
+"""The `cli` extra installs everything that the local service needs."""
 
 import re
 import subprocess
@@ -10,13 +10,13 @@ import pytest
 from support.project.tools import ROOT
 from support.service.command import environment
 
-# Of `moto[server]`, and not of what the extra takes of it.
+# Dependencies of `moto[server]` that the extra leaves out.
 LEFT_OUT = [
     *("antlr4", "aws_xray_sdk", "cfnlint", "flask", "flask_cors", "graphql"),
     *("joserfc", "networkx", "openapi_spec_validator", "samtranslator", "sympy"),
 ]
 
-# Calls each service over HTTP, signed for another region and by somebody else.
+# Calls each service over HTTP, signed for another region with other credentials.
 _CODE = f"""
 import sys
 for name in {LEFT_OUT}:

@@ -1,4 +1,4 @@
-"""The local store's search for who will soon expire, against the real one's scan."""
+"""The local store's search for expiring users, compared with the real store's scan."""
 
 from datetime import timedelta
 from typing import Any
@@ -33,7 +33,7 @@ class TestExpiringLocally(ExpiringContract):
     def test_given_more_than_a_page_when_scanned_then_segments_share_all_of_it(
         self, store: Store
     ) -> None:
-        """The index knows no pages: all are in the first segment's only one."""
+        """The index has no pages: all users are on the first segment's only page."""
         guests = [a_guest_until(NOW + DAY) for _ in range(16)]
         for guest in guests:
             store.create_user(guest)
@@ -48,7 +48,7 @@ class TestExpiringLocally(ExpiringContract):
 
 
 def found(store: Store, **between: Any) -> tuple[list[User], int]:
-    """Return the users of all segments, and how many nobody could read."""
+    """Return the users of all segments, and the number of unreadable items."""
     users: list[User] = []
     unreadable = 0
     for segment in range(SEGMENTS):
