@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from anonauth.providers.failures import Asking
 
 # ruff: noqa: PLC0415 - PyJWT, argon2 and the rest are imported where they are used: no
-# request needs more than one provider, and Userpass and ApiKeys fetch no keys.
+# request needs more than one provider, and UserpassFunction and ApiKeysFunction fetch
+# no keys.
 
 
 class Records(IdentityStore, AccountStore, Protocol):
