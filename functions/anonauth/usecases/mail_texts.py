@@ -30,8 +30,8 @@ This e-mail address was registered for a new account. To confirm that it was you
 
 within 30 minutes.
 
-If you did not register, do not open the link: whoever registered would get in with
-their password. Nothing happens if you ignore this mail.
+If you did not register, do not open the link. Otherwise the person who registered
+could sign in with their password. Nothing happens if you ignore this mail.
 """,
     )
 
@@ -48,8 +48,8 @@ you, open
 
 within 30 minutes and choose one. You will be signed out everywhere else.
 
-If it was not you, ignore this mail: the password stays as it is. Give the link to
-nobody.
+If it was not you, ignore this mail: the password stays as it is. Do not give the link
+to anyone.
 """,
     )
 
