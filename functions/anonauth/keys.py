@@ -66,7 +66,7 @@ class KmsWrapping:
         self._key_id = key_id
 
     def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
-        """Encrypt a key; see `KeyWrapping`."""
+        """Encrypt a key. See `KeyWrapping`."""
         try:
             answer = self._client.encrypt(
                 KeyId=self._key_id, Plaintext=key, EncryptionContext=context
@@ -76,7 +76,7 @@ class KmsWrapping:
         return answer["CiphertextBlob"]
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Decrypt a key; see `KeyWrapping`."""
+        """Decrypt a key. See `KeyWrapping`."""
         try:
             answer = self._client.decrypt(
                 KeyId=self._key_id, CiphertextBlob=wrapped, EncryptionContext=context

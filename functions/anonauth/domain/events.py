@@ -92,7 +92,7 @@ class ExpiryScan:
     def due_notice(
         self, expires_at: datetime, notice_days: Collection[int]
     ) -> int | None:
-        """Return the notice, in days, that a user is to get now; None if it gets none.
+        """Return the notice, in days, that a user is to get now. None if it gets none.
 
         If several notices are due at once, as after days without a scan, the shortest
         is returned. One warning is enough.

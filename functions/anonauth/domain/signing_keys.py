@@ -131,7 +131,7 @@ class Ring:
         return [key for key in self.keys if key.use == use]
 
     def find(self, use: KeyUse, kid: str) -> RingKey | None:
-        """Return the key of that id and use; None if the ring has none."""
+        """Return the key of that id and use. None if the ring has none."""
         for key in self.of(use):
             if key.kid == kid:
                 return key

@@ -98,7 +98,7 @@ others, so each of them makes a user of its own.
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of one app; anonymous until an identity of another provider is linked.
+    """A user of one app, anonymous until another provider's identity is linked.
 
     `identities` are in the order in which they were added, the anonymous one first.
     `version` rises on every change but a login or a refresh. `expires_at` is set if and

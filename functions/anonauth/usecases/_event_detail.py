@@ -19,7 +19,7 @@ def make_user_event(
         source: Names the cause of the event. Source and type make the event's id, so
             that a replay has the same id.
         user: The user as it is after the event, or as it was last.
-        more: Fields that only this type of event has; JSON.
+        more: Fields that only this type of event has, as JSON.
     """
     event_id = f"{source}:{kind}"
     detail = {

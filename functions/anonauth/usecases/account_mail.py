@@ -80,7 +80,7 @@ class AccountMail:
             is counted.
 
         Raises:
-            BudgetSpent: The network has reached its limit; nothing was counted.
+            BudgetSpent: The network has reached its limit. Nothing was counted.
             KeysUnavailable, StoreUnavailable: The mail may have been counted.
         """
         # The network first: if it has reached its limit, it must not use up the mails
@@ -122,7 +122,7 @@ class AccountMail:
                 text=mail.text,
             )
         except MailRefused:
-            # Otherwise nobody could be sent a mail for an hour after SES is healthy
+            # Otherwise no mail could be sent for an hour after SES is healthy
             # again.
             self._give_back(postage.counters)
             raise

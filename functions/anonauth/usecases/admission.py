@@ -33,14 +33,14 @@ class NetworkBudget:
     networks: NetworkHashing
 
     def spend(self, network: str, now: datetime) -> Counter:
-        """Count one request, in one write; return its counter.
+        """Count one request, in one write. Return its counter.
 
         Args:
             network: IP address of the client.
 
         Raises:
-            BudgetSpent: The network has reached its limit; nothing was counted.
-            Unavailable: Counter or keys failed; the request may have been counted.
+            BudgetSpent: The network has reached its limit. Nothing was counted.
+            Unavailable: Counter or keys failed. The request may have been counted.
         """
         hashed = self.hash_network(network, now)
         counter = Budget(self.kind, self.limit, NETWORK_WINDOW).counter(hashed, now=now)
@@ -87,7 +87,7 @@ class Admission:
 
         Raises:
             ChallengeFailed: The app has a challenge, and the client did not pass it.
-            BudgetSpent: The network has reached its limit; nothing was counted.
+            BudgetSpent: The network has reached its limit. Nothing was counted.
             Unavailable: Counter, keys, settings or the challenge's service failed.
         """
         challenge = self.challenges and self.challenges.find(app, now)

@@ -41,7 +41,7 @@ class ExpiryWarnings:
     day.
 
     Args:
-        notice_days: How many days before its last day a user is warned; not empty.
+        notice_days: How many days before its last day a user is warned. At least one.
         pause: Waits that many seconds, so that the scan leaves room for requests.
     """
 

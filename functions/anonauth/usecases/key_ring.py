@@ -32,15 +32,15 @@ class KeyRotation:
     keys: KeyMaking
 
     def rotate(self, now: datetime) -> Ring:
-        """Bring the key ring up to date and return it; write only if something is due.
+        """Bring the key ring up to date and return it. Write only if something is due.
 
         The call can be repeated at any time and from several places. It makes the ring
         if there is none, ensures that one key signs and one stands by, and drops spent
         keys. The refresh key is made once and stays (design.md §5).
 
         Raises:
-            KeysUnavailable: KMS did not answer; the ring is as it was.
-            StoreUnavailable: The ring is either as it was or up to date; repeat.
+            KeysUnavailable: KMS did not answer. The ring is as it was.
+            StoreUnavailable: The ring is either as it was or up to date. Repeat.
         """
         now = now.replace(microsecond=0)
         return self._change(lambda ring: self._supplied(ring, now))
@@ -55,8 +55,8 @@ class KeyRotation:
         no further refresh key, and at most one more access key.
 
         Raises:
-            TooManyKeys: Some keys have to be removed first; nothing was changed.
-            KeysUnavailable: KMS did not answer; the ring is as it was.
+            TooManyKeys: Some keys have to be removed first. Nothing was changed.
+            KeysUnavailable: KMS did not answer. The ring is as it was.
             StoreUnavailable: Whether the ring was written is not known.
         """
         now = now.replace(microsecond=0)
@@ -75,7 +75,7 @@ class KeyRotation:
         return self._change(rotated)
 
     def revoke(self, kid: str, now: datetime) -> Ring:
-        """Take a key out of the ring, which ends all its tokens; return the ring.
+        """Take a key out of the ring, which ends all its tokens. Return the ring.
 
         Warm functions refuse the tokens within five minutes (`cached_copy.MAX_AGE`).
         Other verifiers do so when their cached key set is renewed. The tokens of a
@@ -87,9 +87,9 @@ class KeyRotation:
         all logins fail.
 
         Raises:
-            UnknownKey: The ring does not have the key, or no longer; nothing was
+            UnknownKey: The ring does not have the key, or no longer. Nothing was
                 changed.
-            KeysUnavailable: KMS did not answer; the ring is as it was.
+            KeysUnavailable: KMS did not answer. The ring is as it was.
             StoreUnavailable: Whether the ring was written is not known.
         """
         now = now.replace(microsecond=0)

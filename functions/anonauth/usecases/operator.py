@@ -43,7 +43,7 @@ class OperatorActions:
             UnknownUser: The user was deleted or expired meanwhile.
             UserChanged: The user has other identities now, so look at it again. Its
                 sessions may have ended.
-            StoreUnavailable: The user may be deleted; look again.
+            StoreUnavailable: The user may be deleted. Look again.
         """
         if self.users.delete_user(user, None, now):
             return

@@ -49,7 +49,7 @@ class UserpassAccounts:
 
     Args:
         min_password_length: In characters.
-        mail: Sends the app's mails. None if it has no mail. Then every address counts
+        mail: Sends the app's mails. None if it sends none. Then every address counts
             as confirmed and no password can be reset, since nothing would prove whose
             the address is.
         registrations: Limits the registrations and mails that one network asks for.
@@ -69,7 +69,7 @@ class UserpassAccounts:
     def register(
         self, *, email: str, password: str, network: str, now: datetime
     ) -> None:
-        """Register an address with a password; no user is made.
+        """Register an address with a password. No user is made.
 
         An address that was never confirmed is replaced whole, with the next version. So
         an address cannot be squatted, and no older confirm token works for the newer
@@ -92,11 +92,11 @@ class UserpassAccounts:
         Raises:
             BadRequest: The e-mail address is not valid, or the password too short or
                 too long.
-            AccountNameInUse: The address is registered and confirmed; nothing was
+            AccountNameInUse: The address is registered and confirmed. Nothing was
                 changed.
             BudgetSpent: The network has reached its limit of registrations or of mails.
                 The password was not set, and no mail was sent.
-            KeysUnavailable: The network cannot be hashed; nothing was changed.
+            KeysUnavailable: The network cannot be hashed. Nothing was changed.
             MailUnavailable: The address is registered, but the confirm mail may not
                 have been sent. Registering again sends another.
             StoreUnavailable: The address may be registered. Registering again shows it.
@@ -156,7 +156,7 @@ class UserpassAccounts:
             BadRequest: The token or its id has a form that no mail contains.
             UserpassTokenInvalid: The token is unknown, older than 30 minutes, or
                 replaced.
-            StoreUnavailable: The address may be confirmed; retry.
+            StoreUnavailable: The address may be confirmed. Retry.
         """
         _check_token_data(token, token_id)
         if not self.store.confirm(self.app, token_id, hash_secret(token), now):
@@ -176,7 +176,7 @@ class UserpassAccounts:
                 sending mail. Register it again.
             BudgetSpent: The network has reached its limit of registrations or of mails,
                 or the mailbox has had its mails.
-            MailUnavailable: The mail may not have been sent; retry.
+            MailUnavailable: The mail may not have been sent. Retry.
             KeysUnavailable, StoreUnavailable: Retry.
         """
         key = identity_key(self.addresses.normalise(email))
@@ -194,7 +194,7 @@ class UserpassAccounts:
             record = self._require_pending(key, now)
 
     def send_reset(self, *, email: str, network: str, now: datetime) -> None:
-        """Send a reset mail if the address is registered; return the same if it is not.
+        """Send a reset mail if the address is registered. Answer the same if it is not.
 
         A network that the account knows has its own limit of mails to the mailbox. So
         requests of strangers do not keep the owner from resetting the password at home.
@@ -208,7 +208,7 @@ class UserpassAccounts:
                 is. The text is the old service's for such apps (client-api.md §4).
             BudgetSpent: The network has reached its limit of registrations or of mails,
                 or the mailbox has had its mails, registered or not.
-            MailUnavailable: The mail may not have been sent; retry.
+            MailUnavailable: The mail may not have been sent. Retry.
             KeysUnavailable, StoreUnavailable: Retry.
         """
         if self.mail is None:
