@@ -141,7 +141,7 @@ def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
 
 
 @pytest.mark.long
-def test_given_a_keyboard_alone_when_following_the_story_then_it_goes_as_well(
+def test_given_a_keyboard_alone_when_following_the_story_then_it_works_too(
     server: LocalServer, opened: Open
 ) -> None:
     person = opened(server)
@@ -150,7 +150,7 @@ def test_given_a_keyboard_alone_when_following_the_story_then_it_goes_as_well(
 
 
 @pytest.mark.long
-def test_given_a_keyboard_when_walking_through_the_page_then_nothing_holds_it(
+def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
     server: LocalServer, opened: Open
 ) -> None:
     person = opened(server)
@@ -167,7 +167,7 @@ def test_given_a_keyboard_when_walking_through_the_page_then_nothing_holds_it(
 
 
 @pytest.mark.long
-def test_given_a_button_that_makes_no_sense_when_pressed_then_it_says_why(
+def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
     server: LocalServer, opened: Open
 ) -> None:
     person = opened(server)
@@ -351,7 +351,7 @@ def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
 
 
 @pytest.mark.long
-def test_given_two_apps_when_the_other_is_chosen_then_all_starts_anew(
+def test_given_two_apps_when_the_other_is_chosen_then_the_page_starts_again(
     with_mail: LocalServer, opened: Open
 ) -> None:
     person = opened(with_mail)
@@ -368,7 +368,7 @@ def test_given_two_apps_when_the_other_is_chosen_then_all_starts_anew(
 
 
 @pytest.mark.long
-def test_given_text_with_tags_when_it_arrives_then_it_is_read_and_not_run(
+def test_given_text_with_tags_when_it_arrives_then_it_is_shown_and_not_run(
     with_mail: LocalServer, opened: Open
 ) -> None:
     hostile = "<img src=/x onerror=\"document.title='run'\">"

@@ -232,7 +232,7 @@ class DataDirectory:
             ) from exc
         if found != FILE_FORMAT:
             raise CommandError(
-                f"--data {self._path} has format {found}, and this anonauth reads "
+                f"--data {self._path} has format {found}, but this anonauth reads "
                 f"{FILE_FORMAT}; name a new directory"
             )
         self._bound = max(self._shortest_bound, len(text))

@@ -214,9 +214,9 @@ def _parameter_fault(value: str, rules: Json) -> str | None:
     if "AllowedValues" in rules:
         allowed = [str(one) for one in rules["AllowedValues"]]
         if value not in allowed:
-            fault = f"it is one of {', '.join(allowed)}"
+            fault = f"it must be one of {', '.join(allowed)}"
     if "AllowedPattern" in rules and not re.fullmatch(rules["AllowedPattern"], value):
-        fault = f"it has to match {rules['AllowedPattern']}"
+        fault = f"it must match {rules['AllowedPattern']}"
     if rules["Type"] == "Number":
         low, high = rules.get("MinValue"), rules.get("MaxValue")
         try:
@@ -224,7 +224,7 @@ def _parameter_fault(value: str, rules: Json) -> str | None:
         except ValueError:
             return "it is not a number"
         if not (low is None or number >= low) or not (high is None or number <= high):
-            fault = f"it is not from {low} to {high}"
+            fault = f"it must be from {low} to {high}"
     return fault and rules.get("ConstraintDescription", fault)
 
 

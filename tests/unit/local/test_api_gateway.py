@@ -140,7 +140,7 @@ def test_given_a_request_when_made_an_event_then_it_has_every_field_of_format_2(
     assert len(request_id) == 16
 
 
-def test_given_a_bare_request_when_made_an_event_then_what_is_empty_is_absent() -> None:
+def test_given_a_bare_request_when_made_an_event_then_empty_fields_are_absent() -> None:
     event = event_of(HttpRequest("GET", "/a"))
 
     absent = {"cookies", "queryStringParameters", "body", "pathParameters"}
@@ -262,7 +262,7 @@ FIXED = f"GET {API}/app/fixed/location"
         pytest.param("$default", "", "$default", {}, id="a method of that name"),
     ],
 )
-def test_given_a_request_when_matched_then_the_fullest_route_wins(
+def test_given_a_request_when_matched_then_the_most_specific_route_wins(
     method: str, target: str, route: str, parameters: dict[str, str]
 ) -> None:
     api = gateway(routes=(LOGIN, LOCATION, FIXED, "ANY /any", "GET /any", "$default"))
@@ -468,7 +468,7 @@ def raise_timeout(_event: dict[str, Any]) -> Any:
         pytest.param({1, 2}, 500, "Internal Server Error", id="not JSON"),
     ],
 )
-def test_given_trouble_in_a_function_when_answered_then_it_is_in_awss_words(
+def test_given_a_failing_function_when_answered_then_the_body_is_awss(
     answer: Any, status: int, message: str
 ) -> None:
     request = HttpRequest("GET", "/a", (("Origin", ORIGIN),))
@@ -525,7 +525,7 @@ def test_given_a_body_that_is_too_large_when_answered_then_413_without_a_call() 
     assert not called
 
 
-def test_given_no_default_route_when_unknown_then_404_in_awss_words() -> None:
+def test_given_no_default_route_when_unknown_then_404_with_awss_body() -> None:
     response = gateway(routes=("GET /a",)).answer(HttpRequest("GET", "/b"))
 
     assert response.status == 404

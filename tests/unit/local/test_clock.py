@@ -88,7 +88,7 @@ def test_given_a_process_that_mocks_aws_when_served_twice_then_each_time_is_fres
 
 
 @pytest.mark.long
-def test_given_90_days_of_silence_when_travelled_then_the_user_is_gone(
+def test_given_90_days_of_silence_when_travelled_then_the_user_is_removed(
     travelling: LocalServer,
 ) -> None:
     token = log_in(travelling.base_url)["refresh_token"]

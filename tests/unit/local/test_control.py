@@ -78,7 +78,7 @@ def test_given_a_caller_when_asking_then_only_this_machine_is_answered(
         pytest.param("GET", "/_local", 404, id="the service's own 404"),
     ],
 )
-def test_given_something_else_when_asked_then_it_is_refused_without_cors(
+def test_given_an_unknown_request_when_sent_then_refused_without_cors(
     method: str, path: str, status: int, server: LocalServer
 ) -> None:
     answer = call(server.base_url, method, path)

@@ -71,7 +71,7 @@ def killed(data: Path) -> Path:
     return Path(shutil.copytree(data, data.with_name(data.name + "-left")))
 
 
-def test_given_users_a_key_and_a_clock_when_started_again_then_all_go_on(
+def test_given_users_a_key_and_a_clock_when_restarted_then_all_are_restored(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
@@ -122,7 +122,7 @@ def test_given_users_a_key_and_a_clock_when_started_again_then_all_go_on(
     assert told[0]["detail"]["sequence"] > created[-1]["detail"]["sequence"]
 
 
-def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_there(
+def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_saved(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
@@ -168,7 +168,7 @@ def test_given_a_write_from_outside_when_killed_after_its_answer_then_it_is_ther
     assert opened["Plaintext"] == b"secret"
 
 
-def test_given_a_kill_before_an_event_was_told_when_started_again_then_it_is_told(
+def test_given_a_kill_before_an_event_when_restarted_then_it_is_published(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
@@ -188,7 +188,7 @@ def test_given_a_kill_before_an_event_was_told_when_started_again_then_it_is_tol
     assert again == told
 
 
-def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_it_all(
+def test_given_a_bound_when_it_is_passed_then_a_snapshot_has_everything(
     tmp_path: Path,
 ) -> None:
     template = read_template(find_template(ROOT))

@@ -142,7 +142,7 @@ def test_given_one_hostile_variable_when_served_then_it_works_and_stays_here(
         pytest.param(["sample", "logout"], id="sample"),
     ],
 )
-def test_given_a_hostile_environment_when_an_endpoint_is_named_then_only_it_is_asked(
+def test_given_a_hostile_environment_when_an_endpoint_is_named_then_only_it_is_called(
     command: list[str], proxy: socket.socket, tmp_path: Path
 ) -> None:
     with LocalServer(aws_port=0) as server:
@@ -153,7 +153,7 @@ def test_given_a_hostile_environment_when_an_endpoint_is_named_then_only_it_is_a
     assert is_unasked(proxy)
 
 
-def test_given_the_sdks_variables_when_local_then_none_is_the_users(
+def test_given_the_sdks_variables_when_isolated_then_none_has_the_users_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = {

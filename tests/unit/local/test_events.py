@@ -53,7 +53,7 @@ def post_ada(server: LocalServer, path: str, token: str | None = None) -> Any:
     return answer.json()
 
 
-def test_given_lives_when_they_are_led_then_each_event_is_listed_at_once(
+def test_given_users_lives_when_followed_then_each_event_is_listed_at_once(
     server: LocalServer,
 ) -> None:
     guest, other, third = (log_in(server.base_url) for _ in range(3))
@@ -80,7 +80,7 @@ def test_given_lives_when_they_are_led_then_each_event_is_listed_at_once(
     assert "ada@example.com" not in json.dumps(told)
 
 
-def test_given_a_guest_when_the_clock_moves_then_it_is_warned_and_then_swept(
+def test_given_a_guest_when_the_clock_moves_then_it_is_warned_and_then_deleted(
     server: LocalServer,
 ) -> None:
     guest = log_in(server.base_url)
@@ -121,7 +121,9 @@ def test_given_a_guest_that_comes_back_when_the_clock_moves_then_it_lives(
     assert types(events(server)) == ["user.created", *["user.expiring"] * 4]
 
 
-def test_given_no_notices_when_the_clock_moves_then_only_the_end_is_told() -> None:
+def test_given_no_notices_when_the_clock_moves_then_only_the_deletion_is_an_event() -> (
+    None
+):
     with LocalServer(app_ids=(APP,), parameters={"ExpiryNoticeDays": ""}) as server:
         log_in(server.base_url)
         server.advance(timedelta(days=93))
@@ -138,7 +140,7 @@ def test_given_events_when_emptied_then_there_are_none(server: LocalServer) -> N
     assert call(server.base_url, "POST", EVENTS).status == 405
 
 
-def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
+def test_given_a_bus_that_fails_when_it_recovers_then_no_event_is_missing(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = EventBridgeBus.publish
@@ -161,7 +163,7 @@ def test_given_a_bus_in_trouble_when_it_is_over_then_nothing_is_missing(
 
 
 @pytest.mark.long
-def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
+def test_given_an_unreadable_record_when_delivered_then_the_others_are_published(
     server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """AWS would store the record in the bucket."""
@@ -176,7 +178,7 @@ def test_given_a_record_that_nobody_can_read_when_told_then_the_others_are(
     assert "raised BatchProcessingError on 1 records" in caplog.text
 
 
-def test_given_a_refused_link_when_others_go_on_then_all_of_them_is_told(
+def test_given_a_refused_link_when_others_go_on_then_all_their_events_come(
     server: LocalServer,
 ) -> None:
     """moto undoes a transaction by replacing table and stream with a copy."""
@@ -202,7 +204,7 @@ def test_given_a_refused_link_when_others_go_on_then_all_of_them_is_told(
     ]
 
 
-def test_given_a_stream_in_trouble_when_a_request_succeeds_then_its_answer_stands(
+def test_given_a_stream_that_fails_when_a_request_succeeds_then_its_answer_stays(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = server.deployment._table
@@ -245,7 +247,7 @@ def test_given_an_engine_without_streams_when_asked_then_it_says_so(
     assert answer.json()["error"] == "the DynamoDB engine has no streams"
 
 
-def test_given_many_when_kept_then_the_oldest_are_dropped() -> None:
+def test_given_many_items_when_added_then_the_oldest_are_dropped() -> None:
     recent: RecentItems[int] = RecentItems()
 
     recent.add(*range(MOST_RECENT_ITEMS + 1))
@@ -253,7 +255,7 @@ def test_given_many_when_kept_then_the_oldest_are_dropped() -> None:
     assert recent.entries() == list(range(1, MOST_RECENT_ITEMS + 1))
 
 
-def test_given_a_bus_that_fails_when_recorded_then_nothing_is_noted() -> None:
+def test_given_a_bus_that_fails_when_publishing_then_nothing_is_recorded() -> None:
     class Down:
         def publish(self, _: Any) -> None:
             raise EventsUnavailable

@@ -41,7 +41,7 @@ def test_given_logins_when_counted_then_little_but_the_users_is_kept(
     assert kept(server, lambda: log_in(client)) < MOST_BYTES
 
 
-def test_given_sessions_that_end_when_counted_then_nothing_of_them_is_kept(
+def test_given_sessions_that_end_when_counted_then_nothing_is_kept(
     server: LocalServer,
 ) -> None:
     client = Direct(server)
@@ -55,7 +55,7 @@ def test_given_sessions_that_end_when_counted_then_nothing_of_them_is_kept(
     assert kept(server, come_and_go, times=20) < 6_000
 
 
-def test_given_more_users_when_calls_are_counted_then_each_costs_what_it_did(
+def test_given_more_users_when_calls_are_counted_then_each_costs_the_same(
     server: LocalServer,
 ) -> None:
     client = Direct(server)
@@ -69,7 +69,7 @@ def test_given_more_users_when_calls_are_counted_then_each_costs_what_it_did(
     assert max(grown.values()) < 1.1, grown
 
 
-def test_given_more_users_when_the_clock_jumps_then_none_is_read_that_is_not_due(
+def test_given_more_users_when_the_clock_jumps_then_only_due_users_are_read(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_in(Direct(server))
@@ -82,7 +82,7 @@ def test_given_more_users_when_the_clock_jumps_then_none_is_read_that_is_not_due
     assert many / few < 1.1
 
 
-def test_given_more_users_when_one_links_then_nothing_is_copied_but_its_items(
+def test_given_more_users_when_one_links_then_only_its_items_are_copied(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Direct(server)

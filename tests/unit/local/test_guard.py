@@ -100,7 +100,7 @@ def test_given_a_page_or_a_proxy_when_it_asks_then_it_learns_nothing(
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 
-def test_given_a_service_for_all_when_its_aws_is_sought_then_it_is_here_alone(
+def test_given_a_service_for_all_when_its_aws_is_called_then_only_this_machine_can(
     server: LocalServer,
 ) -> None:
     """A server on 0.0.0.0 would answer at every address, 127.0.0.2 included."""

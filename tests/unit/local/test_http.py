@@ -96,7 +96,7 @@ def test_given_slashes_in_a_row_when_sent_then_none_is_folded(
         ),
     ],
 )
-def test_given_a_body_when_sent_then_it_is_whole(
+def test_given_a_body_when_sent_then_it_arrives_complete(
     talk: Talk, headers: tuple[str, ...], body: bytes, text: str
 ) -> None:
     assert seen(talk(head("POST", "/", *headers) + body))["body"] == text

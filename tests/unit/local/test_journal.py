@@ -45,7 +45,7 @@ def read(path: Path) -> SavedState:
         return directory.read()
 
 
-def test_given_entries_of_all_kinds_when_read_again_then_they_are_the_state(
+def test_given_entries_of_all_kinds_when_read_again_then_they_give_the_state(
     tmp_path: Path,
 ) -> None:
     write(
@@ -69,7 +69,7 @@ def test_given_entries_of_all_kinds_when_read_again_then_they_are_the_state(
     )
 
 
-def test_given_a_last_line_that_is_torn_anywhere_when_read_then_it_is_cut(
+def test_given_an_incomplete_last_line_when_read_then_it_is_removed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "data"
@@ -132,12 +132,12 @@ def _other_files(path: Path) -> None:
     [
         pytest.param(
             _snapshot(format=2),
-            "has format 2, and this anonauth reads 1; name a new directory",
+            "has format 2, but this anonauth reads 1; name a new directory",
             id="format of the future",
         ),
         pytest.param(
             _snapshot(format=None),
-            "has format None, and this anonauth reads 1; name a new directory",
+            "has format None, but this anonauth reads 1; name a new directory",
             id="no format",
         ),
         pytest.param(_damaged_snapshot, "its snapshot is damaged", id="snapshot"),
@@ -188,7 +188,7 @@ def test_given_a_directory_that_all_may_read_when_used_then_only_its_owner_may(
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-def test_given_a_journal_at_its_bound_when_it_is_replaced_then_nothing_is_forgotten(
+def test_given_a_journal_at_its_bound_when_it_is_replaced_then_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     line = len(json.dumps({"told": 0}, separators=(",", ":"))) + 1
@@ -217,7 +217,7 @@ def test_given_a_journal_at_its_bound_when_it_is_replaced_then_nothing_is_forgot
     assert read(tmp_path) == before
 
 
-def test_given_an_end_between_snapshot_and_journal_when_read_then_nothing_is_doubled(
+def test_given_a_kill_between_snapshot_and_journal_when_read_then_nothing_is_doubled(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, {"records": [ADA]})
@@ -235,7 +235,7 @@ def test_given_an_end_between_snapshot_and_journal_when_read_then_nothing_is_dou
     assert not list(tmp_path.glob("journal-[13]"))
 
 
-def test_given_a_disk_that_fails_when_written_then_nothing_passes_until_it_is_all_kept(
+def test_given_a_full_disk_when_written_then_no_call_passes_until_all_is_saved(
     tmp_path: Path,
 ) -> None:
     with DataDirectory(tmp_path) as directory:
@@ -273,7 +273,7 @@ def test_given_a_disk_that_fails_when_written_then_nothing_passes_until_it_is_al
         ),
     ],
 )
-def test_given_what_is_remembered_when_told_then_in_a_few_words(
+def test_given_a_saved_state_when_printed_then_a_few_words_sum_it_up(
     users: int, ahead: timedelta, text: str
 ) -> None:
     items = {f"USER#app#{number}": "{}" for number in range(users)}

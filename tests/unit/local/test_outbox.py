@@ -87,7 +87,7 @@ def test_given_an_account_when_registered_then_its_mail_confirms_it(
     assert logged_in.status == 200
 
 
-def test_given_a_mailed_reset_when_done_then_the_new_password_is_good(
+def test_given_a_mailed_reset_when_done_then_the_new_password_logs_in(
     server: LocalServer,
 ) -> None:
     post(server, "register", email="bob@example.org", password="the old one")

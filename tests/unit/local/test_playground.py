@@ -21,7 +21,7 @@ PAGE_FILES = sorted(DIRECTORY.iterdir())
 
 
 @pytest.mark.parametrize("path", playground.PAGE_FILES)
-def test_given_a_file_of_the_page_when_read_then_it_is_shut_off_from_elsewhere(
+def test_given_a_file_of_the_page_when_read_then_other_sites_cannot_use_it(
     path: str, server: LocalServer
 ) -> None:
     answer = call(server.base_url, "GET", path)
@@ -91,7 +91,7 @@ def test_given_another_method_at_the_root_when_called_then_the_api_answers(
         ),
     ],
 )
-def test_given_somebody_else_when_asking_then_403_says_where_the_page_is(
+def test_given_another_caller_when_asking_then_403_says_where_the_page_is(
     peer: str, headers: tuple[tuple[str, str], ...], path: str, server: LocalServer
 ) -> None:
     request = HttpRequest("GET", path, headers, peer=peer)
@@ -142,7 +142,7 @@ def test_given_the_directory_when_listed_then_each_file_is_served() -> None:
 
 
 @pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.name)
-def test_given_a_file_when_read_then_it_needs_nothing_from_elsewhere(
+def test_given_a_file_when_read_then_it_loads_nothing_from_other_sites(
     path: Path,
 ) -> None:
     text = path.read_text()

@@ -139,7 +139,7 @@ def test_given_a_bad_token_when_it_is_refused_then_the_line_says_what_is_wrong(
         pytest.param(("POST", "/logs?co_id=0"), 405, id="method"),
     ],
 )
-def test_given_no_such_refusal_when_asked_for_then_it_is_refused(
+def test_given_an_unknown_co_id_when_asked_for_then_404(
     request_: tuple[str, str], status: int, server: LocalServer
 ) -> None:
     # The gateway's own answers have no co_id. A request without one must not find them.
@@ -224,7 +224,7 @@ def test_given_an_error_when_a_call_fails_then_the_line_says_where(
         ),
     ],
 )
-def test_given_a_call_that_takes_long_when_logged_then_it_says_where(
+def test_given_a_slow_call_when_logged_then_the_line_says_where(
     seconds: float, waited: float, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]

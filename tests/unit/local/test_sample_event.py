@@ -85,7 +85,7 @@ def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
     return found
 
 
-def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -> None:
+def test_given_the_variables_for_sam_when_read_then_they_match_the_service() -> None:
     deployment = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
 
     served = deployment.environment("LinkFunction")
@@ -96,7 +96,7 @@ def test_given_the_variables_for_sam_when_read_then_they_name_what_is_served() -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_given_an_event_when_filled_then_its_function_answers_well(
+def test_given_an_event_when_filled_then_its_function_succeeds(
     name: str, with_aws: LocalServer
 ) -> None:
     event = fill(name, with_aws)
@@ -135,7 +135,7 @@ def test_given_an_event_when_filled_then_it_has_the_token_its_route_takes(
         pytest.param("api_keys", False, ["custom-token"], id="API keys"),
     ],
 )
-def test_given_an_event_when_filled_then_its_user_is_such_as_the_route_takes(
+def test_given_an_event_when_filled_then_its_user_fits_the_route(
     name: str, providers: list[str], with_aws: LocalServer, *, anonymous: bool
 ) -> None:
     event = fill(name, with_aws)
@@ -160,7 +160,7 @@ def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("link", "user"))])
-def test_given_an_event_with_an_address_when_filled_then_each_time_it_is_a_new_one(
+def test_given_an_event_with_an_address_when_filled_then_the_address_is_new(
     name: str, with_aws: LocalServer
 ) -> None:
     events = [fill(name, with_aws) for _ in range(2)]
@@ -191,7 +191,7 @@ def test_given_an_unknown_name_when_filled_then_the_known_ones_are_listed() -> N
     assert str(problem.value).endswith("there are " + ", ".join(NAMES))
 
 
-def test_given_no_service_when_filled_then_it_says_what_to_start() -> None:
+def test_given_no_service_when_filled_then_the_message_says_what_to_start() -> None:
     with pytest.raises(CommandError, match="start `anonauth serve --aws-port 4566`"):
         fill_event(
             "logout",

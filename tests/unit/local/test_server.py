@@ -347,9 +347,7 @@ def aws_client(service: Literal["dynamodb", "kms", "secretsmanager"], url: str) 
     )
 
 
-def test_given_an_aws_port_when_boto3_asks_then_it_sees_what_the_service_wrote() -> (
-    None
-):
+def test_given_an_aws_port_when_boto3_reads_then_it_sees_the_services_items() -> None:
     with LocalServer(aws_port=0) as server:
         opened = log_in(server.base_url)
         dynamodb, kms = (
@@ -388,7 +386,7 @@ def test_given_a_slow_sender_at_the_aws_port_when_logging_in_then_no_call_waits(
                 log_in(server.base_url)
 
 
-def test_given_an_aws_port_when_asked_for_more_then_only_what_is_used_is_there() -> (
+def test_given_an_aws_port_when_asked_for_another_service_then_it_lists_its_own() -> (
     None
 ):
     with (

@@ -124,7 +124,7 @@ def test_given_a_challenge_when_served_then_anonymous_logins_ask_for_it(
     assert verifier.asked[0].form == {"secret": "s", "response": "answer"}
 
 
-def test_given_a_challenge_of_another_app_when_served_then_none_is_missing(
+def test_given_an_app_with_its_own_entry_when_served_then_no_challenge_is_needed(
     path: Path,
 ) -> None:
     """An app's own entry replaces that of `*`."""
@@ -282,9 +282,7 @@ def test_given_another_engine_when_served_without_a_file_then_its_document_count
     assert replaced == ["local-userpass", "api-key"]
 
 
-def test_given_a_document_of_another_engine_that_is_none_then_one_line_names_it() -> (
-    None
-):
+def test_given_an_invalid_stored_document_when_served_then_one_line_names_it() -> None:
     with LocalServer(aws_port=0) as host:
         ssm = boto3.client("ssm", "eu-central-1")
         ssm.put_parameter(Name=NAME, Value="{", Type="SecureString", Overwrite=True)
@@ -347,7 +345,7 @@ def test_given_an_engine_that_lacks_a_service_when_served_then_one_line_says_so(
         ),
     ],
 )
-def test_given_a_document_for_here_when_asked_then_it_tells_what_aws_refuses(
+def test_given_a_local_document_when_asked_then_it_says_what_aws_refuses(
     url: str, fault: str
 ) -> None:
     """The local service accepts the document. On AWS it would lead to 503."""

@@ -40,7 +40,7 @@ def write(directory: Path, text: str) -> Path:
     return path
 
 
-def test_given_our_template_when_resolved_then_nothing_in_it_is_unknown() -> None:
+def test_given_our_template_when_resolved_then_every_function_is_known() -> None:
     document = load_template(PATH)
     resolver = Resolver(document, check_parameters(document, {}))
 
@@ -150,7 +150,9 @@ def test_given_a_bad_parameter_when_read_then_one_line_names_it(
     assert "\n" not in str(problem.value)
 
 
-def test_given_no_default_when_not_set_then_it_is_asked_for() -> None:
+def test_given_a_parameter_without_default_when_not_set_then_one_line_names_it() -> (
+    None
+):
     document = {"Parameters": {"Name": {"Type": "String"}}, "Resources": {}}
 
     with pytest.raises(CommandError, match="set Name="):

@@ -59,7 +59,7 @@ def found(store: Store, **between: Any) -> tuple[list[User], int]:
     return sorted(users, key=lambda user: user.id), unreadable
 
 
-def test_given_items_of_all_kinds_when_searched_then_it_is_as_by_the_scan(
+def test_given_items_of_all_kinds_when_searched_then_a_scan_finds_the_same(
     store: Store, table: str, clients: Clients, db: DynamoDBClient
 ) -> None:
     local = local_store(table, clients)

@@ -133,7 +133,7 @@ def items_of(table: Table) -> dict[str, Any]:
     return {item.hash_key.value: item.to_json() for item in items}
 
 
-def test_given_random_transactions_when_compared_then_all_is_as_by_motos_own(
+def test_given_random_transactions_when_compared_then_moto_answers_the_same(
     db: DynamoDBClient, tables: None
 ) -> None:
     dice, seed = dice_of("TRANSACTION_SEED")
@@ -204,7 +204,7 @@ def test_given_random_transactions_when_compared_then_all_is_as_by_motos_own(
         ),
     ],
 )
-def test_given_a_transaction_that_is_none_when_sent_then_it_is_refused_as_by_moto(
+def test_given_an_invalid_transaction_when_sent_then_it_is_refused_as_by_moto(
     actions: Callable[[str], list[Any]], db: DynamoDBClient, tables: None
 ) -> None:
     plain = transact(db, actions(PLAIN))
@@ -238,7 +238,7 @@ def test_given_a_transaction_when_it_runs_then_no_table_is_copied(
     assert copied == [QUICK] * len(actions)  # otherwise the test proves nothing
 
 
-def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None:
+def test_given_two_blocks_when_one_ends_then_the_other_keeps_the_patches() -> None:
     before = DynamoDBBackend.transact_write_items
     first, second = patch_moto(), patch_moto()
 
@@ -252,7 +252,7 @@ def test_given_two_that_use_it_when_one_leaves_then_the_other_keeps_it() -> None
     assert DynamoDBBackend.transact_write_items is before
 
 
-def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
+def test_given_another_moto_when_required_then_the_message_says_what_to_do() -> None:
     with pytest.raises(CommandError) as refusal:
         require_moto_version("5.3.0")
 
@@ -262,7 +262,7 @@ def test_given_another_moto_when_required_then_it_is_said_what_to_do() -> None:
     )
 
 
-def test_given_the_pinned_moto_when_required_then_it_is_the_one_that_is_known() -> None:
+def test_given_the_pinned_moto_when_required_then_the_patches_are_for_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = [
         requirement

@@ -66,7 +66,7 @@ def told(source: TableSource) -> list[Any]:
     return live.changes()
 
 
-def test_given_changes_when_told_then_both_ways_tell_the_same(
+def test_given_changes_when_read_then_both_sources_have_the_same_records(
     db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     direct, api = sources
@@ -105,7 +105,7 @@ def test_given_changes_when_told_then_both_ways_tell_the_same(
     assert (told(direct), told(api)) == ([], [])
 
 
-def test_given_what_was_told_when_the_item_changes_then_the_record_does_not(
+def test_given_a_record_when_its_item_changes_then_the_record_does_not(
     db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a", map={"M": {"n": {"N": "1"}}})
@@ -123,7 +123,7 @@ def test_given_what_was_told_when_the_item_changes_then_the_record_does_not(
     assert json.dumps(record) == before
 
 
-def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_are_told(
+def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_have_records(
     db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a")
@@ -149,7 +149,7 @@ def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_are_told
     assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in found[0]] == ["d"]
 
 
-def test_given_a_table_that_is_made_anew_when_told_then_it_is_from_its_beginning(
+def test_given_a_new_table_of_that_name_when_read_then_all_its_records_come(
     db: DynamoDBClient, table: str
 ) -> None:
     source = MotoTable(table)
@@ -165,7 +165,7 @@ def test_given_a_table_that_is_made_anew_when_told_then_it_is_from_its_beginning
     assert source.expired_keys(NOW) == ["b"]
 
 
-def test_given_readers_when_each_has_read_then_nothing_is_kept_any_more(
+def test_given_readers_when_each_has_read_then_no_record_is_kept(
     db: DynamoDBClient, table: str
 ) -> None:
     first, second = MotoTable(table), MotoTable(table)
@@ -262,7 +262,7 @@ def many(db: DynamoDBClient, table: str) -> Iterator[str]:
     del early
 
 
-def test_given_all_kinds_of_items_when_asked_then_what_is_due_is_as_by_a_scan(
+def test_given_items_of_all_kinds_when_asked_then_a_scan_finds_the_same_due(
     many: str, db: DynamoDBClient
 ) -> None:
     fresh, api = MotoTable(TABLE), by_api(db)
@@ -282,7 +282,7 @@ def test_given_all_kinds_of_items_when_asked_then_what_is_due_is_as_by_a_scan(
         assert fresh.expiring_between(now, until) == scanned, many
 
 
-def test_given_an_index_when_items_change_then_it_is_as_one_that_is_made_anew(
+def test_given_an_index_when_items_change_then_it_equals_a_new_index(
     db: DynamoDBClient, table: str
 ) -> None:
     early = MotoTable(table)
@@ -301,7 +301,7 @@ def test_given_an_index_when_items_change_then_it_is_as_one_that_is_made_anew(
     assert len(early.records()) == 7  # the queries above have not consumed any
 
 
-def test_given_a_table_without_a_stream_when_asked_then_its_items_are_looked_at(
+def test_given_a_table_without_a_stream_when_asked_then_its_items_are_read(
     db: DynamoDBClient, table: str
 ) -> None:
     db.delete_table(TableName=TABLE)
@@ -326,7 +326,7 @@ def test_given_a_table_without_a_stream_when_asked_then_its_items_are_looked_at(
         pytest.param({"S": "0"}, False, id="no number"),
     ],
 )
-def test_given_an_item_when_deleted_by_its_ttl_then_only_if_that_is_past(
+def test_given_an_item_when_deleted_by_ttl_then_only_if_its_ttl_is_past(
     ttl: dict[str, str], gone: bool, db: DynamoDBClient, table: str
 ) -> None:
     put(db, "a", ttl=ttl)
