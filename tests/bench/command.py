@@ -1,4 +1,4 @@
-"""The command: measures, prints tables, and writes the figures as JSON."""
+"""Measures the service, prints tables, and writes the figures as JSON."""
 
 import argparse
 import json

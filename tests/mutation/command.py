@@ -1,4 +1,4 @@
-"""The command: runs mutmut on one part after another, and lists the survivors."""
+"""Runs mutmut on one part after another, and lists the mutants that survive."""
 
 import argparse
 import contextlib
