@@ -87,7 +87,7 @@ def test_given_thousands_of_users_when_exported_then_each_is_there_once(
         pytest.param(signal.SIGKILL, -9, "", id="killed"),
         pytest.param(signal.SIGTERM, -15, "", id="told to end"),
         pytest.param(
-            signal.SIGINT, 130, "not complete; run it again to go on\n", id="Ctrl-C"
+            signal.SIGINT, 130, "not complete; run it again to continue\n", id="Ctrl-C"
         ),
     ],
 )

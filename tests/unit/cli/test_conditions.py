@@ -308,7 +308,7 @@ def test_given_any_moment_when_ctrl_c_is_pressed_then_each_command_ends_with_no_
     is_endless = name in {"events tail", "serve"}
     assert process.returncode in ({0, 130} if is_endless else {130}), (out, err)
     assert is_calm(err.encode()), err
-    assert err in {"", "not complete; run it again to go on\n"}
+    assert err in {"", "not complete; run it again to continue\n"}
 
 
 CODES = {

@@ -194,7 +194,7 @@ def test_given_days_with_nothing_when_stats_are_shown_then_they_are_left_out() -
         "all",
     ]
     assert counts == ["1", "1", "2"]
-    assert table.title == "Days are UTC; of 30 days those with nothing are left out"
+    assert table.title == "Days are UTC; of 30 days, empty ones are left out"
 
 
 def columns(keys: KeyList) -> dict[str, tuple[str, str, str]]:

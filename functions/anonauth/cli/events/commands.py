@@ -1,4 +1,4 @@
-"""`anonauth events`: its commands and their options; see `replay` for what they do."""
+"""The commands of `anonauth events` and their options."""
 
 import json
 import sys
@@ -15,12 +15,12 @@ from anonauth.cli.typer_help import CommandGroup
 
 events_app = CommandGroup()
 
-_POLL_SECONDS = 1  # seconds between two looks at a local service
+_POLL_SECONDS = 1  # between two requests to a local service
 
 
 @events_app.callback()
 def events() -> None:
-    """Events about users: follow them locally; replay those that failed on AWS."""
+    """Follow events about users on a local service, or replay failed ones on AWS."""
 
 
 @events_app.command("replay")
@@ -30,26 +30,28 @@ def events_replay(
         str,
         typer.Option(
             metavar="NAME",
-            help="The deployment's CloudFormation stack, whose outputs say the rest.",
+            help="The deployment's CloudFormation stack. Its outputs name the rest.",
             show_default=False,
         ),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be replayed.")
+        bool, typer.Option("--dry-run", help="Only list the batches to replay.")
     ] = False,
     region: RegionOption = None,
     endpoint_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Another AWS.", show_default=False),
+        typer.Option(
+            metavar="URL", help="Use the AWS services at this URL.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the events that Lambda has given up on, after their cause is mended.
+    """Publish events again that Lambda has given up on. First fix the cause.
 
-    Each batch in the bucket is handed to the function again, in the order of what
-    happened, and removed once all of it is published. The first that fails ends the
-    command and stays, with those after it. Safe to repeat: an event that was published
-    before has the same id.
+    The command sends each batch in the bucket to the function again, in the order of
+    the changes, and removes it when all its events are published. The first batch that
+    fails ends the command and stays in the bucket, as do the batches after it. The
+    command is safe to repeat, because a repeated event has the same id.
 
     **Examples**
 
@@ -66,7 +68,7 @@ def events_replay(
     with open_deployment(options) as deployment:
         failed = FailedBatchBucket(
             deployment.connect("s3"),
-            # As long as the function may run, and a little more.
+            # A little more than the timeout of the function.
             deployment.connect("lambda", seconds=70),
             bucket=deployment.output("FailedRecordsBucket"),
             function=deployment.output("LifecycleFunctionName"),
@@ -90,27 +92,28 @@ def events_replay(
     elif dry_run:
         for batch in batches:
             print(f"{rfc3339(batch.failed_at)}  {batch.key}")
-        print(f"batches to be published: {len(batches)}")
+        print(f"batches to publish: {len(batches)}")
     else:
-        print(f"published, batches: {len(batches)}, records: {records}")
+        print(f"published batches: {len(batches)}, records: {records}")
 
 
 @events_app.command("tail")
 def events_tail(
     *,
     base_url: Annotated[
-        str, typer.Option(metavar="URL", help="Of the running `anonauth serve`.")
+        str,
+        typer.Option(metavar="URL", help="Address of the running `anonauth serve`."),
     ] = "http://127.0.0.1:8080",
     as_json: JsonOption = False,
 ) -> None:
-    """Follow the events of a local service, one a line. Ctrl-C ends it.
+    """Follow the events of a local service, one event a line. Ctrl-C ends it.
 
-    Begins with those that it has already. Nothing is published from there; each event
-    is as a target of EventBridge would get it, and `--json` prints it whole (JSON
-    Lines).
+    The command begins with the events that the service already has. A local service
+    publishes nothing. Each event is as a target of EventBridge would receive it, and
+    `--json` prints it whole (JSON Lines).
 
-    **On AWS** a rule with a log group as its target does the same (the log group's
-    resource policy must let EventBridge write):
+    **On AWS** use a rule with a log group as its target (the log group's resource
+    policy must let EventBridge write):
 
     * `aws events put-rule --name anonauth-tail
       --event-pattern '{"source": ["anonauth"]}'`

@@ -1,4 +1,4 @@
-"""What `anonauth events replay` does: publish what Lambda has given up on."""
+"""The work of `anonauth events replay`: publish what Lambda has given up on."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 FAILED_BATCH_PREFIX = "aws/lambda/"
-"""Of the objects that Lambda writes: …<mapping>/<shard>/<date>/<time>-<id>.
+"""Prefix of the objects that Lambda writes: …<mapping>/<shard>/<date>/<time>-<id>.
 
 Source: AWS Lambda Developer Guide, "Retain discarded records for a DynamoDB event
 source".
@@ -24,8 +24,8 @@ source".
 class FailedBatch:
     """A batch in the bucket.
 
-    `failed_at` is when Lambda gave it up; `first` the sequence number of its first
-    record, which orders the batches of a shard.
+    `failed_at` is the time at which Lambda gave up. `first` is the sequence number of
+    the first record, which orders the batches of a shard.
     """
 
     key: str
@@ -34,12 +34,12 @@ class FailedBatch:
 
     @property
     def shard(self) -> str:
-        """The shard that it is from; of one user all changes are in one."""
+        """The stream shard of the batch. All changes of a user are in one shard."""
         return "/".join(self.key.removeprefix(FAILED_BATCH_PREFIX).split("/")[:2])
 
 
 class FailedBatchBucket:
-    """The bucket of failed batches, and the function that they are for."""
+    """The bucket of failed batches, and the function that publishes them."""
 
     def __init__(
         self, s3: "S3Client", functions: "LambdaClient", *, bucket: str, function: str
@@ -50,15 +50,15 @@ class FailedBatchBucket:
         self._function = function
 
     def find(self) -> list[FailedBatch]:
-        """Return all, shard by shard in the order of what happened.
+        """Return all batches, by shard and in the order of the changes.
 
         Raises:
-            CommandError: One of them is none.
+            CommandError: An object in the bucket is not a batch.
         """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=FAILED_BATCH_PREFIX
         )
-        # Not by the time at which they failed: of many at once it is the same.
+        # Not in the order of failure: batches that fail together have the same time.
         return sorted(
             (
                 FailedBatch(
@@ -73,12 +73,11 @@ class FailedBatchBucket:
         )
 
     def replay(self, batches: list[FailedBatch]) -> Iterator[int]:
-        """Publish batches, each removed once it is done; yield each one's records.
+        """Publish batches, remove each when done, and yield its number of records.
 
         Raises:
-            CommandError: One cannot be published, or is none; it stays, as do those
-            after
-                it, which may have later events of the same users.
+            CommandError: A batch cannot be published, or is not a batch. It stays, as
+                do the batches after it, which may have later events of its users.
         """
         for batch in batches:
             records = self._read(batch.key)
@@ -89,7 +88,7 @@ class FailedBatchBucket:
     def _read(self, key: str) -> list[Any]:
         answer = self._s3.get_object(Bucket=self._bucket, Key=key)
         try:
-            # The event that the function got, as text inside of JSON.
+            # The event that the function received, as a string inside the JSON.
             payload = json.loads(answer["Body"].read())["payload"]
             event = json.loads(payload) if isinstance(payload, str) else payload
             records: list[Any] = event["Records"]
@@ -97,7 +96,7 @@ class FailedBatchBucket:
         except (ValueError, LookupError, TypeError) as exc:
             raise CommandError(
                 f"{key} is not an invocation record of Lambda with a batch in it; "
-                "look at it, and move it away to go on"
+                "inspect it, and move it away to continue"
             ) from exc
         return records
 
@@ -107,9 +106,9 @@ class FailedBatchBucket:
             FunctionName=self._function, Payload=json.dumps(event).encode()
         )
         result: Any = json.loads(answer["Payload"].read())
-        # An error that the function raised is told beside an answer of 200.
+        # An error in the function still has status 200, and is named beside it.
         if answer.get("FunctionError") or result["batchItemFailures"]:
             raise CommandError(
-                f"{batch.key} could not be published; it is still there. The log of "
-                f"{self._function} says why"
+                f"{batch.key} could not be published and stays in the bucket. The log "
+                f"of {self._function} says why"
             )

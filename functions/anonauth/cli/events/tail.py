@@ -1,4 +1,4 @@
-"""What `anonauth events tail` does: follow the events of a local service."""
+"""The work of `anonauth events tail`: follow the events of a local service."""
 
 import json
 import urllib.error
@@ -12,7 +12,7 @@ from anonauth.local.command_error import CommandError
 
 _TIMEOUT_SECONDS = 10
 
-# Of every event; the line has them already, or does without.
+# Fields of every event. The line has them already, or leaves them out.
 _COMMON_FIELDS = frozenset(
     {
         "anonymous",
@@ -32,17 +32,16 @@ _COMMON_FIELDS = frozenset(
 def follow_events(
     base_url: str, pause: Callable[[], object]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events that the service has, and then those to come; for ever.
+    """Yield the events that the service has, and then each new one, for ever.
 
-    They are told apart by their ids: neither a list that is emptied nor a clock that
-    is moved hides one.
+    Events are told apart by their ids, so an emptied list or a moved clock hides none.
 
     Args:
-        base_url: Of the running service.
-        pause: Waits before the next look.
+        base_url: Address of the running service.
+        pause: Called to wait before the next request.
 
     Raises:
-        CommandError: No such service is there, or not any more.
+        CommandError: The service does not answer, or has ended.
     """
     if urlsplit(base_url).scheme not in {"http", "https"}:
         raise CommandError(f"--base-url: '{base_url}' is not a URL")
@@ -52,13 +51,13 @@ def follow_events(
         for event in events:
             if event["detail"]["id"] not in seen:
                 yield event
-        # Those that the service has forgotten can be forgotten here.
+        # Ids that the service no longer has are not needed here either.
         seen = {event["detail"]["id"] for event in events}
         pause()
 
 
 def format_event(event: dict[str, Any]) -> str:
-    """Return an event in one line: when, what, whose, and what only this type says."""
+    """Return an event in one line: time, type, app, user, and the type's own fields."""
     detail = event["detail"]
     more = [
         f"{name}={json.dumps(value, separators=(',', ':'))}"
@@ -70,7 +69,7 @@ def format_event(event: dict[str, Any]) -> str:
 
 
 def _fetch_events(url: str) -> list[dict[str, Any]]:
-    # The service answers this machine only, so no proxy.
+    # The service answers this machine only, so no proxy is used.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
@@ -90,4 +89,4 @@ def _error_text(body: bytes) -> str:
     try:
         return printable(str(json.loads(body)["error"]))
     except (ValueError, LookupError, TypeError):
-        return "from something else than a local service"
+        return "from a server that is not a local service"

@@ -1,4 +1,4 @@
-"""What `anonauth keys` does: show the ring, rotate it, revoke a key of it."""
+"""The work of `anonauth keys`: show the key ring, rotate it, revoke a key."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from anonauth.local.command_error import CommandError
 from anonauth.usecases.key_ring import KeyRotation, TooManyKeys, UnknownKey
 
 KeyState = Literal["standby", "signing", "verifying", "spent"]
-"""Published and yet to sign; the one that signs; good for what it has signed; due to
-be dropped."""
+"""standby: published, but does not sign yet. signing: signs new tokens. verifying: only
+verifies what it has signed. spent: removed by the next rotation."""
 
 _CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyList:
-    """The key ring as it is at a time."""
+    """The key ring at one moment."""
 
     ring: Ring
     now: datetime
 
     def state(self, key: RingKey) -> KeyState:
-        """Return what a key of the ring is for."""
+        """Return the state of a key in the ring."""
         if key == self.ring.signing_key(key.use, self.now):
             return "signing"
         if key.signs_from > self.now:
@@ -41,18 +41,18 @@ class KeyList:
         return "spent" if key.is_spent(self.now) else "verifying"
 
     def clock_warning(self) -> str | None:
-        """Return what is wrong with `now`, in one line: a key is from the future."""
+        """Return a warning that the newest key is from the future, or None."""
         newest = max((key.published_at for key in self.ring.keys), default=self.now)
         if newest <= self.now + _CLOCK_SKEW:
             return None
         return (
-            f"the ring's newest key was made at {rfc3339(newest)}, later than this "
-            f"machine's clock says, {rfc3339(self.now)}: set the clock, or, if the "
-            "clock of a local service was moved, restart that service"
+            f"the ring's newest key was created at {rfc3339(newest)}, later than this "
+            f"machine's clock says, {rfc3339(self.now)}: set the clock, or restart the "
+            "local service if its clock was moved"
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return version and keys; times as RFC 3339, null for never."""
+        """Return version and keys. Times are RFC 3339, or null for never."""
         return {
             "version": self.ring.version,
             "keys": [
@@ -63,7 +63,7 @@ class KeyList:
         }
 
     def as_table(self) -> Table:
-        """Return the same for people; times in UTC."""
+        """Return the keys as a table for people. Times are UTC."""
         table = Table(title="Times are UTC", title_justify="left", box=None)
         table.add_column("kid", no_wrap=True)
         for name in ("use", "state"):
@@ -77,10 +77,10 @@ class KeyList:
         return table
 
     def _end(self, key: RingKey) -> datetime | None:
-        """Return when it stops to sign, if all goes on as it is; None: never.
+        """Return when a key stops to sign, or None for never.
 
-        That is when the next one begins. Its own end is later, for the case that the
-        next one is revoked, and would not agree with "verifying" beside it.
+        That is when the next key begins. The key's own end is later, in case the next
+        key is revoked, and would contradict the state "verifying" beside it.
         """
         of_use = self.ring.of(key.use)
         later = of_use[of_use.index(key) + 1 :]
@@ -93,45 +93,44 @@ class KeyList:
         return min([*starts, *filter(None, [key.stops_at])], default=None)
 
     def find(self, start: str) -> RingKey:
-        """Return the key of an id, of which the beginning is enough if it is unique.
+        """Return the key whose id begins with `start`.
 
         Raises:
-            CommandError: There is none, or more than one.
+            CommandError: No key or more than one has such an id.
         """
         found = [key for key in self.ring.keys if key.kid.startswith(start)]
         if not start or not found:
             raise CommandError(
-                f"no key '{start}' in the ring; `anonauth keys list` has all"
+                f"no key '{start}' in the ring; `anonauth keys list` shows all"
             )
         if len(found) > 1:
             raise CommandError(
-                f"'{start}' begins the ids of {len(found)} keys; give more"
+                f"'{start}' begins the ids of {len(found)} keys; give more of it"
             )
         return found[0]
 
 
 def read_keys(services: wiring.Services) -> KeyList:
-    """Read the ring.
+    """Read the key ring.
 
     Raises:
-        CommandError: There is none.
+        CommandError: The table has no key ring yet.
     """
     ring = services.store.load_ring()
     if ring is None:
         raise CommandError(
             f"table '{services.settings.table_name}' has no key ring yet; "
-            "the deployment makes it, and else the daily schedule"
+            "the deployment creates it, or the daily schedule"
         )
     return KeyList(ring, services.clock())
 
 
 def read_keys_to_change(services: wiring.Services) -> KeyList:
-    """Read the ring, to change it by this machine's clock.
+    """Read the key ring, to change it by this machine's clock.
 
     Raises:
-        CommandError: There is none; or that clock is behind the one that made its keys,
-        and
-            times set by it could let a key sign when it may not, or nobody at all.
+        CommandError: The table has no key ring. Or the clock is behind the newest key:
+            times set by it could let a key sign too early, or no key at all.
     """
     keys = read_keys(services)
     trouble = keys.clock_warning()
@@ -142,38 +141,38 @@ def read_keys_to_change(services: wiring.Services) -> KeyList:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What came of a rotation: which key is the next one, or has just become it."""
+    """The result of a rotation: the ring, and the key that signs next or already."""
 
     keys: KeyList
     next: RingKey
 
     def as_json(self) -> dict[str, Any]:
-        """Return the next key and the ring."""
+        """Return that key and the ring."""
         start = rfc3339(self.next.signs_from)
         key = {"kid": self.next.kid, "use": self.next.use, "signs_from": start}
         return key | self.keys.as_json()
 
     def lines(self) -> Iterator[str]:
-        """Yield the same in words."""
+        """Yield the result in words."""
         key, at = self.next, rfc3339(self.next.signs_from)
         if key.signs(self.keys.now):
             yield (
-                f"{key.use} key {key.kid} signs since {at}; "
-                "functions that run take it up within 5 minutes"
+                f"{key.use} key {key.kid} has signed since {at}; "
+                "warm functions use it within 5 minutes"
             )
         else:
             public = "when it has been public for a day"
             known = "when every function knows it"
             why = public if key.use == "access" else known
             yield f"{key.use} key {key.kid} signs from {at}, {why}"
-        yield "what the keys before it have signed stays good"
+        yield "tokens that earlier keys have signed stay valid"
 
 
 def rotate_key_use(use: KeyUse, services: wiring.Services) -> Rotation:
-    """Have the next key of a use take over, as soon as it may.
+    """Let the next key of a use take over, as soon as it may sign.
 
     Raises:
-        CommandError: As for `keys_to_change`, or the ring is full.
+        CommandError: As for `read_keys_to_change`, or the ring is full.
     """
     before = read_keys_to_change(services)
     try:
@@ -182,9 +181,9 @@ def rotate_key_use(use: KeyUse, services: wiring.Services) -> Rotation:
         )
     except TooManyKeys as exc:
         raise CommandError(
-            f"the ring has {exc.args[0]} keys, and rotations by hand make no more: "
-            "revoke those that are no longer needed, or wait until old access keys "
-            "are dropped"
+            f"the ring has {exc.args[0]} keys, and a rotation by hand adds no more: "
+            "revoke keys that are no longer needed, or wait until old access keys are "
+            "dropped"
         ) from exc
     keys = KeyList(ring, before.now)
     signer = ring.signing_key(use, keys.now)
@@ -196,34 +195,34 @@ def rotate_key_use(use: KeyUse, services: wiring.Services) -> Rotation:
 
 
 def describe_revocation(key: RingKey, keys: KeyList) -> Iterator[str]:
-    """Yield what the revocation of a key will do, in words."""
+    """Yield in words what the revocation of a key will do."""
     state = keys.state(key)
     yield f"Revoking {key.use} key {key.kid} ({state}):"
     if key.use == "refresh":
         yield from _describe_lost_sessions(key, keys)
     elif state == "standby":
-        yield "- It has signed nothing. A new standby is made, and nobody notices."
+        yield "- It has signed nothing. A new standby is created. No client notices."
     else:
         yield (
             "- Access tokens that it signed are refused: by this service within "
-            "5 minutes, by others when their cached key set is renewed (by an API "
-            "Gateway authorizer up to 2 hours later)."
+            "5 minutes, by other verifiers when they fetch the key set again (by an "
+            "API Gateway authorizer up to 2 hours later)."
         )
-        yield "- No session ends: clients get a new access token by themselves."
+        yield "- No session ends. Clients fetch a new access token by themselves."
         if state == "signing":
             yield (
-                "- For up to 5 minutes functions that run go on signing with it, and "
-                "others refuse those tokens: until then a call can fail even with a "
-                "new one. That ends no session either."
+                "- For up to 5 minutes warm functions still sign with it, and others "
+                "refuse these tokens. Until then a call can fail even with a new "
+                "token. That ends no session either."
             )
             yield _describe_next_access_key(key, keys)
 
 
 def revoke_ring_key(key: RingKey, services: wiring.Services) -> KeyList:
-    """Take a key out of the ring; return what is left.
+    """Remove a key from the ring, and return the remaining keys.
 
     Raises:
-        CommandError: Somebody else was faster.
+        CommandError: The key is no longer in the ring.
     """
     now = services.clock()
     try:
@@ -241,12 +240,12 @@ def _describe_lost_sessions(key: RingKey, keys: KeyList) -> Iterator[str]:
         yield "- It has signed nothing. No session ends."
         return
     yield (
-        "- Every session whose refresh token it signed ends within 5 minutes: those "
-        f"begun since {rfc3339(key.signs_from)}{end}."
+        "- Every session whose refresh token it signed ends within 5 minutes. These "
+        f"are the sessions begun since {rfc3339(key.signs_from)}{end}."
     )
     yield (
-        "- THE ANONYMOUS USERS OF THESE SESSIONS ARE LOST FOR GOOD: nobody can ever "
-        "log in to them again. Users with a linked identity have to log in."
+        "- THE ANONYMOUS USERS OF THESE SESSIONS ARE LOST FOR GOOD: they can never "
+        "log in again. Users with a linked identity have to log in."
     )
     if keys.state(key) == "signing":
         yield _describe_next_refresh_key(key, keys)
@@ -257,15 +256,15 @@ def _describe_next_refresh_key(key: RingKey, keys: KeyList) -> str:
     if rest.signing_key("refresh", keys.now) is not None:
         return (
             "- A new key signs from then on. (`anonauth keys rotate --use refresh` "
-            "makes one too, and ends nothing.)"
+            "creates one too, and ends no session.)"
         )
     standby = rest.standby("refresh", keys.now)
     if standby is not None:
-        return f"- Nobody can log in until {rfc3339(standby.signs_from)}."
+        return f"- No user can log in until {rfc3339(standby.signs_from)}."
     return (
-        "- Nobody can log in for two minutes, until every function can know the new "
-        "key. `anonauth keys rotate --use refresh` first, and revoke after ten "
-        "minutes, avoids that."
+        "- No user can log in for two minutes, until every function can know the new "
+        "key. To avoid that, run `anonauth keys rotate --use refresh` first, and "
+        "revoke after ten minutes."
     )
 
 
@@ -274,14 +273,14 @@ def _describe_next_access_key(key: RingKey, keys: KeyList) -> str:
     if later is None:
         return (
             "- There is no other key. A new one signs at once, and others refuse its "
-            "tokens until their key set is renewed."
+            "tokens until they fetch the key set again."
         )
     taken = f"- Key {later.kid} signs from now on"
     if later.published_at + PUBLISHED_AHEAD <= keys.now:
-        return f"{taken}; others know it since {rfc3339(later.published_at)}."
+        return f"{taken}; others have known it since {rfc3339(later.published_at)}."
     return (
-        f"{taken}, but is public only since {rfc3339(later.published_at)}: others "
-        "whose key set is older refuse its tokens until it is renewed."
+        f"{taken}, but has been public only since {rfc3339(later.published_at)}. "
+        "Verifiers with an older key set refuse its tokens until they fetch it again."
     )
 
 

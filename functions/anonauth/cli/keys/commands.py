@@ -1,4 +1,4 @@
-"""`anonauth keys`: its commands and their options; see `keys` for what they do."""
+"""The commands of `anonauth keys` and their options. `actions` does the work."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ keys_app = CommandGroup()
 
 
 class KeyUseOption(StrEnum):
-    """Which tokens a key signs."""
+    """The kind of tokens that a key signs."""
 
     access = "access"
     refresh = "refresh"
@@ -34,9 +34,9 @@ class KeyUseOption(StrEnum):
 
 @keys_app.callback()
 def keys() -> None:
-    """The keys that sign tokens: list, rotate, revoke.
+    """List, rotate and revoke the keys that sign tokens.
 
-    They rotate by themselves every 90 days. For the day on which one has leaked:
+    Keys rotate by themselves every 90 days. If an access key has leaked:
 
     * `anonauth keys list --stack anonauth`
     * `anonauth keys revoke KID --stack anonauth`
@@ -52,19 +52,20 @@ def keys_list(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the keys with what each is for, and when.
+    """List the keys with their state and times.
 
-    A key is on **standby** (published, yet to sign), **signing**, or **verifying** what
-    it has signed; **spent** ones go with the next daily rotation.
+    A **standby** key is published but does not sign yet. The **signing** key signs new
+    tokens. A **verifying** key only verifies tokens that it has signed. A **spent** key
+    is removed by the next daily rotation.
 
     **Examples**
 
     * `anonauth keys list --stack anonauth`
-    * `anonauth keys list --endpoint-url http://127.0.0.1:4566`, of
+    * `anonauth keys list --endpoint-url http://127.0.0.1:4566`, for
       `anonauth serve --aws-port 4566`
     """
     options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
-    # These bring the service along; `anonauth --help` does without.
+    # These imports load the service, which `anonauth --help` does not need.
     from anonauth.cli.deployment import open_services  # noqa: PLC0415
     from anonauth.cli.keys.actions import read_keys  # noqa: PLC0415
     from anonauth.cli.text_table import print_table  # noqa: PLC0415
@@ -72,7 +73,7 @@ def keys_list(
     with open_services(options) as services:
         found = read_keys(services)
     trouble = found.clock_warning()
-    if trouble:  # the times are right, but not what each key is for
+    if trouble:  # the times are right, but the states may be wrong
         print(f"anonauth: {trouble}", file=sys.stderr)
     if as_json:
         print_json(found.as_json())
@@ -84,7 +85,7 @@ def keys_list(
 def keys_rotate(
     *,
     use: Annotated[
-        KeyUseOption, typer.Option(help="Which tokens' key.")
+        KeyUseOption, typer.Option(help="Key for access or for refresh tokens.")
     ] = KeyUseOption.access,
     stack: StackOption = None,
     table: TableOption = None,
@@ -93,11 +94,11 @@ def keys_rotate(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have the next key take over before its time. Nothing that is signed goes bad.
+    """Let the next key take over early. All tokens stay valid.
 
-    The standby signs at once, or as soon as it has been public for a day, so that
-    everyone who verifies tokens knows it. A new refresh key signs after ten minutes.
-    Repeated within a day it makes no more keys than that.
+    The standby access key signs at once, or as soon as it has been public for a day, so
+    that every verifier knows it. A new refresh key signs after ten minutes. Repeating
+    the command within a day creates no further keys.
 
     **Examples**
 
@@ -118,15 +119,15 @@ def keys_rotate(
         print(*rotation.lines(), sep="\n")
 
 
-# An id is 43 characters of base64url, so that every 64th begins with a hyphen.
-_ESCAPE = "(Before a KID that begins with -- put a -- of its own: `revoke -- KID`.)"
+# An id is 43 characters of base64url, so one in 64 begins with a hyphen.
+_ESCAPE = "(Put -- before a KID that begins with --: `revoke -- KID`.)"
 
 
 class _RevokeCommand(TypedHelpCommand):
-    """A command whose argument may begin with a hyphen, as the id of a key may."""
+    """A command whose argument may begin with a hyphen, as a key's id may."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `-hK` for an id, but not `-h`, and not `--stak`."""
+        """Accept `-hK` as an id, but neither `-h` nor `--stak`."""
         known = {name for each in self.get_params(ctx) for name in each.opts}
         end = args.index("--") if "--" in args else len(args)
         for arg in args[:end]:
@@ -144,8 +145,8 @@ def keys_revoke(
         str,
         typer.Argument(
             metavar="KID",
-            help="The key's id, or a beginning that no other has. One that begins "
-            "with -- comes last, after a -- of its own.",
+            help="The key's id, or a beginning of it that is unique. Put an id that "
+            "begins with -- last, after a separate --.",
         ),
     ],
     *,
@@ -157,13 +158,13 @@ def keys_revoke(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a key out of use at once: what it has signed is refused from then on.
+    """Revoke a key, so that all tokens it has signed are refused.
 
-    By this service within 5 minutes, by others when their cached key set is renewed.
-    Says what will happen, and asks. Revoking an access key ends no session, but for up
-    to 5 minutes functions that run still sign with it, and others refuse what they
-    sign. Revoking a refresh key ends the sessions that it signed, and loses their
-    anonymous users for good.
+    This service refuses them within 5 minutes, other verifiers when they fetch the key
+    set again. The command says what will happen, and asks. Revoking an access key ends
+    no session, but for up to 5 minutes warm functions still sign with it, and others
+    refuse these tokens. Revoking a refresh key ends the sessions that it signed, and
+    their anonymous users are lost for good.
 
     **Examples**
 

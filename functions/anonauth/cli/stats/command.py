@@ -1,4 +1,4 @@
-"""`anonauth stats`: its options; see `stats` for what it counts."""
+"""The command `anonauth stats` and its options. `counts` does the work."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anonauth.cli.deployment import Deployment
     from anonauth.cli.stats.counts import DayRange, UserFlow, UserStock
 
-# ruff: noqa: PLC0415 - what the command does brings the service along
+# ruff: noqa: PLC0415 - the command imports the service, its help does not need it
 
 # CloudWatch keeps no metric for longer (its user guide, "Metrics retention").
 _MOST_DAYS = 455
@@ -32,11 +32,11 @@ def stats_command(  # noqa: PLR0913 - an option each
     *,
     days: Annotated[
         int,
-        typer.Option(min=1, max=_MOST_DAYS, help="So many UTC days, today included."),
+        typer.Option(min=1, max=_MOST_DAYS, help="Number of UTC days, today included."),
     ] = 30,
     no_scan: Annotated[
         bool,
-        typer.Option("--no-scan", help="Only what happened, without a scan."),
+        typer.Option("--no-scan", help="Show only the metrics, without a scan."),
     ] = False,
     segments: SegmentsOption = 4,
     rate: RateOption = None,
@@ -46,17 +46,17 @@ def stats_command(  # noqa: PLR0913 - an option each
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the users: who there is now, and what happened on each day.
+    """Count current users, and the users created, linked and deleted on each day.
 
-    **Who there is** comes of a scan of the whole table: anonymous and permanent users,
-    by app and by provider, and on which day those were made that are still here. A
-    million guests (0.5 KB each) cost less than a cent.
+    **Current users** are counted by a scan of the whole table: anonymous and permanent
+    users, by app and by provider, and the day on which they were created. Scanning a
+    million guests (0.5 KB each) costs less than a cent.
 
-    **What happened** comes of the CloudWatch metrics of a `--stack`, those users
-    included that are gone: who came, who was linked, who was deleted and why, and the
-    part of the guests that became permanent, by provider. Metrics lag some minutes, are
-    0 where `Metrics=false` was deployed, and count an expired user on the day on which
-    DynamoDB deletes it.
+    **History**, deleted users included, comes from the CloudWatch metrics of a
+    `--stack`: users created, linked and deleted with the reason, and the share of new
+    guests that became permanent, by provider. Metrics are some minutes late. They are 0
+    if the stack was deployed with `Metrics=false`. An expired user is counted on the
+    day on which DynamoDB deletes it.
 
     **Examples**
 
@@ -70,13 +70,13 @@ def stats_command(  # noqa: PLR0913 - an option each
     from anonauth.wiring import utc_now
 
     if no_scan and not stack:
-        raise CommandError("--no-scan leaves the metrics, and these need --stack NAME")
+        raise CommandError("--no-scan shows only metrics, and these need --stack NAME")
     now = utc_now()
     window = DayRange.until(now, days)
     with open_deployment(options) as deployment:
         flow: UserFlow | None = None
         if stack:
-            # The metrics before the scan: what is wrong with them should not cost one.
+            # The metrics come first, so that an error in them does not cost a scan.
             service = stack.split("/")[1] if stack.startswith("arn:") else stack
             flow = read_flow(
                 deployment.connect("cloudwatch"), service=service, days=window
@@ -101,11 +101,11 @@ def stats_command(  # noqa: PLR0913 - an option each
         print(*stock.lines(), "", sep="\n")
     print_table(make_day_table(window, stock, flow))
     if flow:
-        print(*flow.lines(), "metrics lag some minutes", sep="\n")
+        print(*flow.lines(), "metrics are some minutes late", sep="\n")
     else:
         print(
-            "What happened, users included that are gone, is in the metrics of a "
-            "stack: give --stack NAME."
+            "The history, deleted users included, is in the metrics of a stack: give "
+            "--stack NAME."
         )
 
 

@@ -1,4 +1,4 @@
-"""What `anonauth stats` does: who there is, by a scan; what happened, by metrics."""
+"""The work of `anonauth stats`: count users by a scan, and read the metrics."""
 
 import threading
 from collections import Counter
@@ -30,7 +30,7 @@ LINKABLE_PROVIDERS = (
 """Providers of identities that can be linked."""
 
 DELETION_REASONS = ("logout", "expired", "requested")
-"""Of a deletion."""
+"""Reasons of a deletion."""
 
 _DAY = timedelta(days=1)
 _SECONDS_A_DAY = 86_400
@@ -38,18 +38,18 @@ _SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class DayRange:
-    """So many UTC days in a row, the last of which is today."""
+    """A number of consecutive UTC days, the last of which is today."""
 
     first: date
     count: int
 
     @classmethod
     def until(cls, now: datetime, count: int) -> "DayRange":
-        """Return the last days up to that of `now`."""
+        """Return the last `count` days, up to the day of `now`."""
         return cls(utc_day(now) - (count - 1) * _DAY, count)
 
     def all(self) -> list[date]:
-        """Return each of them, the first one first."""
+        """Return all days, the first one first."""
         return [self.first + n * _DAY for n in range(self.count)]
 
 
@@ -61,12 +61,12 @@ def count_users(
     rate: float | None = None,
     see: Callable[[UserPage], object],
 ) -> "UserStock":
-    """Count the users that there are now, by a scan of the whole table.
+    """Count the current users by a scan of the whole table.
 
     Args:
-        rate: Read units a second, at most; None: no limit.
-        see: Called with each page, by several threads at once; what it raises ends
-            the scan.
+        rate: Limit in read units a second. None: no limit.
+        see: Called with each page, by several threads at once. An exception that it
+            raises ends the scan.
     """
     stock = UserStock(days, services.clock())
     scan = ParallelScan(
@@ -86,10 +86,10 @@ def count_users(
 
 
 class UserStock:
-    """The users that there are now, counted. Threads may share it.
+    """The number of current users. Threads may share it.
 
-    Users that have expired are counted apart, and nowhere else: they only wait for
-    DynamoDB's sweep.
+    Expired users only wait for DynamoDB to delete them. They are counted apart, and in
+    no other count.
     """
 
     def __init__(self, days: DayRange, now: datetime) -> None:
@@ -114,20 +114,20 @@ class UserStock:
 
     @property
     def orphans(self) -> int:
-        """Identities whose user is not there, API keys left out."""
+        """Number of identities whose user does not exist, without API keys."""
         return sum(n for owner, n in self._owners.items() if owner not in self._there)
 
     def recheck_owners(self, store: UserStore) -> None:
-        """Look for the users that identities name and the scan has not seen.
+        """Look up the users that identities name but the scan has not seen.
 
-        One that was made meanwhile may be in a page that had been read before.
+        A user created during the scan may be in a page that was read before.
         """
         for app, user_id in self._owners.keys() - self._there:
             if store.get_user(app, user_id) is not None:
                 self._there.add((app, user_id))
 
     def total(self, kind: str) -> int:
-        """Return the `anonymous`, `permanent` or `expired` users of all apps."""
+        """Return the number of users of a kind, such as `permanent`, in all apps."""
         return sum(counts[kind] for counts in self.apps.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class UserStock:
         }
 
     def as_table(self) -> Table:
-        """Return the users of each app, for people."""
+        """Return the number of users in each app as a table for people."""
         table = Table(title="Users now", title_justify="left", box=None)
         table.add_column("app")
         for kind in _USER_KINDS:
@@ -164,11 +164,11 @@ class UserStock:
         yield f"permanent, by provider (one may have several): {', '.join(told)}"
         if self.orphans:
             yield (
-                f"identities whose user's item is lost: {self.orphans} (a login by one "
-                "makes the user again)"
+                f"identities whose user's item is lost: {self.orphans} (a login with "
+                "one creates the user again)"
             )
         if self.unreadable:
-            yield f"items that could not be read, and were left out: {self.unreadable}"
+            yield f"items that could not be read and are left out: {self.unreadable}"
 
     def _count(self, user: User) -> None:
         counts = self.apps.setdefault(user.app, Counter())
@@ -186,7 +186,7 @@ _USER_KINDS = ("anonymous", "permanent", "expired")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A count that CloudWatch has for each day: `value` is that of its dimension."""
+    """A daily count in CloudWatch. `value` is the value of its dimension."""
 
     name: MetricName
     dimension: str
@@ -203,7 +203,7 @@ _DELETED = [Metric("UsersDeleted", "reason", reason) for reason in DELETION_REAS
 
 @dataclass(frozen=True, slots=True)
 class UserFlow:
-    """What happened to users on each day, those included that are gone."""
+    """What happened to users on each day, deleted users included."""
 
     days: DayRange
     counts: Mapping[Metric, Mapping[date, int]] = field(default_factory=dict)
@@ -213,14 +213,14 @@ class UserFlow:
         return sum(self.counts.get(metric, {}).get(day, 0) for metric in metrics)
 
     def total(self, metrics: Sequence[Metric]) -> int:
-        """Return the same of all days."""
+        """Return how often any of these happened on all days."""
         return sum(self.on(day, metrics) for day in self.days.all())
 
     def conversion(self) -> dict[str, float | None]:
-        """Return which part of the guests that came were linked, by provider.
+        """Return the share of new guests that were linked, by provider.
 
-        None if none came. Who is linked on one day may have come on another: of few
-        days it can be more than 1.
+        None if there were no new guests. A guest may be created on one day and linked
+        on another, so for few days the share can be more than 1.
         """
         came = self.total(_CREATED[:1])
         return {
@@ -243,7 +243,7 @@ class UserFlow:
         """Yield the conversion in words."""
         came = self.total(_CREATED[:1])
         if not came:
-            yield "conversion: no guest came in these days, as far as metrics tell"
+            yield "conversion: the metrics show no new guests in these days"
             return
         told = [
             f"{name} {part:.1%}" for name, part in self.conversion().items() if part
@@ -276,7 +276,7 @@ def read_flow(cloudwatch: Any, *, service: str, days: DayRange) -> UserFlow:
     Args:
         cloudwatch: A client.
         service: The stack's name, which the metrics have as a dimension.
-        days: Those that are not over count as far as they are told yet.
+        days: A day that is not over has the counts so far.
     """
     metrics = [*_CREATED, *_LINKED, *_DELETED]
     queries = [
@@ -313,22 +313,22 @@ def read_flow(cloudwatch: Any, *, service: str, days: DayRange) -> UserFlow:
 def make_day_table(
     days: DayRange, stock: UserStock | None, flow: UserFlow | None
 ) -> Table:
-    """Return a row for each day with something to tell, and their sums, for people."""
+    """Return a table for people: the days on which something happened, and sums."""
     columns: list[tuple[str, Sequence[Metric]]] = [
-        ("guests came", _CREATED[:1]),
-        ("others came", _CREATED[1:]),
+        ("new guests", _CREATED[:1]),
+        ("other new users", _CREATED[1:]),
         ("guests linked", _LINKED),
         *[(metric.value, [metric]) for metric in _DELETED],
     ]
     told = f"{days.count} days" if days.count > 1 else "1 day"
-    title = f"Days are UTC; of {told} those with nothing are left out"
+    title = f"Days are UTC; of {told}, empty ones are left out"
     table = Table(title=title, title_justify="left", box=None)
     table.add_column("day", no_wrap=True)
     if flow is not None:
         for name, _ in columns:
             table.add_column(name, justify="right")
     if stock is not None:
-        table.add_column("still here", justify="right")
+        table.add_column("still existing", justify="right")
     for day in days.all():
         row = [flow.on(day, metrics) for _, metrics in columns] if flow else []
         row += [stock.created[day]] if stock else []

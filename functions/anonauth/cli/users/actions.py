@@ -1,4 +1,4 @@
-"""What `anonauth users` does: find and show users, delete one, end its sessions."""
+"""The work of `anonauth users`: find, show and delete users, end their sessions."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ _CENT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class ShownUser:
-    """A user and what its providers tell of it, at a time. No secret, no hash.
+    """A user and the data of its identities at one moment, without secrets or hashes.
 
-    `data` is that of the identities, in their order.
+    `data` is in the order of the identities.
     """
 
     user: User
@@ -41,7 +41,7 @@ class ShownUser:
     now: datetime
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it; instants as RFC 3339, null for never."""
+        """Return the user as JSON. Times are RFC 3339, or null for never."""
         user = self.user
         return {
             **user_as_json(user, self.data),
@@ -59,7 +59,7 @@ class ShownUser:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield the same for people; times in UTC."""
+        """Yield the user in lines for people. Times are UTC."""
         user = self.user
         yield f"user {printable(user.id)} of app {printable(user.app)}"
         yield f"  {self._state()}"
@@ -79,7 +79,7 @@ class ShownUser:
         for key in user.api_keys.values():
             off = ", disabled" if key.disabled else ""
             yield (
-                f"  {key.id}  {printable(key.name)}, made {rfc3339(key.created_at)}"
+                f"  {key.id}  {printable(key.name)}, created {rfc3339(key.created_at)}"
                 f"{off}"
             )
 
@@ -90,10 +90,10 @@ class ShownUser:
         at = rfc3339(user.expires_at)
         if user.is_expired(self.now):
             return (
-                f"anonymous; expired at {at}: refused everywhere, and deleted by "
-                "DynamoDB, usually within days"
+                f"anonymous; expired at {at}: its tokens are refused, and DynamoDB "
+                "deletes it, usually within days"
             )
-        return f"anonymous; expires at {at} if it stays silent"
+        return f"anonymous; expires at {at} unless it is active before"
 
     def _session(self, session: Session) -> dict[str, Any]:
         return {
@@ -108,7 +108,7 @@ class ShownUser:
 
     def _session_line(self, session: Session) -> str:
         until = f", until {rfc3339(session.expires_at)}" if session.expires_at else ""
-        over = "" if self._is_live(session) else ", over"
+        over = "" if self._is_live(session) else ", ended"
         return (
             f"{session.id}  {session.provider}, since {rfc3339(session.created_at)}, "
             f"last used on {session.used_day}{until}{over}"
@@ -121,9 +121,9 @@ class ShownUser:
 
 @dataclass(frozen=True, slots=True)
 class UserList:
-    """Users that a scan has found, and what it took.
+    """The users that a scan has found, and the cost of the scan.
 
-    `more` says that there may be others. `read` counts items of the table.
+    `more` says that there may be more users. `read` counts items of the table.
     """
 
     users: Sequence[User]
@@ -133,7 +133,7 @@ class UserList:
     units: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return users as an export has them, and what reading them took."""
+        """Return the users as in an export, and the cost of reading them."""
         return {
             "users": [user_as_json(user) for user in self.users],
             "more": self.more,
@@ -142,7 +142,7 @@ class UserList:
         }
 
     def as_table(self) -> Table:
-        """Return the users for people; times in UTC."""
+        """Return the users as a table for people. Times are UTC."""
         table = Table(title="Times are UTC", title_justify="left", box=None)
         table.add_column("uid", no_wrap=True)
         table.add_column("app", overflow="fold")
@@ -162,14 +162,14 @@ class UserList:
         return table
 
     def note(self) -> str:
-        """Return what it took, in one line."""
+        """Return the cost of the scan in one line."""
         units = math.ceil(self.units)
         dollars = units * _DOLLARS_PER_MILLION / 1_000_000
         cost = f"${dollars:,.2f} on demand" if dollars >= _CENT else "less than a cent"
         more = "; there may be more users, see --limit" if self.more else ""
         return (
-            f"users: {len(self.users)}, in {_with_unit(self.read, 'item')} of the "
-            f"table that {'was' if self.read == 1 else 'were'} read: "
+            f"users: {len(self.users)}; read {_with_unit(self.read, 'item')} of the "
+            "table: "
             f"{_with_unit(units, 'read unit')}, {cost}{more}"
         )
 
@@ -177,13 +177,13 @@ class UserList:
 def user_as_json(
     user: User, data: Sequence[Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
-    """Return a user as JSON without sessions and API keys: a line of an export.
+    """Return a user as JSON without sessions and API keys, as in an export.
 
-    An identity's `key` is there where its id is an issuer's own. That of
-    `local-userpass` would tell the e-mail address to whoever guesses it.
+    An identity has a `key` if its id comes from an issuer. The key of `local-userpass`
+    would let a reader confirm a guessed e-mail address.
 
     Args:
-        data: What is displayed of the identities, in their order; None leaves it out.
+        data: Data of the identities, in their order. None leaves it out.
     """
     identities: list[dict[str, Any]] = [
         {"provider": each.provider, "id": each.id}
@@ -204,10 +204,12 @@ def user_as_json(
 
 
 def find_app(deployment: Deployment, app: str | None) -> str:
-    """Return the app that is meant. One that is served no more may still have users.
+    """Return the app id given, or the only app of the deployment.
+
+    An app that is no longer served may still have users.
 
     Raises:
-        CommandError: None was named, and there is not just one.
+        CommandError: No app was named, and the deployment does not have exactly one.
     """
     if app:
         return app
@@ -216,17 +218,17 @@ def find_app(deployment: Deployment, app: str | None) -> str:
         which = (
             f"It is one of {', '.join(served)}"
             if served
-            else "A table does not tell which there are; `anonauth users list` does"
+            else "A table does not name its apps; `anonauth users list` shows them"
         )
         raise CommandError(f"which app? Give --app ID. {which}")
     return served[0]
 
 
 def read_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
-    """Read a user and what is displayed of it: two calls.
+    """Read a user and the data of its identities, with two calls.
 
     Raises:
-        CommandError: There is none of that id in that app.
+        CommandError: The app has no user with that id.
     """
     user = services.store.get_user(app, user_id)
     if user is None:
@@ -236,34 +238,36 @@ def read_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
 
 
 def find_user_by_email(services: wiring.Services, app: str, address: str) -> str:
-    """Return the id of the user that has an e-mail address with a password: one call.
+    """Return the id of the user that logs in with an e-mail address, with one call.
 
     Raises:
-        CommandError: No user has it. Of a record without a user it says when that goes:
-        who
-            wants to be forgotten asks for that, too.
+        CommandError: No user has the address. If a record without a user has it, the
+            message says when the record ends, because a person who wants to be
+            forgotten needs to know.
     """
     key = identity_key(services.addresses.normalise(address))
     record = services.store.get_identity(app, USERPASS, key)
-    nobody = f"nobody has registered {printable(address)} in app '{app}'"
+    not_registered = f"no user has registered {printable(address)} in app '{app}'"
     if record is not None and record.user_id is not None:
         return record.user_id
     if record is None or record.expires_at is None:
-        raise CommandError(nobody)
+        raise CommandError(not_registered)
     end, ttl = rfc3339(record.expires_at), rfc3339(record.expires_at + SWEEP_DELAY)
     swept = f"and DynamoDB deletes its record after {ttl}, usually within days"
     if record.is_expired(services.clock()):
-        raise CommandError(f"{nobody}; an earlier registration ended at {end}, {swept}")
+        raise CommandError(
+            f"{not_registered}; an earlier registration ended at {end}, {swept}"
+        )
     raise CommandError(
         f"{printable(address)} is registered and {record.state}, but no user has it "
-        f"yet: if nobody uses it, it ends by itself at {end}, {swept}"
+        f"yet: unless it is used, it ends by itself at {end}, {swept}"
     )
 
 
 def scan_users(
     store: OverviewStore, wanted: UserFilter, *, limit: int, now: datetime
 ) -> UserList:
-    """Read the table, page by page, until there are so many users."""
+    """Read the table page by page, until `limit` users are found."""
     users: list[User] = []
     position: str | None = ""
     read, units = 0, 0.0
@@ -277,38 +281,39 @@ def scan_users(
 
 
 def describe_deletion(shown: ShownUser, place: str) -> Iterator[str]:
-    """Yield what the deletion of a user will do, in words.
+    """Yield in words what the deletion of a user will do.
 
     Args:
-        place: Where the user is, to begin with: ids look alike everywhere.
+        place: The deployment, named first, because ids look alike everywhere.
 
     Raises:
-        CommandError: It has expired.
+        CommandError: The user has expired.
     """
     user = shown.user
     if user.is_expired(shown.now):
         raise CommandError(
-            f"user {user.id} has expired: everybody refuses it, and DynamoDB deletes "
-            "it by itself, usually within days"
+            f"user {user.id} has expired: its tokens are refused, and DynamoDB "
+            "deletes it, usually within days"
         )
     yield f"In {place}:"
     yield "Deleting"
     yield from shown.lines()
     yield (
-        "- All of this goes, for good. Who logs in by the same identity is a new user."
+        "- All of this is deleted for good. A later login with the same identity "
+        "creates a new user."
     )
     yield (
-        "- Apps hear of it by `user.deleted`, with the reason `requested`; what they "
-        "keep of the user is theirs to remove."
+        "- Apps receive `user.deleted` with the reason `requested`. They have to "
+        "remove their own data about the user."
     )
     yield _BEARER_NOTE
 
 
 def delete_shown_user(shown: ShownUser, services: wiring.Services) -> None:
-    """Delete a user as it was shown.
+    """Delete a user, if it still is as it was shown.
 
     Raises:
-        CommandError: It changed meanwhile, and was not deleted; or it is gone.
+        CommandError: The user has changed and was not deleted, or no longer exists.
     """
     user = shown.user
     try:
@@ -318,15 +323,15 @@ def delete_shown_user(shown: ShownUser, services: wiring.Services) -> None:
     except UserChanged as exc:
         raise CommandError(
             f"user {user.id} has changed while it was shown, and was not deleted: "
-            "look again"
+            "run the command again"
         ) from exc
 
 
 def describe_session_end(shown: ShownUser, place: str) -> Iterator[str]:
-    """Yield what the end of all sessions of a user will do, in words.
+    """Yield in words what the end of all sessions of a user will do.
 
     Args:
-        place: As for `deletion`.
+        place: As for `describe_deletion`.
 
     Raises:
         CommandError: The user is anonymous.
@@ -338,18 +343,18 @@ def describe_session_end(shown: ShownUser, place: str) -> Iterator[str]:
     yield "Revoking the sessions of"
     yield from shown.lines()
     yield (
-        f"- Sessions that end: {len(user.sessions)}, those of API keys among them. To "
-        "go on, clients log in again."
+        f"- Sessions that end: {len(user.sessions)}, those of API keys included. "
+        "Clients have to log in again."
     )
-    yield "- Passwords, linked identities and API keys stay as good as they are."
+    yield "- Passwords, linked identities and API keys stay valid."
     yield _BEARER_NOTE
 
 
 def end_sessions(user: User, services: wiring.Services) -> int:
-    """End all sessions of a user; return how many there were.
+    """End all sessions of a user, and return their number.
 
     Raises:
-        CommandError: It is gone, or anonymous.
+        CommandError: The user does not exist, or is anonymous.
     """
     try:
         was = OperatorActions(services.store).revoke_sessions(
@@ -363,8 +368,8 @@ def end_sessions(user: User, services: wiring.Services) -> int:
 
 
 _BEARER_NOTE = (
-    "- Access tokens are refused here at once. Your own API, which does not ask here, "
-    "takes them until they expire: AccessTokenMinutes at most, 30 unless set."
+    "- This service refuses access tokens at once. Your own API accepts them until "
+    "they expire, after AccessTokenMinutes at most (30 unless set)."
 )
 
 
@@ -374,8 +379,8 @@ def _unknown_user_message(app: str, user_id: str) -> str:
 
 def _anonymous_user_message(user_id: str) -> str:
     return (
-        f"user {user_id} is anonymous: without its session nobody could ever log in to "
-        f"it again. `anonauth users delete {user_id}` is what is meant"
+        f"user {user_id} is anonymous: without its session it could never log in "
+        f"again. To delete it, run `anonauth users delete {user_id}`"
     )
 
 

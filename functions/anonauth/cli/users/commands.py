@@ -1,4 +1,4 @@
-"""`anonauth users`: its commands and their options; see `users` and `export`."""
+"""The commands of `anonauth users` and their options."""
 
 import sys
 from contextlib import suppress
@@ -27,18 +27,18 @@ from anonauth.cli.preflight import check_options
 from anonauth.cli.typer_help import CommandGroup
 from anonauth.local.command_error import CommandError
 
-# ruff: noqa: PLC0415 - what the commands do brings the service along; help does without
+# ruff: noqa: PLC0415 - the commands import the service, their help does not need it
 
 users_app = CommandGroup()
 
-_DATES = "as 2026-11-01 or 2026-11-01T12:00:00Z"
+_DATES = "such as 2026-11-01 or 2026-11-01T12:00:00Z"
 
 
 def _parse_instant(text: str) -> datetime:
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
         with suppress(ValueError):
             return datetime.strptime(text, form).replace(tzinfo=UTC)
-    raise typer.BadParameter(f"'{printable(text)}' is no date {_DATES}")
+    raise typer.BadParameter(f"'{printable(text)}' is not a date {_DATES}")
 
 
 _UserIdArgument = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
@@ -46,9 +46,9 @@ _UserIdArgument = Annotated[str, typer.Argument(metavar="UID", help="The user's 
 
 @users_app.callback()
 def users() -> None:
-    """The users: show, list, delete, end sessions, export. No secret is ever shown.
+    """Show, list, delete and export users, and end their sessions.
 
-    A person writes in, and wants to be forgotten:
+    No secret is ever shown. If a person asks to be forgotten:
 
     * `anonauth users show --email ada@example.com --stack anonauth`
     * `anonauth users delete UID --stack anonauth`
@@ -66,8 +66,8 @@ def users_show(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Instead of the id: the e-mail address that it logs in by, with a "
-            "password. (An address that Google or another tells is not looked for.)",
+            help="Find the user by the e-mail address that it logs in with, instead of "
+            "by id. (Addresses from Google and other providers are not searched.)",
             show_default=False,
         ),
     ] = None,
@@ -80,17 +80,17 @@ def users_show(
 ) -> None:
     """Show a user: its state, identities, sessions and API keys.
 
-    Reads two items, three with `--email`.
+    Reads two items of the table, three with `--email`.
 
     **Examples**
 
     * `anonauth users show 65f0c1d2e3a4b5c6d7e8f901 --stack anonauth`
     * `anonauth users show --email ada@example.com --stack anonauth`
     * `anonauth users show UID --endpoint-url http://127.0.0.1:4566`,
-      of `anonauth serve --aws-port 4566`
+      for `anonauth serve --aws-port 4566`
     """
     if (user_id is None) == (email is None):
-        raise typer.BadParameter("give a user's id, or --email, and not both")
+        raise typer.BadParameter("give either a user's id or --email")
     options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
     from anonauth.cli.deployment import open_deployment
     from anonauth.cli.users.actions import find_app, find_user_by_email, read_user
@@ -111,7 +111,7 @@ def users_list(  # noqa: PLR0913 - an option each
     *,
     app_id: Annotated[
         str | None,
-        typer.Option("--app", metavar="ID", help="Only of this app."),
+        typer.Option("--app", metavar="ID", help="Only users of this app."),
     ] = None,
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Only anonymous users.")
@@ -124,22 +124,22 @@ def users_list(  # noqa: PLR0913 - an option each
         typer.Option(
             parser=_parse_instant,
             metavar="DATE",
-            help=f"Only those made at that time (UTC) or later, {_DATES}.",
+            help=f"Only users created at that time (UTC) or later, {_DATES}.",
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of users.")] = 100,
     stack: StackOption = None,
     table: TableOption = None,
     region: RegionOption = None,
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List users, in no order: the first that a scan of the table finds.
+    """List the first users that a scan of the table finds, in no order.
 
-    Reads the table from its beginning, 1 MB at a time, until there are enough: if few
-    users are as asked for, all of it. That is a read unit for 8 KB, so a million guests
-    (0.5 KB each) cost less than a cent. To have all users, `anonauth users export`.
+    The scan reads 1 MB at a time, until it has found enough users. If few users match,
+    it reads the whole table. One read unit is 8 KB, so a million guests (0.5 KB each)
+    cost less than a cent. For all users use `anonauth users export`.
 
     **Examples**
 
@@ -147,7 +147,7 @@ def users_list(  # noqa: PLR0913 - an option each
     * `anonauth users list --stack anonauth --permanent --created-after 2026-11-01`
     """
     if anonymous and permanent:
-        raise typer.BadParameter("give --anonymous or --permanent, and not both")
+        raise typer.BadParameter("give either --anonymous or --permanent")
     options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
     from anonauth.cli.deployment import open_services
     from anonauth.cli.text_table import print_table
@@ -179,10 +179,10 @@ def users_delete(
 ) -> None:
     """Delete a user with its identities, sessions and API keys, for good.
 
-    Says where and who it is and what goes, and asks. It is the transaction that the
-    user's own request would be: apps hear of it by `user.deleted`, reason `requested`.
-    What has changed since it was shown is not deleted unseen: then nothing is, and you
-    look again.
+    The command shows the user and its deployment, and asks. It deletes the user as if
+    the user had asked for that itself: apps receive `user.deleted` with the reason
+    `requested`. If the user has changed since it was shown, nothing is deleted, and you
+    run the command again.
 
     **Examples**
 
@@ -223,12 +223,12 @@ def users_revoke(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End all sessions of a permanent user: it has to log in again, everywhere.
+    """End all sessions of a permanent user, so that it has to log in again everywhere.
 
-    Says where and what will happen, and asks. Passwords, linked identities and API
-    keys stay. Access tokens are refused here at once; your own API takes them until
-    they expire, AccessTokenMinutes at most. An anonymous user is refused: nobody could
-    ever log in to it again, so `delete` is what is meant.
+    The command says what will happen, and asks. Passwords, linked identities and API
+    keys stay valid. This service refuses the user's access tokens at once. Your own API
+    accepts them until they expire, after AccessTokenMinutes at most. Anonymous users
+    are refused, because they could never log in again. Use `delete` for them.
 
     **Examples**
 
@@ -256,9 +256,9 @@ def users_revoke(
     if as_json:
         print_json({"revoked": shown.user.id, "app": shown.user.app, "sessions": ended})
     elif not shown.user.sessions:
-        print(f"user {shown.user.id} has no sessions: nothing was changed")
+        print(f"user {shown.user.id} has no sessions; nothing was changed")
     else:
-        print(f"user {shown.user.id}: sessions that have ended: {ended}")
+        print(f"user {shown.user.id}: sessions ended: {ended}")
 
 
 @users_app.command("export")
@@ -267,14 +267,14 @@ def users_export(  # noqa: PLR0913 - an option each
     *,
     app_id: Annotated[
         str | None,
-        typer.Option("--app", metavar="ID", help="Only of this app."),
+        typer.Option("--app", metavar="ID", help="Only users of this app."),
     ] = None,
     data: Annotated[
         bool,
         typer.Option(
             "--data",
-            help="With what is displayed of each identity, such as its e-mail address. "
-            "Half a read unit more for each.",
+            help="Include the data of each identity, such as its e-mail address. "
+            "Costs half a read unit more for each.",
         ),
     ] = False,
     segments: SegmentsOption = 4,
@@ -285,17 +285,19 @@ def users_export(  # noqa: PLR0913 - an option each
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write all users to FILE, one a line, as JSON. Run it again to go on.
+    """Write all users to FILE as JSON, one user a line. Run it again to continue.
 
-    However it ends, by Ctrl-C, a crash or a full disk: with the same FILE and options
-    the next run goes on where it was, with the help of FILE.resume. In the end FILE has
-    each user that was there all the while, once; who came or went meanwhile may be in
-    it or not. Expired users are, until DynamoDB has deleted them. Only you can read it.
+    If it is interrupted by Ctrl-C, a crash or a full disk, run it again with the same
+    FILE and options. It then continues, with the help of FILE.resume. In the end FILE
+    has each user that existed during the whole export exactly once. A user that was
+    created or deleted meanwhile may be in it or not. Expired users are in it until
+    DynamoDB deletes them. Only you can read the file.
 
-    Items that cannot be read are left out: then the file has all others, and the exit
-    code is 1.
+    Items that cannot be read are left out. The file then has all other users, and the
+    exit code is 1.
 
-    A line, without secrets and sessions; `expires_at` is null unless anonymous:
+    A line has no secrets and no sessions. `expires_at` is null unless the user is
+    anonymous:
 
     `{"app": "myapp-abcde", "uid": "65f0…", "anonymous": true, "created_at":
     "2026-11-24T12:00:00Z", "last_active_day": "2026-11-24", "expires_at":
@@ -307,7 +309,9 @@ def users_export(  # noqa: PLR0913 - an option each
     * `anonauth users export users.jsonl --stack anonauth --data --rate 500`
     """
     if str(file) == "-":
-        raise typer.BadParameter("give a file's name: it goes on where it was killed")
+        raise typer.BadParameter(
+            "give the name of a file; an export to stdout could not be continued"
+        )
     options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
     from anonauth.cli.deployment import open_deployment
     from anonauth.cli.table_scan import ParallelScan, read_table_size, show_progress
@@ -325,7 +329,7 @@ def users_export(  # noqa: PLR0913 - an option each
         with open_export(file, plan) as into:
             before = into.progress
             if before.read:
-                print(f"going on; users so far: {before.users:,}", file=sys.stderr)
+                print(f"continuing; users so far: {before.users:,}", file=sys.stderr)
             with show_progress(items, before.read) as advance:
                 write_users(into, scan, store, advance)
             done = into.progress
@@ -343,6 +347,6 @@ def users_export(  # noqa: PLR0913 - an option each
         print(f"users in {file}: {done.users:,}")
     if done.unreadable:
         raise CommandError(
-            f"items that could not be read, and were left out: {done.unreadable}; "
+            f"items that could not be read: {done.unreadable}; they are left out, and "
             f"{file} has all others"
         )

@@ -1,9 +1,9 @@
-"""What `anonauth users export` does: all users into a file, however often it is killed.
+"""The work of `anonauth users export`: a file of all users that survives interruption.
 
-Beside the file stands its checkpoint: how long the file is up to the last page that is
-whole, and where each segment goes on. A page's lines are on the disk before the
-checkpoint says so; what the file has beyond it is of a page that will be read again,
-and is cut off. So no line is torn, none is doubled, and no page is left out.
+Beside the file is its checkpoint. It has the length of the file up to the last complete
+page, and the position in each segment. A page's lines are on the disk before the
+checkpoint counts them. Lines beyond the checkpoint belong to a page that will be read
+again, and are cut off. So no line is torn or doubled, and no page is left out.
 """
 
 import errno
@@ -25,15 +25,15 @@ from anonauth.domain.users import UserFilter, UserPage
 from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 
-_CHECKPOINT_VERSION = 1  # of the checkpoint
+_CHECKPOINT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What an export is of: the same each time that it goes on.
+    """The content of an export, which stays the same when it continues.
 
-    `table` is the full name; `app` None: of all apps; `with_data` adds what is
-    displayed of identities.
+    `table` is the full name. If `app` is None, all apps are exported. `with_data` adds
+    the data of identities.
     """
 
     table: str
@@ -43,17 +43,17 @@ class ExportPlan:
 
     @property
     def user_filter(self) -> UserFilter:
-        """Which users it has."""
+        """The filter for the users to export."""
         return UserFilter(app=self.app)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportProgress:
-    """How far an export has come.
+    """The progress of an export.
 
-    The file is good up to `offset` (bytes) and has so many `users` by then. `positions`
-    are those of the segments that are not at their end. Of the items that were `read`
-    so many were `unreadable`.
+    The file is complete up to `offset` (bytes), and has this number of `users` there.
+    `positions` has the segments that are not at their end. `read` counts the items that
+    were read, and `unreadable` those among them that were left out.
     """
 
     offset: int
@@ -64,7 +64,7 @@ class ExportProgress:
 
 
 class ExportFile:
-    """A file that grows page by page; made by `opened`. Threads may share it."""
+    """A file that grows page by page, from `open_export`. Threads may share it."""
 
     def __init__(
         self, path: Path, file: int, plan: ExportPlan, progress: ExportProgress
@@ -77,18 +77,18 @@ class ExportFile:
         self.progress = progress
 
     def add(self, segment: int, page: UserPage, store: OverviewStore) -> None:
-        """Append a page's users, and note that they are there.
+        """Append a page's users, and count them in the checkpoint.
 
         Args:
-            store: Asked for what is displayed of identities, if the plan has that.
+            store: Read for the data of identities, if the plan has it.
 
         Raises:
-            CommandError: The disk does not take it.
+            CommandError: The file cannot be written.
         """
         text = b"".join(_export_lines(page, self._plan, store))
         with self._lock:
             if self._is_torn:
-                return  # a failure of another thread ends this one, too
+                return  # another thread failed, which ends this one too
             self._is_torn = True
             ahead = {s: p for s, p in self.progress.positions.items() if s != segment}
             if page.position is not None:
@@ -108,7 +108,7 @@ class ExportFile:
             self._is_torn = False
 
     def finish(self) -> None:
-        """Remove the checkpoint: the file is complete."""
+        """Remove the checkpoint, because the file is complete."""
         with _disk_errors(self._path):
             os.unlink(_checkpoint_path(self._path))
 
@@ -119,13 +119,13 @@ def write_users(
     store: OverviewStore,
     advance: Callable[[int], None],
 ) -> None:
-    """Read what is left, write it, and finish.
+    """Write the remaining users, and finish the export.
 
-    Whatever ends it before, Ctrl-C included, leaves an export to go on with, and a line
-    on stderr that says so.
+    An interruption, Ctrl-C included, leaves an export that can continue, and a line on
+    stderr says so.
 
     Args:
-        advance: Told of each page's items.
+        advance: Called with the number of items of each page.
     """
 
     def take(segment: int, page: UserPage) -> None:
@@ -135,26 +135,25 @@ def write_users(
     try:
         scan.run(export.progress.positions, take)
     except BaseException:
-        print("not complete; run it again to go on", file=sys.stderr)
+        print("not complete; run it again to continue", file=sys.stderr)
         raise
     export.finish()
 
 
 @contextmanager
 def open_export(path: Path, plan: ExportPlan) -> Iterator[ExportFile]:
-    """Yield the export into a file, begun or gone on with.
+    """Yield a new export into a file, or the unfinished one that is there.
 
     Raises:
-        CommandError: The file is there and not an unfinished export, or one of
-        something
-            else, or of another user; or another process writes it; or the disk refuses.
+        CommandError: The file is not an unfinished export of the same plan, or it
+            belongs to another user. Another process writes it, or the disk refuses.
     """
     checkpoint = _checkpoint_path(path)
     with _disk_errors(path):
         try:
             file = _create_private_file(path, os.O_RDWR)
         except FileExistsError:
-            # Not truncated by that: it may be something else.
+            # Do not truncate it yet: it may not be an export.
             file = _open_own_file(path, os.O_RDWR)
     try:
         with _disk_errors(path):
@@ -163,17 +162,17 @@ def open_export(path: Path, plan: ExportPlan) -> Iterator[ExportFile]:
             size = os.fstat(file).st_size
             if before is None and size:
                 raise CommandError(
-                    f"{path} is there already, and is no unfinished export: remove it, "
-                    "or name another file"
+                    f"{path} exists and is not an unfinished export: remove it, or "
+                    "name another file"
                 )
             if before is None:
                 before = ExportProgress(0, dict.fromkeys(range(plan.segments), ""))
-                os.fchmod(file, 0o600)  # an empty one may have been there
+                os.fchmod(file, 0o600)  # an empty file may have been there
                 _save_checkpoint(checkpoint, plan, before)
             if size < before.offset:
                 raise CommandError(
-                    f"{path} is shorter than {checkpoint.name} says: it was changed. "
-                    "Remove both to start over"
+                    f"{path} is shorter than {checkpoint.name} says, so it was "
+                    "changed. Remove both to start over"
                 )
             os.ftruncate(file, before.offset)
             os.lseek(file, 0, os.SEEK_END)
@@ -201,26 +200,26 @@ def _write_bytes(file: int, text: bytes) -> None:
 
 
 def _create_private_file(path: Path, flags: int) -> int:
-    """Make a file that nobody else can read; never what a link names, even a dead one.
+    """Create a file that only this user can read. Never follow a link, even a dead one.
 
     Raises:
-        FileExistsError: Something is there.
+        FileExistsError: The path exists.
     """
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
 
 def _open_own_file(path: Path, flags: int) -> int:
-    """Open a file that is there, if it is this user's own.
+    """Open an existing file, if it belongs to this user.
 
-    In a directory like /tmp others may have put it there: a link to a file of this
-    user's, or a file of theirs, which they go on reading and changing.
+    In a directory like /tmp another user may have put it there: a link to one of this
+    user's files, or a file of their own, which they can still read and change.
 
     Raises:
-        CommandError: It is a link or no plain file, or another user's.
-        FileNotFoundError: It is not there.
+        CommandError: The path is a link, not a plain file, or another user's file.
+        FileNotFoundError: The path does not exist.
     """
     try:
-        # Not to wait until somebody writes into a pipe.
+        # O_NONBLOCK: opening a pipe would wait for a writer.
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
@@ -234,8 +233,10 @@ def _open_own_file(path: Path, flags: int) -> int:
         return file
     os.close(file)
     if not is_plain:
-        raise CommandError(f"{path} is no plain file with one name; name another file")
-    raise CommandError(f"{path} is another user's; name another file")
+        raise CommandError(
+            f"{path} is not a plain file with a single name; name another file"
+        )
+    raise CommandError(f"{path} belongs to another user; name another file")
 
 
 def _save_checkpoint(
@@ -250,7 +251,7 @@ def _save_checkpoint(
     try:
         file = _create_private_file(new, os.O_WRONLY)
     except FileExistsError:
-        os.close(_open_own_file(new, os.O_WRONLY))  # of a run that was killed
+        os.close(_open_own_file(new, os.O_WRONLY))  # left by a run that was killed
         os.unlink(new)
         file = _create_private_file(new, os.O_WRONLY)
     try:
@@ -279,7 +280,7 @@ def _load_checkpoint(checkpoint: Path, plan: ExportPlan) -> ExportProgress | Non
         raise CommandError(_unknown_checkpoint_message(checkpoint))
     if before != plan:
         raise CommandError(
-            f"{checkpoint} is of another export: it was begun "
+            f"{checkpoint} belongs to another export, which was started "
             f"{', '.join(_plan_differences(before, plan))}. Give the same options, or "
             "remove it and the file beside it to start over"
         )
@@ -288,8 +289,8 @@ def _load_checkpoint(checkpoint: Path, plan: ExportPlan) -> ExportProgress | Non
 
 def _unknown_checkpoint_message(checkpoint: Path) -> str:
     return (
-        f"{checkpoint} is no checkpoint of this version; remove it and the file beside "
-        "it to start over"
+        f"{checkpoint} is not a checkpoint of this version; remove it and the file "
+        "beside it to start over"
     )
 
 
@@ -310,7 +311,7 @@ def _checkpoint_path(path: Path) -> Path:
 
 def _lock_export(file: int, path: Path) -> None:
     try:
-        # Gone with the process, however it ends.
+        # The lock ends with the process, however that ends.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
         raise CommandError(f"another export is writing {path}") from exc

@@ -145,7 +145,7 @@ def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
     result = cloud.replay()
 
     assert result.exit_code == 0, result
-    assert result.stdout == "published, batches: 2, records: 3\n"
+    assert result.stdout == "published batches: 2, records: 3\n"
     assert "1 of 2 batches published" in result.stderr
     assert cloud.story.published() == first_time
     assert cloud.left() == []
@@ -177,7 +177,7 @@ def test_given_failed_batches_when_only_listed_then_nothing_happens(
     result = cloud.replay("--dry-run")
 
     assert result.exit_code == 0, result
-    assert f"{PLACE}2026-11-24T12.00.00-a\nbatches to be published: 1" in result.stdout
+    assert f"{PLACE}2026-11-24T12.00.00-a\nbatches to publish: 1" in result.stdout
     assert cloud.story.published() == []
     assert cloud.left() == ["2026-11-24T12.00.00-a"]
 
@@ -209,7 +209,7 @@ def test_given_a_batch_that_fails_again_when_replayed_then_it_and_the_later_stay
 
     text = problem(cloud.replay())
 
-    assert text.startswith(f"{PLACE}b could not be published; it is still there.")
+    assert text.startswith(f"{PLACE}b could not be published and stays in the bucket.")
     assert FUNCTION in text
     assert types(cloud.story.published()) == ["user.created"] * 2
     assert cloud.left() == ["b", "c"]
@@ -260,7 +260,7 @@ def test_given_what_others_put_there_when_replayed_then_it_is_left_alone(
 ) -> None:
     cloud.put("notes.txt", "mine", prefix="")
 
-    assert cloud.replay().stdout == "published, batches: 0, records: 0\n"
+    assert cloud.replay().stdout == "published batches: 0, records: 0\n"
     assert cloud.left() == ["notes.txt"]
 
 

@@ -146,7 +146,7 @@ def test_given_no_service_when_followed_then_one_line(
     ("of_aws", "message"),
     [
         pytest.param(False, "404 no such endpoint", id="another path"),
-        pytest.param(True, "404 from something else than a local service", id="AWS"),
+        pytest.param(True, "404 from a server that is not a local service", id="AWS"),
     ],
 )
 def test_given_something_else_that_answers_when_followed_then_one_line(

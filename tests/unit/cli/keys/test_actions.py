@@ -152,7 +152,9 @@ def test_given_a_rotation_when_told_then_it_says_which_key_signs_from_when(
     refresh = run("rotate", "--use", "refresh", *there).stdout
     body = printed(run("list", *there[:2], "--json"))
 
-    assert re.match(rf"access key {kid_of(body, 'access', 'signing')} signs since", now)
+    assert re.match(
+        rf"access key {kid_of(body, 'access', 'signing')} has signed since", now
+    )
     standby = next(k for k in body["keys"] if k["kid"] in tomorrow)
     assert standby["state"] == "standby"
     assert f"signs from {standby['signs_from']}, when it has been public" in tomorrow
@@ -185,7 +187,7 @@ def test_given_a_full_ring_when_rotated_then_one_line(
 
     line = problem(run("rotate", *there))
 
-    assert line.startswith("the ring has 24 keys, and rotations by hand make no more:")
+    assert line.startswith("the ring has 24 keys, and a rotation by hand adds no more:")
     assert store.load_ring() == replace(ring, version=2)
 
 
@@ -249,9 +251,9 @@ def test_given_help_when_asked_for_a_revocation_then_it_is_no_id(
     result = run("revoke", *arguments)
 
     assert result.exit_code == 0
-    assert "Take a key out of use at once" in result.stdout
+    assert "Revoke a key, so that all tokens" in result.stdout
     told = " ".join(result.stdout.split())
-    assert "for up to 5 minutes functions that run still sign with it" in told
+    assert "for up to 5 minutes warm functions still sign with it" in told
 
 
 @pytest.mark.parametrize("arguments", [["--stak", "s"], ["--stak=s"], ["KID", "--al"]])
@@ -263,7 +265,7 @@ def test_given_an_unknown_option_when_revoking_then_it_is_no_id(
     assert result.exit_code == 2
     told = " ".join(result.stderr.replace("│", " ").split())
     assert "No such option: --" in told
-    assert "Before a KID that begins with -- put a --" in told
+    assert "Put -- before a KID that begins with --" in told
 
 
 @pytest.mark.parametrize("command", [["rotate"], ["revoke", ""]], ids=" ".join)
@@ -278,9 +280,11 @@ def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
 
     line = problem(run(*command, *there))
 
-    made = f"the ring's newest key was made at {made_at:%Y-%m-%dT%H:%M:%SZ}, later than"
+    made = (
+        f"the ring's newest key was created at {made_at:%Y-%m-%dT%H:%M:%SZ}, later than"
+    )
     assert line.startswith(f"{made} this machine's clock says")
-    assert "local service was moved" in line
+    assert "local service if its clock was moved" in line
     assert store.load_ring() == before
     listed = run("list", *there[:2], "--json")
     assert made in listed.stderr
@@ -343,7 +347,7 @@ ACCESS, REFRESH = ("access", 99, 99), ("refresh", 99, 99)
         ),
         pytest.param(
             ring_of(ACCESS, ("access", 3, -99)),
-            ["access-1 signs from now on, but is public only since 2026-03-10T09:00"],
+            ["access-1 signs from now on, but has been public only since 2026-03-10"],
             id="signing, the standby is young",
         ),
         pytest.param(ring_of(ACCESS), ["A new one signs at once"], id="the only one"),
@@ -359,14 +363,14 @@ ACCESS, REFRESH = ("access", 99, 99), ("refresh", 99, 99)
                 "Every session",
                 "begun since 2026-03-06T09:00:00Z.",
                 "ANONYMOUS USERS OF THESE SESSIONS ARE LOST FOR GOOD",
-                "Nobody can log in for two minutes",
-                "rotate --use refresh` first, and revoke after ten minutes, avoids",
+                "No user can log in for two minutes",
+                "rotate --use refresh` first, and revoke after ten minutes.",
             ],
             id="refresh",
         ),
         pytest.param(
             with_a_young_last_key(ring_of(REFRESH, ("refresh", 0, -1))),
-            ["Nobody can log in until 2026-03-10T12:01:00Z.", "LOST FOR GOOD"],
+            ["No user can log in until 2026-03-10T12:01:00Z.", "LOST FOR GOOD"],
             id="the only one that signs, the next is a minute old",
         ),
         pytest.param(
@@ -401,7 +405,7 @@ def test_given_a_key_when_about_to_be_revoked_then_it_says_what_that_does(
     told = "\n".join(describe_revocation(ring.keys[0], keys))
 
     signs = (ring.keys[0].use, keys.state(ring.keys[0])) == ("access", "signing")
-    assert ("functions that run go on signing with it" in told) == signs
+    assert ("warm functions still sign with it" in told) == signs
     assert told.startswith(f"Revoking {ring.keys[0].use} key {ring.keys[0].kid}")
     assert all(part in told for part in words), told
     assert ("LOST" in told) == ("LOST FOR GOOD" in str(words))
@@ -500,7 +504,7 @@ def test_given_an_id_that_is_not_there_when_revoked_then_one_line(
     nobody = problem(run("revoke", "nobody", *there, "--yes"))
     empty = problem(run("revoke", "", *there, "--yes"))
 
-    assert nobody == "no key 'nobody' in the ring; `anonauth keys list` has all"
+    assert nobody == "no key 'nobody' in the ring; `anonauth keys list` shows all"
     assert empty.startswith("no key ''")
 
 

@@ -259,7 +259,7 @@ def test_given_nobody_that_came_when_counted_then_there_is_no_rate() -> None:
 
     assert set(flow.conversion().values()) == {None}
     assert list(flow.lines()) == [
-        "conversion: no guest came in these days, as far as metrics tell"
+        "conversion: the metrics show no new guests in these days"
     ]
 
 
@@ -275,13 +275,13 @@ def test_given_both_when_shown_to_people_then_a_row_a_day_and_their_sums(
     cells = [list(column.cells) for column in table.columns]
     assert [column.header for column in table.columns] == [
         "day",
-        "guests came",
-        "others came",
+        "new guests",
+        "other new users",
         "guests linked",
         "logout",
         "expired",
         "requested",
-        "still here",
+        "still existing",
     ]
     rows = list(zip(*cells, strict=True))
     assert rows[-2] == ("2026-03-10", "5", "2", "4", "3", "0", "0", "1")
@@ -331,7 +331,7 @@ def test_given_a_table_alone_when_asked_then_it_says_what_the_rest_needs(
     assert result.exit_code == 0, result
     assert re.search(rf"{APP} +0 +0 +1 *\n", result.stdout)  # has expired long ago
     assert (
-        "\nWhat happened, users included that are gone, is in the metrics of a stack: "
+        "\nThe history, deleted users included, is in the metrics of a stack: "
         "give --stack NAME.\n"
     ) in result.stdout
     assert body["flow"] is None

@@ -144,7 +144,7 @@ def test_given_a_user_when_shown_to_people_then_no_stranger_steers_the_terminal(
     assert "sessions: 2" in told
     assert r"platform: node\x1b[2J" in told
     assert "\x1b" not in told
-    assert f"{'k' * 24}  ci, made 2" in told
+    assert f"{'k' * 24}  ci, created 2" in told
     assert not [each for each in hashes(ada) if each in told]
 
 
@@ -194,23 +194,23 @@ def test_given_a_domain_in_punycode_when_shown_then_it_is_the_same(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        pytest.param(None, f"nobody has registered {ADA} in app '{APP}'", id="nobody"),
+        pytest.param(None, f"no user has registered {ADA} in app '{APP}'", id="nobody"),
         pytest.param(
             {"expires_at": utc_now() - DAY},
-            f"nobody has registered {ADA} in app '{APP}'; an earlier registration "
+            f"no user has registered {ADA} in app '{APP}'; an earlier registration "
             "ended at ",
             id="registered too long ago",
         ),
         pytest.param(
             {},
-            f"{ADA} is registered and confirmed, but no user has it yet: if nobody "
-            "uses it, it ends by itself at ",
+            f"{ADA} is registered and confirmed, but no user has it yet: unless "
+            "it is used, it ends by itself at ",
             id="no user",
         ),
         pytest.param(
             {"state": "pending"},
-            f"{ADA} is registered and pending, but no user has it yet: if nobody "
-            "uses it, it ends by itself at ",
+            f"{ADA} is registered and pending, but no user has it yet: unless "
+            "it is used, it ends by itself at ",
             id="pending",
         ),
     ],
@@ -218,7 +218,7 @@ def test_given_a_domain_in_punycode_when_shown_then_it_is_the_same(
 def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
     store: Store, db: DynamoDBClient, fields: dict[str, Any] | None, message: str
 ) -> None:
-    """And when the record of the address goes, which nobody can ask for."""
+    """The message says when the record of the address ends."""
     end = ""
     if fields is not None:
         record = a_record(**fields)
@@ -239,29 +239,31 @@ def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        pytest.param(["show"], 2, "give a user's id, or --email", id="nobody named"),
         pytest.param(
-            ["show", "u", "--email", "e"], 2, "and not both", id="named twice"
+            ["show"], 2, "give either a user's id or --email", id="nobody named"
+        ),
+        pytest.param(
+            ["show", "u", "--email", "e"], 2, "give either a", id="named twice"
         ),
         pytest.param(["list", "--limit", "0"], 2, "--limit", id="none wanted"),
         pytest.param(
             ["list", "--created-after", "yesterday"],
             2,
-            "Invalid value for '--created-after': 'yesterday' is no date as 2026-11-01 "
-            "or 2026-11-01T12:00:00Z",
+            "Invalid value for '--created-after': 'yesterday' is not a date such as "
+            "2026-11-01 or 2026-11-01T12:00:00Z",
             id="no date",
         ),
         pytest.param(
             ["list", "--created-after", "2026-11-01T12:00:00"],
             2,
-            "is no date as 2026-11-01",
+            "is not a date such as 2026-11-01",
             id="no zone",
         ),
         pytest.param(
-            ["list", "--anonymous", "--permanent"], 2, "and not both", id="no users"
+            ["list", "--anonymous", "--permanent"], 2, "give either", id="no users"
         ),
         pytest.param(["export"], 2, "FILE", id="no file"),
-        pytest.param(["export", "-"], 2, "give a file's name", id="a pipe"),
+        pytest.param(["export", "-"], 2, "give the name of a file", id="a pipe"),
         pytest.param(
             ["export", "f", "--segments", "99"], 2, "--segments", id="segments"
         ),
@@ -269,8 +271,8 @@ def test_given_an_address_of_no_user_when_shown_then_it_says_what_it_is(
         pytest.param(
             ["show", "u", "--table", TABLE],
             1,
-            "which app? Give --app ID. A table does not tell which there are; "
-            "`anonauth users list` does",
+            "which app? Give --app ID. A table does not name its apps; "
+            "`anonauth users list` shows them",
             id="no app",
         ),
         pytest.param(
@@ -387,16 +389,15 @@ def test_given_users_when_listed_for_people_then_it_says_what_it_took(
     assert rows[ada.id][-2:] == ["anon-user,", USERPASS]
     assert rows[expired.id][2] == "expired"
     assert result.stderr == (
-        "users: 2, in 4 items of the table that were read: 1 read unit, "
-        "less than a cent\n"
+        "users: 2; read 4 items of the table: 1 read unit, less than a cent\n"
     )
 
 
 @pytest.mark.parametrize(
     ("read", "units", "told"),
     [
-        pytest.param(0, 0.5, "0 items of the table that were read: 1 read", id="none"),
-        pytest.param(1, 0.5, "1 item of the table that was read: 1 read unit,", id="1"),
+        pytest.param(0, 0.5, "0 items of the table: 1 read unit,", id="none"),
+        pytest.param(1, 0.5, "1 item of the table: 1 read unit,", id="1"),
         pytest.param(9, 1.5, "2 read units, less than a cent", id="a half"),
         pytest.param(9, 79_999, "79,999 read units, less than a cent", id="below"),
         pytest.param(9, 80_000, "80,000 read units, $0.01 on demand", id="a cent"),
@@ -543,19 +544,19 @@ def test_given_a_user_without_sessions_when_revoked_then_nobody_is_asked(
     body = printed(run("revoke", ada.id, *THERE, "--json"))
 
     assert result.exit_code == 0, result
-    assert result.stdout == f"user {ada.id} has no sessions: nothing was changed\n"
+    assert result.stdout == f"user {ada.id} has no sessions; nothing was changed\n"
     assert result.stderr == ""
     assert body == {"revoked": ada.id, "app": APP, "sessions": 0}
     assert stored(store, ada) == before
 
 
-def test_given_a_guest_when_revoked_then_delete_is_what_is_meant(store: Store) -> None:
+def test_given_a_guest_when_revoked_then_it_names_delete(store: Store) -> None:
     guest = a_guest(utc_now())
     store.create_user(guest)
 
     line = problem(run("revoke", guest.id, *THERE, "--yes"))
 
-    assert f"`anonauth users delete {guest.id}` is what is meant" in line
+    assert f"To delete it, run `anonauth users delete {guest.id}`" in line
     assert len(stored(store, guest).sessions) == 1
 
 

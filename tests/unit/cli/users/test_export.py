@@ -279,7 +279,7 @@ def test_given_a_page_that_cannot_be_read_when_run_again_then_it_goes_on(
 
     progress = run(store, file)
 
-    assert capsys.readouterr().err == "not complete; run it again to go on\n"
+    assert capsys.readouterr().err == "not complete; run it again to continue\n"
     assert before["read"] < USERS
     assert (progress.users, progress.read) == (USERS, USERS)
     assert_complete(file, store)
@@ -345,7 +345,7 @@ def test_given_other_options_when_gone_on_then_it_says_only_what_differs(
     with pytest.raises(CommandError) as refused:
         run(store, file, replace(PLAN, **other))
 
-    assert f": it was begun {difference}. Give the same" in str(refused.value)
+    assert f", which was started {difference}. Give the same" in str(refused.value)
     assert (file.read_bytes(), resume(file).read_bytes()) == before
 
 
@@ -382,7 +382,7 @@ def test_given_something_else_as_checkpoint_when_gone_on_then_it_is_refused(
 ) -> None:
     resume(file).write_text(text)
 
-    with pytest.raises(CommandError, match="no checkpoint of this version"):
+    with pytest.raises(CommandError, match="not a checkpoint of this version"):
         run(store, file)
 
     assert resume(file).read_text() == text
@@ -395,9 +395,7 @@ def test_given_a_file_that_is_no_export_when_named_then_it_is_left_alone(
     run(store, file)
     before = file.read_bytes()
 
-    with pytest.raises(
-        CommandError, match="is there already, and is no unfinished export"
-    ):
+    with pytest.raises(CommandError, match="exists and is not an unfinished export"):
         run(store, file)
 
     assert file.read_bytes() == before
@@ -468,7 +466,7 @@ def test_given_another_users_file_when_exported_then_it_is_refused_and_left_alon
     before = theirs.stat()
 
     with pytest.raises(
-        CommandError, match=f"{of} is another user's; name another file"
+        CommandError, match=f"{of} belongs to another user; name another file"
     ):
         run(store, file, disk=AnotherUser())
 
@@ -488,7 +486,7 @@ def test_given_another_users_unfinished_export_when_gone_on_then_it_is_refused(
     an_unfinished_export(store, file)
     before = file.read_bytes(), resume(file).read_bytes()
 
-    with pytest.raises(CommandError, match="is another user's"):
+    with pytest.raises(CommandError, match="belongs to another user"):
         run(store, file, disk=AnotherUser())
 
     assert (file.read_bytes(), resume(file).read_bytes()) == before
@@ -506,7 +504,9 @@ def test_given_no_plain_file_when_exported_then_it_is_refused(
     else:
         (tmp_path / of).hardlink_to(mine)
 
-    with pytest.raises(CommandError, match=f"{of} is no plain file with one name"):
+    with pytest.raises(
+        CommandError, match=f"{of} is not a plain file with a single name"
+    ):
         run(store, file)
 
     assert mine.read_bytes() == b""
@@ -669,7 +669,7 @@ def test_given_the_command_when_stopped_by_ctrl_c_then_130_and_it_goes_on(
     result = command(str(file), "--json")
 
     assert stopped.exit_code == 130
-    assert "run it again to go on" in stopped.stderr
+    assert "run it again to continue" in stopped.stderr
     assert stopped.stdout == ""
     body = json.loads(result.stdout)
     assert body.keys() == {"file", "users", "items_read", "unreadable", "resumed"}
@@ -689,7 +689,7 @@ def test_given_an_item_that_is_none_of_ours_when_exported_then_exit_code_1(
 
     assert result.exit_code == 1
     assert str(result.exception) == (
-        f"items that could not be read, and were left out: 1; {file} has all others"
+        f"items that could not be read: 1; they are left out, and {file} has all others"
     )
     assert isinstance(result.exception, CommandError)
     if options:
