@@ -335,6 +335,12 @@ def reset_password(store: Store) -> bool:
     return reset(store, account, user, token_hash)
 
 
+def contest(store: Store) -> bool:
+    account = a_pending_account()
+    assert store.register(account, NOW)
+    return store.contest(APP, account.key, NOW)
+
+
 def spend(store: Store) -> bool:
     counter = Counter("name", 1, NOW + DAY)
     return store.spend(counter)
@@ -367,6 +373,7 @@ WRITES = [
     pytest.param(register, 0, id="register"),
     pytest.param(resend, 1, id="confirm token"),
     pytest.param(confirm, 1, id="confirm"),
+    pytest.param(contest, 1, id="contest"),
     pytest.param(send_reset, 1, id="reset token"),
     pytest.param(reset_password, 6, id="reset"),
     pytest.param(spend, 0, id="spend"),
@@ -620,6 +627,11 @@ def open_in_vain(store: Store) -> Callable[[], bool]:
     return lambda: store.open_session(user, a_session(), [], NOW)
 
 
+def open_for_no_user(store: Store) -> Callable[[], bool]:
+    user = a_permanent_user(a_session())
+    return lambda: store.open_session(user, a_session(), [], NOW)
+
+
 def first_login_in_vain(store: Store) -> Callable[[], bool]:
     guest, identity, session = a_stored_guest(store), a_foreign_identity(), a_session()
     user = replace(
@@ -664,6 +676,11 @@ def resend_in_vain(store: Store) -> Callable[[], bool]:
     return lambda: store.set_confirmation(stale, token, NOW)
 
 
+def resend_for_no_record(store: Store) -> Callable[[], bool]:
+    account, token = a_pending_account(), MailToken("t", NOW + DAY)
+    return lambda: store.set_confirmation(account, token, NOW)
+
+
 def send_reset_in_vain(store: Store) -> Callable[[], bool]:
     account = a_pending_account(reset=MailToken("other", NOW + DAY))
     assert store.register(account, NOW)
@@ -703,12 +720,14 @@ def delete_key_in_vain(store: Store) -> Callable[[], bool]:
     "stale",
     [
         open_in_vain,
+        open_for_no_user,
         first_login_in_vain,
         first_login_of_an_identity_that_is_taken,
         unlink_in_vain,
         unlink_of_a_new_version,
         register_in_vain,
         resend_in_vain,
+        resend_for_no_record,
         send_reset_in_vain,
         send_first_reset_in_vain,
         reset_in_vain,
@@ -737,6 +756,28 @@ def test_given_a_session_that_was_written_when_its_user_changes_then_it_is_ours(
     after = stored(store, user)
     assert session.id in after.sessions
     assert len(after.identities) == 3
+
+
+def test_given_a_pending_account_when_confirmed_then_one_call_does_it(
+    store: Store, wire: Wire
+) -> None:
+    account = a_pending_account(confirmation=MailToken("t", NOW + DAY))
+    assert store.register(account, NOW)
+    del wire.calls[:]
+
+    assert store.confirm(APP, account.key, "t", NOW)
+
+    assert wire.calls == ["UpdateItem"]
+
+
+def test_given_a_confirmed_account_when_its_token_is_replaced_then_it_is_refused(
+    store: Store,
+) -> None:
+    account = a_pending_account(confirmation=MailToken("t", NOW + DAY))
+    assert store.register(account, NOW)
+    assert store.confirm(APP, account.key, "t", NOW)
+
+    assert not store.set_confirmation(account, MailToken("new", NOW + DAY), NOW)
 
 
 def test_given_a_confirm_token_that_was_written_when_it_is_used_then_it_is_ours(
