@@ -1,4 +1,4 @@
-"""The form of an event: public API, described in `events.schema.json`."""
+"""The form of an event, which is public API: `events.schema.json` describes it."""
 
 from collections.abc import Iterable
 from datetime import datetime

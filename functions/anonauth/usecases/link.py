@@ -104,10 +104,10 @@ class IdentityLinking:
             permanent = replace(user, anonymous=False, expires_at=None)
             # Signed first: a client that gets an error must not have been linked, since
             # it may have no credential to repeat the call with.
-            access_token_after = self.tokens.access_token(
+            fresh_token = self.tokens.access_token(
                 permanent, session, base_url=request.base_url, now=now
             )
-            linked = LinkedSession(permanent, session, access_token_after)
+            linked = LinkedSession(permanent, session, fresh_token)
             if is_listed:
                 break
             require_room(user, verified)
