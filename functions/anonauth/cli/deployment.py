@@ -120,7 +120,7 @@ class Deployment:
         return f"{stack}table '{self.table}' in {self.region}{elsewhere}"
 
     def read_app_ids(self) -> list[str]:
-        """Return the app ids that it serves, or none if they are unknown."""
+        """Return the app ids of the deployment, or none if they are unknown."""
         told = self.outputs.get("ClientAppIds", "")
         if not told and self.endpoint_url and self.table == aws.TABLE_NAME:
             with suppress(BotoCoreError, ClientError):
@@ -131,7 +131,7 @@ class Deployment:
         return [each for each in told.split(",") if each]
 
     def services(self) -> wiring.Services:
-        """Return its services, without the settings that only its functions have.
+        """Return the deployment's services, without settings only its functions have.
 
         Raises:
             CommandError: The operator's AWS configuration cannot be used.
@@ -201,7 +201,7 @@ def open_services(
     """Yield the services of a deployment, while a `with` block runs.
 
     Args:
-        target: The deployment.
+        options: The options that name the deployment.
         with_key: Whether the command wraps a new key, which takes a KMS key.
 
     Raises:
@@ -340,7 +340,7 @@ def explain_credentials_error(cause: BaseException) -> str | None:
     None means that the error has another cause.
 
     Args:
-        cause: As `cause_of` returns it.
+        cause: As `find_aws_error` returns it.
     """
     text = str(cause).partition("\n")[0]
     profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")

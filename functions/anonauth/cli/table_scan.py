@@ -46,7 +46,7 @@ class ParallelScan:
 
         Args:
             positions: Where to start in each segment. "" is its beginning.
-            take: Called with each page and its segment, by several threads at once.
+            on_page: Called with each page and its segment, by several threads at once.
         """
         if not positions:
             return

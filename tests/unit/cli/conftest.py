@@ -10,7 +10,7 @@ __all__ = ["answering", "server"]
 
 @pytest.fixture
 def refusing(answering: Callable[[int, str], str]) -> str:
-    """An AWS that grants nothing."""
+    """An AWS that refuses every call."""
     body = {
         "__type": "com.amazon.coral.service#AccessDeniedException",
         "Message": "User: ada is not authorized to perform: it\nat all",

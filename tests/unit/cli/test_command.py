@@ -68,7 +68,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def end(
     process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT
 ) -> tuple[str, str]:
-    """Tell the command to end; return what it wrote after its first line."""
+    """Stop the command, and return its output after the first line."""
     assert process.stdout is not None
     assert process.stderr is not None
     process.send_signal(number)
@@ -106,7 +106,7 @@ def test_given_verbose_when_a_call_is_refused_then_the_functions_log_is_there() 
     assert logged[-1]["function_name"] == "ProfileFunction"
 
 
-def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> None:
+def test_given_a_start_when_it_prints_its_addresses_then_its_curl_line_works() -> None:
     with serving("--aws-port", "0") as (process, base_url):
         path = f"{API}/app/{APP}/auth/providers/local-userpass/login"
         call(base_url, "POST", path, body=b'{"username": "a", "password": "b"}')
@@ -128,7 +128,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
     )
     assert "Ctrl-C" in out
     # Each of them registers an address, and a newcomer tries one after the other. The
-    # README's is of the guest's id, so that its session can be run again.
+    # address in README contains the guest's id, so that its session can be run again.
     page = (ROOT / "functions/anonauth/local/page/index.html").read_text()
     used = [set(re.findall(r"\w+@example\.com", text)) for text in (out, page)]
     assert [len(addresses) for addresses in used] == [1, 1]
@@ -167,7 +167,7 @@ def test_given_a_start_when_it_introduces_itself_then_its_curl_line_works() -> N
         ),
     ],
 )
-def test_given_settings_when_it_introduces_itself_then_it_tells_what_is_on(
+def test_given_settings_when_it_starts_then_it_prints_what_is_on(
     providers: dict[str, object], told: list[str], untold: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "settings.json"
@@ -181,7 +181,7 @@ def test_given_settings_when_it_introduces_itself_then_it_tells_what_is_on(
 
 
 @pytest.mark.long
-def test_given_a_challenge_when_it_introduces_itself_then_no_line_would_fail(
+def test_given_a_challenge_when_it_prints_its_addresses_then_no_line_would_fail(
     tmp_path: Path,
 ) -> None:
     challenge = {"verify_url": "https://challenges.example.com/", "secret": "secret"}

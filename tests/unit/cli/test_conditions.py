@@ -1,4 +1,4 @@
-"""Every command, wherever it runs: any encoding, width, stream and Ctrl-C."""
+"""Every command in any encoding, width and stream, and with Ctrl-C."""
 
 import json
 import os
@@ -36,7 +36,7 @@ from support.service.command import environment, run
 from support.service.ctrl_c import COMMAND, ended
 from support.service.harness import TABLE
 
-# Of each command: what it takes, besides a deployment, and whether it takes one.
+# The arguments of each command. The last option takes the address of a deployment.
 COMMANDS: dict[str, list[str]] = {
     "doctor": ["--endpoint-url"],
     "sample": ["logout", "--endpoint-url"],
@@ -78,7 +78,7 @@ def test_given_the_command_when_its_commands_are_listed_then_each_is_tried_here(
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
-    """A local service's AWS, with a user whose device has a name of its own."""
+    """The AWS of a local service, with a user whose device has an unusual name."""
     with LocalServer(app_ids=(APP,), aws_port=0) as server:
         log_in(server.base_url)
         yield str(server.aws_url)
@@ -140,7 +140,7 @@ def test_given_a_name_with_an_arrow_when_shown_in_another_encoding_then_it_is_to
 @pytest.mark.parametrize(
     ("encoding", "shown"), [("utf-8", "→"), ("cp1252", "->"), ("ascii", "->")]
 )
-def test_given_an_encoding_when_something_is_to_be_done_then_it_has_such_an_arrow(
+def test_given_an_encoding_when_advice_is_shown_then_its_arrow_can_be_encoded(
     encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stream:
@@ -248,13 +248,13 @@ def test_given_a_full_disk_when_something_is_printed_then_one_line() -> None:
     )
 
 
-def test_given_nobody_that_left_when_asked_then_output_is_read() -> None:
+def test_given_a_reader_that_stays_when_asked_then_output_is_read() -> None:
     assert streams.has_reader()
 
 
 @pytest.fixture(scope="module")
 def hanging() -> Iterator[str]:
-    """An address that takes connections and never answers."""
+    """An address that accepts connections and never answers."""
     taken = []
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
 
@@ -270,7 +270,7 @@ def hanging() -> Iterator[str]:
         connection.close()
 
 
-# Python itself has started, and what follows is ours.
+# Python itself has started, and now runs our code.
 _READY = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -304,7 +304,7 @@ def test_given_any_moment_when_ctrl_c_is_pressed_then_each_command_ends_with_no_
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
 
-    # While modules are imported it is not yet known which command it is.
+    # During the imports the command is not known yet.
     is_endless = name in {"events tail", "serve"}
     assert process.returncode in ({0, 130} if is_endless else {130}), (out, err)
     assert is_calm(err.encode()), err

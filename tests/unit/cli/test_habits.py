@@ -1,4 +1,4 @@
-"""What people expect of any command."""
+"""Habits that people expect of any command."""
 
 import os
 import pty
@@ -68,7 +68,7 @@ def test_given_help_when_an_option_has_a_value_then_its_type_is_named() -> None:
     assert re.search(r"--template +PATH ", serve)
 
 
-# Prints how it ended, and what it has imported by then.
+# Prints how the command ended, and what it had imported by then.
 _CODE = """
 import sys
 from anonauth.cli.main import main
@@ -198,7 +198,7 @@ def test_given_days_with_nothing_when_stats_are_shown_then_they_are_left_out() -
 
 
 def columns(keys: KeyList) -> dict[str, tuple[str, str, str]]:
-    """Return of each key its state, and when it signs from and until."""
+    """Return the state of each key, and from and until when it signs."""
     kid, _, state, _, start, end, _ = (list(c.cells) for c in keys.as_table().columns)
     return {
         str(k): (str(s), str(a), str(z))

@@ -109,7 +109,7 @@ def check_location(probe: DeploymentProbe) -> CheckResult:
 
 
 def check_clock(probe: DeploymentProbe) -> CheckResult:
-    """Compare this machine's clock, by which keys are judged, with the API's."""
+    """Check that this machine's clock, which judges the keys, agrees with the API's."""
     try:
         answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
     except NoAnswer:

@@ -37,7 +37,7 @@ class DoctorReport:
         return {state: counted[state] for state in get_args(CheckState)}
 
     def summary(self) -> str:
-        """Return these numbers in words."""
+        """Return the number of results in each state, in words."""
         return ", ".join(f"{n} {state}" for state, n in self.count().items() if n)
 
     def verdict(self) -> str:

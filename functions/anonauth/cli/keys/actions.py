@@ -147,13 +147,13 @@ class Rotation:
     next: RingKey
 
     def as_json(self) -> dict[str, Any]:
-        """Return that key and the ring."""
+        """Return the key and the ring as JSON."""
         start = rfc3339(self.next.signs_from)
         key = {"kid": self.next.kid, "use": self.next.use, "signs_from": start}
         return key | self.keys.as_json()
 
     def lines(self) -> Iterator[str]:
-        """Yield the result in words."""
+        """Yield the result of the rotation in words."""
         key, at = self.next, rfc3339(self.next.signs_from)
         if key.signs(self.keys.now):
             yield (

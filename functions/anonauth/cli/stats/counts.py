@@ -131,7 +131,7 @@ class UserStock:
         return sum(counts[kind] for counts in self.apps.values())
 
     def as_json(self) -> dict[str, Any]:
-        """Return all counts."""
+        """Return all counts as JSON."""
         return {
             **{kind: self.total(kind) for kind in _USER_KINDS},
             "by_app": {

@@ -1,7 +1,7 @@
-"""`anonauth doctor`: a stack that is well, and each way in which one is not.
+"""`anonauth doctor`: a healthy stack, and each fault that a check finds.
 
-The stack is what SAM makes of `template.yaml`, as far as moto's CloudFormation goes;
-its HTTP API is the real discovery, served here.
+The stack is `template.yaml` as SAM translates it, without the resources that moto's
+CloudFormation does not know. Its HTTP API is the real discovery, served here.
 """
 
 import functools
@@ -73,7 +73,7 @@ DOCUMENT = {
     }
 }
 WITHOUT = {"DomainTarget"}  # outputs of a stack with a domain
-UNDERSTOOD = {  # by moto's CloudFormation, and looked at
+UNDERSTOOD = {  # by moto's CloudFormation, and checked by doctor
     "AWS::DynamoDB::Table",
     "AWS::Events::Rule",
     "AWS::IAM::Role",
@@ -92,8 +92,8 @@ JWKS = f"{APP_URL}/.well-known/jwks.json"
 class Cloud:
     """An AWS with a stack, and the HTTP API of that stack.
 
-    `denied` has services, and operations of DynamoDB, that the caller may not use;
-    `pages` has what the API answers instead of the truth, `date` what its clock says.
+    `denied` has the services, and operations of DynamoDB, that the caller may not use.
+    `pages` has wrong answers of the API by path, and `date` a wrong time of its clock.
     """
 
     url: str = ""
@@ -118,7 +118,7 @@ class Cloud:
         self, deployment: Deployment | None = None, **options: Any
     ) -> DeploymentProbe:
         probe = DeploymentProbe(deployment or self.deployment, **options)
-        # To make clients takes most of the time.
+        # Creating clients takes most of the time.
         probe._clients = self.clients
         if deployment is None:
             probe._services = self.services
@@ -174,7 +174,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def refusal(service: str) -> Response:
-    """Return what a service answers to who may not do a thing, in its own form."""
+    """Return a service's answer to a caller without permission, in its own form."""
     if service in {"s3", "cloudformation"}:
         error = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
         around = f"<ErrorResponse>{error}</ErrorResponse>"
@@ -227,7 +227,7 @@ def whole(moto: None) -> Iterator[Cloud]:
 
 
 def deploy(url: str) -> str:
-    """Deploy the stack; return the bucket that has its bundle."""
+    """Deploy the stack, and return the bucket with its bundle."""
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w") as archive:
         archive.writestr("anonauth/__init__.py", "")
@@ -278,20 +278,20 @@ def deploy(url: str) -> str:
         ]
         if each["LogicalResourceId"] == "Table"
     )
-    # Which moto's CloudFormation leaves out.
+    # moto's CloudFormation leaves these out.
     set_ttl(table, "ttl", on=True)
     set_backups(table, on=True)
     return bucket
 
 
 def deployed_with(parameters: dict[str, str]) -> dict[str, Any]:
-    """Return parameters as CloudFormation takes them, and describes a stack."""
+    """Return parameters in the form in which CloudFormation takes and returns them."""
     pairs = parameters.items()
     return {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in pairs]}
 
 
 def map_stream(deployment: Deployment) -> None:
-    """Have the stream read; from then on moto would run a container at each write."""
+    """Map the stream. From then on moto would run a container at each write."""
     mapping = sam_template.resources(
         sam_template.translated(), "AWS::Lambda::EventSourceMapping"
     )["LifecycleStream"]
@@ -309,7 +309,7 @@ def map_stream(deployment: Deployment) -> None:
 
 @pytest.fixture
 def cloud(whole: Cloud) -> Iterator[Cloud]:
-    """The same, for a test that lets it tell untruths."""
+    """The stack, for a test that gives it wrong answers."""
     yield whole
     whole.pages.clear()
     whole.denied.clear()
@@ -341,7 +341,7 @@ def mapping_of(cloud: Cloud) -> str:
     return str(mapping["UUID"])
 
 
-def test_given_a_stack_as_deployed_when_looked_at_then_all_is_well(
+def test_given_a_stack_as_deployed_when_checked_then_all_checks_are_ok(
     cloud: Cloud,
 ) -> None:
     result = cloud.run("--json")
@@ -367,7 +367,7 @@ def test_given_a_stack_as_deployed_when_shown_then_each_check_has_its_line(
     assert lines[-1] == f"{len(CHECKS)} ok"
 
 
-def test_given_only_a_table_when_looked_at_then_table_and_ring_are(
+def test_given_only_a_table_when_checked_then_table_and_ring_are(
     cloud: Cloud,
 ) -> None:
     target = ["--table", cloud.table, "--endpoint-url", cloud.url, "--json"]
@@ -429,7 +429,7 @@ def no_protection(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def nobody_reads(cloud: Cloud) -> Iterator[None]:
+def stream_not_read(cloud: Cloud) -> Iterator[None]:
     change, uuid = aws("lambda").update_event_source_mapping, mapping_of(cloud)
     change(UUID=uuid, Enabled=False)
     yield
@@ -466,7 +466,7 @@ def an_old_runtime(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def a_function_gone(cloud: Cloud) -> Iterator[None]:
+def a_deleted_function(cloud: Cloud) -> Iterator[None]:
     found = aws("lambda").get_function(FunctionName=cloud.physical("LogoutFunction"))
     made = found["Configuration"]
     aws("lambda").delete_function(FunctionName=made["FunctionName"])
@@ -491,7 +491,7 @@ def key_disabled(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def key_on_its_way_out(cloud: Cloud) -> Iterator[None]:
+def key_pending_deletion(cloud: Cloud) -> Iterator[None]:
     aws("kms").schedule_key_deletion(KeyId=key_id(cloud))
     yield
     aws("kms").cancel_key_deletion(KeyId=key_id(cloud))
@@ -577,7 +577,7 @@ MAIL = {
             id="no deletion protection",
         ),
         pytest.param(
-            nobody_reads,
+            stream_not_read,
             "events",
             "failed",
             "no events about users, and changes older than 24 hours are lost",
@@ -609,7 +609,7 @@ MAIL = {
             id="another runtime",
         ),
         pytest.param(
-            a_function_gone,
+            a_deleted_function,
             "functions",
             "failed",
             "does not exist",
@@ -633,7 +633,7 @@ MAIL = {
             id="KMS key disabled",
         ),
         pytest.param(
-            key_on_its_way_out,
+            key_pending_deletion,
             "KMS key",
             "failed",
             "PendingDeletion",
@@ -690,7 +690,7 @@ MAIL = {
         ),
     ],
 )
-def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
+def test_given_a_fault_when_checked_then_its_check_says_what_to_do(
     cloud: Cloud, fault: Fault, check: str, state: str, says: str, advice: str
 ) -> None:
     assert cloud.check(check).state == "ok"
@@ -707,7 +707,7 @@ def test_given_a_fault_when_looked_at_then_its_check_says_what_to_do(
 
 @pytest.fixture
 def lost(store: Store) -> User:
-    """A user whose item is lost, and its two identities; beside one that is whole."""
+    """A user whose item is lost with two identities left, beside a complete user."""
     a_linked_user(store)
     user = a_linked_user(store, a_foreign_identity(), a_foreign_identity())
     lose(store, user)
@@ -719,7 +719,7 @@ def look_for_lost_users(cloud: Cloud, table: str, **options: Any) -> CheckResult
     return check_named("lost users", cloud.probe(deployment, **options))
 
 
-def test_given_a_lost_user_when_looked_at_then_a_warning_says_what_brings_it_back(
+def test_given_a_lost_user_when_checked_then_a_warning_says_how_it_comes_back(
     cloud: Cloud, table: str, store: Store, lost: User
 ) -> None:
     found = look_for_lost_users(cloud, table)
@@ -745,7 +745,7 @@ def test_given_a_lost_user_when_looked_at_then_a_warning_says_what_brings_it_bac
         pytest.param({"most_units": 0.9}, "ok", id="more units"),
     ],
 )
-def test_given_a_table_of_some_size_when_looked_at_then_a_large_one_is_left_to_stats(
+def test_given_a_table_of_some_size_when_checked_then_a_large_one_is_left_to_stats(
     cloud: Cloud, table: str, lost: User, options: dict[str, Any], state: str
 ) -> None:
     found = look_for_lost_users(cloud, table, **options)
@@ -765,7 +765,7 @@ def test_given_a_table_that_has_grown_since_it_was_counted_then_the_scan_is_give
     assert check_named("lost users", probe).state == state
 
 
-def test_given_a_table_that_is_too_large_when_looked_at_then_nothing_is_scanned(
+def test_given_a_table_that_is_too_large_when_checked_then_nothing_is_scanned(
     cloud: Cloud, table: str, lost: User
 ) -> None:
     cloud.denied.add("Scan")
@@ -809,7 +809,7 @@ ASKS: dict[str, Any] = {"anon-user": {"challenge": CHALLENGE}}
         ),
     ],
 )
-def test_given_challenges_when_looked_at_then_each_app_is_compared(
+def test_given_challenges_when_checked_then_each_app_is_compared(
     cloud: Cloud, apps: Any, is_asked: str, state: str, says: str
 ) -> None:
     outputs = {**cloud.deployment.outputs, "ClientAppIds": f"{APP},{OTHER_APP}"}
@@ -872,7 +872,7 @@ def another_table(**specification: Any) -> Iterator[str]:
         ),
     ],
 )
-def test_given_no_such_stream_when_looked_at_then_it_is_said(
+def test_given_no_such_stream_when_checked_then_it_is_said(
     cloud: Cloud, specification: Any, says: str
 ) -> None:
     with another_table(**specification) as table:
@@ -885,10 +885,10 @@ def test_given_no_such_stream_when_looked_at_then_it_is_said(
     assert events.state == "failed"
 
 
-def test_given_a_mapping_of_another_stream_when_looked_at_then_it_does_not_count(
+def test_given_a_mapping_of_another_stream_when_checked_then_it_does_not_count(
     cloud: Cloud,
 ) -> None:
-    """As after the stream has been switched off and on: it is another one then."""
+    """A stream that is switched off and on again has another ARN."""
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     with another_table(**stream) as table:
         deployment = replace(cloud.deployment, table=table)
@@ -898,7 +898,7 @@ def test_given_a_mapping_of_another_stream_when_looked_at_then_it_does_not_count
     assert "reads another stream" in found.says
 
 
-def test_given_no_mapping_when_looked_at_then_nobody_reads(cloud: Cloud) -> None:
+def test_given_no_mapping_when_checked_then_the_stream_is_not_read(cloud: Cloud) -> None:
     function = cloud.physical("KeysFunction")
     outputs = {**cloud.deployment.outputs, "LifecycleFunctionName": function}
     deployment = replace(cloud.deployment, outputs=outputs)
@@ -926,7 +926,7 @@ def test_given_no_mapping_when_looked_at_then_nobody_reads(cloud: Cloud) -> None
 def test_given_what_lambda_says_of_a_mapping_when_judged_then_it_is_told(
     changes: Any, state: str, says: str
 ) -> None:
-    """These states pass by too fast, and moto does not have them."""
+    """These states pass too fast to test, and moto does not have them."""
     mapping = {
         "UUID": "u",
         "State": "Enabled",
@@ -961,7 +961,7 @@ def test_given_what_lambda_says_of_a_mapping_when_judged_then_it_is_told(
 def test_given_what_lambda_says_of_a_function_when_judged_then_it_is_told(
     changes: dict[str, str], state: str, says: str
 ) -> None:
-    """As for mappings."""
+    """These states pass too fast to test, as those of mappings do."""
     well = {
         "State": "Active",
         "LastUpdateStatus": "Successful",
@@ -1007,7 +1007,7 @@ def test_given_a_stacks_status_when_judged_then_it_is_told(
         pytest.param(TOPIC, "ok", f"they go to {TOPIC}", id="one"),
     ],
 )
-def test_given_a_topic_or_none_when_looked_at_then_alarms_tell_or_do_not(
+def test_given_a_topic_or_none_when_checked_then_alarms_are_sent_or_not(
     cloud: Cloud, topic: str, state: str, says: str
 ) -> None:
     probe = cloud.probe()
@@ -1032,7 +1032,7 @@ def test_given_a_tables_status_when_judged_then_it_is_told(
     assert check_named("table", probe).state == state
 
 
-def test_given_a_table_of_something_else_when_looked_at_then_it_is_said(
+def test_given_a_table_of_something_else_when_checked_then_it_is_said(
     cloud: Cloud,
 ) -> None:
     probe = cloud.probe()
@@ -1041,7 +1041,7 @@ def test_given_a_table_of_something_else_when_looked_at_then_it_is_said(
     assert check_named("table", probe).state == "failed"
 
 
-def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> None:
+def test_given_no_ring_when_checked_then_no_user_can_log_in(cloud: Cloud) -> None:
     with another_table(StreamEnabled=False) as table:
         probe = cloud.probe(replace(cloud.deployment, table=table))
         ring, rotation = (
@@ -1055,7 +1055,7 @@ def test_given_no_ring_when_looked_at_then_nobody_can_log_in(cloud: Cloud) -> No
 
 
 def in_days(cloud: Cloud, days: float) -> Callable[[], datetime]:
-    """Return a clock that stands so long after the ring was made."""
+    """Return a clock that is this many days after the ring was created."""
     ring = cloud.probe().ring
     assert ring is not None
     made_at = ring.keys[0].published_at
@@ -1073,7 +1073,7 @@ def in_days(cloud: Cloud, days: float) -> Callable[[], datetime]:
         pytest.param(187, "failed", "failed", "no access key signs", id="nobody signs"),
     ],
 )
-def test_given_nobody_rotates_when_days_pass_then_the_ring_is_less_and_less_well(
+def test_given_no_rotation_when_days_pass_then_the_checks_fail_one_by_one(
     cloud: Cloud, days: float, ring: str, rotation: str, says: str
 ) -> None:
     clock = in_days(cloud, days)
@@ -1085,10 +1085,10 @@ def test_given_nobody_rotates_when_days_pass_then_the_ring_is_less_and_less_well
     assert says in found.says
 
 
-def test_given_an_overdue_key_and_a_standby_when_looked_at_then_a_warning(
+def test_given_an_overdue_key_and_a_standby_when_checked_then_a_warning(
     cloud: Cloud,
 ) -> None:
-    """As when a rotation has failed for weeks, and then made the standby."""
+    """The rotation failed for weeks, and then created the standby."""
     probe = cloud.probe(clock=in_days(cloud, 93))
     ring: Ring | None = probe.ring
     assert ring is not None
@@ -1102,7 +1102,7 @@ def test_given_an_overdue_key_and_a_standby_when_looked_at_then_a_warning(
     assert "93 days" in found.says
 
 
-def test_given_a_ring_from_the_future_when_looked_at_then_the_clock_is_blamed(
+def test_given_a_ring_from_the_future_when_checked_then_the_clock_is_blamed(
     cloud: Cloud,
 ) -> None:
     found = cloud.check("key ring", clock=in_days(cloud, -1))
@@ -1127,7 +1127,7 @@ def test_given_a_limit_when_the_key_set_comes_then_it_is_kept_or_not(
     assert ("give up after" in found.says) == (state == "failed")
 
 
-def test_given_an_api_that_hangs_when_looked_at_then_it_is_not_waited_for(
+def test_given_an_api_that_hangs_when_checked_then_the_check_times_out(
     cloud: Cloud,
 ) -> None:
     cloud.hangs = threading.Event()
@@ -1183,7 +1183,7 @@ def test_given_a_key_set_when_compared_then_it_must_be_the_rings(
         ),
     ],
 )
-def test_given_a_wrong_answer_when_looked_at_then_it_failed(
+def test_given_a_wrong_answer_when_checked_then_it_failed(
     cloud: Cloud, page: str, body: tuple[int, Any], check: str
 ) -> None:
     cloud.pages[page] = body
@@ -1206,7 +1206,7 @@ def test_given_two_clocks_when_compared_then_a_minute_may_pass(
     assert f"{abs(seconds)} s {'behind' if seconds > 0 else 'ahead'}" in found.says
 
 
-def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
+def test_given_an_api_without_tls_when_checked_then_it_is_not_asked(
     cloud: Cloud,
 ) -> None:
     probe = cloud.probe()
@@ -1252,10 +1252,10 @@ def test_given_an_api_without_tls_when_looked_at_then_it_is_not_asked(
         pytest.param("events", {"schedules": "events:DescribeRule"}, id="EventBridge"),
     ],
 )
-def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknown(
+def test_given_a_permission_is_missing_when_checked_then_its_checks_are_unknown(
     cloud: Cloud, denied: str, unseen: dict[str, str]
 ) -> None:
-    if denied == "GetItem":  # else the API could not read its keys either
+    if denied == "GetItem":  # otherwise the API could not read its keys either
         services = cloud.services
         cloud.pages[JWKS] = (200, services.ring.jwks(services.clock()))
     cloud.denied.add(denied)
@@ -1271,7 +1271,7 @@ def test_given_a_permission_is_missing_when_looked_at_then_its_checks_are_unknow
     assert {found[name].state for name in found.keys() - unseen} == {"ok"}
 
 
-def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_one(
+def test_given_a_refusal_that_names_an_action_when_told_then_it_is_that_action(
     cloud: Cloud,
 ) -> None:
     """For a SecureString under a customer key, KMS refuses the call."""
@@ -1320,8 +1320,8 @@ def test_given_a_report_when_it_is_not_healthy_then_the_verdict_counts(
     assert report.verdict() == verdict
 
 
-def test_given_a_right_is_lost_when_run_then_exit_code_1(cloud: Cloud) -> None:
-    """As of a scheduled job: it must not stay green, and blind."""
+def test_given_a_missing_permission_when_run_then_exit_code_1(cloud: Cloud) -> None:
+    """A scheduled job without its permissions must not stay green."""
     cloud.denied.add("DescribeTimeToLive")
 
     result = cloud.run("--json")
@@ -1341,7 +1341,7 @@ def test_given_no_such_table_when_run_then_it_failed(cloud: Cloud) -> None:
     assert set(states.values()) == {"failed"}, result.stdout
 
 
-def test_given_a_stack_of_an_earlier_version_when_looked_at_then_it_is_said(
+def test_given_a_stack_of_an_earlier_version_when_checked_then_it_is_said(
     cloud: Cloud,
 ) -> None:
     outputs = dict(cloud.deployment.outputs)
@@ -1370,10 +1370,10 @@ def test_given_what_cannot_work_when_run_then_one_line(
     assert message in str(result.exception)
 
 
-def test_given_nobody_is_logged_in_when_looked_at_then_no_check_can_see(
+def test_given_no_credentials_when_checked_then_one_line(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line, and not the same finding in a dozen."""
+    """One line says so, and not every check again."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

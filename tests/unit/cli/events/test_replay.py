@@ -1,7 +1,7 @@
-"""`anonauth events replay`: nothing that Lambda gave up on is lost, or told twice over.
+"""`anonauth events replay`: no event that Lambda gave up on is lost or told twice.
 
-Real S3 and CloudFormation calls over HTTP to moto; behind the Lambda API of this test
-is the real function.
+S3 and CloudFormation calls go over HTTP to moto. Behind the Lambda API of this test is
+the real function.
 """
 
 import functools
@@ -50,7 +50,7 @@ class Cloud:
     url: str
 
     def fail(self, records: list[Record], name: str) -> None:
-        """Put a batch where Lambda would, in the form that it has there."""
+        """Put a batch into the bucket, in the place and form in which Lambda does."""
         record = {
             "requestContext": {"condition": "RetryAttemptsExhausted"},
             "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
@@ -87,7 +87,7 @@ def s3() -> Any:
 
 @pytest.fixture
 def cloud(service: Deployment) -> Iterator[Cloud]:
-    service.restart(METRICS="false")  # the log is not the command's output
+    service.restart(METRICS="false")  # the log is no part of the command's output
     story = Story(service)
     moto = DomainDispatcherApplication(create_backend_app)
 
@@ -154,7 +154,7 @@ def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
 def test_given_batches_of_one_second_when_replayed_then_in_the_order_of_the_stream(
     cloud: Cloud,
 ) -> None:
-    """As when Lambda gives up many at once: their names tell nothing."""
+    """Lambda may give up many batches at once. Their names do not order them."""
     records = three_logins(cloud)
     for number, name in ((9, "c"), (10, "a"), (111, "b")):  # compares as numbers only
         record = records.pop(0)

@@ -1,4 +1,4 @@
-"""`anonauth events tail`: every event once, though list and clock be changed."""
+"""`anonauth events tail`: each event once, even if list or clock change."""
 
 import json
 import os
@@ -22,11 +22,11 @@ from support.service.ctrl_c import COMMAND, ended, in_the_background
 
 
 class Enough(Exception):
-    """The test has seen what it wants."""
+    """Ends the loop when the test has seen its events."""
 
 
 def seen(server: LocalServer, *actions: Callable[[], object]) -> list[dict[str, Any]]:
-    """Return what is told while things happen, one at each pause."""
+    """Return the events that are told while a step runs at each pause."""
     ahead = iter(actions)
 
     def pause() -> None:

@@ -63,7 +63,7 @@ def kid_of(body: dict[str, Any], use: str, state: str) -> str:
 
 @pytest.fixture(scope="module")
 def old_ring() -> dict[str, Any]:
-    """Holds the item of the first one that was made; making RSA keys is slow."""
+    """Holds the item of the first ring, because creating RSA keys is slow."""
     return {}
 
 
@@ -272,7 +272,7 @@ def test_given_an_unknown_option_when_revoking_then_it_is_no_id(
 def test_given_keys_from_the_future_when_to_be_changed_then_one_line(
     there: list[str], store: Store, command: list[str]
 ) -> None:
-    """Either clock may be wrong; what is written could keep everyone from signing."""
+    """Either clock may be wrong. A ring written now could leave no key to sign."""
     with open_services(DeploymentOptions(table=there[1], kms_key=there[3])) as services:
         made_at = services.clock() + 91 * DAY
         KeyRotation(services.store, services.key_maker).rotate(made_at)
@@ -298,7 +298,7 @@ def test_given_a_clock_when_a_minute_behind_the_newest_key_then_it_may_pass() ->
     assert KeyList(ring, NOW - timedelta(seconds=61)).clock_warning() is not None
 
 
-def test_given_nobody_to_ask_when_revoking_then_nothing_is_changed(
+def test_given_no_terminal_when_revoking_then_nothing_is_changed(
     there: list[str],
 ) -> None:
     before = printed(run("list", *there[:2], "--json"))
@@ -310,7 +310,7 @@ def test_given_nobody_to_ask_when_revoking_then_nothing_is_changed(
 
 
 def ring_of(*keys: tuple[str, int, int]) -> Ring:
-    """A ring of keys: use, published so many hours ago, signing for so many."""
+    """A ring of keys: use, hours since published, hours since it began to sign."""
     return Ring(
         1,
         tuple(
@@ -329,7 +329,7 @@ def ring_of(*keys: tuple[str, int, int]) -> Ring:
 
 
 def with_a_young_last_key(ring: Ring) -> Ring:
-    """The ring, whose last key was made a minute ago."""
+    """The ring, with a last key that was published a minute ago."""
     *_, last = ring.keys
     return ring.replaced(last, replace(last, published_at=NOW - timedelta(minutes=1)))
 
@@ -413,7 +413,7 @@ def test_given_a_key_when_about_to_be_revoked_then_it_says_what_that_does(
 
 @pytest.fixture
 def stacks(moto: None) -> Iterator[Any]:
-    """CloudFormation, and nothing left of what was made with it."""
+    """CloudFormation, whose stacks are deleted after the test."""
     client = boto3.client("cloudformation")
     yield client
     for stack in client.describe_stacks()["Stacks"]:
@@ -632,7 +632,7 @@ def test_given_help_when_asked_for_then_the_service_is_not_imported() -> None:
 
 @pytest.mark.long
 def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> None:
-    """As operate.md has it, and as a shell runs it."""
+    """The steps of operate.md, run as a shell runs them."""
     with LocalServer(aws_port=0) as server:
         there = ["--endpoint-url", server.aws_url]
         access = log_in(server.base_url)["access_token"]

@@ -1,4 +1,4 @@
-"""`anonauth stats`: who there is, by the table; what happened, by CloudWatch."""
+"""`anonauth stats`: current users from the table, history from CloudWatch."""
 
 import json
 import re
@@ -140,7 +140,7 @@ def put(cloudwatch: Any, name: str, value: float, at: datetime, **more: str) -> 
 
 @pytest.fixture(scope="module")
 def cloudwatch(moto: None) -> Any:
-    """What Lifecycle of two deployments has emitted in three days."""
+    """The metrics that LifecycleFunction of two deployments wrote in three days."""
     client = boto3.client("cloudwatch")
     before = NOW - 2 * DAY
     for _ in range(3):
@@ -193,7 +193,7 @@ def test_given_metrics_when_read_then_each_day_has_its_own_and_others_are_0(
 def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
     service: Deployment, capsys: pytest.CaptureFixture[str], moto: None
 ) -> None:
-    """By the names that both sides have for it."""
+    """The functions and `stats` use the same names."""
     story = Story(service)
     capsys.readouterr()
     guests = [service.log_in() for _ in range(3)]
@@ -217,7 +217,7 @@ def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
 
 
 def _put_embedded(client: Any, directive: dict[str, Any], blob: dict[str, Any]) -> None:
-    # What CloudWatch does with a line of the log.
+    # CloudWatch turns a line of the log into metrics like this.
     at = datetime.fromtimestamp(blob["_aws"]["Timestamp"] / 1000, UTC)
     client.put_metric_data(
         Namespace=directive["Namespace"],
@@ -254,7 +254,7 @@ def test_given_metrics_in_pages_when_read_then_all_of_them_count() -> None:
     assert body["total"]["created"]["anon-user"] == 4
 
 
-def test_given_nobody_that_came_when_counted_then_there_is_no_rate() -> None:
+def test_given_no_new_guests_when_counted_then_there_is_no_rate() -> None:
     flow = UserFlow(WEEK)
 
     assert set(flow.conversion().values()) == {None}
@@ -310,7 +310,7 @@ def test_given_a_stack_when_asked_then_both_sources_answer(
     put(boto3.client("cloudwatch"), "UsersCreated", 8, now, **OURS)
     store.create_user(a_guest(now))
 
-    # By its ARN, too: the metrics have its name.
+    # The ARN works too. The metrics have the name of the stack.
     whole = json.loads(run("--stack", stack, "--days", "3", "--json").stdout)
     flow_only = json.loads(run("--stack", "anonauth", "--no-scan", "--json").stdout)
 

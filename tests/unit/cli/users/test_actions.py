@@ -1,4 +1,4 @@
-"""`anonauth users`: who writes in is found, shown, logged out and deleted."""
+"""`anonauth users`: find, show, log out and delete the user who wrote in."""
 
 import sys
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def a_record(**fields: Any) -> IdentityRecord:
 
 
 def hashes(user: User) -> list[str]:
-    """Return all of a user that nobody may see."""
+    """Return all hashes of a user, which no output may show."""
     return [
         "$argon2id",
         *[session.token_hash for session in user.sessions.values()],
@@ -72,7 +72,7 @@ def hashes(user: User) -> list[str]:
 
 
 class _Terminal:
-    """A terminal's input, as far as a question needs one."""
+    """The input of a terminal, as far as a question needs it."""
 
     def isatty(self) -> bool:
         return True
@@ -312,7 +312,7 @@ def _unboxed(text: str) -> str:
 
 @pytest.fixture
 def stack(table: str, key_id: str) -> Iterator[list[str]]:
-    """The options that name a stack of two apps whose table is there."""
+    """The options that name a stack with two apps and a table."""
     client = boto3.client("cloudformation")
     client.create_stack(
         StackName="anonauth",
@@ -376,7 +376,7 @@ def test_given_users_when_listed_then_filters_and_the_limit_hold(store: Store) -
     assert (len(whole["users"]), whole["more"], whole["items_read"]) == (4, False, 4)
 
 
-def test_given_users_when_listed_for_people_then_it_says_what_it_took(
+def test_given_users_when_listed_for_people_then_it_says_what_it_cost(
     store: Store, ada: User
 ) -> None:
     expired = a_guest(utc_now() - 200 * DAY)
@@ -457,7 +457,7 @@ def test_given_a_stack_when_a_user_is_to_be_changed_then_where_comes_first(
 
 
 @pytest.mark.parametrize("command", ["delete", "revoke"])
-def test_given_nobody_to_ask_when_to_be_changed_then_nothing_is(
+def test_given_no_terminal_when_a_user_is_to_be_changed_then_nothing_is(
     store: Store, ada: User, command: str
 ) -> None:
     assert "--yes" in problem(run(command, ada.id, *THERE))
@@ -468,7 +468,7 @@ def test_given_nobody_to_ask_when_to_be_changed_then_nothing_is(
 def test_given_a_user_that_changes_while_it_is_shown_when_deleted_then_it_stays(
     store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody is asked, and thinks it over."""
+    """The user changes while the question waits for an answer."""
 
     class Terminal(_Terminal):
         def readline(self) -> str:
@@ -493,7 +493,7 @@ def test_given_a_user_that_changes_while_it_is_shown_when_deleted_then_it_stays(
 def test_given_keys_that_go_while_it_is_shown_when_deleted_then_it_is_gone(
     store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds a session cannot hold off the end of the user by its keys."""
+    """A client with a session cannot prevent the deletion by changing API keys."""
 
     class Terminal(_Terminal):
         def readline(self) -> str:
@@ -510,7 +510,7 @@ def test_given_keys_that_go_while_it_is_shown_when_deleted_then_it_is_gone(
     assert store.get_user(APP, ada.id) is None
 
 
-def test_given_an_expired_guest_when_deleted_then_it_says_who_does_it(
+def test_given_an_expired_guest_when_deleted_then_it_says_that_dynamodb_does(
     store: Store,
 ) -> None:
     guest = a_guest(utc_now() - 200 * DAY)
@@ -534,7 +534,7 @@ def test_given_a_permanent_user_when_revoked_then_only_its_sessions_end(
     assert after == replace(ada, sessions={}, version=ada.version + 1)
 
 
-def test_given_a_user_without_sessions_when_revoked_then_nobody_is_asked(
+def test_given_a_user_without_sessions_when_revoked_then_it_does_not_ask(
     store: Store, ada: User
 ) -> None:
     assert run("revoke", ada.id, *THERE, "--yes").exit_code == 0
@@ -562,7 +562,7 @@ def test_given_a_guest_when_revoked_then_it_names_delete(store: Store) -> None:
 
 @pytest.mark.long
 def test_given_a_local_service_when_a_user_is_deleted_then_it_asks_first() -> None:
-    """As a shell runs it: asked, and answered no and yes."""
+    """Run as a shell runs it, and answered with no and yes."""
     with LocalServer(app_ids=(APP,), aws_port=0) as server:
         there = ["--app", APP, "--endpoint-url", str(server.aws_url)]
         guest = log_in(server.base_url)

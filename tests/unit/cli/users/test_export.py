@@ -1,4 +1,4 @@
-"""`anonauth users export`: killed anywhere, the file is whole in the end."""
+"""`anonauth users export`: the file is complete in the end, wherever it is killed."""
 
 import json
 import os
@@ -40,14 +40,14 @@ PLAN = ExportPlan("arn:aws:dynamodb:eu-central-1:1:table/t", SEGMENTS)
 
 
 class Killed(BaseException):
-    """The end of the process, as far as a test can have it and live."""
+    """Stands for the end of the process, which a test must survive."""
 
 
 class DyingDisk:
     """`os`, whose process is killed at the nth call that changes the disk.
 
-    A write that is hit is half done. After that nothing is, by any thread. What is
-    written survives, so `fsync` does nothing but count.
+    A write that is hit is half done. After it no thread can change anything. Written
+    data survives, so `fsync` only counts.
     """
 
     CHANGES = frozenset({"open", "write", "fsync", "replace", "ftruncate", "unlink"})
@@ -125,7 +125,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 
 def assert_complete(file: Path, store: MemoryStore) -> None:
-    """Every user once, no line torn, and nothing beside the file."""
+    """Assert that each user is in the file once, no line is torn, no file is left."""
     found = [(line["app"], line["uid"]) for line in lines(file)]
     assert sorted(found) == sorted(store.users)
     assert file.read_text().endswith("\n")
@@ -209,7 +209,7 @@ def test_given_an_app_when_exported_then_no_user_of_another(
 def test_given_a_kill_at_any_point_when_run_again_then_the_file_is_whole(
     store: MemoryStore, file: Path
 ) -> None:
-    """Each call that changes the disk is once the last one, done by half."""
+    """Each call that changes the disk is once the last call, and half done."""
     calls = calls_of_a_run(store, file.parent)
     resumed = 0
 
@@ -223,7 +223,7 @@ def test_given_a_kill_at_any_point_when_run_again_then_the_file_is_whole(
         file.unlink()
 
     assert calls > 6 * USERS / 2  # six of each page
-    assert resumed > calls / 2  # or each would have begun anew
+    assert resumed > calls / 2  # otherwise each run would have started over
 
 
 @pytest.mark.parametrize("lives", [15, 17, 30])
@@ -246,7 +246,7 @@ def test_given_kills_over_and_over_when_run_again_then_it_comes_to_its_end(
 
 
 class Failing:
-    """A store of which the nth page cannot be read."""
+    """A store whose nth page cannot be read."""
 
     def __init__(self, store: MemoryStore, page: int, failure: BaseException) -> None:
         self._store = store
@@ -285,7 +285,7 @@ def test_given_a_page_that_cannot_be_read_when_run_again_then_it_goes_on(
     assert_complete(file, store)
 
 
-def test_given_users_that_come_and_go_when_gone_on_then_those_that_stay_are_there(
+def test_given_users_that_come_and_go_when_continued_then_those_that_stay_are_there(
     store: MemoryStore, file: Path
 ) -> None:
     with pytest.raises(StoreUnavailable):
@@ -332,7 +332,7 @@ def an_unfinished_export(
         ),
     ],
 )
-def test_given_other_options_when_gone_on_then_it_says_only_what_differs(
+def test_given_other_options_when_continued_then_it_says_only_what_differs(
     store: MemoryStore,
     file: Path,
     begun: dict[str, Any],
@@ -377,7 +377,7 @@ def test_given_other_options_when_gone_on_then_it_says_only_what_differs(
         ),
     ],
 )
-def test_given_something_else_as_checkpoint_when_gone_on_then_it_is_refused(
+def test_given_something_else_as_checkpoint_when_continued_then_it_is_refused(
     store: MemoryStore, file: Path, text: str
 ) -> None:
     resume(file).write_text(text)
@@ -391,7 +391,7 @@ def test_given_something_else_as_checkpoint_when_gone_on_then_it_is_refused(
 def test_given_a_file_that_is_no_export_when_named_then_it_is_left_alone(
     store: MemoryStore, file: Path
 ) -> None:
-    """The export of yesterday, too."""
+    """Yesterday's complete export is such a file too."""
     run(store, file)
     before = file.read_bytes()
 
@@ -415,10 +415,10 @@ def test_given_an_empty_file_when_named_then_it_is_taken_and_closed_to_others(
 
 @pytest.mark.parametrize("of", ["users.jsonl", "users.jsonl.resume"])
 @pytest.mark.parametrize("is_there", [True, False], ids=["a file", "nothing"])
-def test_given_a_symbolic_link_when_exported_then_what_it_names_is_left_alone(
+def test_given_a_symbolic_link_when_exported_then_its_target_is_left_alone(
     store: MemoryStore, file: Path, tmp_path: Path, of: str, *, is_there: bool
 ) -> None:
-    """Anybody can put one into /tmp, under a name that the page has."""
+    """Any user can put a link into /tmp, under the file name in operate.md."""
     mine = tmp_path / "mine"
     if is_there:
         mine.touch(0o644)
@@ -449,7 +449,7 @@ def test_given_a_link_where_the_next_checkpoint_goes_when_exported_then_it_is_re
 
 
 class AnotherUser(DyingDisk):
-    """`os` of a user that has none of the files that were there before."""
+    """`os` of a user that owns none of the files that were there before."""
 
     def geteuid(self) -> int:
         return os.geteuid() + 1
@@ -479,10 +479,10 @@ def test_given_another_users_file_when_exported_then_it_is_refused_and_left_alon
     )
 
 
-def test_given_another_users_unfinished_export_when_gone_on_then_it_is_refused(
+def test_given_another_users_unfinished_export_when_continued_then_it_is_refused(
     store: MemoryStore, file: Path
 ) -> None:
-    """Its checkpoint would say where to go on, and so what is left out."""
+    """A checkpoint of another user could make the export leave users out."""
     an_unfinished_export(store, file)
     before = file.read_bytes(), resume(file).read_bytes()
 
@@ -512,7 +512,7 @@ def test_given_no_plain_file_when_exported_then_it_is_refused(
     assert mine.read_bytes() == b""
 
 
-def test_given_what_a_killed_run_left_when_gone_on_then_it_is_replaced(
+def test_given_what_a_killed_run_left_when_continued_then_it_is_replaced(
     store: MemoryStore, file: Path
 ) -> None:
     an_unfinished_export(store, file)
@@ -533,7 +533,7 @@ def test_given_a_new_file_when_exported_then_it_is_closed_to_others_from_the_sta
     assert modes == {0o600}
 
 
-def test_given_a_file_that_was_cut_when_gone_on_then_it_is_refused(
+def test_given_a_file_that_was_cut_when_continued_then_it_is_refused(
     store: MemoryStore, file: Path
 ) -> None:
     an_unfinished_export(store, file)
@@ -589,7 +589,7 @@ def test_given_a_full_disk_when_there_is_room_again_then_it_goes_on(
 def test_given_a_write_that_fails_once_when_others_follow_then_they_write_nothing(
     store: MemoryStore, file: Path
 ) -> None:
-    """What another thread appended to half a page would count as whole."""
+    """Lines that another thread appended to half a page would count as complete."""
 
     class Hiccup(DyingDisk):
         def write(self, file: int, text: bytes) -> int:
@@ -681,7 +681,7 @@ def test_given_the_command_when_stopped_by_ctrl_c_then_130_and_it_goes_on(
 def test_given_an_item_that_is_none_of_ours_when_exported_then_exit_code_1(
     on_moto: list[User], file: Path, db: Any, options: tuple[str, ...]
 ) -> None:
-    """All others are in the file, which is complete: no run goes on with it."""
+    """The file has all other users and is complete, so no run continues it."""
     pk = f"USER#{APP}#{secrets.token_hex(3)}"
     db.put_item(TableName=TABLE, Item={"pk": {"S": pk}, "state": {"S": "active"}})
 
