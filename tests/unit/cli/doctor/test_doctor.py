@@ -898,7 +898,7 @@ def test_given_a_mapping_of_another_stream_when_checked_then_it_does_not_count(
     assert "reads another stream" in found.says
 
 
-def test_given_no_mapping_when_checked_then_the_stream_is_not_read(cloud: Cloud) -> None:
+def test_given_no_mapping_when_checked_then_the_stream_is_unread(cloud: Cloud) -> None:
     function = cloud.physical("KeysFunction")
     outputs = {**cloud.deployment.outputs, "LifecycleFunctionName": function}
     deployment = replace(cloud.deployment, outputs=outputs)
