@@ -13,7 +13,7 @@ from support.service.calls import APP
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-Open = Callable[..., Person]
+Visit = Callable[..., Person]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def opened(chromium: "Browser") -> Iterator[Open]:
+def visit(chromium: "Browser") -> Iterator[Visit]:
     """A function that opens the page. At the end the page must have had no errors."""
     with ExitStack() as pages:
 

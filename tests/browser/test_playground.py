@@ -22,7 +22,7 @@ from support.service.calls import APP, OTHER_APP, call
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-Open = Callable[..., Person]
+Visit = Callable[..., Person]
 Press = Callable[[str, str], None]
 
 ONE, TWO, CLOCK = "Device 1", "Device 2", "Clock"
@@ -49,7 +49,7 @@ def stored(server: LocalServer, user_id: str) -> dict[str, Any] | None:
     return item
 
 
-def told(server: LocalServer, user_id: str) -> list[str]:
+def event_types(server: LocalServer, user_id: str) -> list[str]:
     """Return the types of one user's events, in order."""
     events = server.deployment.events.entries()
     return [event.type for event in events if event.detail["uid"] == user_id]
@@ -115,14 +115,14 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     person.reads("user.deleted", at="Events")
     assert stored(server, second) is None
     expiring, deleted = ["user.expiring"] * 2, ["user.deleted"]
-    assert told(server, second) == ["user.created", *expiring, *deleted]
+    assert event_types(server, second) == ["user.created", *expiring, *deleted]
 
     press(REFRESH, ONE)
     person.reads("this session of", at=ONE)
     press(LOG_IN, ONE)
     person.reads("A permanent user.", at=ONE)
     assert person.user_id(ONE) == first
-    assert told(server, first) == ["user.created", "user.linked"] + 2 * [
+    assert event_types(server, first) == ["user.created", "user.linked"] + 2 * [
         "user.logged_in"
     ]
     story = person.at("Try this, in order")
@@ -131,9 +131,9 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
 
 @pytest.mark.long
 def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server, viewport={"width": 1360, "height": 900})
+    person = visit(server, viewport={"width": 1360, "height": 900})
 
     follow_the_story(server, person, person.press)
 
@@ -142,18 +142,18 @@ def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
 
 @pytest.mark.long
 def test_given_a_keyboard_alone_when_following_the_story_then_it_works_too(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
 
     follow_the_story(server, person, person.press_key)
 
 
 @pytest.mark.long
 def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
     person.press(GUEST, ONE)
 
     person.tab_to("Skip to the calls", "")
@@ -168,9 +168,9 @@ def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
 
 @pytest.mark.long
 def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
 
     off = [w for w in (GUEST, REGISTER, LINK, LOG_IN, REFRESH) if person.is_off(w, ONE)]
     person.tab_to(REFRESH, ONE)
@@ -188,9 +188,9 @@ def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
 
 @pytest.mark.long
 def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
     person.press(REGISTER, ONE)
     person.press(LOG_IN, ONE)
     person.press(GUEST, TWO)
@@ -212,9 +212,9 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
 @pytest.mark.long
 @pytest.mark.parametrize("label", ["E-mail", "Password"])
 def test_given_a_field_when_enter_is_pressed_then_it_links_a_guest_or_logs_in(
-    label: str, server: LocalServer, opened: Open
+    label: str, server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
     person.press(REGISTER, ONE)
     person.press(GUEST, ONE)
     person.reads("A guest (an anonymous user).", at=ONE)
@@ -234,10 +234,10 @@ def test_given_a_field_when_enter_is_pressed_then_it_links_a_guest_or_logs_in(
 
 @pytest.mark.long
 def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
     password = 'it\'s $HOME `id` "x" \\ ! %41 ü 🔑'
-    person = opened(server)
+    person = visit(server)
     person.allow_copying()
     for device in (ONE, TWO):
         person.at(device).get_by_label("Password").fill(password)
@@ -283,9 +283,9 @@ def with_mail(tmp_path: Path) -> Iterator[LocalServer]:
 
 @pytest.mark.long
 def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
-    with_mail: LocalServer, opened: Open
+    with_mail: LocalServer, visit: Visit
 ) -> None:
-    person = opened(with_mail)
+    person = visit(with_mail)
     person.reads("In between, confirm the address in its mail", at="Try this, in order")
     person.press(GUEST, ONE)
 
@@ -326,9 +326,9 @@ def with_challenge(tmp_path: Path, verifier: KeyServer) -> Iterator[LocalServer]
 
 @pytest.mark.long
 def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
-    with_challenge: LocalServer, verifier: KeyServer, opened: Open
+    with_challenge: LocalServer, verifier: KeyServer, visit: Visit
 ) -> None:
-    person = opened(with_challenge)
+    person = visit(with_challenge)
     field = person.at(ONE).get_by_label("Challenge", exact=True)
 
     person.reads("Sign in as a guest: fill in an answer to the challenge.", at=ONE)
@@ -352,9 +352,9 @@ def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
 
 @pytest.mark.long
 def test_given_two_apps_when_the_other_is_chosen_then_the_page_starts_again(
-    with_mail: LocalServer, opened: Open
+    with_mail: LocalServer, visit: Visit
 ) -> None:
-    person = opened(with_mail)
+    person = visit(with_mail)
     person.press(GUEST, ONE)
 
     person.page.get_by_label("App", exact=True).select_option(OTHER_APP)
@@ -369,12 +369,12 @@ def test_given_two_apps_when_the_other_is_chosen_then_the_page_starts_again(
 
 @pytest.mark.long
 def test_given_text_with_tags_when_it_arrives_then_it_is_shown_and_not_run(
-    with_mail: LocalServer, opened: Open
+    with_mail: LocalServer, visit: Visit
 ) -> None:
     hostile = "<img src=/x onerror=\"document.title='run'\">"
     link = f"{MAIL['confirm_url']}?token={hostile}&tokenId=1"
     mail = SentMail(hostile, "a@b.c", hostile, f"{hostile} {link}", datetime.now(UTC))  # noqa: TID251
-    person = opened(with_mail)
+    person = visit(with_mail)
 
     with_mail.deployment.outbox.add(mail)
     person.reads(hostile, at="Mails")
@@ -385,9 +385,9 @@ def test_given_text_with_tags_when_it_arrives_then_it_is_shown_and_not_run(
 
 @pytest.mark.long
 def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server)
+    person = visit(server)
     person.press(GUEST, ONE)
     person.at("Events").get_by_text("All fields").click()
 
@@ -403,10 +403,10 @@ def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
 @pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
-    scheme: str, server: LocalServer, opened: Open
+    scheme: str, server: LocalServer, visit: Visit
 ) -> None:
     axe = require_tool("axe-core").read_text()
-    person = opened(server, color_scheme=scheme)
+    person = visit(server, color_scheme=scheme)
     found: list[Any] = []
 
     def check() -> None:
@@ -439,9 +439,9 @@ def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
 
 @pytest.mark.long
 def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
-    person = opened(server, viewport={"width": 320, "height": 640})
+    person = visit(server, viewport={"width": 320, "height": 640})
     person.press(GUEST, ONE)
     person.press(REGISTER, ONE)
     person.press(LINK, ONE)
@@ -510,11 +510,11 @@ def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
 
 
 def test_given_the_api_when_the_page_is_read_then_it_lists_what_is_described(
-    server: LocalServer, opened: Open
+    server: LocalServer, visit: Visit
 ) -> None:
     described = call(server.base_url, "GET", "/openapi.json").json()
 
-    person = opened(server)
+    person = visit(server)
 
     closed = not person.at("API").get_by_role("table").is_visible()
     person.at("API").get_by_text("All calls", exact=True).click()

@@ -175,7 +175,7 @@ class LocalDeployment:
         self.clock = LocalClock()
         self.lock = threading.RLock()
         self._endpoint_url = endpoint_url
-        self._document = settings
+        self._settings_text = settings
         self._replaced = {
             "BASE_URL": base_url,
             "TABLE_NAME": aws.TABLE_NAME,
@@ -430,7 +430,7 @@ class LocalDeployment:
         text = opening.enter_context(
             aws.provide_parameter(
                 name,
-                self._document,
+                self._settings_text,
                 default=settings_file.DEFAULT_DOCUMENT,
                 endpoint_url=self._endpoint_url,
             )

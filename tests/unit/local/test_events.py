@@ -248,11 +248,11 @@ def test_given_an_engine_without_streams_when_asked_then_it_says_so(
 
 
 def test_given_many_items_when_added_then_the_oldest_are_dropped() -> None:
-    recent: RecentItems[int] = RecentItems()
+    items: RecentItems[int] = RecentItems()
 
-    recent.add(*range(MOST_RECENT_ITEMS + 1))
+    items.add(*range(MOST_RECENT_ITEMS + 1))
 
-    assert recent.entries() == list(range(1, MOST_RECENT_ITEMS + 1))
+    assert items.entries() == list(range(1, MOST_RECENT_ITEMS + 1))
 
 
 def test_given_a_bus_that_fails_when_publishing_then_nothing_is_recorded() -> None:
@@ -260,8 +260,8 @@ def test_given_a_bus_that_fails_when_publishing_then_nothing_is_recorded() -> No
         def publish(self, _: Any) -> None:
             raise EventsUnavailable
 
-    recent: RecentItems[Any] = RecentItems()
+    items: RecentItems[Any] = RecentItems()
 
     with pytest.raises(EventsUnavailable):
-        RecordingBus(Down(), recent).publish([])
-    assert recent.entries() == []
+        RecordingBus(Down(), items).publish([])
+    assert items.entries() == []

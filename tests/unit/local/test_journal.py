@@ -128,12 +128,12 @@ def _other_files(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         pytest.param(
             _snapshot(format=2),
             "has format 2, but this anonauth reads 1; name a new directory",
-            id="format of the future",
+            id="newer format",
         ),
         pytest.param(
             _snapshot(format=None),
@@ -142,20 +142,22 @@ def _other_files(path: Path) -> None:
         ),
         pytest.param(_damaged_snapshot, "its snapshot is damaged", id="snapshot"),
         pytest.param(_snapshot(ahead=""), "its snapshot is damaged", id="its clock"),
-        pytest.param(_snapshot(items=1), "its snapshot is damaged", id="an item less"),
+        pytest.param(
+            _snapshot(items=1), "its snapshot is damaged", id="a missing item"
+        ),
         pytest.param(
             _damaged_journal, "line 1 of journal-1 is damaged", id="a line before last"
         ),
         pytest.param(
             _other_files,
             "has files that are not anonauth's; name a new directory",
-            id="somebody else's directory",
+            id="another directory",
         ),
         pytest.param(Path.touch, os.strerror(errno.EEXIST), id="a file"),
     ],
 )
 def test_given_other_files_when_read_then_one_line_says_so_and_they_stay_unchanged(
-    make: Callable[[Path], None], told: str, tmp_path: Path
+    make: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "data"
     make(path)
@@ -165,7 +167,7 @@ def test_given_other_files_when_read_then_one_line_says_so_and_they_stay_unchang
         read(path)
 
     assert str(refused.value).startswith(f"--data {path}")
-    assert str(refused.value).endswith(told)
+    assert str(refused.value).endswith(message)
     assert "\n" not in str(refused.value)
     assert {each.name: each.read_bytes() for each in path.glob("[!l]*")} == before
 

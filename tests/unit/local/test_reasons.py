@@ -273,7 +273,7 @@ def test_given_a_call_that_waits_for_another_when_it_ends_then_the_delay_is_note
         pytest.param(
             ["ValueError", "/x/anonauth/store/table.py:7 _send", "/y/lib.py:1 f"],
             ("ValueError", "store/table.py:7 _send"),
-            id="the last of ours",
+            id="the last in this package",
         ),
         pytest.param(
             [
@@ -287,7 +287,7 @@ def test_given_a_call_that_waits_for_another_when_it_ends_then_the_delay_is_note
             ("C", "b.py:2 g"),
             id="causes",
         ),
-        pytest.param(["B", "/y.py:3 h"], ("B", ""), id="none of ours"),
+        pytest.param(["B", "/y.py:3 h"], ("B", ""), id="none in this package"),
     ],
 )
 def test_given_a_trace_when_shortened_then_the_last_exception_and_our_last_place(

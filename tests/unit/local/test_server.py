@@ -310,7 +310,7 @@ def test_given_a_host_when_served_then_the_base_url_can_be_called(
         pytest.param(
             {"endpoint_url": "http://127.0.0.1:1"},
             "no DynamoDB at http://127.0.0.1:1: Could not connect",
-            id="nobody there",
+            id="no server there",
         ),
         pytest.param({"endpoint_url": "nonsense"}, "no DynamoDB at nonsense", id="url"),
         pytest.param(

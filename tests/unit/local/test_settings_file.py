@@ -382,7 +382,7 @@ def test_given_senders_when_read_then_each_address_is_there_once() -> None:
         pytest.param("one", ["local-userpass"], id="its own entry"),
         pytest.param("two", [], id="an empty entry"),
         pytest.param("off", [], id="switched off"),
-        pytest.param("other", ["api-key"], id="that of all others"),
+        pytest.param("other", ["api-key"], id="the entry of all others"),
     ],
 )
 def test_given_an_app_when_its_providers_are_asked_for_then_its_entry_counts(

@@ -59,7 +59,7 @@ def at(instant: datetime) -> dict[str, str]:
     return {"N": str(int(instant.timestamp()))}
 
 
-def told(source: TableSource) -> list[Any]:
+def delivered(source: TableSource) -> list[Any]:
     """Return records as a function gets them, without their time."""
     live = LiveTable(TABLE, None, lambda: NOW)
     live._source = source
@@ -90,8 +90,8 @@ def test_given_changes_when_read_then_both_sources_have_the_same_records(
     )
     db.delete_item(TableName=TABLE, Key={"pk": {"S": "a"}})
 
-    by_api = told(api)
-    directly = told(direct)
+    by_api = delivered(api)
+    directly = delivered(direct)
 
     assert directly == by_api
     assert [record["eventName"] for record in directly] == [
@@ -102,14 +102,14 @@ def test_given_changes_when_read_then_both_sources_have_the_same_records(
     ]
     assert directly[0]["dynamodb"]["NewImage"]["raw"] == {"B": "AAE="}
     json.dumps(directly)  # everything is JSON, as in Lambda
-    assert (told(direct), told(api)) == ([], [])
+    assert (delivered(direct), delivered(api)) == ([], [])
 
 
 def test_given_a_record_when_its_item_changes_then_the_record_does_not(
     db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a", map={"M": {"n": {"N": "1"}}})
-    (record,) = told(sources[0])
+    (record,) = delivered(sources[0])
     before = json.dumps(record)
 
     db.update_item(
@@ -127,7 +127,7 @@ def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_have_rec
     db: DynamoDBClient, sources: tuple[MotoTable, TableSource]
 ) -> None:
     put(db, "a")
-    assert [len(told(each)) for each in sources] == [1, 1]
+    assert [len(delivered(each)) for each in sources] == [1, 1]
     with patch_moto(), pytest.raises(ClientError):
         db.transact_write_items(
             TransactItems=[
@@ -143,7 +143,7 @@ def test_given_a_cancelled_transaction_when_others_go_on_then_only_they_have_rec
         )
     put(db, "d")
 
-    found = [told(each) for each in sources]
+    found = [delivered(each) for each in sources]
 
     assert found[0] == found[1]
     assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in found[0]] == ["d"]
@@ -191,10 +191,10 @@ def test_given_a_reader_by_the_api_when_others_have_read_then_it_reads_on(
     for number in range(3):
         put(db, str(number))
         assert len(direct.records()) == 1
-    assert len(told(api)) == 3
+    assert len(delivered(api)) == 3
     put(db, "late")
 
-    assert [len(told(each)) for each in sources] == [1, 1]
+    assert [len(delivered(each)) for each in sources] == [1, 1]
 
 
 def test_given_a_reader_by_the_api_that_stays_away_then_only_the_newest_are_kept(
