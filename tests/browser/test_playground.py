@@ -85,7 +85,7 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     press(REGISTER, ONE)
     press(LINK, ONE)
     person.reads("A permanent user.", at=ONE)
-    person.reads("does not expire", at=ONE)
+    person.reads("never", at=ONE)
     assert person.user_id(ONE) == first
     item = stored(server, first)
     assert item is not None

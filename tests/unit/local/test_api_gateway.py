@@ -468,7 +468,7 @@ def raise_timeout(_event: dict[str, Any]) -> Any:
         pytest.param({1, 2}, 500, "Internal Server Error", id="not JSON"),
     ],
 )
-def test_given_a_failing_function_when_answered_then_the_body_is_awss(
+def test_given_a_failing_function_when_answered_then_the_body_is_as_on_aws(
     answer: Any, status: int, message: str
 ) -> None:
     request = HttpRequest("GET", "/a", (("Origin", ORIGIN),))
@@ -525,7 +525,7 @@ def test_given_a_body_that_is_too_large_when_answered_then_413_without_a_call() 
     assert not called
 
 
-def test_given_no_default_route_when_unknown_then_404_with_awss_body() -> None:
+def test_given_no_default_route_when_unknown_then_404_as_on_aws() -> None:
     response = gateway(routes=("GET /a",)).answer(HttpRequest("GET", "/b"))
 
     assert response.status == 404

@@ -160,7 +160,7 @@ def test_given_an_unknown_route_when_called_then_404_in_the_contracts_shape(
         assert answer.json().keys() == {"error", "error_code", "link"}
 
 
-def test_given_a_list_of_origins_when_served_then_the_local_page_is_one() -> None:
+def test_given_a_list_of_origins_when_served_then_the_local_page_is_allowed() -> None:
     with LocalServer(parameters={"AllowedOrigins": "https://app.example"}) as server:
         statuses = {
             origin: call(
@@ -216,7 +216,7 @@ def test_given_no_token_when_refused_then_the_scheme_is_named(
     assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_given_11_mb_when_sent_then_413_as_aws_words_it(server: LocalServer) -> None:
+def test_given_11_mb_when_sent_then_413_as_on_aws(server: LocalServer) -> None:
     connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"))
     connection.request("POST", login_path(), b"a" * 11_000_000, {"Origin": ORIGIN})
     response = connection.getresponse()

@@ -443,7 +443,7 @@ class Device {
     const dead = this.isGuest && this.expiresAt <= now();
     const stale = Boolean(this.accessToken) && this.claims.exp * 1000 <= now();
     if (!this.accessToken) lives.textContent = "–";
-    else if (!this.isGuest) lives.textContent = "does not expire";
+    else if (!this.isGuest) lives.textContent = "never";
     else if (this.expiresAt === undefined) lives.textContent = "later than before; press “Who am I?”";
     else if (dead) lives.textContent = `${timeText(this.expiresAt)}: expired. Press Refresh.`;
     else lives.textContent = `${timeText(this.expiresAt)}, in ${durationText(this.expiresAt - now())}`;
