@@ -1,4 +1,4 @@
-"""The 90-day rule and the life of a key, at their boundaries."""
+"""The domain's rules at their boundaries: expiry, keys, sessions and counters."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -67,7 +67,7 @@ def test_given_a_session_of_its_own_end_when_that_comes_then_it_is_expired() -> 
         pytest.param(None, 0 * SECOND, False, id="the user has expired"),
     ],
 )
-def test_given_a_session_when_sought_then_it_and_its_user_have_to_live(
+def test_given_a_session_when_looked_up_then_it_and_its_user_must_be_alive(
     session_ends: timedelta | None, user_ends: timedelta | None, alive: bool
 ) -> None:
     def after(delta: timedelta | None) -> datetime | None:
@@ -101,7 +101,7 @@ def access_key(kid: str, signs_from: datetime, stops_at: datetime) -> RingKey:
 
 
 def a_ring(*starts: float) -> Ring:
-    """A ring of keys that begin so many days after noon and can sign for 97 days."""
+    """Return a ring of keys that begin so many days after noon and sign for 97 days."""
     keys = [(NOON + n * DAY, NOON + (n + 97) * DAY) for n in starts]
     return Ring(1, tuple(access_key(f"k{n}", *times) for n, times in enumerate(keys)))
 
@@ -117,7 +117,7 @@ def test_given_a_key_that_can_sign_when_asked_for_a_first_one_then_none_is_due()
 
     assert ring.first_signing_period(NOON + 97 * DAY - SECOND) is None
     assert ring.first_signing_period(NOON + 97 * DAY) is not None
-    assert ring.first_signing_period(NOON - DAY) is None  # it is yet to sign
+    assert ring.first_signing_period(NOON - DAY) is None  # the key has yet to begin
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,9 @@ def test_given_a_standby_when_one_is_due_then_only_once_it_signs() -> None:
     )
 
 
-def test_given_a_standby_when_the_last_key_stops_before_it_then_that_goes_on() -> None:
+def test_given_a_standby_when_the_last_key_stops_before_it_then_that_key_lasts() -> (
+    None
+):
     ring = a_ring(0, 97)
     late = a_ring(0, 97.5)
 
@@ -158,7 +160,7 @@ def test_given_a_standby_when_the_last_key_stops_before_it_then_that_goes_on() -
 
     assert bridged.keys[0].stops_at == NOON + 97.5 * DAY
     assert bridged.keys[1] == late.keys[1]
-    assert ring.cover_gap(NOON) is ring  # one stops as the other begins
+    assert ring.cover_gap(NOON) is ring  # the first key stops when the second begins
     assert a_ring(0).cover_gap(NOON) == a_ring(0)
 
 
@@ -182,10 +184,10 @@ def test_given_two_keys_when_signing_then_the_youngest_able_one_signs() -> None:
         pytest.param(CLOCK_MARGIN + SECOND, -CLOCK_MARGIN, id="longer ago"),
     ],
 )
-def test_given_a_signer_that_has_just_begun_when_the_next_is_due_then_that_signs(
+def test_given_a_signer_that_has_just_begun_when_the_next_is_due_then_the_next_signs(
     ago: timedelta, begins: timedelta
 ) -> None:
-    """It signs since a while ago, but the youngest signs: never before the other."""
+    """The youngest key signs, so the standby must not begin before the other key."""
     signer = access_key("signer", NOON - ago, NOON + 97 * DAY)
     standby = replace(
         access_key("standby", NOON + 90 * DAY, NOON + 187 * DAY),
@@ -211,7 +213,7 @@ def test_given_a_signer_that_has_just_begun_when_the_next_is_due_then_that_signs
         pytest.param(DAY - SECOND, SECOND, id="less than a day"),
     ],
 )
-def test_given_a_standby_when_brought_forward_then_it_was_public_for_a_day(
+def test_given_a_standby_when_advanced_then_it_was_public_for_a_day(
     published: timedelta, begins: timedelta
 ) -> None:
     standby = replace(
@@ -226,9 +228,7 @@ def test_given_a_standby_when_brought_forward_then_it_was_public_for_a_day(
     assert moved.signing_key("access", NOON + max(begins, 0 * SECOND)) == moved.keys[1]
 
 
-def test_given_nobody_to_sign_when_a_standby_is_brought_forward_then_it_begins() -> (
-    None
-):
+def test_given_no_signing_key_when_a_standby_is_advanced_then_it_begins() -> None:
     (standby,) = a_ring(5).keys
     standby = replace(standby, published_at=NOON - 2 * DAY)
 
@@ -237,7 +237,7 @@ def test_given_nobody_to_sign_when_a_standby_is_brought_forward_then_it_begins()
     assert moved.keys == (replace(standby, signs_from=NOON - CLOCK_MARGIN),)
 
 
-def test_given_nobody_to_sign_when_somebody_stands_by_then_that_one_signs() -> None:
+def test_given_no_signing_key_when_there_is_a_standby_then_the_standby_signs() -> None:
     ring = a_ring(5)
 
     moved = ring.ensure_signer("access", NOON)
@@ -255,7 +255,9 @@ def test_given_a_stopped_key_when_a_day_has_passed_then_it_is_spent() -> None:
     assert key.is_spent(NOON + DAY + PUBLISHED_AFTER)
 
 
-def test_given_a_key_of_one_use_when_sought_for_another_then_it_is_not_found() -> None:
+def test_given_a_key_of_one_use_when_looked_up_for_another_then_it_is_not_found() -> (
+    None
+):
     key = access_key("a", NOON, NOON + DAY)
     ring = Ring(1, (key,))
 
@@ -338,7 +340,7 @@ def ended(user: User, opening: Session) -> list[str]:
         pytest.param("custom-token", "hash", None, id="the hash of an API key"),
     ],
 )
-def test_given_a_session_when_what_opened_it_is_gone_then_it_is_dead(
+def test_given_a_session_when_its_identity_or_key_is_removed_then_it_is_dead(
     provider: str, opener: str, opened_by: str | None
 ) -> None:
     session = a_session("s", provider, opener=opener)
@@ -375,7 +377,7 @@ def test_given_one_id_of_two_issuers_when_a_session_is_looked_up_then_keys_decid
         pytest.param({}, False, id="deleted"),
     ],
 )
-def test_given_a_session_of_an_api_key_when_that_is_off_then_it_is_dead(
+def test_given_a_session_of_an_api_key_when_the_key_is_off_then_it_is_dead(
     keys: dict[str, ApiKey], alive: bool
 ) -> None:
     user = replace(a_user(a_session("s", API_KEY, opener="h")), api_keys=keys)
@@ -389,14 +391,16 @@ def test_given_room_when_a_session_opens_then_none_ends() -> None:
     assert ended(a_user(*most), a_session("new")) == []
 
 
-def test_given_as_many_sessions_as_can_be_then_the_least_recently_used_ends() -> None:
+def test_given_the_most_sessions_when_one_opens_then_the_least_recently_used_ends() -> (
+    None
+):
     most = [a_session(f"s{n}", day=n) for n in range(MOST_SESSIONS)]
     most[0] = replace(most[0], used_day=(NOON + 99 * DAY).date())
 
     assert ended(a_user(*most), a_session("new")) == ["s1"]
 
 
-def test_given_dead_sessions_when_one_opens_then_all_of_them_go() -> None:
+def test_given_dead_sessions_when_one_opens_then_all_of_them_are_removed() -> None:
     expired = replace(a_session("expired"), expires_at=NOON)
     unlinked = a_session("unlinked", opener="x")
     last_second = replace(a_session("alive"), expires_at=NOON + SECOND)
@@ -406,7 +410,9 @@ def test_given_dead_sessions_when_one_opens_then_all_of_them_go() -> None:
     assert ended(user, a_session("new")) == ["expired", "unlinked"]
 
 
-def test_given_sessions_of_keys_when_one_more_opens_then_they_end_each_other() -> None:
+def test_given_sessions_of_keys_when_one_more_opens_then_the_oldest_of_them_ends() -> (
+    None
+):
     people = [a_session(f"p{n}") for n in range(3)]
     keys = [
         a_session(f"k{n}", API_KEY, day=n + 1, opener="hash")
@@ -418,10 +424,10 @@ def test_given_sessions_of_keys_when_one_more_opens_then_they_end_each_other() -
     assert ended(a_user(*people, *keys), new) == ["k0"]
 
 
-def test_given_more_sessions_of_keys_than_can_be_when_a_person_comes_then_they_go() -> (
+def test_given_too_many_key_sessions_when_a_person_logs_in_then_key_sessions_end() -> (
     None
 ):
-    """Logins at the same moment do not count each other; a person must not pay."""
+    """Logins at the same moment miss each other, and a person must not pay for it."""
     person = a_session("p")
     keys = [
         a_session(f"k{n}", API_KEY, day=n, opener="hash")
@@ -433,7 +439,7 @@ def test_given_more_sessions_of_keys_than_can_be_when_a_person_comes_then_they_g
     assert gone == [key.id for key in keys[: len(keys) - MOST_API_KEY_SESSIONS]]
 
 
-def test_given_a_dead_session_in_a_full_house_when_one_opens_then_only_that_goes() -> (
+def test_given_a_dead_session_in_a_full_list_when_one_opens_then_only_that_ends() -> (
     None
 ):
     dead = replace(a_session("dead"), expires_at=NOON)
@@ -451,7 +457,7 @@ def test_given_sessions_of_one_day_when_one_must_end_then_the_oldest_does() -> N
     assert ended(a_user(*later), a_session("new")) == ["s1"]
 
 
-def test_given_a_full_house_when_a_key_or_a_person_comes_then_its_own_kind_ends() -> (
+def test_given_a_full_list_when_a_key_or_a_person_logs_in_then_its_own_kind_ends() -> (
     None
 ):
     people = [a_session(f"p{n}", day=n) for n in range(MOST_SESSIONS - 1)]
@@ -464,7 +470,7 @@ def test_given_a_full_house_when_a_key_or_a_person_comes_then_its_own_kind_ends(
     assert ended(only_people, a_session("new", API_KEY, opener="hash")) == ["p0"]
 
 
-def test_given_a_window_when_it_is_over_then_the_counter_is_another_one() -> None:
+def test_given_a_window_when_it_is_over_then_a_new_counter_begins() -> None:
     budget = Budget("kind", 3, timedelta(minutes=15))
 
     first = budget.counter("app", "who", now=NOON)
@@ -479,7 +485,7 @@ def test_given_a_window_when_it_is_over_then_the_counter_is_another_one() -> Non
 
 
 def test_given_a_subject_when_hashed_then_it_is_sha256_in_base64url() -> None:
-    empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, of nothing
+    empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, empty input
 
     assert identity_key("") == empty
 
@@ -506,7 +512,7 @@ def test_given_networks_within_each_other_when_counted_then_limits_rise(
     assert list(counter.parts) == ["0:narr", "1:wide"]
 
 
-def test_given_one_network_when_counted_then_it_is_the_counter_as_ever() -> None:
+def test_given_one_network_when_counted_then_its_counter_has_no_parts() -> None:
     budget = Budget("kind", 3, timedelta(minutes=15))
 
     counter = budget.network_counter("subject", networks=["one"], now=NOON)
@@ -526,7 +532,7 @@ def test_given_one_network_when_counted_then_it_is_the_counter_as_ever() -> None
         pytest.param(Count(13, {"0:other": 10}), False, False, id="another one"),
     ],
 )
-def test_given_counts_of_networks_when_one_is_spent_then_the_counter_is(
+def test_given_counts_of_networks_when_one_is_spent_then_the_counter_is_spent(
     count: Count, is_spent: bool, narrowest_is: bool
 ) -> None:
     counter = Counter("name", 14, NOON, {"0:a": 10, "1:b": 12})
@@ -535,9 +541,7 @@ def test_given_counts_of_networks_when_one_is_spent_then_the_counter_is(
     assert counter.narrowest().is_spent(count) == narrowest_is
 
 
-def test_given_failures_when_a_quarter_is_over_then_only_a_part_is_another_one() -> (
-    None
-):
+def test_given_failures_when_15_minutes_are_over_then_only_the_part_is_new() -> None:
     first = failures_counter("app", "key", NOON, limit=100)
     last = failures_counter("app", "key", NOON + timedelta(minutes=15) - SECOND)
     other = failures_counter("app", "key", NOON + timedelta(minutes=15))
@@ -550,7 +554,7 @@ def test_given_failures_when_a_quarter_is_over_then_only_a_part_is_another_one()
 
 
 def a_record(**networks: int) -> IdentityRecord:
-    """Return one that has noted these networks so many days ago."""
+    """Return a record that noted these networks so many days ago."""
     record = IdentityRecord("app", USERPASS, "key", "id", "bound", user_id="user")
     for network, days in networks.items():
         noted = record.networks_with(network, NOON - days * DAY)
@@ -581,7 +585,7 @@ def test_given_a_network_that_is_known_when_noted_then_once_a_week(
         assert list(networks.values()) == [NOON.date()]
 
 
-def test_given_as_many_networks_as_can_be_when_one_comes_then_the_oldest_goes() -> None:
+def test_given_the_most_networks_when_one_is_added_then_the_oldest_is_removed() -> None:
     known = {f"n{days}": days for days in range(1, MOST_NETWORKS + 1)}
     record = a_record(**dict(sorted(known.items(), key=lambda item: -item[1])))
 

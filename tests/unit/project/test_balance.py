@@ -1,4 +1,4 @@
-"""How the suite is run: no test for ever, and no worker with all that is slow."""
+"""How the suite runs: each test has a time limit, and workers share the slow tests."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ def test_given_a_run_when_it_begins_then_each_test_has_a_limit(
     assert pytestconfig.getoption("timeout") in {LIMIT, LONG_LIMIT}
 
 
-def test_given_the_slowest_modules_when_listed_then_each_is_there() -> None:
+def test_given_the_slowest_modules_when_listed_then_each_exists() -> None:
     assert len(set(SLOWEST)) == len(SLOWEST)
     assert all((ROOT / module).is_file() for module in SLOWEST)
 
@@ -27,7 +27,7 @@ def test_given_tests_in_order_when_run_long_then_the_slowest_begin() -> None:
 
 
 class Worker:
-    """A worker of xdist, as far as its scheduler asks."""
+    """A worker of xdist, with what its scheduler needs."""
 
     shutting_down = False
 
@@ -57,7 +57,7 @@ def test_given_two_workers_when_scheduled_then_slow_tests_are_on_both(
 
     scheduler.schedule()
 
-    # A module that is not slow comes whole, to one of them.
+    # A module that is not slow goes to one worker as a whole.
     given = [{at for at in worker.given if at < len(slow)} for worker in workers]
     assert all(given)
     assert not given[0] & given[1]

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic; that it runs, CI sees by running its short form."""
+"""The benchmark's arithmetic. CI runs the benchmark itself in its short form."""
 
 import copy
 from typing import Any
@@ -108,7 +108,7 @@ def test_given_one_more_import_when_compared_then_a_line_says_which() -> None:
     assert "requests" in line
 
 
-def test_given_an_operation_that_nobody_expects_when_compared_then_it_is_told() -> None:
+def test_given_an_unexpected_operation_when_compared_then_a_line_names_it() -> None:
     counted = as_expected()
     counted["operations"]["teleport"] = counted["operations"]["login"]
 
@@ -118,7 +118,7 @@ def test_given_an_operation_that_nobody_expects_when_compared_then_it_is_told() 
     assert line.endswith("not None")
 
 
-def test_given_times_when_in_quarters_then_the_three_borders_are_told() -> None:
+def test_given_times_when_quartiles_are_taken_then_all_three_are_returned() -> None:
     found = quartiles([5.0, 1.0, 3.0, 2.0, 4.0])
 
     assert found == {"first": 2.0, "median": 3.0, "third": 4.0}
@@ -163,13 +163,15 @@ def test_given_tiers_when_billed_then_each_user_costs_what_its_own_tier_says(
     assert bill(other, users) == cost
 
 
-def test_given_a_list_that_ends_when_billed_beyond_then_nobody_knows() -> None:
+def test_given_a_price_list_that_ends_when_billed_beyond_then_there_is_no_price() -> (
+    None
+):
     other = {"base": 0, "tiers": [[10, 0]]}
 
     assert (bill(other, 10), bill(other, 11)) == (0, None)
 
 
-def test_given_what_was_measured_when_priced_then_the_parts_are_those_of_the_list() -> (
+def test_given_measured_figures_when_priced_then_the_parts_are_those_of_the_list() -> (
     None
 ):
     spent = {"min": 0.0025, "median": 0.003}
@@ -181,12 +183,12 @@ def test_given_what_was_measured_when_priced_then_the_parts_are_those_of_the_lis
     aws = prices()["aws"]
     assert parts["API Gateway"] == pytest.approx(1e6 * aws["http_api_request"])
     assert parts["DynamoDB"] == pytest.approx(2e6 * aws["dynamodb_write_unit"])
-    # 2.5 ms, and two calls of 4 ms: 11 are billed.
+    # 2.5 ms of work and two calls of 4 ms are billed as 11 ms.
     computing = 0.011 * 1769 / 1024 * aws["lambda_arm64_gigabyte_second"]
     assert parts["Lambda"] == pytest.approx(1e6 * (aws["lambda_request"] + computing))
     assert parts["events"] == pytest.approx(1)
     assert cost["per_million"]["logout, permanent user"]["events"] == 0
-    # At 256 MB the same 2.5 ms take seven times as long, and 1 ms begins.
+    # At 256 MB the same 2.5 ms take seven times as long, rounded up to a full ms.
     assert cost["by_memory"]["login"]["256"]["seconds"] == pytest.approx(0.026)
     assert cost["per_month"]["Supabase Pro"]["1000000"] == pytest.approx(2950)
 

@@ -14,7 +14,7 @@ PAGES = {
 def wrong(text: str, name: str = "functions/anonauth/module.py") -> list[str]:
     """Return what is wrong with a text that has a pilcrow for each section sign.
 
-    With the sign itself, this file would cite what it makes up.
+    With the sign itself, this file would cite sections that do not exist.
     """
     return wrong_citations(text.replace("¶", SIGN), name, PAGES)
 
@@ -70,7 +70,7 @@ def test_given_a_citation_of_what_exists_when_checked_then_nothing_is_wrong(
         pytest.param("# README.md ¶4", "a section", id="a page without numbers"),
     ],
 )
-def test_given_a_citation_that_leads_nowhere_when_checked_then_it_is_told(
+def test_given_a_citation_that_leads_nowhere_when_checked_then_it_is_reported(
     text: str, problem: str
 ) -> None:
     (told,) = wrong(text)
@@ -79,7 +79,7 @@ def test_given_a_citation_that_leads_nowhere_when_checked_then_it_is_told(
     assert told.startswith("functions/anonauth/module.py:")
 
 
-def test_given_a_wrong_citation_when_told_then_with_its_line() -> None:
+def test_given_a_wrong_citation_when_reported_then_with_its_line() -> None:
     (told,) = wrong("first\n# design.md ¶4\n# design.md\n# ¶9\n")
 
     assert told.startswith(f"functions/anonauth/module.py:4: {SIGN}9 ")
@@ -102,7 +102,7 @@ def test_given_the_repository_when_read_then_each_citation_leads_somewhere() -> 
     pages = our_pages()
     cited = list(texts())
 
-    assert len(cited) > 50  # or the files were not found
+    assert len(cited) > 50  # otherwise the files were not found
     assert [
         each for name, text in cited for each in wrong_citations(text, name, pages)
     ] == []

@@ -1,4 +1,4 @@
-"""client-api.md names every call and every error that a client can meet."""
+"""client-api.md names every call and every error that a client can get."""
 
 import re
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from support.project import endpoint_table
 from support.project.generated_table import written
 from support.project.pages import section
 
-# Raised with a text of its own each time.
+# Errors whose text differs each time they are raised.
 WORDED_EACH_TIME = {errors.BadRequest}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table of errors."""
+    """A row of the page's error table."""
 
     status: int
     code: str

@@ -1,4 +1,4 @@
-"""The import rule of design.md §3, on the syntax trees of the package."""
+"""The import rule of design.md §3, checked on the package's syntax trees."""
 
 import ast
 import os
@@ -12,7 +12,7 @@ from support.project.tools import ROOT
 
 PACKAGE = ROOT / "functions" / "anonauth"
 
-# From the inside out: what each room may import of the package.
+# From the inside out: the rooms of the package from which each room may import.
 PURE = {"domain", "errors"}
 MAY_IMPORT = {
     "domain": {"domain"},
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "passwords": set(),
     "email_addresses": PURE,
     "mailer": PURE | {"email_addresses"},
-    # Nothing there knows of providers: other issuers' tokens have no other user.
+    # Issuers know nothing of providers, the only users of other issuers' tokens.
     "issuers": PURE | {"issuers"},
     "provider_settings": PURE | {"cached_copy", "issuers", "provider_settings"},
     "challenges": PURE | {"issuers", "provider_settings"},
@@ -42,7 +42,7 @@ MAY_IMPORT = {
     | {"passwords", "ports", "provider_settings", "providers", "settings", "store"}
     | {"tokens"},
     "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
-    # It stands in for parts of the store, and reads its items.
+    # The local DynamoDB stands in for parts of the store, and reads the store's items.
     "local": PURE
     | {"aws_answers", "event_bus", "local", "ports", "provider_settings", "settings"}
     | {"store", "usecases", "wiring"},
@@ -50,7 +50,7 @@ MAY_IMPORT = {
     | {"aws_answers", "cli", "local", "metrics", "ports", "provider_settings"}
     | {"settings", "usecases", "wiring"},
 }
-# Names of the outside world and the parts that may know them.
+# Outside libraries, and the parts that may import them.
 ONLY = {
     "pynamodb": {"store"},
     "jwt": {"tokens", "issuers"},
@@ -60,7 +60,7 @@ ONLY = {
     "argon2": {"passwords"},
     "email_validator": {"email_addresses"},
     "msgspec": {"provider_settings"},
-    "boto3": set(),  # botocore is enough,
+    "boto3": set(),  # botocore is enough
     "moto": {"local"},
     "aws_lambda_powertools": {"handlers", "metrics"},
     "os": {"wiring", "cli", "local"},
@@ -74,7 +74,7 @@ AT_IMPORT = (
     ast.AnnAssign,
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# It runs before any other import of a function, to make these cheaper.
+# This module runs before a function's other imports, to make those cheaper.
 COLD_START = PACKAGE / "handlers" / "_cold_start.py"
 
 
@@ -141,8 +141,8 @@ def test_given_handlers_when_imported_then_the_cold_start_runs_before_all_else()
         check=True,
     )
 
-    assert len(tree.body) == 2  # its docstring, and the import
-    # A package comes after what its `__init__` imports.
+    assert len(tree.body) == 2  # its docstring and the import
+    # A package is loaded after the modules that its `__init__` imports.
     ours = [name for name in ran.stdout.split() if name.startswith("anonauth.")]
     assert ours.index("anonauth.handlers._cold_start") < ours.index("anonauth.handlers")
     assert ours[-1] == "anonauth.handlers.login"

@@ -22,10 +22,10 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors that GitHub makes of a page's headings.
+    """Return the anchors that GitHub makes for a page's headings.
 
-    It takes the text in lower case, drops all but letters, digits, `_`, `-` and blanks,
-    and makes each blank a hyphen. A heading that was there before gets a number.
+    GitHub takes the text in lower case, drops all but letters, digits, `_`, `-` and
+    blanks, and turns each blank into a hyphen. A repeated heading gets a number.
     """
     found: set[str] = set()
     for heading in _HEADING.findall(prose(text)):

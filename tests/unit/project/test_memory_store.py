@@ -1,4 +1,4 @@
-"""The store in memory: the contracts of the real one, and a sweep of its own."""
+"""The store in memory: the real store's contracts, and its own sweep."""
 
 from datetime import timedelta
 
@@ -32,10 +32,10 @@ def store() -> MemoryStore:
 
 
 class TestStoreInMemory(StoreContract, IdentityContract, OverviewContract):
-    """The contracts, and dictionaries are the engine."""
+    """The store's contracts, with dictionaries as the engine."""
 
 
-def test_given_a_guest_when_swept_then_it_goes_a_day_after_its_expiry(
+def test_given_a_guest_when_swept_then_it_is_removed_a_day_after_its_expiry(
     store: MemoryStore,
 ) -> None:
     user = a_guest()
@@ -49,7 +49,7 @@ def test_given_a_guest_when_swept_then_it_goes_a_day_after_its_expiry(
     assert store.get_user(APP, user.id) is None
 
 
-def test_given_one_user_when_swept_then_others_wait(store: MemoryStore) -> None:
+def test_given_one_user_when_swept_then_others_stay(store: MemoryStore) -> None:
     swept, other, permanent = a_guest(), a_guest(), a_linked_user(store)
     for user in (swept, other):
         store.create_user(user)
@@ -62,7 +62,7 @@ def test_given_one_user_when_swept_then_others_wait(store: MemoryStore) -> None:
     assert set(store.users) == {(APP, other.id), (APP, permanent.id)}
 
 
-def test_given_all_kinds_of_items_when_swept_then_each_goes_by_its_own_ttl(
+def test_given_all_kinds_of_items_when_swept_then_each_is_removed_by_its_own_ttl(
     store: MemoryStore,
 ) -> None:
     pending, confirmed = a_pending_account(), an_account()
@@ -100,6 +100,6 @@ def test_given_writes_when_counted_then_those_that_set_a_users_ttl(
     note_activity(store, user, only_session(user), NOW + DAY)
     assert store.ttl_writes == 2
 
-    linked = a_linked_user(store)  # was created with a TTL
+    linked = a_linked_user(store)  # this user was created with a TTL
     note_activity(store, linked, only_session(linked), NOW + DAY)
     assert store.ttl_writes == 3

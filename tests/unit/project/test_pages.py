@@ -1,4 +1,4 @@
-"""Tables on the pages list what there is."""
+"""Tables on the pages list everything that exists."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_given_the_sample_events_then_the_page_lists_each_with_its_function() ->
 def test_given_the_events_page_then_what_it_says_is_filled_in_has_a_placeholder() -> (
     None
 ):
-    """An address needs none: `ada@example.com` in the body is what is replaced."""
+    """An address needs no placeholder: the reader replaces `ada@example.com`."""
     for file, _, _, filled in rows_of("events/README.md", "## The files"):
         text = (sam_template.EVENTS / file.strip("`")).read_text()
 

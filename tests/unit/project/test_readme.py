@@ -1,4 +1,4 @@
-"""A newcomer who copies a block of a page gets what the text says."""
+"""Code blocks that a newcomer copies from a page do what the text says."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ def test_given_the_curl_session_when_copied_then_it_goes_from_login_to_logout(
 def test_given_the_link_session_when_copied_then_the_guest_is_permanent(
     server: LocalServer,
 ) -> None:
-    """A reader who runs it again gets another user, not an address that is taken."""
+    """A reader who runs it again gets another user, and no taken address."""
     bash, _ = require_tool("bash"), require_tool("curl")
     session = block("the link session", server.base_url)
 
@@ -83,7 +83,7 @@ def test_given_the_link_session_when_copied_then_the_guest_is_permanent(
 def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
     server: LocalServer,
 ) -> None:
-    """Trouble of the service costs nobody the user; only a 401 makes a new one."""
+    """Trouble of the service never costs the user. Only a 401 makes a new one."""
     node = require_tool("node")
     code = (
         block("the app", server.base_url)
@@ -117,7 +117,7 @@ def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
     ]
 
 
-def test_given_the_settings_document_when_copied_then_it_is_a_good_one() -> None:
+def test_given_the_settings_document_when_copied_then_it_is_valid() -> None:
     document = parse(block("the settings document"))
 
     app = document.app("myapp-abcde")
@@ -136,10 +136,10 @@ def test_given_the_verifier_when_copied_then_it_verifies(server: LocalServer) ->
     assert re.fullmatch(r"[0-9a-f]{24} True", line)
 
 
-def test_given_a_clock_that_moved_when_the_other_verifier_is_copied_then_it_follows(
+def test_given_a_clock_that_moved_when_the_other_verifier_is_copied_then_it_verifies(
     server: LocalServer,
 ) -> None:
-    """The plain verifier takes every new token for one from the future."""
+    """The plain verifier would refuse every new token as one from the future."""
     before = log_in(server.base_url)["access_token"]
     server.advance(timedelta(days=1))
     token = log_in(server.base_url)["access_token"]
@@ -154,7 +154,7 @@ def test_given_a_clock_that_moved_when_the_other_verifier_is_copied_then_it_foll
         (before, now),
         (token, now + lifetime + 61),
         (token, now - 120),
-        (token, time.time()),  # noqa: TID251 - what it would do without the clock
+        (token, time.time()),  # noqa: TID251 - the time without the clock
     ):
         with pytest.raises(jwt.ExpiredSignatureError):
             verify(bad, at)
@@ -187,8 +187,8 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
     resources = yaml.safe_load(block("the rule"))
     function = resources["CleanUp"]["Properties"]
     (trigger,) = function["Events"].values()
-    # Lambda is handed an event in any case: what the function then fails on is its own
-    # to keep, and the rule's queue never sees it.
+    # Lambda accepts the event in any case. If the function then fails, its own queue
+    # keeps the event, and the rule's queue never gets it.
     assert function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
     assert trigger["Properties"]["DeadLetterConfig"]
     assert trigger["Type"] == "EventBridgeRule"
@@ -203,7 +203,7 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
     assert set(matched) == {"user.deleted"}
 
 
-def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are(
+def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are_deleted(
     server: LocalServer,
 ) -> None:
     boto3.client("dynamodb", "eu-central-1").create_table(
@@ -229,7 +229,7 @@ def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are(
     consumer: dict[str, Any] = {}
 
     exec(block("the consumer"), consumer)  # noqa: S102 - the page's own words
-    for _ in range(2):  # an event can come twice
+    for _ in range(2):  # an event can be delivered twice
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
             consumer["handler"](event, None)
@@ -237,7 +237,7 @@ def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are(
     owners = [item["owner"] for item in notes.scan()["Items"]]
     assert event["detail-type"] == "user.deleted"
     assert owners == [stays["user_id"]] * 3
-    assert block("the consumer").count("\n") <= 12  # ten lines and what is between
+    assert block("the consumer").count("\n") <= 12  # ten lines and blank ones
 
 
 def test_given_the_events_when_read_then_they_are_the_schemas() -> None:
@@ -286,7 +286,7 @@ def test_given_readme_when_measured_then_it_is_short() -> None:
 def test_given_readme_when_read_then_the_test_command_is_the_first_with_pytest() -> (
     None
 ):
-    """A reader who looks for `pytest` finds the command that installs it as well."""
+    """A reader who searches for `pytest` also finds the command that installs it."""
     first = next(line for line in page("README.md").splitlines() if "pytest" in line)
 
     assert first == block("the test command").strip()

@@ -1,4 +1,4 @@
-"""functions/README.md leads from each route to the files that it concerns."""
+"""functions/README.md leads from each route to its files."""
 
 import importlib.util
 from pathlib import Path
@@ -17,7 +17,7 @@ from support.project.route_table import (
 )
 from support.project.tools import ROOT
 
-# A use case of each form: a function, and a class with a method per call.
+# One use case of each form: a function, and a class with a method per call.
 HANDLER = """
 def _named(function):
     function.__module__ = "anonauth.usecases.logout"
@@ -122,8 +122,8 @@ def test_given_the_samples_when_the_rows_are_read_then_each_is_in_one() -> None:
     assert sorted(listed) == sorted(samples - {"env.local.json"})
 
 
-def test_given_the_login_by_password_when_looked_up_then_it_is_in_links_row() -> None:
-    """Its room is not the one that its path names."""
+def test_given_the_login_by_password_when_looked_up_then_its_row_names_link() -> None:
+    """The use case is in another room than the path suggests."""
     (line,) = [
         line for line in route_table().splitlines() if "/local-userpass/login`" in line
     ]

@@ -1,4 +1,4 @@
-"""What security.md says is shown by tests that exist."""
+"""Each claim of security.md is shown by a test that exists."""
 
 import ast
 import re
@@ -39,13 +39,13 @@ def test_given_the_threats_then_each_has_a_control_and_a_test_that_shows_it() ->
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(_TEST.findall(PAGE))))
-def test_given_a_test_that_the_page_names_then_there_is_one(
-    file: str, name: str
-) -> None:
+def test_given_a_test_that_the_page_names_then_it_exists(file: str, name: str) -> None:
     assert name in names_in(ROOT / file)
 
 
-def test_given_the_packages_when_counted_then_they_are_so_many() -> None:
+def test_given_the_pinned_packages_when_counted_then_the_page_says_their_number() -> (
+    None
+):
     told = re.search(r"(\d+) pinned packages with \[their licences\]\((\S+)\)", PAGE)
 
     assert told is not None

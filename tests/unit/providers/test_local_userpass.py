@@ -944,7 +944,7 @@ def test_given_ten_64s_of_a_household_when_they_guess_then_the_owner_gets_in(
 def test_given_neighbours_that_guess_when_a_known_64_comes_then_it_goes_on(
     crowded: World,
 ) -> None:
-    """Of the account's limits it has its own alone; /56 and /48 are full."""
+    """It is counted by its own /64 only, although the /56 and the /48 are full."""
     crowded.user()
     crowded.verify(network="2001:db8:1:200::1")
     for number in range(1, 20):

@@ -83,7 +83,7 @@ ACCEPTED_THOUGH_INVALID = {
     **dict.fromkeys(("signature 367", "signature 370"), "valid elsewhere"),
 }
 ONLY_THE_JWK_IS_WRONG = {"key 1", "key 4", "key 25", "key 26"}
-"""Of secrets: those of the settings are text, without `alg`, `kid` or company."""
+"""Secrets whose JWK does not fit. Our settings hold text without `alg` or `kid`."""
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def tokens_of(use: KeyUse, keys: Mapping[str, bytes]) -> Tokens:
 def test_given_a_vector_when_it_is_an_access_token_then_only_valid_rs256_is_taken(
     payload: dict[str, Any], record_property: Record
 ) -> None:
-    """Of RSA keys: no other can be in our ring, nor those three that are weak."""
+    """RSA vectors only. Our ring has no other keys, and none of the three weak ones."""
     payload |= ACCESS
     chosen = [
         vector
@@ -305,7 +305,7 @@ def test_given_a_vector_when_it_is_an_access_token_then_only_valid_rs256_is_take
 def test_given_a_vector_when_it_is_a_refresh_token_then_only_valid_hs256_is_taken(
     payload: dict[str, Any], record_property: Record
 ) -> None:
-    """Of whole secrets: those of our ring are 32 bytes of our own making."""
+    """Whole secrets only. Those of our ring are 32 bytes that we generate."""
     payload |= REFRESH
     chosen = [each for each in secret(vectors()) if is_sound(each)]
 
