@@ -795,6 +795,34 @@ def test_given_a_confirm_token_that_was_written_when_it_is_used_then_it_is_ours(
     assert (after.state, after.confirmation) == ("confirmed", token)
 
 
+def test_given_an_account_with_a_reset_token_when_another_is_set_then_it_is_replaced(
+    store: Store,
+) -> None:
+    account = a_pending_account(reset=MailToken("t", NOW + DAY))
+    assert store.register(account, NOW)
+
+    assert store.set_reset(account, MailToken("new", NOW + DAY), NOW)
+
+    after = record_of(store, account)
+    assert after is not None
+    assert after.reset == MailToken("new", NOW + DAY)
+
+
+def test_given_a_contested_account_when_it_is_confirmed_meanwhile_then_it_is_ours(
+    store: Store, wire: Wire
+) -> None:
+    account = a_pending_account(confirmation=MailToken("t", NOW + DAY))
+    assert store.register(account, NOW)
+    opened = preceded_by(lambda: store.confirm(APP, account.key, "t", NOW))
+    wire.faults = [lost_reply, opened]
+
+    assert store.contest(APP, account.key, NOW)
+
+    after = record_of(store, account)
+    assert after is not None
+    assert (after.state, after.contested) == ("confirmed", True)
+
+
 @pytest.mark.parametrize("fault", [throttled, transaction_conflict])
 @pytest.mark.parametrize(
     ("stale", "call"),
