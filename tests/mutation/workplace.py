@@ -35,10 +35,13 @@ def make_workplace(part_name: str) -> Path:
         (place / link).symlink_to(ROOT / target)
     for name in ("conftest.py", "support"):
         (tests / name).symlink_to(ROOT / "tests" / name)
-    for name in ("conftest.py", *part.tests):
-        copy = tests / "unit" / name
+    unit = ROOT / "tests" / "unit"
+    folders = {unit, *((unit / test).parent for test in part.tests)}
+    fixtures = [path for path in unit.rglob("conftest.py") if path.parent in folders]
+    for path in (*fixtures, *(unit / test for test in part.tests)):
+        copy = tests / "unit" / path.relative_to(unit)
         copy.parent.mkdir(exist_ok=True)
-        copy.symlink_to(ROOT / "tests" / "unit" / name)
+        copy.symlink_to(path)
     settings = ConfigParser()
     settings["mutmut"] = {
         "source_paths": "src",
