@@ -66,12 +66,12 @@ PARTS: Mapping[str, Part] = {
         [
             _domain("users", "domain/test_domain.py", "store/test_store.py"),
             _domain("identities", "domain/test_domain.py", "store/test_store.py"),
-            _domain("expiry", "domain/test_domain.py", "store/test_store.py"),
+            _domain("expiry", "domain/test_encoding.py", "domain/test_domain.py"),
             _domain("signing_keys", "domain/test_domain.py", "test_keys.py"),
             _domain("events", "domain/test_domain.py", "usecases/test_expiring.py"),
             _domain("budgets", "domain/test_domain.py", "store/test_store.py"),
             _domain("claims", "domain/test_domain.py", "test_tokens.py"),
-            _domain("encoding", "domain/test_domain.py", "store/test_store.py"),
+            _domain("encoding", "domain/test_encoding.py", "domain/test_domain.py"),
         ]
     ),
     **dict(
