@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415 - the command imports the service, its help does not need it
 
 # CloudWatch keeps no metric for longer (its user guide, "Metrics retention").
-_MOST_DAYS = 455
+_METRIC_RETENTION_DAYS = 455
 
 
 def stats_command(  # noqa: PLR0913 - an option each
     *,
     days: Annotated[
         int,
-        typer.Option(min=1, max=_MOST_DAYS, help="Number of UTC days, today included."),
+        typer.Option(
+            min=1,
+            max=_METRIC_RETENTION_DAYS,
+            help="Number of UTC days, today included.",
+        ),
     ] = 30,
     no_scan: Annotated[
         bool,
