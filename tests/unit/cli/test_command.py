@@ -195,7 +195,7 @@ def test_given_a_challenge_when_it_prints_its_addresses_then_no_line_would_fail(
     ) as (process, _):
         out, _ = end(process)
 
-    assert "log in: myapp-abcde asks for a challenge; " in out
+    assert "log in: myapp-abcde requires a challenge. " in out
     assert "options.challenge" in out
     assert "curl" not in out
 

@@ -154,14 +154,14 @@ def check_lost_users(probe: DeploymentProbe) -> CheckResult:
         return left_out
     items, units = 0, 0.0
 
-    def see(page: UserPage) -> None:
+    def stop_if_too_large(page: UserPage) -> None:
         nonlocal items, units
         items, units = items + page.read, units + page.units
         if items > probe.most_items or units > probe.most_units:
             raise _TableTooLarge
 
     try:
-        orphans = probe.count_orphans(see)
+        orphans = probe.count_orphans(stop_if_too_large)
     except _TableTooLarge:
         return left_out
     if not orphans:

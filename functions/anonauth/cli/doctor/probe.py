@@ -109,14 +109,14 @@ class DeploymentProbe:
         """The key ring, or None if there is none."""
         return self._services.store.load_ring()
 
-    def count_orphans(self, see: Callable[[UserPage], object]) -> int:
+    def count_orphans(self, on_page: Callable[[UserPage], object]) -> int:
         """Return how many identities have no user, by a scan of the table.
 
         Args:
-            see: Called with each page. An exception that it raises ends the scan.
+            on_page: Called with each page. An exception that it raises ends the scan.
         """
         today = DayRange.until(self._services.clock(), 1)
-        return count_users(self._services, today, segments=1, see=see).orphans
+        return count_users(self._services, today, segments=1, on_page=on_page).orphans
 
     def settings(self, parameter: str) -> SettingsSource:
         """Return the source of the provider settings in SSM."""

@@ -126,5 +126,5 @@ def _count_with_progress(
             days,
             segments=segments,
             rate=rate,
-            see=lambda page: advance(page.read),
+            on_page=lambda page: advance(page.read),
         )

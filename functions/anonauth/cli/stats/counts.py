@@ -59,13 +59,13 @@ def count_users(
     *,
     segments: int,
     rate: float | None = None,
-    see: Callable[[UserPage], object],
+    on_page: Callable[[UserPage], object],
 ) -> "UserStock":
     """Count the current users by a scan of the whole table.
 
     Args:
         rate: Limit in read units a second. None: no limit.
-        see: Called with each page, by several threads at once. An exception that it
+        on_page: Called with each page, by several threads at once. An exception that it
             raises ends the scan.
     """
     stock = UserStock(days, services.clock())
@@ -78,7 +78,7 @@ def count_users(
 
     def take(_segment: int, page: UserPage) -> None:
         stock.add(page)
-        see(page)
+        on_page(page)
 
     scan.run(dict.fromkeys(range(segments), ""), take)
     stock.recheck_owners(services.store)

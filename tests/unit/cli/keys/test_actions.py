@@ -656,4 +656,4 @@ def test_given_a_local_service_when_a_key_has_leaked_then_the_drill_works() -> N
     assert said_yes[0] == 0, said_yes[1]
     assert f"access key {leaked} is revoked" in said_yes[1]
     assert profile.status == 401
-    assert "or, if the clock of a local service was moved, restart" in from_the_past
+    assert "restart the local service if its clock was moved" in from_the_past
