@@ -1,4 +1,4 @@
-"""What an anonymous login has to pass: its network's budget, and a challenge."""
+"""What an anonymous login has to pass: its network's rate limit, and a challenge."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def log_in(service: Deployment, network: str = NETWORK, **options: Any) -> Reply
     return service.send(LOGIN, network=network, **options)
 
 
-def test_given_a_budget_when_it_is_spent_then_further_logins_wait_for_the_hour(
+def test_given_a_rate_limit_when_it_is_reached_then_further_logins_wait_for_the_hour(
     service: Deployment,
 ) -> None:
     service.restart(LOGINS_PER_NETWORK="2")
@@ -118,7 +118,7 @@ def test_given_a_warm_login_when_counted_then_it_costs_one_write_more_at_most(
         pytest.param({"app": "nobody-knows"}, 404, id="unknown app"),
     ],
 )
-def test_given_a_login_that_makes_no_sense_when_refused_then_nothing_is_counted(
+def test_given_an_invalid_login_when_refused_then_nothing_is_counted(
     service: Deployment, sent: dict[str, Any], status: int
 ) -> None:
     service.restart(LOGINS_PER_NETWORK="1")
@@ -130,7 +130,7 @@ def test_given_a_login_that_makes_no_sense_when_refused_then_nothing_is_counted(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_given_trouble_with_the_counter_when_logging_in_then_503_and_no_user(
+def test_given_a_failing_counter_when_logging_in_then_503_and_no_user(
     service: Deployment, fault: str
 ) -> None:
     service.restart(LOGINS_PER_NETWORK="9")
@@ -140,7 +140,7 @@ def test_given_trouble_with_the_counter_when_logging_in_then_503_and_no_user(
 
     reply = log_in(service)
 
-    # What is repeated after a lost reply was counted three times, and succeeded.
+    # With lost replies all three writes took effect, and the answer is still 503.
     assert reply.status == 503
     assert service.items("USER#") == before
 
@@ -157,7 +157,7 @@ def test_given_a_lost_reply_at_the_limit_when_repeated_then_the_login_goes_on(
     assert log_in(service).status == 429
 
 
-# Where a CDN tells the address.
+# A CDN passes the client's address on in a header.
 
 CLOUDFRONT = "CloudFront-Viewer-Address"
 CLOUDFLARE = "CF-Connecting-IP"
@@ -178,7 +178,7 @@ CLOUDFLARE = "CF-Connecting-IP"
         pytest.param(
             CLOUDFRONT, "2001:db8:1:2::9:46532", "2001:db8:1:2::1", id="IPv6 and port"
         ),
-        # A port of four digits is no part of the address, whose groups 3 and 4 are 0.
+        # A port of four digits is not part of the address, whose groups 3 and 4 are 0.
         pytest.param(
             CLOUDFRONT, "2001:db8::5:6:7:8:4653", "2001:db8::1", id="four digits"
         ),
@@ -222,12 +222,12 @@ def test_given_no_cdn_when_a_client_sends_its_header_then_it_means_nothing(
         assert log_in(service, headers=headers).status == 429
 
 
-# The challenge.
+# The challenge
 
 
 @pytest.fixture
 def verifier() -> Iterator[KeyServer]:
-    """The challenge's service, which takes any answer."""
+    """The challenge's service, which accepts any answer."""
     with KeyServer() as server:
         server.publish(VERIFY, PASSED)
         yield server
@@ -268,7 +268,7 @@ def test_given_a_challenge_when_passed_then_there_is_a_user(
     assert service.user_item(reply.json["user_id"]) is not None
     (asked,) = verifier.asked
     assert (asked.method, asked.path) == ("POST", VERIFY)
-    assert asked.form == {"secret": SECRET, "response": ANSWER}  # and no address
+    assert asked.form == {"secret": SECRET, "response": ANSWER}  # no address
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ FULL: Any = {"hostnames": ["WWW.example.com"], "action": "login", "min_score": 0
         pytest.param({"success": False, "error-codes": [7]}, 503, id="code a number"),
     ],
 )
-def test_given_what_the_service_says_when_logging_in_then_so_it_is(
+def test_given_a_verdict_of_the_challenge_when_logging_in_then_it_decides(
     service: Deployment, verifier: KeyServer, changes: dict[str, Any], status: int
 ) -> None:
     ask(service, verifier, **FULL)
@@ -391,7 +391,7 @@ def test_given_what_the_service_says_when_logging_in_then_so_it_is(
         assert reply.json["error_code"] == "ChallengeFailed"
         assert reply.json["error"] == "the challenge was not passed"
     assert len(service.items("USER#")) == (status == 200)
-    assert len(service.items("RATE#")) == 1  # its network has one login less
+    assert len(service.items("RATE#")) == 1  # the network has one login less
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_given_what_the_service_says_when_logging_in_then_so_it_is(
         pytest.param(Answer({}, 302, {"location": "/"}), id="a redirect"),
     ],
 )
-def test_given_trouble_with_the_service_when_logging_in_then_503_and_no_user(
+def test_given_a_failing_challenge_when_logging_in_then_503_and_no_user(
     service: Deployment, verifier: KeyServer, answer: Answer
 ) -> None:
     ask(service, verifier)
@@ -417,13 +417,13 @@ def test_given_trouble_with_the_service_when_logging_in_then_503_and_no_user(
     assert service.items("USER#") == {}
 
 
-def test_given_a_challenge_that_was_down_when_it_is_back_then_nobody_has_paid_for_it(
+def test_given_a_challenge_that_was_down_when_it_is_back_then_no_login_was_counted(
     service: Deployment, verifier: KeyServer
 ) -> None:
     ask(service, verifier, environment={"LOGINS_PER_NETWORK": "2"})
     verifier.down = True
 
-    # Clients repeat, as they are told to.
+    # Clients repeat the request, as the answer tells them to.
     statuses = [log_in(service, **answering()).status for _ in range(5)]
     verifier.down = False
     statuses += [log_in(service, **answering()).status for _ in range(3)]
@@ -431,7 +431,7 @@ def test_given_a_challenge_that_was_down_when_it_is_back_then_nobody_has_paid_fo
     assert statuses == [503] * 5 + [200, 200, 429]
 
 
-def test_given_no_budget_when_the_challenge_is_down_then_503_and_nothing_to_return(
+def test_given_no_rate_limit_when_the_challenge_is_down_then_503_and_no_change(
     service: Deployment, verifier: KeyServer
 ) -> None:
     ask(service, verifier, environment={"LOGINS_PER_NETWORK": "0"})
@@ -443,7 +443,7 @@ def test_given_no_budget_when_the_challenge_is_down_then_503_and_nothing_to_retu
     assert service.items() == before
 
 
-def test_given_trouble_with_the_counter_too_when_down_then_still_503(
+def test_given_a_failing_counter_too_when_the_challenge_is_down_then_still_503(
     service: Deployment, verifier: KeyServer
 ) -> None:
     ask(service, verifier)
@@ -454,7 +454,7 @@ def test_given_trouble_with_the_counter_too_when_down_then_still_503(
     assert log_in(service, **answering()).status == 503
 
 
-def test_given_faults_of_other_providers_when_logging_in_then_they_do_not_matter(
+def test_given_invalid_settings_of_other_providers_when_logging_in_then_200(
     service: Deployment, verifier: KeyServer
 ) -> None:
     challenge = {"verify_url": verifier.url + VERIFY, "secret": SECRET}
@@ -546,7 +546,7 @@ def test_given_a_challenge_that_cannot_be_read_when_logging_in_then_503(
 @pytest.mark.parametrize(
     "secret", [pytest.param(SecretReference(ssm="x"), id="not resolved")]
 )
-def test_given_an_unresolved_secret_when_verifying_then_the_settings_are_at_fault(
+def test_given_an_unresolved_secret_when_verifying_then_settings_unavailable(
     secret: Secret,
 ) -> None:
     settings = ChallengeSettings(verify_url="https://x.example/verify", secret=secret)

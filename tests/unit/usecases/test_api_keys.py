@@ -1,4 +1,4 @@
-"""/auth/api_keys: the keys of a permanent user, and logging in with one."""
+"""/auth/api_keys: the keys of a permanent user, and logging in with an API key."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def created(service: Deployment, body: dict[str, Any], name: str) -> dict[str, A
 def send(
     service: Deployment, route: str, body: dict[str, Any], key_id: str = UNKNOWN_ID
 ) -> Reply:
-    """Send a good request to any of the routes, if the id is good."""
+    """Send a valid request to any of the routes, if the id is valid."""
     return service.send(
         route,
         token=body["refresh_token"],
@@ -215,7 +215,7 @@ def test_given_a_bad_name_when_making_a_key_then_400_and_nothing_is_written(
         pytest.param("a" * 65, 400, id="65 characters"),
     ],
 )
-def test_given_a_name_at_the_border_when_making_a_key_then_so_it_is(
+def test_given_a_name_at_the_limit_when_making_a_key_then_length_and_letters_decide(
     service: Deployment, body: dict[str, Any], name: str, status: int
 ) -> None:
     assert create(service, body, name).status == status
@@ -317,7 +317,7 @@ def test_given_an_access_token_when_calling_then_401(
 
 
 @pytest.mark.parametrize("route", KEY_ROUTES)
-def test_given_a_session_that_is_gone_when_calling_then_401(
+def test_given_a_session_that_has_ended_when_calling_then_401(
     service: Deployment, body: dict[str, Any], route: str
 ) -> None:
     made = created(service, body, "laptop")
@@ -334,7 +334,7 @@ def test_given_a_session_that_is_gone_when_calling_then_401(
 def test_given_a_signed_token_that_is_not_the_sessions_when_calling_then_401(
     service: Deployment, body: dict[str, Any], route: str
 ) -> None:
-    """The hash in the item is the authority, not the signature (design.md §5)."""
+    """The hash in the item decides, not the signature (design.md §5)."""
     made = created(service, body, "laptop")
     user = stored_user(service, body["user_id"])
     (session,) = user.sessions.values()
@@ -459,10 +459,10 @@ def test_given_a_cold_function_when_called_then_it_unwraps_the_refresh_key_alone
 
 
 @pytest.mark.parametrize("route", KEY_ROUTES)
-def test_given_settings_that_cannot_be_read_when_calling_then_503_and_later_all_is_well(
+def test_given_settings_that_cannot_be_read_when_calling_then_503_and_later_200(
     service: Deployment, body: dict[str, Any], route: str
 ) -> None:
-    """Off and unreadable are two things: the second is our trouble."""
+    """Off is not the same as unreadable, which is the service's fault."""
     made = created(service, body, "laptop")
     service.restart_with({"apps": {APP: {"api-key": {}}}})
     before = service.items()
@@ -509,7 +509,7 @@ def test_given_a_key_when_logging_in_with_it_then_the_session_is_its_users(
         pytest.param(DELETE_KEY, False, id="deleted"),
     ],
 )
-def test_given_a_key_when_it_is_no_good_then_login_and_its_sessions_are_refused(
+def test_given_a_disabled_or_deleted_key_when_used_then_login_and_sessions_are_refused(
     service: Deployment, body: dict[str, Any], route: str, revived: bool
 ) -> None:
     made, other = created(service, body, "laptop"), created(service, body, "other")
@@ -528,7 +528,7 @@ def test_given_a_key_when_it_is_no_good_then_login_and_its_sessions_are_refused(
         keys = send(service, LIST_KEYS, opened)
         assert {profile.status, refresh.status, keys.status} == {status}
     assert len(stored_user(service, body["user_id"]).sessions) == 2
-    # What has ended stays ended, also when its key is good again.
+    # A session that has ended stays ended, also when its key is enabled again.
     send(service, ENABLE_KEY, body, made["_id"])
     assert (log_in_with(service, made["key"]).status == 200) == revived
     assert service.send(SESSION, token=by_key["refresh_token"]).status == 401
@@ -542,7 +542,7 @@ def test_given_a_key_when_it_is_no_good_then_login_and_its_sessions_are_refused(
         pytest.param({"N": "0"}, id="number"),
     ],
 )
-def test_given_a_key_when_it_is_open_whether_it_is_disabled_then_503_and_no_session(
+def test_given_a_key_with_a_damaged_state_when_logging_in_then_503_and_no_session(
     service: Deployment, body: dict[str, Any], disabled: dict[str, Any]
 ) -> None:
     made = created(service, body, "laptop")
@@ -579,9 +579,10 @@ def test_given_a_deleted_key_when_the_table_is_read_then_no_trace_of_it(
 def test_given_a_session_of_a_key_when_any_key_would_end_then_403_and_it_stays(
     service: Deployment, body: dict[str, Any], route: str, whose: str
 ) -> None:
-    """client-api.md §2.7 refuses this for its own key; test_takeover has the rest.
+    """client-api.md §2.7 requires this for the session's own key.
 
-    A program whose key was copied must not be locked out by the copy.
+    A copied key must not lock out the program that owns it. test_takeover has the other
+    cases.
     """
     made, other = created(service, body, "laptop"), created(service, body, "other")
     by_key = log_in_with(service, made["key"]).json
@@ -647,7 +648,7 @@ def test_given_another_key_made_in_between_when_making_one_then_both_are_there(
     assert log_in_with(service, reply.json["key"]).status == 200
 
 
-def test_given_a_user_that_never_rests_when_making_a_key_then_503(
+def test_given_a_user_that_always_changes_when_making_a_key_then_503(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     send(service, LIST_KEYS, body)
@@ -723,7 +724,7 @@ def test_given_a_lost_reply_when_writing_then_the_store_repeats_and_it_succeeds(
 def test_given_aws_is_failing_when_writing_then_503_or_done_and_a_retry_settles_it(
     service: Deployment, body: dict[str, Any], route: str, fault: Fault
 ) -> None:
-    """A client that repeats a create may find its name taken, by a key nobody has."""
+    """A client that repeats a create may find the name taken, by a key it never got."""
     made = created(service, body, "laptop")
     service.wire.faults = [None, fault, fault, fault]
 

@@ -44,7 +44,7 @@ def test_given_a_mail_when_confirmed_then_the_account_can_be_used_for_30_days(
 def test_given_a_token_when_confirming_twice_then_both_succeed(
     world: MailedAccounts,
 ) -> None:
-    """A link in a mail is opened twice: by a scanner, and by its reader."""
+    """A link in a mail is opened twice: by a scanner and by the reader."""
     data = world.registered()
 
     assert [world.post("confirm", **data).status for _ in range(2)] == [200, 200]
@@ -74,7 +74,7 @@ def test_given_a_token_when_30_minutes_pass_then_it_is_too_old(
         assert refusal(reply) == TOKEN_INVALID
 
 
-def test_given_a_registration_when_24_hours_pass_then_a_late_mail_is_of_no_use(
+def test_given_a_registration_when_24_hours_pass_then_its_mail_confirms_nothing(
     world: MailedAccounts,
 ) -> None:
     world.registered()
@@ -198,7 +198,7 @@ def test_given_an_expired_address_when_asking_for_a_mail_then_404(
 def test_given_a_confirmed_address_when_asking_for_a_mail_then_already_confirmed(
     world: MailedAccounts, mail: Any
 ) -> None:
-    """Without mail too: realm-js, email-password-auth.test.ts, "resend email"."""
+    """The answer is the same without mail (realm-js, email-password-auth.test.ts)."""
     world.confirmed()
     world.configure(mail=mail)
     del world.sent[:]
@@ -241,7 +241,7 @@ def test_given_a_call_of_a_function_when_asked_then_the_sdks_text(
 def test_given_a_confirmation_meanwhile_when_asking_for_a_mail_then_none_is_sent(
     world: MailedAccounts,
 ) -> None:
-    """Between our read and our write: the write decides, and we read again."""
+    """The address is confirmed between our read and our write. The write decides."""
     data = world.registered()
     store = world.service.services.store
 

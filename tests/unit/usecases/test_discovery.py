@@ -1,4 +1,4 @@
-"""Location, OpenID configuration, key set, and everything that is not there."""
+"""Location, OpenID configuration, key set, and routes that do not exist."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def test_given_a_plain_address_when_located_then_its_socket_is_plain_too(
     assert service.send(LOCATION).json["ws_hostname"] == "ws://127.0.0.1:8080"
 
 
-def test_given_a_host_header_when_located_then_it_is_not_believed(
+def test_given_a_host_header_when_located_then_it_is_ignored(
     service: Deployment,
 ) -> None:
     for route in (LOCATION, CONFIGURATION):
@@ -96,7 +96,7 @@ def test_given_the_key_set_when_fetched_then_it_verifies_tokens(
         ["RS256"],
         audience=APP,
         issuer=f"https://{HOST}/api/client/v2.0/app/{APP}",
-        # The tokens of this test are of its own year.
+        # The tokens of this test are issued in another year than today.
         options={"verify_exp": False, "verify_iat": False},
     )
     assert all("d" not in key and key["kty"] == "RSA" for key in reply.json["keys"])
@@ -204,10 +204,10 @@ def test_given_what_the_old_service_had_when_called_then_a_code_that_sdks_know(
     require_documented("$default", 404, answer["headers"], str(answer["body"]))
 
 
-def test_given_a_preflight_when_it_falls_to_the_default_route_then_it_is_good(
+def test_given_a_preflight_when_it_falls_to_the_default_route_then_200(
     service: Deployment,
 ) -> None:
-    """API Gateway adds the CORS headers; the status is the function's."""
+    """API Gateway adds the CORS headers. The function sets the status."""
     answer = default_route(service, "OPTIONS", "/api/client/v2.0/auth/session")
 
     assert answer["statusCode"] == 200

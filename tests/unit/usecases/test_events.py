@@ -1,4 +1,4 @@
-"""What happens to users is told: every event, its form, and never out of order."""
+"""Events about users: when each is published, its form, and the order of events."""
 
 import copy
 import io
@@ -52,7 +52,7 @@ def identity_told(provider: str, subject: str) -> dict[str, str]:
     return {"provider": provider, "id": subject, "key": identity_key(subject)}
 
 
-# -- Which change is which event -----------------------------------------------------
+# -- Which change publishes which event ----------------------------------------------
 
 
 def test_given_a_guest_when_it_logs_in_then_it_was_created(story: Story) -> None:
@@ -81,7 +81,9 @@ def test_given_a_guest_when_it_logs_in_then_it_was_created(story: Story) -> None
     }
 
 
-def test_given_a_guest_when_it_refreshes_then_nothing_is_told(story: Story) -> None:
+def test_given_a_guest_when_it_refreshes_then_no_event_is_published(
+    story: Story,
+) -> None:
     token = story.service.log_in()["refresh_token"]
     story.told()
 
@@ -89,7 +91,7 @@ def test_given_a_guest_when_it_refreshes_then_nothing_is_told(story: Story) -> N
     story.service.now += DAY
     assert story.service.send(SESSION, token=token).status == 200
 
-    assert len(records := story.records()) == 1  # the day's write
+    assert len(records := story.records()) == 1  # the write of the day
     assert story.tell(records) == {"batchItemFailures": []}
     assert story.published() == []
 
@@ -109,10 +111,10 @@ def test_given_a_guest_when_it_logs_out_then_it_was_deleted_by_logout(
     assert event["detail"]["anonymous"] is True
 
 
-def test_given_a_permanent_user_when_its_mark_is_gone_then_it_was_still_requested(
+def test_given_a_permanent_user_when_its_mark_is_missing_then_deletion_was_requested(
     story: Story,
 ) -> None:
-    """As in a replay after months: a logout never deletes such a user."""
+    """A replay after months has no mark. A logout never deletes a permanent user."""
     body = log_in_linked(story.service)
     story.told()
     story.service.send(DELETE, token=body["access_token"])
@@ -161,7 +163,7 @@ def test_given_a_silent_guest_when_swept_then_it_was_deleted_as_expired(
     assert story.service.user_item(body["user_id"]) is None
 
 
-def test_given_a_link_of_the_last_second_when_swept_then_nobody_was_deleted(
+def test_given_a_link_of_the_last_second_when_swept_then_no_user_was_deleted(
     story: Story,
 ) -> None:
     body = story.service.log_in()
@@ -229,8 +231,10 @@ def test_given_one_id_of_two_issuers_when_unlinked_then_the_key_tells_which(
     assert unlinked["identities"][1:] == [{**told, "key": first.key}]
 
 
-def test_given_an_address_when_linked_then_its_hash_is_not_told(story: Story) -> None:
-    """Whoever has an address could look for it. Its id is unique, and enough."""
+def test_given_an_address_when_linked_then_its_hash_is_not_published(
+    story: Story,
+) -> None:
+    """A reader of the event could find the address by its hash. The id is enough."""
     body = story.service.log_in()
     link(story.service, body, "local-userpass", "ada")
 
@@ -241,7 +245,7 @@ def test_given_an_address_when_linked_then_its_hash_is_not_told(story: Story) ->
     assert key not in json.dumps(events)
 
 
-def test_given_a_permanent_user_when_it_makes_api_keys_then_nothing_is_told(
+def test_given_a_permanent_user_when_it_makes_api_keys_then_no_event_is_published(
     story: Story,
 ) -> None:
     body = log_in_linked(story.service)
@@ -256,10 +260,10 @@ def test_given_a_permanent_user_when_it_makes_api_keys_then_nothing_is_told(
     assert story.told() == []
 
 
-def test_given_an_id_that_is_an_email_address_when_linked_then_it_is_not_told(
+def test_given_an_id_that_is_an_email_address_when_linked_then_it_is_not_published(
     story: Story,
 ) -> None:
-    """An issuer may have addresses for subjects."""
+    """An issuer may use addresses as subjects."""
     body = story.service.log_in()
     link(story.service, body, "custom-token", "ada@example.com")
     query = {"provider": "custom-token", "id": "ada@example.com"}
@@ -278,7 +282,9 @@ def test_given_an_id_that_is_an_email_address_when_linked_then_it_is_not_told(
     assert "@" not in json.dumps(events)
 
 
-def test_given_other_items_when_they_change_then_nothing_is_told(story: Story) -> None:
+def test_given_other_items_when_they_change_then_no_event_is_published(
+    story: Story,
+) -> None:
     db, table = story.service.db, story.service.table
     for pk in ("IDENT#a#local-userpass#x", "RATE#x", "GONE#a#b", "KEY#ring", "USERS#"):
         db.put_item(TableName=table, Item={"pk": {"S": pk}, "n": {"N": "1"}})
@@ -289,8 +295,8 @@ def test_given_other_items_when_they_change_then_nothing_is_told(story: Story) -
     assert story.published() == []
 
 
-def test_given_a_change_without_images_when_told_then_it_means_nothing() -> None:
-    """A stream of keys only, which an operator has made of ours."""
+def test_given_a_change_without_images_when_told_then_no_event_is_published() -> None:
+    """An operator may have changed our stream to one that has keys only."""
     at = datetime(2026, 3, 10, 12, tzinfo=UTC)
     change = Change("r", 1, at, before=None, after=None, swept=False)
 
@@ -328,7 +334,7 @@ def recorded() -> Record:
         ),
     ],
 )
-def test_given_a_recorded_removal_when_told_then_the_reason_is_who_did_it(
+def test_given_a_recorded_removal_when_told_then_its_author_is_the_reason(
     story: Story, identity: dict[str, str] | None, reason: str
 ) -> None:
     record = recorded()
@@ -369,11 +375,11 @@ def test_given_instants_with_fractions_when_told_then_seconds_are_told(
     assert story.published()[0]["detail"]["at"].endswith(":00Z")
 
 
-# -- How it is told ------------------------------------------------------------------
+# -- How events are sent -------------------------------------------------------------
 
 
 def test_given_a_batch_when_told_then_calls_are_few(story: Story) -> None:
-    """Ten events in a call, and one look-up for all that may have been requested."""
+    """Ten events in a call, and one look-up for all deletions that may be requested."""
     bodies = [story.service.log_in() for _ in range(25)]
     for body in bodies[:6]:
         story.service.send(LOGOUT, token=body["refresh_token"])
@@ -421,7 +427,7 @@ def test_given_an_entry_when_sent_then_it_names_source_bus_and_time(
 def test_given_the_longest_ids_when_told_then_one_call_is_not_too_large(
     story: Story, character: str
 ) -> None:
-    """256 KB for all entries (Amazon EventBridge, PutEvents)."""
+    """PutEvents takes 256 KB for all entries together (Amazon EventBridge)."""
     story.service.log_in()
     (record,) = story.records()
     image = record["dynamodb"]["NewImage"]
@@ -452,7 +458,7 @@ def test_given_the_longest_ids_when_told_then_one_call_is_not_too_large(
     assert max(sizes) < 20 * 1024
 
 
-def test_given_a_replay_when_told_again_then_it_is_the_same_to_the_letter(
+def test_given_a_replay_when_told_again_then_its_events_are_identical(
     story: Story,
 ) -> None:
     story.service.log_in()
@@ -467,7 +473,7 @@ def test_given_a_replay_when_told_again_then_it_is_the_same_to_the_letter(
     assert story.published() == first
 
 
-def test_given_the_schema_then_it_is_one_and_refuses_what_is_none(
+def test_given_the_schema_then_it_is_valid_and_refuses_other_events(
     story: Story,
 ) -> None:
     jsonschema.Draft4Validator.check_schema(SCHEMA)
@@ -495,7 +501,7 @@ def test_given_the_schema_then_it_is_one_and_refuses_what_is_none(
 
 
 class Killed(BaseException):
-    """The function's environment is gone, in the middle of a call."""
+    """The function's environment is killed in the middle of a call."""
 
 
 def killed_before(_: AWSPreparedRequest, __: Forward) -> AWSResponse:
@@ -508,10 +514,10 @@ def killed_after(_: AWSPreparedRequest, forward: Forward) -> AWSResponse:
 
 
 class Taken(list[dict[str, Any]]):
-    """The events that EventBridge has taken, in order, whatever Lifecycle heard."""
+    """The events that EventBridge has taken, in order, whatever reply Lifecycle got."""
 
     def through(self, fault: Fault) -> Fault:
-        """Return a fault that lets this list see what takes effect."""
+        """Return a fault that also records in this list which entries take effect."""
 
         def watched(
             request: AWSPreparedRequest, forward: Forward
@@ -554,7 +560,7 @@ def passing(_: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
 
 
 def a_busy_batch(story: Story) -> list[Record]:
-    """Return the records of some users, of whom some do much."""
+    """Return the records of some users, some of them busy."""
     service, dice = story.service, random.Random(4)  # noqa: S311 - a mix, no secret
     for number in range(6):
         body = service.log_in()
@@ -573,16 +579,16 @@ def a_busy_batch(story: Story) -> list[Record]:
 
 
 class Lambda:
-    """An event source mapping: gives a batch until all of it is done.
+    """An event source mapping: repeats a batch until all of it is done.
 
-    Without bisection, which changes the size of batches only.
+    It does not bisect batches, which would only change their sizes.
     """
 
     def __init__(self, story: Story) -> None:
         self._story = story
 
     def deliver(self, records: list[Record], *, most: int = 40) -> int:
-        """Return how many invocations it took."""
+        """Deliver the records, and return the number of invocations."""
         for count in range(1, most):
             try:
                 answer = self._story.tell(records)
@@ -603,7 +609,7 @@ FAILURES: dict[str, Fault] = {
 }
 
 
-# The others are much like one of these.
+# The other failures are much like one of these two.
 USUAL = {"some refused", "killed after"}
 
 
@@ -617,7 +623,7 @@ USUAL = {"some refused", "killed after"}
 def test_given_a_failure_anywhere_in_a_batch_when_retried_then_all_is_told_in_order(
     story: Story, failure: str
 ) -> None:
-    """At each call in turn, once and so often that Lifecycle gives up."""
+    """Fail at each call in turn: once, and until Lifecycle gives up."""
     records = a_busy_batch(story)
     story.tell(records)
     calls = len(story.service.wire.calls)
@@ -645,11 +651,11 @@ def test_given_a_failure_anywhere_in_a_batch_when_retried_then_all_is_told_in_or
             for user in {who for who, _ in expected}:
                 mine = [event for who, event in expected if who == user]
                 heard = [event for who, event in got if who == user]
-                # No event before an earlier one: whatever is new comes next in line.
+                # No event before an earlier one: each new event is the next in order.
                 assert list(dict.fromkeys(heard)) == mine
 
 
-def test_given_a_record_that_nobody_can_read_when_told_then_those_before_it_are(
+def test_given_an_unreadable_record_when_told_then_those_before_it_are_published(
     story: Story, log: io.StringIO
 ) -> None:
     for _ in range(3):
@@ -667,10 +673,10 @@ def test_given_a_record_that_nobody_can_read_when_told_then_those_before_it_are(
     assert "ada@example.com" not in log.getvalue()
 
 
-def test_given_a_record_that_nobody_can_read_first_when_told_then_lambda_halves(
+def test_given_an_unreadable_first_record_when_told_then_the_function_raises(
     story: Story,
 ) -> None:
-    """Only a function that raises has its batch halved, and the bad record isolated."""
+    """Lambda halves a batch only if the function raises. So the bad record is found."""
     for _ in range(2):
         story.service.log_in()
     bad, last = story.records()
@@ -685,7 +691,7 @@ def test_given_a_record_that_nobody_can_read_first_when_told_then_lambda_halves(
 
 
 def written_back(story: Story, **changes: Any) -> None:
-    """Put a permanent user's item as an operator does who has a backup."""
+    """Put a permanent user's item back, as an operator does from a backup."""
     body = log_in_linked(story.service)
     item = story.service.user_item(body["user_id"])
     assert item is not None
@@ -700,7 +706,7 @@ def written_back(story: Story, **changes: Any) -> None:
 def test_given_a_user_without_sessions_when_written_then_it_was_made_by_its_identity(
     story: Story,
 ) -> None:
-    """No operation of ours leaves such an item, so its record raised StopIteration."""
+    """No operation of ours leaves such an item. Its record raised StopIteration."""
     written_back(story, sessions={"M": {}})
 
     answer = story.tell()
@@ -726,7 +732,7 @@ def identity(**key: Any) -> dict[str, Any]:
         pytest.param({"anonymous": {"NULL": True}}, id="neither guest nor permanent"),
     ],
 )
-def test_given_an_item_of_no_form_of_ours_when_written_then_those_before_are_told(
+def test_given_an_unknown_form_of_item_when_written_then_those_before_are_published(
     story: Story, changes: dict[str, Any]
 ) -> None:
     written_back(story, **changes)
@@ -756,7 +762,7 @@ def test_given_little_time_when_told_then_it_says_how_far_it_came(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_given_trouble_when_told_then_the_log_says_what_and_quotes_nobody(
+def test_given_an_error_when_told_then_the_log_names_it_and_quotes_no_user(
     story: Story, log: io.StringIO, fault: str
 ) -> None:
     story.service.log_in()

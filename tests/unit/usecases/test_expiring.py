@@ -1,4 +1,4 @@
-"""Who will soon expire is warned of it: on the day, once, whatever fails."""
+"""Warnings before a user expires: on the right day, once, whatever fails."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from support.service.wire import FAULTS
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-LAST_DAY = date(2026, 6, 9)  # of a guest that was active on 10 March: 01:00 then
+LAST_DAY = date(2026, 6, 9)  # 01:00 is the expiry of a guest active on 10 March
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_given_a_silent_guest_when_days_pass_then_it_is_warned_14_and_3_days_ahe
 def test_given_a_table_that_was_never_scanned_when_it_is_then_one_warning_each(
     story: Story, days_before: int, warned: list[int], hour: int
 ) -> None:
-    """As after an update to a version that warns."""
+    """An update from a version without warnings is like this."""
     story.service.log_in()
     story.service.now = noon(LAST_DAY - days_before * DAY).replace(hour=hour)
 
@@ -103,7 +103,7 @@ def test_given_a_table_that_was_never_scanned_when_it_is_then_one_warning_each(
         pytest.param(expiry_after(START), 0, id="expired, not swept yet"),
     ],
 )
-def test_given_the_end_when_scanned_then_the_dead_are_not_warned(
+def test_given_the_end_when_scanned_then_expired_users_are_not_warned(
     story: Story, now: datetime, warned: int
 ) -> None:
     story.service.log_in()
@@ -127,7 +127,7 @@ def test_given_a_guest_that_comes_back_when_days_pass_then_its_new_end_counts(
 
     later = [event["detail"]["expires_at"][:10] for event in told]
     assert len(first) == 1
-    assert later == ["2026-08-25"] * 2  # 26 May is its last active day
+    assert later == ["2026-08-25"] * 2  # the user was last active on 26 May
     assert len({event["detail"]["id"] for event in first + told}) == 3
 
 
@@ -206,10 +206,10 @@ def test_given_a_day_when_the_schedule_runs_each_hour_then_one_scan_is_made(
         hours.append(calls())
     story.service.now += HOUR
 
-    # Events go out page by page, and moto deals out its items as it likes.
+    # Events are sent page by page, and moto distributes its items at random.
     found = Counter(scan)
     assert 1 <= found.pop("PutEvents") <= 3
-    # Progress is noted where there was some to note.
+    # Progress is saved only where there was some.
     assert 1 <= found.pop("PutItem") <= SEGMENTS
     assert found == {"GetItem": 1, "Scan": SEGMENTS}
     assert hours == [["GetItem"]] * 23
@@ -239,7 +239,7 @@ def test_given_the_scan_when_it_reads_then_it_asks_for_no_secret(story: Story) -
 
 
 class PagedUsers:
-    """`ExpiringStore` with pages of two users; each costs 100 read units."""
+    """An `ExpiringStore` with pages of two users. Each page costs 100 read units."""
 
     def __init__(self, users: int) -> None:
         expires_at = datetime(2026, 6, 9, 1, tzinfo=UTC)
@@ -277,7 +277,7 @@ class PagedUsers:
 
 
 class Bus:
-    """`EventBus` that keeps what it was sent; raises what `trouble` does."""
+    """An `EventBus` that keeps what it was sent, and raises what `trouble` raises."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -296,7 +296,7 @@ def run(
     most: int = 999,
     pauses: list[float] | None = None,
 ) -> ScanReport:
-    """Run with time for so many pages."""
+    """Run the scan with time for so many pages."""
     clock = count()
     warnings = ExpiryWarnings(
         users=users,
@@ -345,7 +345,7 @@ def test_given_a_scan_that_takes_days_when_it_ends_then_the_next_makes_up() -> N
 def test_given_a_run_that_is_killed_anywhere_when_repeated_then_all_are_warned() -> (
     None
 ):
-    """Before each page's events go out, and before each save."""
+    """The run is killed before each page's events are sent, and before each save."""
 
     def failing_at(place: int) -> Callable[[], None]:
         steps = count()
@@ -362,14 +362,14 @@ def test_given_a_run_that_is_killed_anywhere_when_repeated_then_all_are_warned()
         bus.trouble = users.before_save = failing_at(place)
         try:
             run(users, bus)
-            break  # there were fewer steps
+            break  # the run has no more steps
         except EventsUnavailable:
             killed += 1
         run(users, bus)
         assert len(set(bus.heard)) == 30
-        assert len(bus.heard) <= 30 + 2  # a page at most
+        assert len(bus.heard) <= 30 + 2  # at most one page twice
 
-    assert killed == 16 * 2  # pages, and a save each
+    assert killed == 16 * 2  # pages, and one save each
 
 
 def test_given_two_runs_at_once_when_one_has_saved_then_the_other_stops() -> None:
@@ -397,10 +397,10 @@ def test_given_pages_when_read_then_most_of_the_table_is_left_to_others() -> Non
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_given_trouble_with_aws_when_the_schedule_runs_then_it_fails_and_goes_on(
+def test_given_failing_aws_when_the_schedule_runs_then_it_fails_and_later_goes_on(
     story: Story, fault: str
 ) -> None:
-    """At each call in turn, as often as it is repeated there."""
+    """Fail at each call in turn, as often as that call is repeated."""
     story.service.log_in()
     for place in range(11):
         story.service.now = noon(LAST_DAY - 14 * DAY)
@@ -426,7 +426,7 @@ def test_given_trouble_with_aws_when_the_schedule_runs_then_it_fails_and_goes_on
         assert item["day"]["S"] == "2026-05-26"
 
 
-def test_given_an_item_that_nobody_can_read_when_scanned_then_others_are_warned(
+def test_given_an_unreadable_item_when_scanned_then_others_are_warned(
     story: Story, log: io.StringIO
 ) -> None:
     bad, good = (story.service.log_in()["user_id"] for _ in range(2))

@@ -1,4 +1,4 @@
-"""Users, accounts and rings that others keep changing: read anew, but not for ever."""
+"""Other writers always win: use cases read again, but give up in the end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PASSWORD = "battery"
 
 
 class Overtaken:
-    """A store where somebody else is always faster, from `write` being set on."""
+    """A store where another writer always wins, once `write` names an operation."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
@@ -50,7 +50,7 @@ class Outbox:
 
 @dataclass
 class World:
-    """The use cases on such a store, and a user that has all there is."""
+    """The use cases on an overtaken store, and a user with a record of each kind."""
 
     store: Overtaken
     cases: UseCases
@@ -172,10 +172,10 @@ def rotate(world: World) -> None:
         pytest.param(rotate, "save_ring", 4, id="rotate the keys"),
     ],
 )
-def test_given_somebody_who_is_always_faster_when_writing_then_it_gives_up(
+def test_given_a_writer_that_is_always_faster_when_writing_then_it_gives_up(
     world: World, act: Callable[[World], object], write: str, decisions: int
 ) -> None:
-    """A 503 in the end, and not a loop that a time-out would cut in two."""
+    """The answer in the end is 503, not a loop that a time-out would interrupt."""
     users, records = dict(world.store.store.users), dict(world.store.store.records)
     world.store.write = write
 

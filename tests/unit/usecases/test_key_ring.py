@@ -1,4 +1,4 @@
-"""The Keys function: daily schedule and custom resource."""
+"""The Keys function: its daily schedule, and its custom resource."""
 
 import http.server
 import json
@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Receiver:
-    """Where a stack waits: a signed URL that takes a PUT."""
+    """The signed URL at which CloudFormation waits for a PUT."""
 
     url: str = ""
     answers: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
@@ -86,7 +86,7 @@ def test_given_a_deployment_when_it_asks_then_there_is_a_ring_and_an_answer(
 def test_given_a_key_when_unwrapped_then_kms_is_told_which_key_it_was_wrapped_by(
     service: Deployment, key_id: str
 ) -> None:
-    """Else KMS takes whatever key the ring's item names, another account's too."""
+    """Otherwise KMS uses the key that the item names, even another account's."""
     service.log_in()
 
     sent = zip(service.wire.calls, service.wire.bodies, strict=True)
@@ -114,7 +114,7 @@ def test_given_a_stack_that_is_deleted_when_it_asks_then_nothing_is_touched(
     assert receiver.answers[0][1]["Status"] == "SUCCESS"
 
 
-def test_given_trouble_when_a_stack_waits_then_it_hears_failed_and_no_detail(
+def test_given_an_error_when_a_stack_waits_then_it_gets_failed_and_no_detail(
     new_service: Deployment, receiver: Receiver
 ) -> None:
     new_service.wire.always = no_connection
@@ -133,7 +133,7 @@ def test_given_trouble_when_a_stack_waits_then_it_hears_failed_and_no_detail(
         pytest.param([None, *[throttled] * 9], KeysUnavailable, id="KMS"),
     ],
 )
-def test_given_trouble_when_the_schedule_runs_then_it_fails_and_can_be_repeated(
+def test_given_an_error_when_the_schedule_runs_then_it_fails_and_can_be_repeated(
     new_service: Deployment, faults: list[Any], error: type[Exception]
 ) -> None:
     new_service.wire.faults = list(faults)
@@ -176,21 +176,21 @@ def test_given_rotations_when_a_session_goes_on_then_it_never_notices(
         kids |= {key["kid"] for key in service.send(JWKS).json["keys"]}
         assert service.send(SESSION, token=refresh).status == 200
 
-    assert len(kids) == 4  # of the days 0, 90 and 180, and the standby
+    assert len(kids) == 4  # from days 0, 90 and 180, and the standby
 
 
 def kms_down(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
-    if "TrentService" in str(request.headers["X-Amz-Target"]):  # or its bytes
+    if "TrentService" in str(request.headers["X-Amz-Target"]):  # or bytes
         return no_connection(request, forward)
     return forward()
 
 
-def test_given_kms_is_down_when_warm_then_all_is_well_and_when_cold_it_is_a_503(
+def test_given_kms_is_down_when_warm_then_200_and_when_cold_then_503(
     service: Deployment,
 ) -> None:
     refresh = service.log_in()["refresh_token"]
     service.wire.always = kms_down
-    service.now += timedelta(hours=1)  # the ring itself is read again and again
+    service.now += timedelta(hours=1)  # the ring itself is read many times
 
     warm = [service.send(LOGIN), service.send(SESSION, token=refresh)]
     service.restart()

@@ -83,10 +83,10 @@ def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
 
 
 @pytest.mark.parametrize("query", UNREADABLE_LINK.values(), ids=UNREADABLE_LINK)
-def test_given_an_unreadable_link_when_a_guest_means_one_then_400_and_it_still_can(
+def test_given_an_unreadable_link_when_a_guest_means_to_link_then_400_and_a_retry_works(
     service: Deployment, query: dict[str, str]
 ) -> None:
-    """A login instead would give the identity to another user, for good."""
+    """A login instead would bind the identity to another user for good."""
     guest = service.log_in()
     before = service.items()
 
@@ -237,7 +237,7 @@ def test_given_ten_identities_when_one_more_is_linked_then_400(
     assert len(service.items("IDENT#")) == 9
 
 
-# Provider, body, then code and status of a login and of a link (client-api.md §4, §7).
+# Provider, body, and the error code of a login and of a link (client-api.md §4, §7).
 REFUSED = [
     pytest.param(
         "custom-token", {"token": a_jwt(secret=OTHER_SECRET)}, "AuthError", id="forged"
@@ -301,7 +301,7 @@ def test_given_a_malformed_credential_when_used_then_400_and_nothing_changes(
 @pytest.mark.parametrize(
     "provider", ["oauth2-google", "custom-function", "oauth2-facebook", "nonsense", ""]
 )
-def test_given_a_provider_that_is_off_when_used_then_the_contracts_answers(
+def test_given_a_provider_that_is_off_when_used_then_the_documented_answers(
     service: Deployment, provider: str
 ) -> None:
     guest = service.log_in()
@@ -321,7 +321,7 @@ def test_given_a_provider_that_is_off_when_used_then_the_contracts_answers(
 def test_given_a_token_of_another_app_when_linking_then_400_not_401(
     service: Deployment,
 ) -> None:
-    """A refresh would give the same again, and realm-web would ask for ever."""
+    """A refresh would return the same token, and realm-web would repeat it forever."""
     guest = service.log_in(app=OTHER_APP)
 
     reply = link(service, guest, "custom-token", by_token())
@@ -378,7 +378,7 @@ def test_given_a_guest_in_its_last_second_when_linking_then_it_is_saved(
 
 
 def access_token_of(service: Deployment, guest: dict[str, Any]) -> str:
-    """Sign an access token without a refresh, which would push the expiry."""
+    """Sign an access token without a refresh, which would postpone the expiry."""
     store, tokens = service.services.store, service.services.tokens
     user = store.get_user(APP, guest["user_id"])
     assert user is not None
@@ -388,7 +388,7 @@ def access_token_of(service: Deployment, guest: dict[str, Any]) -> str:
     )
 
 
-def test_given_an_api_key_when_linked_then_it_is_refused_whoevers_it_is(
+def test_given_an_api_key_when_linked_then_it_is_refused_for_every_user(
     service: Deployment,
 ) -> None:
     owner, guest = service.log_in(), service.log_in()
@@ -410,7 +410,7 @@ def test_given_an_api_key_when_linked_then_it_is_refused_whoevers_it_is(
 def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     service: Deployment,
 ) -> None:
-    """The cap is for permanent users: it counts from the link."""
+    """The cap is for permanent users, so it counts from the link."""
     service.restart_with(PROVIDERS_ON, SESSION_MAX_DAYS="30")
     guest = service.log_in()
     for _ in range(4):
@@ -434,10 +434,10 @@ def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
         pytest.param({"options": {"device": {"deviceId": "a" * 24}}}, id="another"),
     ],
 )
-def test_given_a_session_when_it_links_then_its_own_device_id_is_answered(
+def test_given_a_session_when_it_links_then_the_answer_has_its_own_device_id(
     service: Deployment, before: str, sent: dict[str, Any]
 ) -> None:
-    """The one that its tokens have: a link goes on with its session."""
+    """It is the id in the session's tokens, because a link continues the session."""
     has_id = before != NO_DEVICE
     guest = service.log_in(body=json.dumps(on_device(before) if has_id else {}))
 
@@ -474,9 +474,9 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
         return service.counted(reply)
 
     transaction = ["GetItem", "TransactWriteItems"]
-    # A password needs its record and its counts, and a try that is given back.
+    # A password costs its record, its counts, and an attempt that is given back.
     password = ["BatchGetItem", "UpdateItem", "UpdateItem"]
-    # Link: the user as well.
+    # A link reads the user as well.
     assert (
         calls(lambda: link(service, guest, "custom-token", by_token())) == transaction
     )
@@ -485,7 +485,7 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
         *password,
         "TransactWriteItems",
     ]
-    # Again: no write. Somebody else's: both are read again, to say so.
+    # Linking again writes nothing. If another user has it, both are read again.
     assert calls(lambda: link(service, guest, "custom-token", by_token())) == [
         "GetItem"
     ]
@@ -494,7 +494,7 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
         "GetItem",
         "GetItem",
     ]
-    # First login, and later ones.
+    # The first login, and later ones.
     assert (
         calls(lambda: log_in(service, "custom-token", by_token("new"))) == transaction
     )
@@ -520,7 +520,7 @@ def test_given_each_operation_when_counted_then_it_costs_what_it_must(
 def test_given_a_fault_at_any_call_when_linking_then_a_retry_converges(
     service: Deployment, provider: str, call: int, fault: Any
 ) -> None:
-    """503 or done, never 401 or 403; and afterwards one user has it, and is whole."""
+    """The answer is 503 or 200, never 401 or 403. In the end one user has it all."""
     register(service)
     guest = service.log_in()
     body = by_password() if provider == "local-userpass" else by_token()
@@ -536,7 +536,7 @@ def test_given_a_fault_at_any_call_when_linking_then_a_retry_converges(
     assert service.send(SESSION, token=guest["refresh_token"]).status == 200
 
 
-def test_given_settings_that_are_wrong_when_linking_then_503_and_the_guest_lives(
+def test_given_invalid_settings_when_linking_then_503_and_the_guest_lives(
     service: Deployment,
 ) -> None:
     guest = service.log_in()
@@ -550,7 +550,7 @@ def test_given_settings_that_are_wrong_when_linking_then_503_and_the_guest_lives
 def test_given_a_user_whose_session_raced_a_deletion_when_linking_then_401(
     service: Deployment,
 ) -> None:
-    """The transaction is refused; the user read again is not there any more."""
+    """The transaction is refused, and the second read finds no user."""
     guest = service.log_in()
     store = service.services.store
 
@@ -575,7 +575,7 @@ def test_given_a_user_whose_session_raced_a_deletion_when_linking_then_401(
 def test_given_kms_is_down_when_linking_cold_then_nothing_was_linked(
     service: Deployment,
 ) -> None:
-    """A client may have nothing to repeat the call with, such as a spent auth code."""
+    """The client may have nothing to repeat the call with: an auth code works once."""
     guest = service.log_in()
     service.restart_with(PROVIDERS_ON)
 
@@ -628,7 +628,7 @@ def test_given_another_password_in_between_when_linking_then_403_and_a_guest_sta
 def test_given_another_link_in_between_when_linking_then_the_user_has_both(
     service: Deployment, provider: str, credential: dict[str, Any], calls: int
 ) -> None:
-    """What was verified still holds, though the user is another version."""
+    """The credential is still verified, although the user has another version."""
     register(service)
     log_in(service, "custom-token", by_token("warm"))
     guest = service.log_in()
@@ -651,7 +651,7 @@ def test_given_another_link_in_between_when_linking_then_the_user_has_both(
 def test_given_a_guest_linked_in_between_when_linking_then_its_token_is_from_before(
     service: Deployment,
 ) -> None:
-    """The user as it is at the write decides, not as it was first read."""
+    """The user at the time of the write decides, not the user that was read first."""
     log_in(service, "custom-token", by_token("warm"))
     guest = service.log_in()
     old = guest["access_token"]
@@ -666,7 +666,7 @@ def test_given_a_guest_linked_in_between_when_linking_then_its_token_is_from_bef
     assert len(service.items("IDENT#")) == 2
 
 
-def test_given_another_address_of_somebody_else_when_linked_then_409_not_400(
+def test_given_an_address_of_another_user_when_a_second_is_linked_then_409_not_400(
     service: Deployment,
 ) -> None:
     register(service)

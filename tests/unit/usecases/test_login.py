@@ -57,7 +57,7 @@ DEVICE_ID = "5f0c3b2a1d9e8f7a6b5c4d3e"
         pytest.param({"headers": {"authorization": "Basic eA=="}}, id="other scheme"),
     ],
 )
-def test_given_any_form_of_nothing_when_logging_in_then_there_is_a_new_user(
+def test_given_any_empty_body_when_logging_in_then_there_is_a_new_user(
     service: Deployment, sent: dict[str, Any]
 ) -> None:
     reply = service.send(LOGIN, **sent)
@@ -137,7 +137,7 @@ def test_given_the_longest_of_everything_when_stored_then_under_1_kb(
     service: Deployment, text: str
 ) -> None:
     """DynamoDB bills writes by the kilobyte."""
-    # All that realm-web, Core and Stitch ever send (contract 2.2).
+    # The longest values that realm-web, Core and Stitch send (contract 2.2).
     names = (
         "platform platformVersion sdk sdkVersion appId appVersion cpuArch deviceName "
         "deviceVersion frameworkName frameworkVersion coreVersion bundleId"
@@ -171,7 +171,7 @@ def test_given_a_login_when_stored_then_no_token_and_no_address_is(
         assert secret not in stored
 
 
-def test_given_a_good_token_when_logging_in_then_it_is_a_new_user_all_the_same(
+def test_given_a_valid_token_when_logging_in_then_it_is_still_a_new_user(
     service: Deployment,
 ) -> None:
     first = service.log_in()
@@ -216,7 +216,7 @@ def test_given_a_device_id_when_logging_in_then_it_comes_back_and_is_claimed(
 def test_given_a_device_without_an_id_when_logging_in_then_it_gets_one(
     service: Deployment, device: dict[str, Any]
 ) -> None:
-    """The old service did so (client-api.md §2.2); the native SDKs never send one."""
+    """The old service did so (client-api.md §2.2). Native SDKs never send an id."""
     sent = json.dumps({"options": {"device": device}})
 
     body, other = service.log_in(body=sent), service.log_in(body=sent)
@@ -309,7 +309,7 @@ def test_given_link_true_when_logging_in_then_refused_without_a_write(
 def test_given_an_unreadable_link_when_logging_in_then_400_without_a_write(
     service: Deployment, query: dict[str, str]
 ) -> None:
-    """Not a new user: who wanted to link one would be another from then on."""
+    """A new user would be wrong: the client that wants to link would lose its user."""
     before = service.items()
 
     reply = service.send(LOGIN, query=query)

@@ -37,10 +37,10 @@ def test_given_a_guest_when_it_logs_out_twice_then_the_sdks_text_comes(
 @pytest.mark.parametrize(
     "token", ["null", "a.b.c", "eyJhbGciOiJIUzI1NiJ9.e30.x"], ids=str
 )
-def test_given_an_unreadable_token_when_logging_out_then_sdks_can_forget_the_user(
+def test_given_an_unreadable_token_when_logging_out_then_the_text_that_sdks_expect(
     service: Deployment, token: str
 ) -> None:
-    """realm-web's removeUser would fail for ever on any other text."""
+    """realm-web's removeUser would fail forever on any other text."""
     reply = service.send(LOGOUT, token=token)
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
@@ -91,7 +91,7 @@ def test_given_an_access_token_when_logging_out_then_nothing_happens(
     assert service.user_item(body["user_id"]) is not None
 
 
-def test_given_an_expired_access_token_when_logging_out_then_it_does_not_matter(
+def test_given_an_expired_access_token_when_logging_out_then_it_is_ignored(
     service: Deployment,
 ) -> None:
     body = service.log_in()

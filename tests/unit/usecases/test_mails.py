@@ -1,4 +1,4 @@
-"""Mails of local-userpass: their text, and how many an address or a network gets."""
+"""Mails of local-userpass: their text, and the limits of an address and a network."""
 
 import json
 import re
@@ -39,7 +39,7 @@ HOUR = 3600
 
 
 def limit(world: MailedAccounts, per_network: int, **budgets: int) -> None:
-    """Restart where a network has so many mails."""
+    """Restart the service with a limit of mails per network."""
     settings = {APP: {USERPASS: {"mail": MAIL, "budgets": budgets}}}
     world.service.restart_with({"apps": settings}, MAILS_PER_NETWORK=str(per_network))
     world.service.services.passwords = world.passwords
@@ -82,14 +82,14 @@ def test_given_an_address_when_its_mails_are_counted_then_by_mailbox(
 def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
     world: MailedAccounts, call: str
 ) -> None:
-    """`victim+1@`, `victim+2@` and so on reached one person forty times."""
+    """Spellings such as `victim+1@` and `victim+2@` sent one person forty mails."""
     spellings = [f"victim+{n}@example.com" for n in range(6)] + ["vic.tim@example.com"]
     statuses = []
     for email in spellings:
         reply = world.post(call, email=email, password=PASSWORD)
         statuses.append(reply.status)
 
-    if call == "register":  # registered all the same; a limit is on what is sent
+    if call == "register":  # it is registered; only sent mails have a limit
         assert statuses == [200] * 7
         assert len(world.sent) == 5
         assert len(world.service.items("IDENT#")) == 7
@@ -99,7 +99,7 @@ def test_given_tags_and_dots_when_mails_are_spent_then_they_are_of_one_mailbox(
 
 
 @pytest.mark.parametrize("call", SENDING)
-def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
+def test_given_a_network_at_its_mail_limit_when_it_goes_on_then_429(
     world: MailedAccounts, call: str
 ) -> None:
     limit(world, 2)
@@ -112,14 +112,14 @@ def test_given_a_network_that_had_its_mails_when_it_goes_on_then_429(
     assert len(world.sent) == 2
     assert world.service.items("IDENT#") == before
     assert counts(world, NETWORK_COUNTS) == [2]
-    assert sum(counts(world, *MAILBOXES)) == 2  # those of strangers are not spent
+    assert sum(counts(world, *MAILBOXES)) == 2  # the strangers' limit is untouched
     other = world.post(call, network="203.0.113.77", email=EMAIL, password=PASSWORD)
     assert other.status == 200
     world.wait(timedelta(hours=1))
     assert world.post(call, email=EMAIL, password=PASSWORD).status == 200
 
 
-def test_given_a_network_that_had_its_mails_when_it_registers_then_a_contest_is_noted(
+def test_given_a_network_at_its_mail_limit_when_it_registers_then_a_contest_is_noted(
     world: MailedAccounts,
 ) -> None:
     limit(world, 1)
@@ -130,10 +130,10 @@ def test_given_a_network_that_had_its_mails_when_it_registers_then_a_contest_is_
     assert world.stored().contested
 
 
-def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_same(
+def test_given_a_network_at_its_mail_limit_when_an_unknown_is_asked_for_then_429_too(
     world: MailedAccounts,
 ) -> None:
-    """Whether an address is registered makes no difference to what is counted."""
+    """The count is the same whether or not an address is registered."""
     limit(world, 2)
 
     statuses = [
@@ -145,7 +145,7 @@ def test_given_a_network_that_had_its_mails_when_nobody_is_asked_for_then_the_sa
 
 
 @pytest.mark.parametrize("call", SENDING)
-def test_given_a_mailbox_that_had_its_mails_when_asked_then_the_network_keeps_its_own(
+def test_given_a_mailbox_at_its_mail_limit_when_asked_then_the_network_is_not_charged(
     world: MailedAccounts, call: str
 ) -> None:
     limit(world, 9, mails=1)
@@ -184,7 +184,7 @@ def test_given_a_local_service_when_served_then_mails_have_no_limit() -> None:
 
 
 class Failing:
-    """A `Mailer` that fails, by what it is told."""
+    """A `Mailer` that raises the error it is given."""
 
     def __init__(self, failure: Callable[[], Exception]) -> None:
         self._failure = failure
@@ -194,10 +194,10 @@ class Failing:
 
 
 @pytest.mark.parametrize("call", SENDING)
-def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
+def test_given_ses_refuses_when_it_works_again_then_no_mail_was_counted(
     world: MailedAccounts, call: str
 ) -> None:
-    """Five tries were 429 for an hour after that, and no mail was ever sent."""
+    """Five attempts once made an hour of 429, although no mail was ever sent."""
     world.registered()
     limit(world, 3, mails=2)
     before = counts(world, NETWORK_COUNTS, *MAILBOXES)
@@ -216,7 +216,7 @@ def test_given_ses_refuses_when_it_is_well_again_then_all_mails_are_left(
 def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
     world: MailedAccounts,
 ) -> None:
-    """It may have been sent."""
+    """SES may have sent the mail."""
     world.registered()
     limit(world, 9)
     world.service.services.mailer = Failing(MailUnavailable)
@@ -226,7 +226,7 @@ def test_given_ses_does_not_answer_when_asked_then_the_mail_is_counted(
     assert counts(world, NETWORK_COUNTS, "RATE#mail-reset#") == [1, 1]
 
 
-# What strangers ask for, and what the owner does.
+# Requests of strangers, and requests of the owner.
 
 HOME, AWAY = "203.0.113.1", "192.0.2.1"
 
@@ -248,7 +248,7 @@ def ask_for_resets(
     ]
 
 
-def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_mailed(
+def test_given_resets_asked_for_by_a_stranger_when_the_owner_asks_then_a_mail_is_sent(
     world: MailedAccounts,
 ) -> None:
     logged_in_from_home(world)
@@ -266,7 +266,7 @@ def test_given_resets_that_a_stranger_asks_for_when_the_owner_asks_then_it_is_ma
 
 
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
-def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share(
+def test_given_unknown_networks_when_asking_for_resets_then_they_share_a_limit(
     world: MailedAccounts, email: str
 ) -> None:
     world.confirmed()
@@ -278,10 +278,10 @@ def test_given_networks_that_nobody_knows_when_asking_for_resets_then_they_share
     assert counts(world, "RATE#mail-reset#") == [5]
 
 
-def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
+def test_given_a_reset_that_was_done_when_asking_again_then_home_is_unknown(
     world: MailedAccounts,
 ) -> None:
-    """Whoever had the old password may have been at home there."""
+    """An attacker with the old password may have logged in from that network."""
     logged_in_from_home(world)
     data = world.asked_for_reset()
     assert world.post("reset", **data, password=OTHER).status == 200
@@ -290,7 +290,7 @@ def test_given_a_reset_that_was_done_when_asking_again_then_home_is_as_anywhere(
     assert_spent(world.post("reset/send", network=HOME, email=EMAIL), HOUR)
 
 
-def test_given_an_operator_when_asking_for_a_reset_then_it_is_no_network_of_anybody(
+def test_given_an_operator_when_asking_for_a_reset_then_no_network_is_counted(
     world: MailedAccounts,
 ) -> None:
     logged_in_from_home(world)
@@ -398,10 +398,10 @@ def test_given_5_mails_in_an_hour_when_the_6th_is_due_then_429_and_nothing_chang
     assert len(world.sent) == 6
 
 
-def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_register(
+def test_given_resets_of_an_unknown_address_when_at_the_limit_then_it_can_register(
     world: MailedAccounts,
 ) -> None:
-    """Else a stranger could lock an address out, and nothing would show."""
+    """Otherwise a stranger could lock out an address, and nobody would notice."""
     for _ in range(6):
         spent = world.post("reset/send", email=EMAIL)
     assert spent.status == 429
@@ -410,7 +410,7 @@ def test_given_resets_of_nobody_when_the_budget_is_spent_then_it_can_still_regis
     assert len(world.sent) == 1
 
 
-def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
+def test_given_an_unknown_address_when_asked_for_resets_then_the_same_limit(
     world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 2})
@@ -420,7 +420,7 @@ def test_given_an_unknown_address_when_asked_for_resets_then_the_same_budget(
     assert statuses == [200, 200, 429]
 
 
-def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
+def test_given_a_reached_limit_when_others_register_then_they_have_their_own(
     world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 1})
@@ -439,12 +439,13 @@ def test_given_a_spent_budget_when_others_register_then_they_have_their_own(
         pytest.param(OTHER, True, id="another password"),
     ],
 )
-def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_noted(
+def test_given_a_reached_mail_limit_when_registering_then_only_the_contest_is_noted(
     world: MailedAccounts, password: str, contested: bool
 ) -> None:
-    """What is sent has a limit, and what is known of an address has none.
+    """Sent mails have a limit, and notes about an address have none.
 
-    The password stays that of the mail which can be opened; the answer is the same.
+    The password stays that of the registration whose mail can be opened. The answer is
+    the same.
     """
     world.configure(mail=MAIL, budgets={"mails": 1})
     data = world.registered()
@@ -460,10 +461,10 @@ def test_given_mails_that_are_spent_when_registering_then_only_the_contest_is_no
     assert world.stored().contested == contested
 
 
-def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_registered(
+def test_given_a_reached_mail_limit_when_the_address_is_new_then_it_is_registered(
     world: MailedAccounts,
 ) -> None:
-    """A mail can be asked for when the hour is over."""
+    """The user can ask for a mail when the hour is over."""
     world.configure(mail=MAIL, budgets={"mails": 1})
     world.registered()
     world.service.db.delete_item(
@@ -484,10 +485,10 @@ def test_given_mails_that_are_spent_when_nobody_had_registered_then_it_is_regist
     assert world.log_in(OTHER) == "ok"
 
 
-def test_given_mails_that_are_spent_when_it_is_confirmed_meanwhile_then_409(
+def test_given_a_reached_mail_limit_when_it_is_confirmed_meanwhile_then_409(
     world: MailedAccounts,
 ) -> None:
-    """Between our read and our note: who registers hears that it is too late."""
+    """The address is confirmed between our read and our note. The client learns it."""
     world.configure(mail=MAIL, budgets={"mails": 1})
     data = world.registered()
     store = world.service.services.store

@@ -1,4 +1,4 @@
-"""What an operator does to a user, on the store of moto; the scan's own call."""
+"""What an operator does to a user, on moto's store, and the calls of the scan."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -92,10 +92,10 @@ def test_given_a_link_in_between_when_revoked_then_it_is_decided_anew(
     assert (len(after.identities), len(after.sessions)) == (3, 0)
 
 
-def test_given_keys_that_come_and_go_when_revoked_then_it_is_one_write(
+def test_given_keys_that_change_when_revoked_then_it_is_one_write(
     store: Store, wire: Wire
 ) -> None:
-    """Whoever holds a session cannot hold off the end of it."""
+    """An attacker with a session cannot delay its end."""
     user = a_linked_user(store)
     make = partial(store.create_api_key, user, only_session(user), an_api_key(), NOW)
     wire.faults = [None, preceded_by(make)]
@@ -168,7 +168,9 @@ def test_given_a_guest_when_revoked_then_it_is_refused(store: Store) -> None:
     assert store.get_user(APP, user.id) == user
 
 
-def test_given_nobody_when_revoked_or_deleted_then_it_says_so(store: Store) -> None:
+def test_given_an_unknown_user_when_revoked_or_deleted_then_unknown_user(
+    store: Store,
+) -> None:
     expired = a_guest(NOW - 200 * DAY)
     store.create_user(expired)
 
@@ -212,7 +214,7 @@ def test_given_a_user_that_changed_when_deleted_then_it_stays(store: Store) -> N
     assert store.get_user(APP, shown.id) is not None
 
 
-def test_given_keys_that_come_and_go_when_deleted_then_it_is_not_held_off(
+def test_given_keys_that_change_when_deleted_then_it_is_not_delayed(
     store: Store, wire: Wire
 ) -> None:
     shown = a_linked_user(store)
@@ -234,7 +236,7 @@ def test_given_keys_that_come_and_go_when_deleted_then_it_is_not_held_off(
 def test_given_a_link_while_sessions_end_when_deleted_then_it_stays(
     store: Store, wire: Wire
 ) -> None:
-    """What was linked since it was shown is not deleted unseen."""
+    """An identity that was linked since the operator looked is not deleted unseen."""
     shown = a_linked_user(store)
     stale = replace(shown, version=0)
     wire.faults = [None, None, preceded_by(lambda: changed(store, shown))]
@@ -260,7 +262,7 @@ def test_given_a_deletion_in_between_when_deleted_then_it_says_so(
         OperatorActions(store).delete_as_shown(stale, NOW)
 
 
-def test_given_a_user_that_never_rests_when_deleted_then_it_gives_up(
+def test_given_a_user_that_always_changes_when_deleted_then_it_gives_up(
     store: Store,
 ) -> None:
     shown = a_linked_user(store)
@@ -289,11 +291,11 @@ def test_given_a_page_when_scanned_then_it_is_one_call_without_secrets(
     names = set(sent["ExpressionAttributeNames"].values())
     assert not names & {"sessions", "api_keys"}
     assert "ProjectionExpression" in sent
-    assert "ConsistentRead" not in sent  # that costs twice as much
+    assert "ConsistentRead" not in sent  # a consistent read costs twice as much
     assert (page.read, len(page.users), page.position) == (1, 1, None)
 
 
-def test_given_an_item_that_is_none_of_ours_when_scanned_then_others_are_found(
+def test_given_an_unreadable_item_when_scanned_then_other_users_are_found(
     store: Store, db: DynamoDBClient
 ) -> None:
     user = a_guest()

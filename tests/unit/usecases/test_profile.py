@@ -37,7 +37,7 @@ def an_identity(
     } | ({} if key is None else {"key": key})
 
 
-def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
+def test_given_a_guest_when_it_asks_then_its_profile_is_the_documented_one(
     service: Deployment,
 ) -> None:
     body = service.log_in()
@@ -67,7 +67,7 @@ def test_given_a_guest_when_it_asks_then_its_profile_is_the_contracts(
 def test_given_linked_identities_when_asking_then_they_come_in_order_with_their_data(
     service: Deployment,
 ) -> None:
-    """Where two tell of one field, the one that was linked first is right."""
+    """If two identities have the same field, the one that was linked first wins."""
     body = service.log_in()
     google = {"name": "Ada Lovelace", "picture": "https://example.org/ada.png"}
     ada = {"name": "ada", "email": "ada@example.org"}
@@ -108,7 +108,7 @@ def test_given_many_identities_when_asking_then_two_calls_in_all(
 def test_given_sessions_of_a_user_when_asking_then_their_tokens_have_the_provider_id(
     service: Deployment,
 ) -> None:
-    """realm-web 1.0.0 reads it in the profile."""
+    """realm-web 1.0.0 reads it from the profile."""
     guest = service.log_in()
     link(service, guest, "custom-token", "ada")
     opened = open_session(service, guest["user_id"], "custom-token", "ada")
@@ -126,7 +126,7 @@ def test_given_sessions_of_a_user_when_asking_then_their_tokens_have_the_provide
 
 @pytest.fixture
 def with_keys(service: Deployment) -> None:
-    """API keys are switched on."""
+    """The service with API keys switched on."""
     service.restart_with({"apps": {APP: {"api-key": {}}}})
 
 
@@ -134,7 +134,7 @@ def with_keys(service: Deployment) -> None:
 def test_given_a_session_of_an_api_key_when_asking_then_type_and_key_say_so(
     service: Deployment,
 ) -> None:
-    """client-api.md §2.4, §2.7; what the key is called does not rename the user."""
+    """client-api.md §2.4, §2.7. The key's name does not rename the user."""
     body = service.log_in()
     link(service, body, "custom-token", "ada", data={"name": "Ada"})
     made = service.send(
@@ -198,7 +198,7 @@ def test_given_the_same_subject_in_two_apps_when_asking_then_each_has_its_own_da
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_given_no_answer_to_the_second_read_when_asking_then_503_and_later_all_is_well(
+def test_given_no_answer_to_the_second_read_when_asking_then_503_and_later_200(
     service: Deployment, fault: Any
 ) -> None:
     body = log_in_linked(service)
@@ -211,7 +211,7 @@ def test_given_no_answer_to_the_second_read_when_asking_then_503_and_later_all_i
     assert (failed.status, again.status) == (503, 200)
 
 
-def test_given_activity_when_asking_then_the_profile_tells_the_later_expiry(
+def test_given_activity_when_asking_then_the_profile_has_the_later_expiry(
     service: Deployment,
 ) -> None:
     body = service.log_in()
@@ -255,10 +255,10 @@ def test_given_a_guest_when_it_deletes_itself_then_every_token_is_refused(
 
 
 @pytest.mark.usefixtures("with_keys")
-def test_given_a_permanent_user_when_it_deletes_itself_then_all_of_it_is_gone(
+def test_given_a_permanent_user_when_it_deletes_itself_then_all_of_it_is_deleted(
     service: Deployment,
 ) -> None:
-    """Identities and keys too: whoever signs in with them next is somebody else."""
+    """Identities and keys are deleted too. The next login with them is a new user."""
     body = log_in_linked(service)
     link(service, body, "oauth2-google", "108")
     service.send(CREATE_KEY, token=body["refresh_token"], body='{"name":"laptop"}')
@@ -283,7 +283,7 @@ def test_given_a_lost_reply_when_deleting_then_the_store_repeats_and_it_succeeds
 def test_given_a_change_in_between_when_deleting_then_it_is_read_again(
     service: Deployment,
 ) -> None:
-    """A link that gets in first only delays the deletion."""
+    """A link that comes first only delays the deletion."""
     body = service.log_in()
 
     def link(_: object, forward: Forward) -> Any:
@@ -304,7 +304,7 @@ def test_given_a_change_in_between_when_deleting_then_it_is_read_again(
 
 
 @pytest.mark.parametrize("route", [PROFILE, DELETE])
-def test_given_a_session_that_is_gone_when_asking_then_401(
+def test_given_a_session_that_has_ended_when_asking_then_401(
     service: Deployment, route: str
 ) -> None:
     body = service.log_in()

@@ -100,11 +100,11 @@ def test_given_a_provider_of_another_app_when_used_then_it_is_off(
     service: Deployment,
 ) -> None:
     assert log_in(service, "custom-token", by_token(), app=OTHER_APP).status == 401
-    service.restart()  # no settings at all
+    service.restart()  # without any settings
     assert log_in(service, "custom-token", by_token()).status == 401
 
 
-def test_given_an_app_when_identities_are_used_then_they_are_of_that_app(
+def test_given_an_address_of_one_app_when_used_in_another_then_401(
     service: Deployment,
 ) -> None:
     service.restart_with({"apps": {"*": {"local-userpass": {}}}})
@@ -181,20 +181,20 @@ def test_given_a_linked_user_when_3_years_pass_then_it_logs_in_and_a_guest_does_
     opened = log_in(service, "custom-token", by_token())
     assert opened.json["user_id"] == linked["user_id"]
     assert service.send(SESSION, token=guest["refresh_token"]).status == 401
-    # Nobody used that session for more than 60 days.
+    # The session was not used for more than 60 days.
     assert service.send(SESSION, token=linked["refresh_token"]).status == 401
 
 
 def test_given_an_early_and_a_late_device_when_used_daily_then_both_live(
     service: Deployment,
 ) -> None:
-    """For a year in the engine tier, where a year takes seconds."""
+    """The engine tier runs a whole year, which takes seconds there."""
     early = service.log_in()
     link(service, early, "custom-token", by_token())
     late = log_in(service, "custom-token", by_token()).json
 
     midnight = START.replace(hour=0)
-    for day in range(1, 63):  # two days more than a session may rest
+    for day in range(1, 63):  # two days longer than a session may be idle
         service.now = midnight + day * DAY + timedelta(minutes=1)
         if not day % 30:
             service.rotate()
@@ -277,7 +277,7 @@ def test_given_settings_that_change_when_5_minutes_pass_then_they_are_in_effect(
 def test_given_records_and_users_that_disagree_when_logging_in_then_503_not_401(
     service: Deployment,
 ) -> None:
-    """The user's own list is the authority; damage of ours is not the client's."""
+    """The user's own list decides. Damage to our data is not the client's fault."""
     opened = log_in(service, "custom-token", by_token()).json
     store = service.services.store
     user = store.get_user(APP, opened["user_id"])

@@ -149,7 +149,7 @@ def test_given_no_address_when_registering_then_email_invalid_and_nothing_is_don
 def test_given_two_spellings_when_used_then_they_are_one_address_at_every_entry(
     world: MailedAccounts, registered: str, typed: str
 ) -> None:
-    """Chromium hands over the domain in Punycode; phones add a blank."""
+    """Chromium sends the domain in Punycode, and phones add a blank."""
     data = world.registered(registered)
     (item,) = world.service.items("IDENT#").values()
     assert item["data"]["M"]["email"]["S"] == registered.strip()
@@ -202,7 +202,7 @@ def test_given_a_registered_address_when_registering_then_409_and_no_effort(
 def test_given_a_pending_address_when_registered_anew_then_all_of_it_is_replaced(
     world: MailedAccounts,
 ) -> None:
-    """Nobody squats an address: the first mail's link is dead."""
+    """Nobody can squat an address, because the first mail's link stops working."""
     first = world.registered()
     old = world.stored()
 
@@ -271,7 +271,7 @@ def test_given_one_address_in_two_apps_when_registering_then_two_accounts(
 def test_given_a_confirmation_meanwhile_when_registering_anew_then_409(
     world: MailedAccounts,
 ) -> None:
-    """Between our read and our write: the write decides."""
+    """The address is confirmed between our read and our write. The write decides."""
     data = world.registered()
     store = world.service.services.store
 

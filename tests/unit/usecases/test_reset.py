@@ -62,10 +62,10 @@ def test_given_an_account_when_reset_then_the_new_password_works_and_not_the_old
 
 
 @pytest.mark.parametrize("budget", ["account", "consecutive"])
-def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_gets_in(
+def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_logs_in(
     world: MailedAccounts, budget: str
 ) -> None:
-    """From a network that the account does not know; a reset is always open."""
+    """The owner's network is unknown to the account, but a reset is always possible."""
     world.configure(mail=MAIL, budgets={budget: 2})
     world.confirmed()
     attempts = [
@@ -82,7 +82,7 @@ def test_given_guesses_that_lock_strangers_out_when_the_owner_resets_then_it_get
     assert world.log_in(OTHER, network="192.0.2.1") == "ok"
 
 
-def test_given_a_token_that_is_wrong_when_resetting_then_guesses_still_count(
+def test_given_a_wrong_token_when_resetting_then_guesses_still_count(
     world: MailedAccounts,
 ) -> None:
     world.confirmed()
@@ -121,7 +121,7 @@ def test_given_two_reset_mails_when_reset_then_only_the_later_works(
 def test_given_a_pending_account_when_reset_then_it_is_confirmed(
     world: MailedAccounts,
 ) -> None:
-    """The mail has come back; and whoever squatted the address is out."""
+    """The owner has opened a mail, and an attacker who squatted the address is out."""
     world.registered()
 
     world.post("reset", **world.asked_for_reset(), password=OTHER)
@@ -146,7 +146,7 @@ def test_given_a_reset_mail_when_registered_anew_then_it_is_dead(
 def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
     world: MailedAccounts, verified: bool
 ) -> None:
-    """Other identities stay if the address had been verified by mail before."""
+    """Other identities stay if a mail had verified the address before."""
     if verified:
         world.confirmed()
     else:
@@ -160,7 +160,7 @@ def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
 
     user, record = world.user(), world.stored()
     assert (user.sessions, user.api_keys) == ({}, {})
-    # Once when the sessions end, and once with the password.
+    # One write ends the sessions, and one sets the password.
     assert user.version == before.version + 2
     kept = {identity.provider for identity in user.identities}
     assert kept == {ANONYMOUS, USERPASS} | ({"custom-token"} if verified else set())
@@ -196,7 +196,7 @@ def test_given_the_user_was_deleted_when_resetting_then_the_token_is_invalid(
 def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
     world: MailedAccounts, races: int, ends: str
 ) -> None:
-    """Hashed once, however often it is decided anew."""
+    """The password is hashed once, however often the decision is repeated."""
     world.confirmed()
     world.bind()
     data = world.asked_for_reset()
@@ -242,7 +242,7 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
     assert world.log_in(OTHER) == ("ok" if ends == "ok" else "WrongPassword")
 
 
-def test_given_an_unknown_address_when_asking_for_a_reset_then_only_the_mail_lacks(
+def test_given_an_unknown_address_when_asking_for_a_reset_then_only_no_mail_is_sent(
     world: MailedAccounts,
 ) -> None:
     world.confirmed()
@@ -263,7 +263,7 @@ def test_given_an_unknown_address_when_asking_for_a_reset_then_only_the_mail_lac
     assert len(world.service.items("IDENT#")) == 1
 
 
-def test_given_an_expired_account_when_asking_for_a_reset_then_it_is_as_unknown(
+def test_given_an_expired_account_when_asking_for_a_reset_then_as_if_unknown(
     world: MailedAccounts,
 ) -> None:
     world.confirmed()
@@ -280,7 +280,7 @@ def test_given_an_expired_account_when_asking_for_a_reset_then_it_is_as_unknown(
     ("races", "status"),
     [pytest.param(9, 200, id="9 times"), pytest.param(10, 503, id="10 times")],
 )
-def test_given_registrations_meanwhile_when_asking_for_a_reset_then_of_the_latest(
+def test_given_registrations_meanwhile_when_asking_for_a_reset_then_the_latest_gets_it(
     world: MailedAccounts, races: int, status: int
 ) -> None:
     world.configure(mail=MAIL, budgets={"mails": 20})

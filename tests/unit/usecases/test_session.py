@@ -1,4 +1,4 @@
-"""POST /auth/session: refresh, and the life that it gives to an anonymous user."""
+"""POST /auth/session: a refresh, and how it extends an anonymous user's life."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -96,7 +96,7 @@ def test_given_refreshes_of_one_day_when_stored_then_the_item_is_written_once(
 def test_given_silence_when_refreshing_then_ninety_days_decide(
     service: Deployment, silence: timedelta, status: int, hour: int
 ) -> None:
-    """The item still lies in the table: no sweep has passed."""
+    """The item is still in the table, because no sweep has run."""
     service.advance((hour + 12) * HOUR)
     body = service.log_in()
 
@@ -147,7 +147,7 @@ def test_given_an_expired_user_when_it_comes_back_then_every_route_refuses_it(
     body = service.log_in()
     item = service.user_item(body["user_id"])
     assert item is not None
-    # As after a restore: the access token is still good, its user is not.
+    # As after a restore: the access token is valid, but its user has expired.
     past = str(int(service.now.timestamp()))
     service.db.put_item(
         TableName=service.table, Item=item | {"expires_at": {"N": past}}
@@ -165,7 +165,7 @@ def test_given_an_expired_user_when_it_comes_back_then_every_route_refuses_it(
     assert service.user_item(body["user_id"]) == item
 
 
-# What an expired user's token could be tried on, and what goes with it.
+# Routes on which an expired user's token is tried, with the other fields they need.
 WITH_TOKEN: dict[str, dict[str, Any]] = {
     SESSION: {},
     LOGOUT: {},
@@ -202,7 +202,7 @@ def test_given_the_routes_when_listed_then_all_that_take_a_token_are_tried() -> 
 def test_given_90_days_of_silence_when_any_route_is_tried_then_the_second_decides(
     service: Deployment, route: str
 ) -> None:
-    """Whatever DynamoDB's sweep does: the item is still there."""
+    """The item is still there, whatever DynamoDB's sweep does."""
     service.restart_with({"apps": {"*": {"local-userpass": {}, "api-key": {}}}})
     body = service.log_in()
     claims = service.services.tokens.read_refresh_token(
@@ -233,7 +233,7 @@ def test_given_90_days_of_silence_when_any_route_is_tried_then_the_second_decide
 def test_given_another_token_of_the_session_when_refreshing_then_401(
     service: Deployment,
 ) -> None:
-    """The hash in the item is the authority, not our signature."""
+    """The hash in the item decides, not our signature."""
     body = service.log_in()
     store, tokens = service.services.store, service.services.tokens
     user = store.get_user(APP, body["user_id"])
@@ -249,10 +249,10 @@ def test_given_another_token_of_the_session_when_refreshing_then_401(
 def test_given_a_lost_reply_when_the_day_is_noted_then_the_refresh_succeeds(
     service: Deployment,
 ) -> None:
-    """Refused on repetition; a second look shows that the day is noted."""
+    """The repeated write is refused. A second read shows that the day is noted."""
     token = service.log_in()["refresh_token"]
     service.advance(DAY)
-    service.send(JWKS)  # the ring's own five minutes
+    service.send(JWKS)  # the ring is read again every five minutes
     service.wire.faults = [None, lost_reply]
 
     replies: list[Reply] = []
@@ -276,7 +276,7 @@ def test_given_a_deleted_user_when_refreshing_then_it_is_final(
 def test_given_a_user_of_the_same_id_elsewhere_when_refreshing_then_apps_stay_apart(
     service: Deployment,
 ) -> None:
-    """A token of one app never reaches the user of another, not even of equal id."""
+    """A token of one app never reaches another app's user, even with an equal id."""
     body = service.log_in()
     item = service.user_item(body["user_id"])
     assert item is not None
@@ -290,7 +290,7 @@ def test_given_a_user_of_the_same_id_elsewhere_when_refreshing_then_apps_stay_ap
     assert service.send(SESSION, token=body["refresh_token"]).status == 401
 
 
-def test_given_a_host_when_another_one_comes_then_nobody_is_logged_out(
+def test_given_a_host_when_another_replaces_it_then_sessions_go_on(
     service: Deployment,
 ) -> None:
     body = service.log_in(domain="a.example")

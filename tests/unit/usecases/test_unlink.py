@@ -96,7 +96,7 @@ def test_given_an_unlinked_identity_when_linked_again_then_it_comes_last(
 def test_given_sessions_when_unlinked_then_those_of_the_identity_end(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    """Whoever held the credential is out; the others are not."""
+    """An attacker with the unlinked credential is out. Other sessions stay."""
     of_jwt = open_session(service, body["user_id"], "custom-token", "ada")
     of_google = open_session(service, body["user_id"], "oauth2-google", "108")
 
@@ -130,7 +130,7 @@ def test_given_a_session_when_it_unlinks_what_opened_it_then_it_ends_with_it(
 def test_given_one_identity_left_when_unlinking_it_then_it_has_to_stay(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    """The anonymous one does not count: nobody can log in with it."""
+    """The anonymous identity does not count, because nobody can log in with it."""
     first = unlink(service, body["refresh_token"], "custom-token", "ada")
     before = service.items()
 
@@ -256,14 +256,14 @@ def test_given_the_anonymous_identity_when_unlinking_then_it_has_to_stay(
 
 @pytest.fixture
 def twins(service: Deployment) -> dict[str, Any]:
-    """The login of a guest that has linked one subject of two issuers."""
+    """The login of a guest that has linked the same subject of two issuers."""
     opened = service.log_in()
     for issuer in ("https://a.example.org", "https://b.example.org"):
         link(service, opened, "custom-token", "1001", issuer=issuer)
     return opened
 
 
-def test_given_two_issuers_with_one_subject_when_unlinking_by_id_then_none_goes(
+def test_given_two_issuers_with_one_subject_when_unlinking_by_id_then_both_stay(
     service: Deployment, twins: dict[str, Any]
 ) -> None:
     before = service.items()
@@ -278,10 +278,10 @@ def test_given_two_issuers_with_one_subject_when_unlinking_by_id_then_none_goes(
 
 
 @pytest.mark.parametrize("removed", [1, 2], ids=["the first", "the second"])
-def test_given_two_issuers_with_one_subject_when_unlinking_by_key_then_that_one_goes(
+def test_given_two_issuers_with_one_subject_when_unlinking_by_key_then_one_is_removed(
     service: Deployment, twins: dict[str, Any], removed: int
 ) -> None:
-    """And no session but its own. The profile tells the keys."""
+    """Only the sessions of that identity end. The profile shows the keys."""
     identities = stored_user(service, twins["user_id"]).identities
     opened = {
         identity.key: open_session(
@@ -312,14 +312,14 @@ def test_given_two_issuers_with_one_subject_when_unlinking_by_key_then_that_one_
 def test_given_an_access_token_when_unlinking_then_401(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    """Every API of the app has it, and it must not be enough to lock an owner out."""
+    """Every API of the app gets the access token. It must not lock an owner out."""
     reply = unlink(service, body["access_token"], "custom-token", "ada")
 
     assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
     assert len(listed(service, body)) == 2
 
 
-def test_given_a_session_that_is_gone_when_unlinking_then_401(
+def test_given_a_session_that_has_ended_when_unlinking_then_401(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     service.send(LOGOUT, token=body["refresh_token"])
@@ -360,7 +360,7 @@ def test_given_a_cold_function_when_unlinking_then_it_unwraps_the_refresh_key_al
 def test_given_the_other_one_unlinked_in_between_then_the_last_one_stays(
     service: Deployment, body: dict[str, Any]
 ) -> None:
-    """Each alone is allowed; the one that comes second must see the first."""
+    """Each unlink alone is allowed. The second must see the first."""
     service.send(PROFILE, token=body["access_token"])
 
     def unlink_other() -> None:
@@ -391,7 +391,7 @@ def test_given_a_link_in_between_when_unlinking_then_it_is_read_again(
     assert listed(service, body) == [("oauth2-google", "108"), ("oauth2-apple", "001")]
 
 
-def test_given_a_user_that_never_rests_when_unlinking_then_503(
+def test_given_a_user_that_always_changes_when_unlinking_then_503(
     service: Deployment, body: dict[str, Any]
 ) -> None:
     service.send(PROFILE, token=body["access_token"])

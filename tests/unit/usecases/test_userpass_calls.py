@@ -36,10 +36,10 @@ from support.service.wire import FAULTS, Fault
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_given_trouble_with_a_limit_when_registering_then_the_contest_is_noted(
+def test_given_a_failing_counter_when_registering_then_the_contest_is_noted(
     world: MailedAccounts, fault: Fault
 ) -> None:
-    """It is noted first: a client that gives up has left its trace."""
+    """The contest is noted first, so a client that gives up has left its trace."""
     world.registered()
     wire = world.service.wire
     calls = world.service.counted(world.register)
@@ -55,7 +55,7 @@ def test_given_trouble_with_a_limit_when_registering_then_the_contest_is_noted(
 def test_given_a_spent_network_when_it_registers_then_the_contest_is_noted(
     world: MailedAccounts,
 ) -> None:
-    """Without a look at the password, which would take hashing."""
+    """The password is not checked, which would take a hash."""
     world.configure(mail=MAIL, budgets={"registrations": 1})
     data = world.registered()
     before, hashed = world.stored(), len(world.passwords.asked)
@@ -69,7 +69,7 @@ def test_given_a_spent_network_when_it_registers_then_the_contest_is_noted(
 
 
 def fill(world: MailedAccounts, calls: int, network: str = NETWORK) -> None:
-    """Have a network register so many addresses of its own."""
+    """Register so many new addresses from a network."""
     for number in range(calls):
         email = f"{number}@{network.replace(':', '-')}.example"
         reply = world.post("register", network=network, email=email, password=PASSWORD)
@@ -81,7 +81,7 @@ def fill(world: MailedAccounts, calls: int, network: str = NETWORK) -> None:
 def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
     world: MailedAccounts, call: str, email: str
 ) -> None:
-    """The refusal is no oracle either: one refused write, whatever is asked."""
+    """The refusal reveals nothing: it is one refused write, whatever is asked."""
     world.configure(mail=MAIL, budgets={"registrations": 3})
     world.wait(timedelta(minutes=20))
     world.registered()
@@ -94,7 +94,7 @@ def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
     )
 
     assert_spent(replies[0], 40 * 60)
-    # A registration is noted where somebody else's is pending, and is tried elsewhere.
+    # A pending address notes the registration. Any other address is tried.
     assert made == ["UpdateItem"] * (2 if call == "register" else 1)
     items = world.service.items()
     if call == "register" and email == EMAIL:
@@ -105,7 +105,7 @@ def test_given_a_spent_network_when_it_goes_on_then_429_and_nothing_happens(
     assert len(world.sent) == 3
 
 
-def test_given_a_limit_when_the_three_calls_share_it_then_the_last_one_fits(
+def test_given_a_limit_when_three_calls_share_it_then_the_last_is_within_it(
     world: MailedAccounts,
 ) -> None:
     world.configure(mail=MAIL, budgets={"registrations": 3})
@@ -131,7 +131,7 @@ def test_given_a_spent_network_when_the_hour_is_over_then_it_goes_on(
     assert mailless.register().status == 200
 
 
-def test_given_no_budget_of_its_own_when_a_network_registers_then_it_has_500(
+def test_given_no_limit_of_its_own_when_a_network_registers_then_500_are_allowed(
     mailless: MailedAccounts,
 ) -> None:
     fill(mailless, 1)
@@ -148,7 +148,7 @@ def test_given_no_budget_of_its_own_when_a_network_registers_then_it_has_500(
 def test_given_two_apps_when_a_network_is_spent_in_one_then_in_both(
     mailless: MailedAccounts,
 ) -> None:
-    """Each has a limit of its own for what all together count."""
+    """Each app has its own limit for a count that all apps share."""
     mailless.settle(
         {
             APP: {USERPASS: {"budgets": {"registrations": 2}}},
@@ -197,10 +197,10 @@ def test_given_a_network_when_counted_then_the_item_goes_by_itself_and_has_no_ad
     assert NETWORK not in log.getvalue()
 
 
-def test_given_a_spent_network_when_people_have_mails_or_passwords_then_they_go_on(
+def test_given_a_network_at_its_limit_when_people_have_mails_or_passwords_then_200(
     world: MailedAccounts,
 ) -> None:
-    """What is bounded is to begin; nobody is stopped halfway, and nobody locked out."""
+    """Only new registrations and mails are limited. No user is stopped halfway."""
     world.confirmed()
     reset = world.asked_for_reset()
     confirm = world.registered("eve@example.com")
@@ -238,7 +238,7 @@ def test_given_a_spent_network_when_it_goes_on_then_strangers_keep_their_mails(
         pytest.param("confirm", {"token": "x"}, id="no token"),
     ],
 )
-def test_given_a_request_that_makes_no_sense_when_refused_then_it_does_not_count(
+def test_given_an_invalid_request_when_refused_then_it_does_not_count(
     world: MailedAccounts, call: str, fields: dict[str, Any]
 ) -> None:
     world.configure(mail=MAIL, budgets={"registrations": 1})
@@ -264,7 +264,7 @@ def test_given_no_mail_when_asking_for_a_reset_then_it_does_not_count(
         pytest.param(
             "register",
             MAIL,
-            # Another password than the one before: that is noted first.
+            # It is another password than before, so the contest is noted first.
             ["GetItem", "UpdateItem", "UpdateItem", "PutItem", "SendEmail"],
             id="register",
         ),
@@ -299,14 +299,14 @@ def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
 @pytest.mark.parametrize(
     "start", [pytest.param("cold", marks=pytest.mark.long), "warm"]
 )
-def test_given_trouble_from_any_call_on_when_called_then_503_and_a_retry_converges(
+def test_given_faults_from_any_call_on_when_called_then_503_and_a_retry_converges(
     world: MailedAccounts, call: str, fault: Fault, start: str
 ) -> None:
     world.registered()
     budgets = {"mails": 99, "registrations": 99}
     fields = {"email": EMAIL, "password": OTHER}
     world.configure(mail=MAIL, budgets=budgets)
-    # From here on the password is that of the record, and contests it no more.
+    # From now on the password equals that of the record, and is no contest.
     world.post(call, **fields)
     if start == "cold":
         world.configure(mail=MAIL, budgets=budgets)
@@ -464,7 +464,7 @@ def test_given_aws_is_failing_when_called_then_503_and_a_retry_converges(
     world.service.wire.always = None
     again = world.post(call, **fields)
     if call == "reset" and again.status != 200:
-        # It had taken effect, and used the token up.
+        # The first call had taken effect, and used the token up.
         assert refusal(again) == TOKEN_INVALID
     else:
         assert again.status == 200
