@@ -64,14 +64,14 @@ PARTS: Mapping[str, Part] = {
     ),
     **dict(
         [
-            _domain("users", "domain/test_domain.py", "store/test_store.py"),
-            _domain("identities", "domain/test_domain.py", "store/test_store.py"),
-            _domain("expiry", "domain/test_encoding.py", "domain/test_domain.py"),
-            _domain("signing_keys", "domain/test_domain.py", "test_keys.py"),
-            _domain("events", "domain/test_domain.py", "usecases/test_expiring.py"),
-            _domain("budgets", "domain/test_domain.py", "store/test_store.py"),
-            _domain("claims", "domain/test_domain.py", "test_tokens.py"),
-            _domain("encoding", "domain/test_encoding.py", "domain/test_domain.py"),
+            _domain("users", "domain/test_users.py", "store/test_store.py"),
+            _domain("identities", "domain/test_identities.py", "store/test_store.py"),
+            _domain("expiry", "domain/test_encoding.py", "domain/test_expiry.py"),
+            _domain("signing_keys", "domain/test_signing_keys.py", "test_keys.py"),
+            _domain("events", "usecases/test_expiring.py"),
+            _domain("budgets", "domain/test_budgets.py", "store/test_store.py"),
+            _domain("claims", "test_tokens.py"),
+            _domain("encoding", "domain/test_encoding.py"),
         ]
     ),
     **dict(

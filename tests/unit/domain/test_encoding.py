@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from anonauth.domain.encoding import base64url, internal_id, is_timestamp, rfc3339
+from anonauth.domain.encoding import (
+    base64url,
+    hash_token_id,
+    identity_key,
+    internal_id,
+    is_timestamp,
+    rfc3339,
+)
 from anonauth.domain.expiry import SessionLimits, expiry_after, utc_day
 
 DAY = timedelta(days=1)
@@ -79,3 +86,14 @@ def test_given_octets_when_encoded_then_only_the_padding_is_left_out(
 
     assert found.encode() == padded.replace(b"=", b"")
     assert base64.urlsafe_b64decode(found + "=" * (-len(found) % 4)) == octets[:length]
+
+
+def test_given_a_token_id_when_hashed_then_it_is_base64url_of_sha256() -> None:
+    # SHA-256 of "abc", FIPS 180-2 appendix B.1.
+    assert hash_token_id("abc") == "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
+
+
+def test_given_a_subject_when_hashed_then_it_is_sha256_in_base64url() -> None:
+    empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, empty input
+
+    assert identity_key("") == empty
