@@ -3,12 +3,12 @@
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class AccessClaims:
+# Named tuples, since a dataclass generates code for 0.5 ms of each cold start.
+class AccessClaims(NamedTuple):
     """The claims of a verified access token: its user and session.
 
     `anonymous` tells whether the user was anonymous at `issued_at`.
@@ -21,8 +21,7 @@ class AccessClaims:
     issued_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshClaims:
+class RefreshClaims(NamedTuple):
     """The claims of a verified refresh token. `token_hash` is the hash of its `jti`."""
 
     app: str

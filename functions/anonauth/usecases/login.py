@@ -4,6 +4,7 @@ import secrets
 import string
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from anonauth.domain.encoding import hash_token_id
 from anonauth.domain.expiry import expiry_after, utc_day
@@ -15,8 +16,7 @@ from anonauth.ports import TokenIssuer, UserStore
 from anonauth.usecases.admission import Admission
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedSession:
+class OpenedSession(NamedTuple):
     """The result of a login: the user, its session, and both tokens."""
 
     user: User
@@ -25,8 +25,8 @@ class OpenedSession:
     refresh_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class AnonymousLoginRequest:
+# A named tuple, since a dataclass generates code for 0.5 ms of each cold start.
+class AnonymousLoginRequest(NamedTuple):
     """What a client sends to log in anonymously.
 
     Args:

@@ -264,7 +264,7 @@ class StoreContract:
         user = a_guest()
         store.create_user(user)
 
-        claims = replace(claims_of(user), token_hash="another")
+        claims = claims_of(user)._replace(token_hash="another")
 
         assert not store.end_session(claims, NOW)
         assert store.get_user(APP, user.id) == user

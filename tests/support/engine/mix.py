@@ -232,7 +232,7 @@ class Mix:
             users[user_id] = user
         # Sessions as they are now: a link has set the limits of the guest's session.
         opened = [
-            replace(o, session=users[o.user.id].sessions[o.session.id]) for o in opened
+            o._replace(session=users[o.user.id].sessions[o.session.id]) for o in opened
         ]
         return World(users, opened, subjects, self._keys.ring)
 

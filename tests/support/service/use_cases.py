@@ -187,7 +187,7 @@ class UseCases:
         try:
             return call(self.access_token(opened, now))
         except InvalidSession:
-            linked = replace(opened, user=replace(opened.user, anonymous=False))
+            linked = opened._replace(user=replace(opened.user, anonymous=False))
             return call(self.access_token(linked, now))
 
 
