@@ -376,7 +376,7 @@ READS = {"GetItem", "BatchGetItem"}
 
 
 def damaged(change: Callable[[Answer], Said]) -> Act:
-    """Return what damages answers; nothing is written, so a repetition is no second."""
+    """Return an act that damages answers. It does not pass writes on."""
 
     def act(asked: Asked, upstream: Upstream) -> Said:
         is_read = asked.operation in READS

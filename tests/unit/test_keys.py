@@ -64,7 +64,7 @@ def test_given_no_ring_when_rotated_then_both_uses_have_a_key_and_one_stands_by(
 def test_given_a_new_ring_when_opened_then_its_keys_are_of_the_sizes_promised(
     ring: RingInMemory,
 ) -> None:
-    """An HTTP API's authorizer takes RSA-2048; HMAC of 256 bits (design.md §5)."""
+    """An HTTP API's authorizer needs RSA-2048. HMAC has 256 bits (design.md §5)."""
     copy = ring.open()
 
     _, private = copy.access_signing_key(NOW)
@@ -253,7 +253,7 @@ def test_given_a_schedule_that_fails_for_months_when_it_is_back_then_the_rules_h
         last = next(at for at, ring in reversed(history.written) if kid in kids(ring))
         gone = [at for at, ring in history.written if at > last]
         assert not gone or gone[0] >= stops[-1] + PUBLISHED_AFTER
-    # Somebody can always sign, unless all keys have stopped.
+    # There is always a signing key, unless all keys have stopped.
     for moment, ring in history.moments(now):
         stopped = all(key.has_stopped(moment) for key in ring.of("access"))
         assert stopped or ring.signing_key("access", moment) is not None
@@ -502,7 +502,7 @@ def test_given_a_rotation_of_refresh_keys_when_repeated_then_one_a_day(
 
 
 def rotated_daily(use: KeyUse, keys: int) -> tuple[RingInMemory, datetime]:
-    """Return a ring of so many keys, and when it was last rotated by hand."""
+    """Return a ring of the given number of keys, and its last rotation by hand."""
     ring = RingInMemory(keys=NumberedKeys())
     now = NOW
     ring.rotate(now)
@@ -516,7 +516,7 @@ def rotated_daily(use: KeyUse, keys: int) -> tuple[RingInMemory, datetime]:
 def test_given_a_rotation_by_hand_every_day_when_the_ring_is_full_then_no_more(
     use: KeyUse,
 ) -> None:
-    """They would come to the 400 KB of an item, and then nobody can write the ring."""
+    """The ring would reach the 400 KB of an item, and then it cannot be written."""
     almost, now = rotated_daily(use, MOST_RING_KEYS - 1)
     assert len(almost.rotate_now(use, now + DAY).keys) == MOST_RING_KEYS
     ring, now = rotated_daily(use, MOST_RING_KEYS)
@@ -595,10 +595,10 @@ def test_given_a_leaked_key_when_revoked_then_copies_refuse_it_within_five_minut
 
 @dataclass(frozen=True)
 class Revocation:
-    """A ring of some age, which of its access keys is revoked, and who signs then.
+    """A ring, which of its access keys is revoked, and which key signs afterwards.
 
-    `rotated` lists the hours of rotations by hand before it; the keys are numbered in
-    the order of their publication, and so are the signers of now and of a day later.
+    `rotated` lists the hours of earlier rotations by hand. Keys are numbered in the
+    order of their publication, also the ones that sign now and a day later.
     """
 
     rotated: tuple[int, ...]
@@ -712,7 +712,7 @@ def test_given_a_rotation_by_hand_by_a_fast_clock_when_made_then_it_counts_at_on
 def test_given_a_key_that_has_just_begun_when_rotated_by_hand_then_the_next_follows(
     ring: RingInMemory, later: timedelta
 ) -> None:
-    """At once if it has been public for a day, else then; never back in order."""
+    """At once if it was public for a day, else after that day. Never out of order."""
     begun = NOW + 5 * DAY
     _, second = kids(ring.rotate_now("access", begun))[:2]
 
@@ -969,7 +969,7 @@ def test_given_a_copy_in_which_nobody_may_sign_when_asked_then_it_looks_again(
 def test_given_a_failing_reload_when_signing_then_the_old_ring_goes_on(
     ring: RingInMemory, loss: str
 ) -> None:
-    """And what it has signed is as good as before: nobody is logged out."""
+    """Tokens that it has signed stay good, so no user is logged out."""
     copy = ring.open()
     kid, _ = copy.access_signing_key(NOW)
     known = copy.access_verifying_key(kid, NOW)

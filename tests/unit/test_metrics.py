@@ -167,7 +167,7 @@ def test_given_a_batch_that_stops_when_it_comes_again_then_each_is_counted_once(
     records = [record for record in story.records() if passes_filter(record)]
     figures()
 
-    # Time runs out after so many steps.
+    # The time is over after this number of steps.
     left = iter([60_000] * done + [0] * 9)
     answer = story.tell(records, remaining=lambda: next(left))
     first = figures()

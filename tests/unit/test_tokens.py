@@ -137,7 +137,7 @@ def test_given_a_session_of_an_identity_when_signed_then_the_refresh_token_names
 def test_given_a_session_of_an_api_key_when_signed_then_the_refresh_token_names_it(
     world: OwnTokens,
 ) -> None:
-    """By its id: the hash, which the session has, is nobody's business."""
+    """A token is named by its id. The hash in the session is not told."""
     key = ApiKey("f" * 24, "ci", "hash", NOW)
     user = replace(USER, api_keys={key.id: key})
     session = replace(SESSION, provider="api-key", identity_key="hash")
@@ -219,7 +219,7 @@ def test_given_an_access_token_when_it_is_from_the_future_then_our_clock_is_blam
 def test_given_a_refresh_token_when_it_is_from_the_future_then_it_is_good(
     ahead: int, world: OwnTokens
 ) -> None:
-    """Its user's item decides; a 401 would cost a guest its user for good."""
+    """The user's item decides. A 401 would cost a guest its user for good."""
     token = world.resign_refresh(iat=ISSUED + ahead)
 
     assert world.takes_refresh(token)
@@ -228,7 +228,7 @@ def test_given_a_refresh_token_when_it_is_from_the_future_then_it_is_good(
 def test_given_an_app_that_is_gone_when_read_then_it_is_not_an_invalid_session(
     world: OwnTokens,
 ) -> None:
-    """An operator who forgets an app id must not throw its users away."""
+    """An operator that forgets an app id must not lose the app's users."""
     other = "other-fghij"
     access = world.resign_access(
         aud=other, iss=f"{BASE_URL}/api/client/v2.0/app/{other}"

@@ -82,7 +82,7 @@ def test_given_bytes_that_are_not_utf8_when_parsed_then_they_are_refused(
 def test_given_megabytes_when_parsed_then_they_are_refused_without_decoding(
     body: str, *, is_base64: bool
 ) -> None:
-    """They cannot be decoded: whoever tried would say so."""
+    """These bodies cannot be decoded, and an attempt would raise an error."""
     with pytest.raises(BadRequest, match="longer than 16384"):
         parse_body(body, is_base64=is_base64)
 

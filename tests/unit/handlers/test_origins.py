@@ -97,7 +97,7 @@ def test_given_a_domain_when_its_own_page_calls_then_it_is_taken(
 def test_given_another_origin_when_it_would_change_something_then_400_and_no_call(
     service: Deployment, route: str, name: str
 ) -> None:
-    """Whatever token it has; capitalised as `sam local` hands it over."""
+    """Any token is refused. The header is in capitals, as `sam local` sends it."""
     session = service.log_in()
     kind = "access" if route in {DELETE, LINK} else "refresh"
     service.restart(ALLOWED_ORIGINS=LISTED)

@@ -284,7 +284,7 @@ def test_given_a_clock_behind_when_calling_then_it_costs_nobody_a_session(
 def test_given_aws_is_failing_when_calling_then_503_and_afterwards_all_is_well(
     service: Deployment, route: str, start: str, fault: Any
 ) -> None:
-    """DynamoDB and KMS alike; the client's tokens still work when it is over."""
+    """DynamoDB and KMS alike. The client's tokens work again after the outage."""
     body = service.log_in()
     kind = "refresh_token" if route in REFRESH_ROUTES else "access_token"
     ends_it = route == LOGOUT and start == "warm" and "effect" in f"{fault.__doc__}"
@@ -402,7 +402,7 @@ def test_given_canaries_when_pushed_through_every_route_then_no_log_line_has_one
     log: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Powertools would log whole events; it asks when a handler is made.
+    # Powertools would log whole events. It reads this when a handler is made.
     monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
     for named in HANDLERS.values():
         importlib.reload(importlib.import_module(named.rpartition(".")[0]))

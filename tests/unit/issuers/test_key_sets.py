@@ -351,7 +351,7 @@ def test_given_two_keys_under_an_id_when_looked_up_then_both_are_found(
 
 @pytest.fixture(scope="session")
 def many() -> list[Signer]:
-    """One key more than are tried; of the kind that is made fast."""
+    """One key more than are tried, of the kind that is made fast."""
     return [Signer("ES256", f"key-{n}") for n in range(MOST_KEYS + 1)]
 
 
@@ -396,7 +396,7 @@ def test_given_a_key_that_is_right_when_tried_then_the_issuer_is_left_alone(
 def test_given_the_issuer_is_down_when_no_key_was_right_then_nobody_is_blamed(
     world: World,
 ) -> None:
-    """The right key may be the one that could not be fetched."""
+    """The right key may be in the set that could not be fetched."""
     world.keys("key-1", NOW)
     world.server.down = True
 

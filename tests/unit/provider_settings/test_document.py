@@ -63,7 +63,7 @@ def google(**changes: Any) -> str:
 
 @pytest.fixture(scope="session")
 def pems() -> dict[str, str]:
-    """Public keys by the algorithm they are good for, and one that is private."""
+    """Public keys by their algorithm, and a private key."""
     keys: dict[str, Any] = {
         "RS256": rsa.generate_private_key(65537, 2048),
         "ES256": ec.generate_private_key(ec.SECP256R1()),
@@ -573,7 +573,7 @@ def test_given_a_host_that_is_never_reached_when_parsed_then_the_key_is_named(
 
     assert str(error.value).startswith(f"{P}.{key}: ")
     with pytest.raises(ProviderUnavailable):
-        # Nobody is asked for the names: they would be of this network, or fail.
+        # No resolver is asked: the names would be of this network, or unknown.
         Fetcher(resolve=lambda _: ["127.0.0.1"]).get(f"https://{host}/x")
 
 

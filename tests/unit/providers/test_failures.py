@@ -35,7 +35,7 @@ JUNK = {"oauth2-google": "/token", "oauth2-facebook": "/graph/debug_token"}
 
 
 class World:
-    """An app with Google and Facebook, who are on loopback and know one user each."""
+    """An app with Google and Facebook, both on loopback, with one user each."""
 
     def __init__(
         self, service: Deployment, server: KeyServer, signer: Signer, limit: str = "2"
@@ -323,7 +323,7 @@ def test_given_a_provider_in_trouble_when_asked_then_it_is_not_counted(
 def test_given_an_unclear_refusal_when_asked_then_it_stays_counted(
     answer: Any, provider: str, world: World
 ) -> None:
-    """Whoever sends credentials may have provoked it."""
+    """A client may have provoked it with its credentials."""
     world.server.answers[JUNK[provider]] = answer
 
     assert [world.log_in(provider).status for _ in range(3)] == [503, 503, 429]

@@ -45,7 +45,7 @@ ELSEWHERE = "198.51.100.7"
 SECOND = timedelta(seconds=1)
 # START is on the boundary of a quarter of an hour.
 WINDOW = timedelta(minutes=15)
-# The account and its counts; a try that is spent and given back, or kept; the others.
+# The account and its counts, the try that is spent, then given back or kept, the rest.
 RIGHT = ["BatchGetItem", "UpdateItem", "UpdateItem"]
 WRONG = ["BatchGetItem", "UpdateItem", "UpdateItem", "UpdateItem"]
 
@@ -85,7 +85,7 @@ class World:
         return record
 
     def user(self, email: str = EMAIL, **fields: Any) -> IdentityRecord:
-        """Register an address that has a user; return its record."""
+        """Register an address that has a user, and return its record."""
         record = self.account(email, **fields)
         identity = VerifiedIdentity(USERPASS, record.key, record.id, record=record)
         entry = Identity(record.id, USERPASS, record.key)
@@ -128,7 +128,7 @@ class World:
         return provider.verify(credential, network=network, now=now)
 
     def fail(self, times: int = 1, **options: Any) -> None:
-        """Try a wrong password so many times."""
+        """Try a wrong password a given number of times."""
         for _ in range(times):
             with pytest.raises(WrongPassword):
                 self.verify(password="wrong guess", **options)
@@ -471,7 +471,7 @@ def test_given_a_reset_meanwhile_when_hashed_anew_then_the_new_password_stays(
 
     identity = world.verify()
 
-    # Whoever goes on with this record finds that the version has moved on.
+    # A caller that goes on with this record finds a newer version.
     assert identity.record is not None
     assert replace(identity.record, networks={}) == record
     stored = world.store.get_identity(APP, USERPASS, KEY)
@@ -614,7 +614,7 @@ QUARTERS = 10
 
 
 def fail_100_times(world: World, start: datetime = START, **options: Any) -> datetime:
-    """Let many networks guess, within all windows; return when they have."""
+    """Let many networks guess within all windows, and return the time afterwards."""
     for quarter in range(QUARTERS):
         now = start + quarter * WINDOW
         world.fail(10, network=f"198.51.100.{quarter}", now=now, **options)
@@ -678,7 +678,7 @@ def test_given_fewer_in_a_row_when_an_app_says_so_then_they_are_enough(
 def test_given_100_wrong_in_a_row_when_the_owner_tries_first_then_it_gets_in(
     crowded: World,
 ) -> None:
-    """With the one try of the hour; from then on strangers begin anew."""
+    """The owner uses the one try of the hour. Strangers then begin again at zero."""
     crowded.user()
     now = fail_100_times(crowded)
 
@@ -704,7 +704,7 @@ def test_given_99_wrong_when_the_owner_logs_in_then_they_are_forgotten(
 def test_given_the_owner_between_when_an_account_has_100_then_the_quarter_goes_on(
     crowded: World,
 ) -> None:
-    """A login gives those who guess no further hundred within 15 minutes."""
+    """A login does not give attackers another hundred guesses within 15 minutes."""
     crowded.user()
     for number in range(10):
         crowded.fail(9, network=f"198.51.100.{number}")
@@ -870,7 +870,7 @@ def test_given_known_networks_when_stored_then_nobody_can_tell_which(
 def test_given_a_reset_when_it_is_done_then_no_network_is_known_any_more(
     world: World,
 ) -> None:
-    """Whoever had the old password may have come from one."""
+    """An attacker that had the old password may have come from one of them."""
     token = MailToken("hash of a reset token", START + timedelta(minutes=30))
     record = world.account(reset=token)
     world.store.remember_networks(record, {"network": START.date()})
@@ -883,7 +883,7 @@ def test_given_a_reset_when_it_is_done_then_no_network_is_known_any_more(
     assert world.record(record).networks == {}
 
 
-# IPv6: whoever has a wide network has many narrow ones.
+# IPv6: an attacker with a wide network has many narrow ones.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`oauth2-facebook`: access tokens and ID tokens; Facebook is on loopback."""
+"""`oauth2-facebook`: access tokens and ID tokens, with Facebook on loopback."""
 
 import hashlib
 import hmac

@@ -271,7 +271,7 @@ def test_given_canaries_when_pushed_through_every_route_then_none_is_told(
     for secret in {*visitor.secrets, visitor.secrets[-1]}:
         for told in (logged, metrics, caplog.text, events):
             assert secret not in told
-    # Of HOST only the answers speak; and nobody logs what is not on the list.
+    # Only answers contain HOST, and nothing outside the list is logged.
     assert HOST not in logged
     for line in logged.splitlines():
         assert json.loads(line).keys() <= LOG_FIELDS

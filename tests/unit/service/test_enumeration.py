@@ -1,8 +1,8 @@
-"""Whether an address is registered: what tells nobody, by answer or by work.
+"""No stranger finds out by a login or a reset whether an address is registered.
 
-What `register` and `confirm/send` tell, they tell by contract (providers.md, "What
-strangers can find out"). The benchmark measures the times: `python tests/bench --only
-enumeration`.
+Neither the answer nor the work shows it. `register` and `confirm/send` do show it, by
+contract (providers.md, "What strangers can find out"). The benchmark measures the
+times: `python tests/bench --only enumeration`.
 """
 
 import json
@@ -23,7 +23,7 @@ from support.service.mailed_accounts import MAIL, PASSWORD, MailedAccounts
 UNKNOWN = "nobody@example.com"
 WRONG = "wrong password"
 
-# Who asks, and of whom; each has an address of its own.
+# The callers, and the accounts they ask about. Each has its own address.
 CASES = {
     "unknown": UNKNOWN,
     "pending": "pending@example.com",
@@ -51,7 +51,7 @@ class Seen:
 
 
 class People:
-    """An app with mail, somebody in each case, and a guest who asks."""
+    """An app with mail, an account in each state, and a guest who asks."""
 
     def __init__(
         self, service: Deployment, sent: list[Any], verified: list[str]
@@ -175,7 +175,7 @@ def test_given_too_many_wrong_in_a_row_when_presented_then_nobody_learns_who_is_
 def test_given_an_unconfirmed_address_when_its_password_comes_then_only_that_is_told(
     people: People,
 ) -> None:
-    """Who knows the password has registered it; argon2 ran once here too."""
+    """The caller knows the password, so it registered it. argon2 runs once here too."""
 
     def log_in(address: str) -> Reply:
         return people.log_in(address, PASSWORD)
@@ -210,7 +210,7 @@ def test_given_an_address_when_a_reset_is_asked_for_then_only_the_mail_is_more(
 def test_given_a_guessed_token_when_presented_then_nobody_learns_who_is_registered(
     people: People,
 ) -> None:
-    """Who knows an address knows its `tokenId`, which is a hash of it."""
+    """An attacker that knows an address knows its `tokenId`, a hash of the address."""
     for call in ("confirm", "reset"):
 
         def guess(address: str, call: str = call) -> Reply:

@@ -84,7 +84,7 @@ class World:
         )
 
     def strangers(self, kind: TokenKind) -> Iterator[tuple[str, str]]:
-        """Yield tokens that are sound, but of nobody who is here."""
+        """Yield valid tokens of users that this service does not have."""
         target = self.target(kind)
         session = "sid" if kind == "access" else "baas_id"
         others = jwt.decode(target.others[""], options={"verify_signature": False})
@@ -180,7 +180,7 @@ def assert_refused(world: World, route: str, forged: Mapping[str, str]) -> None:
 def test_given_forged_tokens_when_calling_then_401_and_nothing_changes(
     world: World,
 ) -> None:
-    """Each route gets a twelfth of them, the next one another; see below."""
+    """Each route gets another twelfth of the forged tokens."""
     forged = {kind: list(world.forged(kind).items()) for kind in TOKEN_KINDS.values()}
     before = world.service.items()
 
@@ -211,7 +211,7 @@ def test_given_all_forged_tokens_when_calling_then_401_and_nothing_changes(
 def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
     service: Deployment,
 ) -> None:
-    """So that no refusal above comes of anything but the token."""
+    """This shows that the refusals above are caused by the token alone."""
     answered = {}
     for route, kind in TOKEN_OF_ROUTE.items():
         token = log_in_linked(service, route)[f"{kind}_token"]

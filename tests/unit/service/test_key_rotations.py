@@ -1,8 +1,8 @@
 """Three rotations under load, seen by verifiers that hold a key set of two hours ago.
 
-Real tokens by real keys; the functions that sign have copies of the ring up to five
-minutes old, and the verifiers know nothing but PyJWT and the published key set, which
-came from a function with as old a copy. Only time is simulated.
+Tokens and keys are real. The functions that sign have copies of the ring up to five
+minutes old. The verifiers use PyJWT and the published key set alone, and the function
+that published it had a copy as old. Only time is simulated.
 """
 
 import json
@@ -55,7 +55,7 @@ USER = User(
 
 
 class Verifier:
-    """Somebody else's API: a key set that is renewed every two hours, and PyJWT.
+    """Another API: it renews its key set every two hours, and verifies with PyJWT.
 
     It is stricter than most, which ask for the key set anew when a key is unknown.
     """
@@ -186,8 +186,8 @@ class Load:
         self._at(moment, lambda: verifier.renew(self.now))
 
 
-# The schedule's own; one that is asked for when the standby is half a day old; and one
-# that is asked for when it is old enough to sign at once.
+# The first is the schedule's own. The second is asked for when the standby is half a
+# day old, the third when the standby is old enough to sign at once.
 HANDOVERS = [NOW + 90 * DAY, NOW + 91 * DAY, NOW + 150 * DAY + 7 * HOUR]
 ROTATIONS_BY_HAND = [NOW + 90.5 * DAY, HANDOVERS[2]]
 

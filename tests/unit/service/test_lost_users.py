@@ -1,7 +1,8 @@
-"""A user's item is lost, and its identities are there: they make the user again.
+"""A user's item is lost, but its identities remain: they make the user again.
 
-Deleted by hand, or damaged in part. What the app keeps for the user is under its id, so
-it has to be that id again. Whoever deleted itself does not come back.
+The item was deleted by hand, or the table is damaged in part. An app keeps its data
+under the user's id, so the user gets that id again. A user that deleted itself does not
+come back.
 """
 
 from typing import Any
@@ -51,7 +52,7 @@ def ada(world: ContestedAddress) -> Opened:
 
 
 def lose(world: ContestedAddress, user_id: str) -> None:
-    """Delete the user's item, as by hand; its identities' records stay."""
+    """Delete the user's item, as by hand. The records of its identities stay."""
     service = world.service
     service.db.delete_item(
         TableName=service.table, Key={"pk": {"S": f"USER#{APP}#{user_id}"}}
@@ -283,7 +284,7 @@ def test_given_ten_identities_by_now_when_an_11th_comes_back_then_400(
 def test_given_an_identity_of_a_lost_user_when_a_guest_links_it_then_409(
     world: ContestedAddress, ada: Opened
 ) -> None:
-    """It has an owner, who can come back."""
+    """The identity has an owner, who can come back."""
     lose(world, ada["user_id"])
     guest = world.service.log_in()
     before = world.service.items()
@@ -357,7 +358,7 @@ def test_given_a_lost_user_when_it_resets_its_password_then_it_is_made_again(
 def test_given_a_lost_user_of_a_squatter_when_its_owner_resets_then_it_is_alone(
     world: ContestedAddress, mallory_is_back: bool
 ) -> None:
-    """The squatter's own identity named the user; it must not come back into it."""
+    """The squatter's identity named the user. It must not get back into that user."""
     world.switch_mail(on=False)
     world.register(OF_MALLORY)
     squatter = world.log_in(USERPASS, by_password(OF_MALLORY))
@@ -459,7 +460,7 @@ def test_given_a_reset_in_between_when_the_old_password_logs_in_then_200_or_401(
 def contest_and_link(
     world: ContestedAddress, email: str, opened: Opened | None
 ) -> Opened:
-    """Confirm an address that two have registered; link it, or a JWT to its user."""
+    """Confirm an address that two people registered, and link it or a JWT."""
     for password in (OF_MALLORY, OF_ADA):
         assert world.post("register", email=email, password=password).status == 200
     assert world.post("confirm", **world.newest_mail(email)).status == 200

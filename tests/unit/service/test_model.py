@@ -1,8 +1,8 @@
-"""The service against its model: random runs of all that can be done to it.
+"""The service compared with its model, in random runs of everything clients can do.
 
-`MODEL_RUNS=3000 MODEL_SEED=7` make more runs, and others; a failure names its seed,
-and prints the shortest story that Hypothesis finds. `MODEL_FAULTS=all` puts more faults
-into the service for the model to see.
+`MODEL_RUNS=3000 MODEL_SEED=7` makes more runs, and other ones. A failure names its
+seed, and prints the shortest story that Hypothesis finds. `MODEL_FAULTS=all` puts more
+faults into the service for the model to see.
 """
 
 import os

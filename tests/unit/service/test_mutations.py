@@ -1,7 +1,8 @@
-"""Good tokens that were changed at random: none is taken.
+"""Good tokens that were changed at random. The service accepts none of them.
 
-Not even one that says the same in another spelling. With the seed of a run, as in
-`MUTATION_SEED=0c8e14a5`, the same is done at the same places; keys are new each time.
+It also refuses a token that says the same in another spelling. With the seed of a run,
+as in `MUTATION_SEED=0c8e14a5`, the same changes are made at the same places. The keys
+are new each time.
 """
 
 from collections import Counter

@@ -236,7 +236,7 @@ class Client:
         self.ok(USERPASS + call, body=json.dumps(fields))
 
     def account(self, email: str) -> Json:
-        """Register an address and confirm it; return its credential."""
+        """Register and confirm an address, and return its credential."""
         self.post("register", email=email, password="correct horse")
         self.post("confirm/send", email=email)
         self.post("confirm", **self.in_mail())
@@ -295,7 +295,7 @@ class Client:
 
 
 def facebook(url: str) -> Json:
-    """Return the document with Facebook's settings; asked there, it is of no use."""
+    """Return the settings document with Facebook at a URL."""
     settings = {"app_id": "1", "app_secret": {"ssm": "partner"}, "graph_url": url}
     app = DOCUMENT["apps"][APP] | {"oauth2-facebook": settings}
     return {"apps": DOCUMENT["apps"] | {APP: app}}
@@ -333,7 +333,7 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     guest |= client.refresh(guest)
     client.ok(PROFILE, token=guest["access_token"])
     client.ok(LOGOUT, token=guest["refresh_token"])
-    # Passwords: a guest becomes permanent, and somebody is new.
+    # Passwords: a guest becomes permanent, and a new user logs in.
     ada = client.guest()
     password = client.account(EMAIL)
     client.wrong_password(EMAIL)

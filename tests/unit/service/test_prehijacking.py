@@ -1,9 +1,9 @@
-"""Pre-hijacking: whatever a stranger prepares, an address's owner is alone in its user.
+"""Pre-hijacking: whatever a stranger prepares, the owner of an address is alone there.
 
 The variants are those of Sudhodanan and Paverd, "Pre-hijacked Accounts" (USENIX
 Security 2022): classic-federated merge, unexpired session, trojan identifier, unexpired
-e-mail change (there is none here) and non-verifying identity provider. Mallory is the
-one who comes first; Ada owns the address. What happens at the same moment is in
+e-mail change (there is none here) and non-verifying identity provider. Mallory
+comes first, and Ada owns the address. What happens at the same moment is in
 `tests/engine/test_link_races.py`: a reset racing a login or a link by the old password.
 
 After each test the table is checked: every identity and API key has one user, which
@@ -184,7 +184,7 @@ def test_given_an_unconfirmed_squat_when_its_owner_resets_then_it_is_the_owners(
 def test_given_an_unconfirmed_address_when_linked_by_who_registered_it_then_refused(
     world: ContestedAddress,
 ) -> None:
-    """Linking would bind somebody else's address to Mallory's guest."""
+    """Linking would bind Ada's address to Mallory's guest."""
     world.register(OF_MALLORY)
     mallory = world.service.log_in()
     before = world.service.items("IDENT#"), world.service.items("USER#")
@@ -352,12 +352,12 @@ def test_given_an_api_key_when_the_password_is_reset_then_it_is_gone_for_good(
 def test_given_a_trojan_in_a_verified_account_when_reset_then_only_the_trojan_stays(
     world: ContestedAddress,
 ) -> None:
-    """Trojan identifier, what is left of it: providers.md, "Somebody else's address".
+    """What remains of the trojan identifier: providers.md, "Somebody else's address".
 
     The owner has opened the confirm mail of Mallory's registration. From then on it is
-    as if the owner had registered, and a reset must not take the other identities of
-    somebody who has only forgotten a password. Session, API key and password end all
-    the same; the profile shows the identity, and unlinking it ends the matter.
+    as if the owner had registered, and a reset must not remove the other identities of
+    an owner that has only forgotten a password. Session, API key and password end all
+    the same. The profile shows the identity, and the owner can unlink it.
     """
     world.register(OF_MALLORY)
     world.confirm_newest()
@@ -436,7 +436,7 @@ def test_given_mails_that_mallory_has_spent_when_ada_registers_then_a_reset_evic
 
 @pytest.fixture(scope="module")
 def signer() -> Signer:
-    """Google's key; making one is slow."""
+    """Google's key, made once because making one is slow."""
     return Signer()
 
 
@@ -528,7 +528,7 @@ def test_given_an_issuer_that_verifies_nothing_when_it_names_her_then_another_us
 def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_replaced(
     world: ContestedAddress,
 ) -> None:
-    """It says `anonymous: true` until it expires; the table says what is so."""
+    """The token says `anonymous: true` until it expires. The table has the truth."""
     guest = world.service.log_in()
     old = guest["access_token"]
     world.register(OF_ADA)
@@ -559,7 +559,7 @@ def test_given_a_guest_token_from_before_the_link_when_used_then_nothing_is_repl
 def test_given_an_unlinked_identity_when_its_sessions_go_on_then_they_have_ended(
     world: ContestedAddress,
 ) -> None:
-    """Whoever held the credential is out, and comes back as somebody else."""
+    """A stranger that held the credential loses the user, and gets a new one."""
     ada = confirmed(world)
     world.link(ada, CUSTOM, TROJAN)
     mallory = world.log_in(CUSTOM, TROJAN)

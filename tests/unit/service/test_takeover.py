@@ -57,7 +57,7 @@ def by_token(sub: str) -> dict[str, str]:
 
 
 def by_password(service: Deployment, password: str = PASSWORD) -> dict[str, str]:
-    """Register an address; return a credential of it."""
+    """Register an address, and return its credential."""
     account = json.dumps({"email": EMAIL, "password": PASSWORD})
     assert service.send(REGISTER, body=account).status == 200
     return {"username": EMAIL, "password": password}
@@ -147,7 +147,7 @@ def test_given_an_old_token_when_a_guest_links_then_any_good_one_does(
 def test_given_a_token_that_is_too_old_when_refreshed_then_the_repetition_succeeds(
     service: Deployment, deletes: bool
 ) -> None:
-    """As SDKs do it; a 401 that a refresh does not cure is one without end."""
+    """SDKs do this. A 401 that a refresh does not end would repeat for ever."""
     opened, _ = a_linked_guest(service)
     service.now += 10 * MINUTE
 
@@ -334,7 +334,7 @@ def test_given_the_routes_when_listed_then_each_says_what_an_api_key_may_do() ->
 def test_given_a_session_of_an_api_key_when_calling_then_it_changes_nothing_of_its_user(
     service: Deployment, route: str, status: int, age: int
 ) -> None:
-    """One who has only copied a key must not stay, lock its owner out, or delete.
+    """A thief of a key must not stay, lock the owner out, or delete the user.
 
     Never a 401, at which SDKs would refresh and ask again.
     """

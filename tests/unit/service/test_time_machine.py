@@ -1,6 +1,6 @@
-"""The time machine in memory: 400 days of ten thousand users, and proof that it sees.
+"""The time machine in memory: 400 days of ten thousand users, and a test of its oracle.
 
-Each fault below breaks one rule of the store; the machine must call it by its name.
+Each fault below breaks one rule of the store, and the oracle must name that rule.
 """
 
 import random
@@ -45,7 +45,7 @@ def test_given_users_of_all_habits_when_400_days_pass_then_each_dies_on_the_seco
     record_property("figures", f"{users} at a time for {DAYS} days: {figures}")
     assert_kept(figures)
     assert_not_vacuous(figures, users)
-    # Those whom no sweep has met, too: silence deletes every guest and nobody else.
+    # Guests that no sweep has reached count too. Silence deletes guests only.
     last_visit = NOW + DAYS * DAY
     permanent = {key for key, user in store.users.items() if not user.anonymous}
     store.sweep(last_visit + 92 * DAY + timedelta(hours=1, seconds=1))

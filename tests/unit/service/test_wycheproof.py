@@ -1,8 +1,8 @@
 """Project Wycheproof's vectors, by our own verifiers.
 
-They sign texts such as `foo`, not claims; so here PyJWT reads any payload as good
-claims, once the signature is good. All else is as deployed. What differs from
-Wycheproof's own opinion stands in a table, with the reason.
+They sign texts such as `foo`, not claims. So PyJWT reads any payload here as good
+claims once the signature is good. Everything else is as deployed. A table lists where
+this service differs from Wycheproof's opinion, with the reason.
 """
 
 import base64
@@ -101,12 +101,12 @@ def payload(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def differing(
     chosen: list[Vector], verify: Verify, record: Record, only: str = ""
 ) -> Mapping[str, str]:
-    """Return what came of the vectors that are not as Wycheproof and the tables say.
+    """Return the outcomes that differ from what Wycheproof and the tables say.
 
-    A refusal is a clean one: of 400 or 401, never an exception of a library's.
+    A refusal is clean if it is 400 or 401, and no exception of a library.
 
     Args:
-        only: The one algorithm that is offered; valid vectors of others are refused.
+        only: The one algorithm that is offered. Valid vectors of others are refused.
     """
     told: Counter[str] = Counter()
     wrong = {}
@@ -209,7 +209,7 @@ def test_given_a_vector_when_it_is_a_custom_jwt_then_only_a_valid_one_is_taken(
 def test_given_a_jwk_of_another_algorithm_when_its_pem_is_configured_then_it_is_taken(
     id_: str, payload: dict[str, Any]
 ) -> None:
-    """The signature is good; it is the JWK that does not fit."""
+    """The signature is good. The JWK does not fit the algorithm."""
     payload |= FOREIGN
     (vector,) = (each for each in vectors() if each.id == f"signature {id_}")
 

@@ -1,4 +1,4 @@
-"""What events need of the store, on moto; `tests/engine` has it on real engines."""
+"""The store's part in events, on moto. `tests/engine` has it on real engines."""
 
 from dataclasses import replace
 

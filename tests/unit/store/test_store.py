@@ -210,7 +210,7 @@ def test_given_a_requested_deletion_when_done_then_a_mark_stays_for_30_days(
 def test_given_a_clock_behind_when_logging_out_then_a_guest_keeps_its_session(
     store: Store, wire: Wire
 ) -> None:
-    """Expired for the delete and alive for the update: then it would be nobody's."""
+    """The delete would see it expired and the update alive: no user would have it."""
     guest = a_guest()
     store.create_user(guest)
     assert guest.expires_at is not None
@@ -397,7 +397,7 @@ def test_given_one_fault_when_writing_then_the_store_repeats_and_succeeds(
 def test_given_one_fault_when_noting_activity_then_it_is_noted(
     store: Store, wire: Wire, fault: Any
 ) -> None:
-    """After a lost reply the store cannot tell; its caller reads again and sees."""
+    """After a lost reply the store cannot know. Its caller reads the item again."""
     user = existing(store)
     wire.faults = [fault]
 
@@ -412,7 +412,7 @@ def test_given_one_fault_when_noting_activity_then_it_is_noted(
 def test_given_one_fault_when_linking_then_it_is_linked(
     store: Store, wire: Wire, fault: Any
 ) -> None:
-    """After a lost reply the store cannot tell; its caller reads again and sees."""
+    """After a lost reply the store cannot know. Its caller reads the item again."""
     guest = a_stored_guest(store)
     identity = a_foreign_identity()
     wire.faults = [fault]
@@ -489,7 +489,7 @@ def test_given_a_lasting_fault_when_calling_then_unavailable_after_three_attempt
 def test_given_a_lasting_fault_when_ending_sessions_then_only_conflicts_wait_longer(
     store: Store, wire: Wire, operation: Operation, fault: Any
 ) -> None:
-    """Whoever keeps the user busy with transactions does not hold off the end."""
+    """An intruder that keeps the user in transactions does not delay the end."""
     if fault is lost_reply:
         wire.faults = [no_connection] * ATTEMPTS
     wire.always = fault
@@ -504,7 +504,7 @@ def test_given_a_lasting_fault_when_ending_sessions_then_only_conflicts_wait_lon
 def test_given_a_throttled_write_when_refused_then_it_is_not_taken_for_ours(
     store: Store, wire: Wire
 ) -> None:
-    """Throttling says that nothing was written; only unclear outcomes are looked up."""
+    """After throttling nothing was written. Only unclear outcomes are read back."""
     user = existing(store)
     wire.faults = [throttled]
     del wire.calls[:]

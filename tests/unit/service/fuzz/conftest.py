@@ -1,4 +1,4 @@
-"""The service with all providers on, and nobody's patience limited."""
+"""The service with all providers on and without rate limits."""
 
 import copy
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ ENDLESS = 10**9  # attempts
 
 @pytest.fixture
 def providers() -> Iterator[KeyServer]:
-    """Google, Apple and Facebook, who know nobody."""
+    """Google, Apple and Facebook, which know no user."""
     with KeyServer() as server:
         server.publish("/keys", {"keys": []})
         server.answers["/token"] = Answer({"error": "invalid_grant"}, 400)

@@ -1,4 +1,4 @@
-"""The served OpenAPI document against calls that nobody wrote."""
+"""The served OpenAPI document against generated calls."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ ACCOUNT = {"email": "ada@example.com", "password": "correct horse"}
 
 # Schemathesis leaves out where it has the document from.
 ROUTES = [route for route, _ in (*operations(), *head_operations()) if route != OPENAPI]
-# The tokens of a mail; and an identity that is not the last.
+# The tokens of a mail, and an identity that is not the user's last.
 NEED_LUCK = {CONFIRM, RESET, UNLINK, OPENAPI}
 CAN_SUCCEED = {route for route, each in operations() if "200" in each["responses"]}
 
@@ -61,9 +61,9 @@ def call(
     least: int = 0,
     is_thorough: bool = False,
 ) -> Tally:
-    """Call all operations, again with other seeds until so many calls have been made.
+    """Call all operations, with further seeds until `least` calls have been made.
 
-    (Hypothesis ends early where it thinks that it has seen all that there is.)
+    Hypothesis ends early when it has tried every case that it can think of.
     """
     seed, told = new_seed()
     record("seed", told)

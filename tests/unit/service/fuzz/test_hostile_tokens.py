@@ -116,7 +116,7 @@ def test_given_a_hostile_jwt_when_its_issuer_has_signed_it_then_it_is_no_trouble
 
     reply = timely(caller.request(LINK, body, name="custom-token"), unless=succeeded)
 
-    # Members that nobody asks for may be what they like (RFC 7519 §4: of claims with
+    # Members that no check reads may have any value (RFC 7519 §4: of claims with
     # one name the last may count).
     assert reply.status in {200, 400, 401}
 
