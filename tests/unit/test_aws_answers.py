@@ -214,7 +214,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("said", DAMAGES.values(), ids=DAMAGES)
-def test_given_a_damaged_answer_when_it_comes_then_it_is_an_outcome_nobody_knows(
+def test_given_a_damaged_answer_when_it_comes_then_it_is_an_unknown_outcome(
     spoken: Spoken, said: Said
 ) -> None:
     with pytest.raises(ClientError) as failed:
@@ -564,7 +564,7 @@ def test_given_damaged_answers_when_anything_is_asked_then_503_and_no_user_is_lo
 
 
 @pytest.mark.parametrize("prepare", OPERATIONS, ids=lambda prepare: prepare.__name__)
-def test_given_one_damaged_answer_when_anything_is_asked_then_nobody_notices(
+def test_given_one_damaged_answer_when_anything_is_asked_then_no_client_notices(
     warm: Deployment, sent: list[Any], prepare: Callable[[Deployment, list[Any]], Ask]
 ) -> None:
     ask = prepare(warm, sent)

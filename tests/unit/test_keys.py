@@ -366,7 +366,7 @@ def test_given_a_copy_when_used_for_five_minutes_then_it_is_read_once(
     assert ring.rings.loads == 2
 
 
-def test_given_an_unknown_key_when_sought_then_the_ring_is_read_once_a_minute(
+def test_given_an_unknown_key_when_looked_up_then_the_ring_is_read_once_a_minute(
     ring: RingInMemory,
 ) -> None:
     """A token of a key that is younger than the copy must not end a session."""
@@ -726,7 +726,7 @@ def test_given_a_key_that_has_just_begun_when_rotated_by_hand_then_the_next_foll
     assert copy.access_signing_key(takes_over)[0] == third.kid
 
 
-def test_given_somebody_who_signs_when_rotated_then_the_standby_waits(
+def test_given_a_signing_key_when_rotated_then_the_standby_waits(
     ring: RingInMemory,
 ) -> None:
     """The ring heals only when it has to."""
@@ -929,7 +929,7 @@ def test_given_a_rotated_key_when_no_copy_can_reload_then_none_signs_past_its_st
 
 
 @pytest.mark.parametrize("loss", ["table down", "item gone"])
-def test_given_a_failing_reload_when_a_key_is_unknown_then_nobody_is_refused(
+def test_given_a_failing_reload_when_a_key_is_unknown_then_no_token_is_refused(
     ring: RingInMemory, loss: str
 ) -> None:
     """The key may be younger than the copy, and a 401 would end the session."""
@@ -951,7 +951,7 @@ def test_given_a_failing_reload_when_a_key_is_unknown_then_nobody_is_refused(
     assert copy.refresh_verifying_key("unknown", NOW + 610 * SECOND) is None
 
 
-def test_given_a_copy_in_which_nobody_may_sign_when_asked_then_it_looks_again(
+def test_given_a_copy_without_a_signing_key_when_asked_then_it_looks_again(
     ring: RingInMemory,
 ) -> None:
     """The rotation came seconds before the last key's stop, which it moved."""

@@ -75,7 +75,7 @@ def test_given_ses_is_failing_when_sending_then_mail_is_unavailable(
     assert isinstance(caught.value, MailRefused) is refused
 
 
-def test_given_a_sender_that_is_not_verified_when_sending_then_our_trouble(
+def test_given_a_sender_that_is_not_verified_when_sending_then_it_is_unavailable(
     client: Any, sent: list[Any]
 ) -> None:
     mail = MAIL | {"sender": "stranger@elsewhere.example"}

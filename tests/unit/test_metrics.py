@@ -119,7 +119,7 @@ def test_given_refusals_when_counted_then_by_code_and_conflicts_apart(
     assert figures() == {("Refusals", "NotFound"): 1}
 
 
-def test_given_a_provider_that_nobody_has_when_refused_then_it_is_no_dimension(
+def test_given_an_unknown_provider_when_refused_then_it_is_no_dimension(
     service: Deployment, figures: Figures
 ) -> None:
     """A client could make as many metrics, which are billed, as it likes."""

@@ -89,7 +89,7 @@ def test_given_more_marks_than_any_password_has_when_normalised_then_they_stay(
     assert (passwords.normalise(text) != text) is is_normal
 
 
-def test_given_nobody_when_verifying_then_argon2_runs_with_the_same_parameters(
+def test_given_no_such_user_when_verifying_then_argon2_runs_with_the_same_parameters(
     passwords: Argon2Passwords, verified: list[str]
 ) -> None:
     made = passwords.hash(PASSWORD)
@@ -101,7 +101,7 @@ def test_given_nobody_when_verifying_then_argon2_runs_with_the_same_parameters(
     assert nobodys == somebodys
 
 
-def test_given_nobody_when_verifying_then_it_is_the_same_hash_as_before(
+def test_given_no_such_user_when_verifying_then_it_is_the_same_hash_as_before(
     passwords: Argon2Passwords, verified: list[str]
 ) -> None:
     passwords.verify(PASSWORD, None)

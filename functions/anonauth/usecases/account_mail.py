@@ -106,14 +106,14 @@ class AccountMail:
             MailUnavailable: The mail may not have been sent.
         """
         mail = confirmation_mail(self.confirm_url, token=token, token_id=record.key)
-        self._send(mail, record, postage)
+        self._deliver(mail, record, postage)
 
     def send_reset(self, record: IdentityRecord, token: str, postage: Postage) -> None:
         """Send the mail that sets a new password. Raises as `send_confirmation`."""
         mail = reset_mail(self.reset_url, token=token, token_id=record.key)
-        self._send(mail, record, postage)
+        self._deliver(mail, record, postage)
 
-    def _send(self, mail: Mail, record: IdentityRecord, postage: Postage) -> None:
+    def _deliver(self, mail: Mail, record: IdentityRecord, postage: Postage) -> None:
         try:
             self.mailer.send(
                 sender=self.sender,

@@ -250,7 +250,7 @@ def test_given_a_token_of_an_app_that_was_dropped_when_calling_then_404_not_401(
 
 
 @pytest.mark.parametrize("route", TOKEN_ROUTES)
-def test_given_a_clock_behind_when_calling_then_it_costs_nobody_a_session(
+def test_given_a_clock_behind_when_calling_then_no_session_is_lost(
     service: Deployment, route: str
 ) -> None:
     """One function's clock is behind the one's that signed the token.

@@ -306,7 +306,7 @@ def test_given_the_default_when_fetching_then_two_seconds_are_all() -> None:
         pytest.param("https://schlüssel.example.com/jwks", id="not ASCII"),
     ],
 )
-def test_given_a_url_that_is_not_https_when_fetched_then_nobody_is_asked(
+def test_given_a_url_that_is_not_https_when_fetched_then_no_request_is_sent(
     url: str,
 ) -> None:
     asked: list[str] = []
@@ -358,7 +358,7 @@ def test_given_a_public_address_when_judged_then_it_is(address: str) -> None:
         pytest.param(["::ffff:127.0.0.1"], id="mapped"),
     ],
 )
-def test_given_a_name_with_a_private_address_when_fetched_then_nobody_is_asked(
+def test_given_a_name_with_a_private_address_when_fetched_then_no_request_is_sent(
     addresses: list[str],
     tls_server: KeyServer,
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
@@ -375,7 +375,7 @@ def test_given_a_name_with_a_private_address_when_fetched_then_nobody_is_asked(
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0x7f.1", "0"]
 )
-def test_given_the_systems_resolver_when_a_host_is_local_then_nobody_is_asked(
+def test_given_the_systems_resolver_when_a_host_is_local_then_no_request_is_sent(
     host: str, tls_server: KeyServer
 ) -> None:
     with pytest.raises(ProviderUnavailable) as refusal:

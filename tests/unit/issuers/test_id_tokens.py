@@ -313,7 +313,7 @@ def test_given_no_token_when_verified_then_the_field_is_named(
     assert world.server.asked == []
 
 
-def test_given_the_issuer_is_down_when_verified_then_it_is_our_trouble(
+def test_given_the_issuer_is_down_when_verified_then_it_is_unavailable(
     world: World,
 ) -> None:
     world.server.down = True

@@ -155,7 +155,7 @@ def test_given_an_unusable_document_when_asked_first_then_the_detail_names_the_k
     assert str(unavailable.value) == SettingsUnavailable.description
 
 
-def test_given_an_unusable_document_when_it_is_mended_then_it_is_read_at_once(
+def test_given_an_unusable_document_when_it_is_fixed_then_it_is_read_at_once(
     ssm: Ssm,
 ) -> None:
     """No copy, no pause: every request would fail for it."""

@@ -157,7 +157,7 @@ def assert_spent(reply: Reply, retry_after: int) -> None:
 
 
 @pytest.mark.parametrize("provider", [GOOGLE, FACEBOOK])
-def test_given_junk_when_a_network_had_its_failures_then_nobody_is_asked_any_more(
+def test_given_junk_when_a_network_had_its_failures_then_no_further_request_is_sent(
     provider: str, world: World
 ) -> None:
     world.knows_nobody()
@@ -350,7 +350,7 @@ def test_given_a_good_code_when_the_keys_cannot_be_fetched_then_it_is_not_counte
         pytest.param(GOOGLE, {"id_token": "x.y.z"}, id="no JWT"),
     ],
 )
-def test_given_nobody_to_be_asked_when_refused_then_nothing_is_counted(
+def test_given_no_provider_to_ask_when_refused_then_nothing_is_counted(
     provider: str, credential: dict[str, Any], world: World
 ) -> None:
     assert world.log_in(provider, credential).status in {400, 401}
@@ -360,7 +360,7 @@ def test_given_nobody_to_be_asked_when_refused_then_nothing_is_counted(
 
 
 @pytest.mark.parametrize("fault", ["no_connection", "server_error", "throttled"])
-def test_given_trouble_with_the_counter_when_logging_in_then_503_and_nobody_is_asked(
+def test_given_trouble_with_the_counter_when_logging_in_then_503_and_no_request_is_sent(
     fault: str, world: World
 ) -> None:
     world.log_in()  # warm

@@ -851,7 +851,7 @@ def test_given_nine_networks_when_they_have_logged_in_then_eight_are_known(
     assert [stored.knows(network) for network in hashed] == [False, *[True] * 8]
 
 
-def test_given_known_networks_when_stored_then_nobody_can_tell_which(
+def test_given_known_networks_when_stored_then_they_cannot_be_recognised(
     world: World, db: Any, table: str
 ) -> None:
     """Not even that two accounts have one in common."""

@@ -244,7 +244,7 @@ def test_given_an_error_about_the_token_when_verified_then_it_is_refused(
         pytest.param(Answer({}, 302, {"Location": "/v21.0/me"}), id="redirect"),
     ],
 )
-def test_given_any_other_error_when_verified_then_it_is_our_trouble(
+def test_given_any_other_error_when_verified_then_it_is_unavailable(
     path: str, answer: Answer, world: World
 ) -> None:
     world.server.answers[f"/v21.0/{path}"] = answer
@@ -253,7 +253,7 @@ def test_given_any_other_error_when_verified_then_it_is_our_trouble(
         world.verified()
 
 
-def test_given_a_wrong_app_secret_when_verified_then_it_is_our_trouble(
+def test_given_a_wrong_app_secret_when_verified_then_it_is_unavailable(
     world: World,
 ) -> None:
     """To debug_token, 190 is about the token that we authenticate with."""
@@ -264,7 +264,7 @@ def test_given_a_wrong_app_secret_when_verified_then_it_is_our_trouble(
 
 
 @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": []}, {"is_valid": True}])
-def test_given_no_data_when_verified_then_it_is_our_trouble(
+def test_given_no_data_when_verified_then_it_is_unavailable(
     body: object, world: World
 ) -> None:
     world.server.publish("/v21.0/debug_token", body)
@@ -295,7 +295,7 @@ def test_given_no_token_when_verified_then_the_field_is_named(
     assert world.server.asked == []
 
 
-def test_given_a_secret_that_is_not_loaded_when_verified_then_it_is_our_trouble(
+def test_given_a_secret_that_is_not_loaded_when_verified_then_it_is_unavailable(
     world: World,
 ) -> None:
     facebook = world.facebook(SecretReference(ssm="facebook"))
@@ -462,7 +462,7 @@ def test_given_a_token_that_only_looks_like_a_jwt_when_verified_then_facebook_is
     assert limited.server.count("/v21.0/debug_token") == 1
 
 
-def test_given_facebooks_keys_are_not_to_be_had_when_verified_then_it_is_our_trouble(
+def test_given_facebooks_keys_are_not_to_be_had_when_verified_then_it_is_unavailable(
     limited: LimitedLogin,
 ) -> None:
     limited.server.down = True

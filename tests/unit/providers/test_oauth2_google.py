@@ -145,7 +145,7 @@ def test_given_a_bad_auth_code_when_exchanged_then_it_is_refused(
         pytest.param(Answer({}, 302, {"Location": "/certs"}), id="redirect"),
     ],
 )
-def test_given_another_failure_when_exchanged_then_it_is_our_trouble(
+def test_given_another_failure_when_exchanged_then_it_is_unavailable(
     answer: Answer, world: World
 ) -> None:
     world.server.answers["/token"] = answer
@@ -183,7 +183,7 @@ def test_given_no_client_secret_when_a_code_comes_then_the_request_is_refused(
     assert world.server.asked == []
 
 
-def test_given_a_secret_that_is_not_loaded_when_a_code_comes_then_it_is_our_trouble(
+def test_given_a_secret_that_is_not_loaded_when_a_code_comes_then_it_is_unavailable(
     world: World,
 ) -> None:
     google = world.google(SecretReference(ssm="google"))

@@ -117,7 +117,7 @@ def people(service: Deployment, sent: list[Any], verified: list[str]) -> People:
     return People(service, sent, verified)
 
 
-def test_given_a_wrong_password_when_presented_then_nobody_learns_who_is_registered(
+def test_given_a_wrong_password_when_presented_then_it_does_not_tell_who_is_registered(
     people: People,
 ) -> None:
     at_login = people.in_each_case(people.log_in)
@@ -131,7 +131,7 @@ def test_given_a_wrong_password_when_presented_then_nobody_learns_who_is_registe
         assert len(seen["unknown"].sent) >= 4  # what is read, and what is counted
 
 
-def test_given_a_spent_budget_when_presented_then_nobody_learns_who_is_registered(
+def test_given_a_spent_budget_when_presented_then_it_does_not_tell_who_is_registered(
     people: People,
 ) -> None:
     people.world.configure(mail=MAIL, budgets={"account_and_network": 1})
@@ -145,7 +145,7 @@ def test_given_a_spent_budget_when_presented_then_nobody_learns_who_is_registere
 
 
 @pytest.mark.parametrize("network", ["192.0.2.1", "2001:db8::1"])
-def test_given_too_many_wrong_in_a_row_when_presented_then_nobody_learns_who_is_there(
+def test_given_too_many_wrong_in_a_row_when_presented_then_registration_stays_hidden(
     people: People, network: str
 ) -> None:
     people.world.configure(mail=MAIL, budgets={"consecutive": 1})
@@ -207,7 +207,7 @@ def test_given_an_address_when_a_reset_is_asked_for_then_only_the_mail_is_more(
     assert len(unknown.sent) >= 3
 
 
-def test_given_a_guessed_token_when_presented_then_nobody_learns_who_is_registered(
+def test_given_a_guessed_token_when_presented_then_it_does_not_tell_who_is_registered(
     people: People,
 ) -> None:
     """An attacker that knows an address knows its `tokenId`, a hash of the address."""

@@ -278,7 +278,7 @@ def test_given_a_confirmed_squat_never_used_when_its_owner_resets_then_it_is_the
     assert world.providers(ada) == [USERPASS]
 
 
-def test_given_no_mail_when_an_address_is_squatted_then_nobody_is_let_in_to_it(
+def test_given_no_mail_when_an_address_is_squatted_then_the_squatter_gets_nothing(
     world: ContestedAddress,
 ) -> None:
     """Nothing proves whose the address is: the second comer gets no part of it."""

@@ -71,7 +71,7 @@ def test_given_many_users_when_asked_for_marks_then_it_is_one_call(
     assert wire.calls == ["BatchGetItem"]
 
 
-def test_given_nobody_when_asked_for_marks_then_there_is_no_call(
+def test_given_no_users_when_asked_for_marks_then_there_is_no_call(
     store: Store, wire: Wire
 ) -> None:
     del wire.calls[:]

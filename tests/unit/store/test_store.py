@@ -133,7 +133,7 @@ def test_given_a_guest_when_linked_then_nothing_of_it_has_a_ttl(
 
 
 @pytest.mark.parametrize("state", ["pending", "confirmed", "reset"])
-def test_given_an_account_of_nobody_when_written_then_its_ttl_follows_its_expiry(
+def test_given_an_account_without_a_user_when_written_then_its_ttl_follows_its_expiry(
     store: Store, raw_item: ReadItem, state: str
 ) -> None:
     account = a_pending_account()
@@ -577,7 +577,7 @@ def test_given_an_image_that_is_no_users_when_read_then_it_says_which() -> None:
         user_in({"pk": {"S": pk}, "anonymous": {"BOOL": True}}, pk)
 
 
-def test_given_a_state_that_nobody_has_written_when_read_then_it_is_no_record(
+def test_given_an_unknown_state_when_read_then_it_is_no_record(
     store: Store, db: DynamoDBClient, table: str
 ) -> None:
     account = an_account()

@@ -508,7 +508,7 @@ def test_given_an_id_that_is_not_there_when_revoked_then_one_line(
     assert empty.startswith("no key ''")
 
 
-def test_given_a_beginning_that_two_ids_have_when_sought_then_one_line() -> None:
+def test_given_a_beginning_that_two_ids_have_when_looked_up_then_one_line() -> None:
     keys = KeyList(ring_of(ACCESS, ACCESS), NOW)
 
     with pytest.raises(CommandError, match="'access-' begins the ids of 2 keys"):

@@ -107,7 +107,7 @@ def good_claims(service: Deployment) -> Body:
 
 
 @pytest.mark.parametrize("make", SHORT.values(), ids=SHORT)
-def test_given_a_hostile_jwt_when_its_issuer_has_signed_it_then_it_is_no_trouble(
+def test_given_a_hostile_jwt_when_its_issuer_signed_it_then_it_is_verified_or_refused(
     service: Deployment, make: Callable[[Body], bytes]
 ) -> None:
     caller = Caller(service)
