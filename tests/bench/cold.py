@@ -97,7 +97,7 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
         "ApiKeysFunction": lambda: request("api_keys-list", permanent["refresh_token"]),
         "LifecycleFunction": lambda: event("lifecycle"),
         "ExpiringFunction": lambda: event("expiring"),
-        "KeysFunction": lambda: event("keys"),
+        "KeysFunction": lambda: event("key_ring"),
     }
     permanent, _ = people.permanent()
     # Any function of the template: only its environment variables are used.

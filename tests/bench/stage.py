@@ -124,7 +124,7 @@ def setting(directory: Path) -> Iterator[Stage]:
         meter = stack.enter_context(Meter(engine.endpoint_url))
         stage = Stage(directory, bundle, engine, table, cloud, signer, meter)
         with stage.running("KeysFunction") as keys:
-            keys.invoke(event("keys"))
+            keys.invoke(event("key_ring"))
         yield stage
 
 
