@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.errors import KeysUnavailable, StoreUnavailable
+from anonauth.handlers._cloudformation import AnswerNotAccepted
 from anonauth.usecases.key_ring import KeyRotation
 from support.service.harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
 from support.service.wire import Forward, no_connection, throttled
@@ -25,6 +27,7 @@ class Receiver:
     """The signed URL at which CloudFormation waits for a PUT."""
 
     url: str = ""
+    statuses: list[int] = field(default_factory=list)  # of the next answers; else 200
     answers: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
 
 
@@ -37,7 +40,7 @@ def receiver() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {k.lower(): v for k, v in self.headers.items()}
             received.answers.append((headers, json.loads(body)))
-            self.send_response(200)
+            self.send_response(received.statuses.pop(0) if received.statuses else 200)
             self.send_header("content-length", "0")
             self.end_headers()
 
@@ -124,6 +127,50 @@ def test_given_an_error_when_a_stack_waits_then_it_gets_failed_and_no_detail(
     answer = receiver.answers[0][1]
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == "StoreUnavailable; see log stream"
+
+
+@pytest.mark.parametrize("status", [302, 403, 500, 503])
+def test_given_an_answer_that_is_not_accepted_when_sent_then_it_is_sent_again(
+    new_service: Deployment,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    """Each time but the last: the stack waited 180 s for an answer that was lost."""
+    pauses: list[float] = []
+    new_service.services.pause = pauses.append
+    receiver.statuses = [status] * 3
+
+    new_service.invoke("KeysFunction", request("Create", receiver))
+
+    told = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    assert [answer["Status"] for _, answer in receiver.answers] == ["SUCCESS"] * 4
+    assert pauses == [2, 4, 8]
+    assert [each["outcome"] for each in told] == [f"HTTP status {status}"] * 3
+    assert "signed=1" not in str(told)
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["403", "no connection"])
+def test_given_answers_that_are_never_accepted_when_sent_then_the_function_fails(
+    new_service: Deployment,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    is_there: bool,
+) -> None:
+    """So that Lambda calls it again. The signed URL is neither logged nor raised."""
+    receiver.statuses = [403] * 9
+    waiting = request("Create", receiver)
+    if not is_there:
+        waiting["ResponseURL"] = "http://127.0.0.1:1/answer?signed=1"
+
+    with pytest.raises(AnswerNotAccepted) as failed:
+        new_service.invoke("KeysFunction", waiting)
+
+    told = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
+    trace = "".join(traceback.format_exception(failed.value))
+    assert len(told) == 4
+    assert len(receiver.answers) == (4 if is_there else 0)
+    assert "signed=1" not in str(told) + trace
 
 
 @pytest.mark.parametrize(
