@@ -1,6 +1,7 @@
 """The deployer's first steps: `sam validate --lint` and `sam build`."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,3 +66,34 @@ def test_given_the_template_when_sam_builds_it_then_all_functions_are_equal(
     first = contents(tmp_path / FUNCTIONS[0])
     assert "anonauth/handlers/login.py" in first
     assert all(contents(tmp_path / name) == first for name in FUNCTIONS)
+
+
+@pytest.mark.long
+def test_given_paths_with_spaces_when_made_then_the_bundle_is_there(
+    tmp_path: Path,
+) -> None:
+    """Make's functions split them: it built elsewhere, and said that all was well."""
+    project = tmp_path / "my projects" / "guests"
+    shutil.copytree(ROOT / "functions", project / "functions")
+    (project / ".build").symlink_to(ROOT / ".build")  # with what is staged already
+    (ROOT / ".build").mkdir(exist_ok=True)
+    artifacts = tmp_path / "my artifacts"
+    python = f"PYTHON={require_tool('python3.13')}"
+    make = [require_tool("make"), "-C", project / "functions", python]
+
+    made = subprocess.run(  # noqa: S603 - constant words
+        [
+            *make,
+            f"PLATFORM={machine()}",
+            "build-LoginFunction",
+            f"ARTIFACTS_DIR={artifacts}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode == 0, made.stderr
+    assert (artifacts / "anonauth/handlers/login.py").exists()
+    assert (artifacts / "pynamodb").is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {"my projects", "my artifacts"}
