@@ -198,3 +198,17 @@ def test_given_a_function_when_it_starts_then_a_snapshot_of_it_holds_nothing_of_
     )
 
     assert run(code, HANDLERS["LoginFunction"], bundle=bundle) == "0 []\n"
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_given_a_function_when_it_starts_then_no_library_writes_to_the_log(
+    bundle: Path, function: str
+) -> None:
+    """Lambda's runtime has a handler on the root logger, for whatever is written."""
+    code = (
+        "import importlib, logging\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        "importlib.import_module(sys.argv[1])\n"
+    )
+
+    assert run(code, HANDLERS[function], bundle=bundle) == ""
