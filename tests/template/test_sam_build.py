@@ -79,7 +79,7 @@ def test_given_paths_with_spaces_when_made_then_the_bundle_is_there(
     (ROOT / ".build").mkdir(exist_ok=True)
     artifacts = tmp_path / "my artifacts"
     python = f"PYTHON={require_tool('python3.13')}"
-    make = [require_tool("make"), "-C", project / "functions", python]
+    make = [str(require_tool("make")), "-C", str(project / "functions"), python]
 
     made = subprocess.run(  # noqa: S603 - constant words
         [

@@ -144,8 +144,9 @@ def serve(  # noqa: PLR0913 - an option each
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Address for --aws-port. By default 127.0.0.1, even with --host: any "
-            "client of this port can read the secrets in the provider settings.",
+            help="Further address for --aws-port, such as that of Docker's bridge. By "
+            "default 127.0.0.1 alone, even with --host: any client of this port can "
+            "read the secrets in the provider settings.",
             show_default=False,
         ),
     ] = None,
@@ -316,7 +317,7 @@ def _print_addresses(server: "LocalServer") -> None:
     else:
         print("no events: the engine has no streams")
     if server.aws_url:
-        print(f"AWS: {server.aws_url}")
+        print(f"AWS: {' and '.join(server.aws_urls)}")
     if server.needs_base_url:
         print("for clients on other machines, give --base-url http://HOST:PORT")
     if server.asks_challenge:

@@ -39,6 +39,8 @@ LOCAL_PARAMETERS = {
 }
 """The template's parameters here, unless the user sets them."""
 
+_LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -52,9 +54,9 @@ class ServerOptions:
         template: Path of the template; None to look for it.
         endpoint_url: Address of an AWS emulator, in place of the built-in AWS.
         aws_port: Port that exposes the built-in AWS; 0 for any free port.
-        aws_host: Address that exposes the built-in AWS. None for this machine alone,
-            whatever `host` is: a client of that port can read the secrets in the
-            settings document.
+        aws_host: Address that exposes the built-in AWS, beside 127.0.0.1. None for
+            this machine alone, whatever `host` is: a client of that port can read the
+            secrets in the settings document.
         base_url: Public address, if it is not that of host and port.
         settings: File with the settings document. None for e-mail/password and API
             keys, or, with an emulator or `data`, for the document that is stored.
@@ -88,11 +90,16 @@ class LocalServer:
         self.options = ServerOptions(port=port, **options)
         self.port = port
         self.base_url = ""
-        self.aws_url = ""
+        self.aws_urls: tuple[str, ...] = ()
         self.deployment: LocalDeployment
         self._local: LocalApi
         self._gateway: Gateway
         self._closing = ExitStack()
+
+    @property
+    def aws_url(self) -> str:
+        """The URL of the built-in AWS on this machine; empty without `aws_port`."""
+        return self.aws_urls[0] if self.aws_urls else ""
 
     @property
     def app_ids(self) -> tuple[str, ...]:
@@ -202,14 +209,7 @@ class LocalServer:
             )
             http_server.serve(wsgi_application(self._answer))
             if options.aws_port is not None:
-                host = options.aws_host or "127.0.0.1"
-                exposed = HttpServer(host, options.aws_port, option="--aws-port")
-                opening.callback(exposed.close)
-                everything = _save_after_calls(
-                    aws.moto_application(self.deployment.lock), self.deployment
-                )
-                exposed.serve(guard_application(everything, host))
-                self.aws_url = _url(host, exposed.port)
+                self.aws_urls = self._expose_aws(options.aws_port, opening)
             self._closing = opening.pop_all()
         return self
 
@@ -224,6 +224,23 @@ class LocalServer:
     def advance(self, duration: timedelta) -> datetime:
         """Move the service's clock forward; see `LocalDeployment.advance`."""
         return self.deployment.advance(duration)
+
+    def _expose_aws(self, port: int, opening: ExitStack) -> tuple[str, ...]:
+        # On 127.0.0.1 too: `anonauth sample` and the operator's commands are there,
+        # while a container reaches only the address of Docker's bridge.
+        asked = self.options.aws_host or _LOOPBACK
+        hosts = [asked] if asked in EVERY_ADDRESS else [_LOOPBACK, asked]
+        everything = _save_after_calls(
+            aws.moto_application(self.deployment.lock), self.deployment
+        )
+        urls = []
+        for host in dict.fromkeys(hosts):
+            exposed = HttpServer(host, port, option="--aws-port")
+            opening.callback(exposed.close)
+            exposed.serve(guard_application(everything, host))
+            port = exposed.port
+            urls.append(_url(host, port))
+        return tuple(urls)
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         if LocalApi.takes(request):

@@ -31,10 +31,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
         yield running
 
 
-def read_settings(server: LocalServer, headers: dict[str, str]) -> Answer:
+def read_settings(
+    server: LocalServer, headers: dict[str, str], *, url: str = ""
+) -> Answer:
     """Read the settings document, as any client of the port could."""
     return call(
-        server.aws_url,
+        url or server.aws_url,
         "POST",
         "/",
         headers={
@@ -114,17 +116,28 @@ def test_given_a_service_for_all_when_its_aws_is_called_then_only_this_machine_c
     assert server.aws_url == f"http://127.0.0.1:{port}"
 
 
-def test_given_an_address_for_aws_when_served_then_it_listens_there_only() -> None:
+def test_given_an_address_for_aws_when_served_then_only_it_and_127_0_0_1_listen() -> (
+    None
+):
+    """A container reaches the bridge's address, `anonauth sample` the other."""
     with LocalServer(aws_port=0, aws_host="127.0.0.2") as server:
         port = urlsplit(server.aws_url).port
-        answer = read_settings(server, {})
+        statuses = [read_settings(server, {}, url=u).status for u in server.aws_urls]
         with ExitStack() as connections, pytest.raises(ConnectionRefusedError):
             connections.enter_context(
-                socket.create_connection(("127.0.0.1", port), timeout=2)
+                socket.create_connection(("127.0.0.3", port), timeout=2)
             )
 
-    assert server.aws_url == f"http://127.0.0.2:{port}"
+    assert server.aws_urls == (f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}")
+    assert statuses == [200, 200]
+
+
+def test_given_every_address_for_aws_when_served_then_127_0_0_1_listens_too() -> None:
+    with LocalServer(aws_port=0, aws_host="0.0.0.0") as server:  # noqa: S104
+        answer = read_settings(server, {})
+
     assert answer.status == 200
+    assert server.aws_urls == (server.aws_url,)
 
 
 @Request.application
