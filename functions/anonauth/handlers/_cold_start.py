@@ -28,9 +28,10 @@ def defer(name: str) -> None:
 # PyJWT uses it to find out whether a secret is a certificate. Our secrets never are.
 defer("cryptography.x509")
 
-# At its import PynamoDB writes two lines to the log: where it looks for settings,
-# and that there is none.
-logging.getLogger("pynamodb.settings").setLevel(logging.WARNING)
+# Lambda's runtime writes to the log whatever libraries say at INFO. PynamoDB says where
+# it looks for settings, and botocore where it has found credentials.
+for _library in ("pynamodb.settings", "botocore.credentials"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 # Imports create some 10⁵ objects, which all stay. The garbage collector would look
 # through them again and again, and find nothing.

@@ -1,4 +1,7 @@
-"""Names that the command's help shows. It imports nothing, so that help is fast."""
+"""Names that several modules share. This module imports nothing, so help is fast."""
 
 ENVIRONMENT_FILE = "env.local.json"
-"""File in `events/` with the functions' variables, for `sam local invoke`."""
+"""In `events/`: the functions' variables, as `sam local invoke` takes them."""
+
+CUSTOM_RESOURCE_PATH = "/_local/custom-resource"
+"""Where the port of the built-in AWS takes the answer of a custom resource."""

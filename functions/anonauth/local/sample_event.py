@@ -17,7 +17,7 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.local import aws
 from anonauth.local.command_error import CommandError
-from anonauth.local.names import ENVIRONMENT_FILE
+from anonauth.local.names import CUSTOM_RESOURCE_PATH, ENVIRONMENT_FILE
 from anonauth.local.template import REGION
 from anonauth.settings import Settings, SettingsError
 from anonauth.usecases.account_mail import AccountMail
@@ -34,6 +34,9 @@ from anonauth.usecases.userpass import UserpassAccounts
 
 TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secret
 """Placeholder for a token in an event's Authorization header."""
+
+URL_PLACEHOLDER = "REPLACE_WITH_URL"
+"""Placeholder for the URL that takes the answer of a custom resource."""
 
 _API_KEYS = "/auth/api_keys"
 _IDENTITIES = "/auth/identities"
@@ -77,9 +80,11 @@ def fill_event(
     event: SampleEvent = _read_json(events / f"{name}.json")
     step = event.get("rawPath", "").partition(f"/{USERPASS}/")[2]
     account = _renew_address(event) if step else None
-    is_authorized = TOKEN_PLACEHOLDER in event.get("headers", {}).get(
-        "authorization", ""
-    )
+    if event.get("ResponseURL") == URL_PLACEHOLDER:
+        seen_from_container = _read_json(env_vars)["Parameters"]["ENDPOINT_URL"]
+        event["ResponseURL"] = f"{seen_from_container}{CUSTOM_RESOURCE_PATH}"
+    authorization = _authorization_header(event)
+    is_authorized = authorization is not None
     if not is_authorized and step in {"", "register"}:
         return event
     app = event.get("pathParameters", {}).get("appId")
@@ -131,9 +136,14 @@ def _fill_tokens(event: SampleEvent, users: "_SampleUsers") -> None:
         opened = users.log_in_anonymously()
     is_refresh = path.endswith(_TAKE_REFRESH_TOKEN)
     token = opened.refresh_token if is_refresh else opened.access_token
-    headers["authorization"] = headers["authorization"].replace(
-        TOKEN_PLACEHOLDER, token
-    )
+    name = _authorization_header(event)
+    headers[name] = headers[name].replace(TOKEN_PLACEHOLDER, token)
+
+
+def _authorization_header(event: SampleEvent) -> str | None:
+    """Return the name of the header that waits for a token, in the event's own case."""
+    waiting = event.get("headers", {}).items()
+    return next((name for name, text in waiting if TOKEN_PLACEHOLDER in text), None)
 
 
 class _SampleUsers:

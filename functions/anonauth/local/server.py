@@ -18,12 +18,13 @@ from anonauth.local.guard import EVERY_ADDRESS, guard_application, is_loopback
 from anonauth.local.http import HttpServer, wsgi_application
 from anonauth.local.journal import DataDirectory, StateNotSaved
 from anonauth.local.lambdas import LocalDeployment
+from anonauth.local.names import CUSTOM_RESOURCE_PATH
 from anonauth.local.playground import PAGE_PATH
 from anonauth.local.settings_file import (
     enabled_providers,
     fault_on_aws,
-    mail_senders,
     read_settings_file,
+    sends_mail,
 )
 from anonauth.local.template import find_template, read_template
 
@@ -124,7 +125,7 @@ class LocalServer:
     @property
     def sends_mail(self) -> bool:
         """Whether an app sends mail, which arrives in the outbox."""
-        return bool(mail_senders(self.deployment.settings))
+        return sends_mail(self.deployment.settings, self.app_ids)
 
     @property
     def page_url(self) -> str:
@@ -230,8 +231,10 @@ class LocalServer:
         # while a container reaches only the address of Docker's bridge.
         asked = self.options.aws_host or _LOOPBACK
         hosts = [asked] if asked in EVERY_ADDRESS else [_LOOPBACK, asked]
-        everything = _save_after_calls(
-            aws.moto_application(self.deployment.lock), self.deployment
+        everything = _accept_custom_resources(
+            _save_after_calls(
+                aws.moto_application(self.deployment.lock), self.deployment
+            )
         )
         urls = []
         for host in dict.fromkeys(hosts):
@@ -264,6 +267,22 @@ def _save_after_calls(
             start_response("503 Service Unavailable", headers, sys.exc_info())
             return [b'{"message":"the change cannot be saved"}']
         return body
+
+    return answer
+
+
+def _accept_custom_resources(application: "WSGIApplication") -> "WSGIApplication":
+    """Accept a custom resource's answer, as the signed URL of CloudFormation does."""
+
+    def answer(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if asked != ("PUT", CUSTOM_RESOURCE_PATH):
+            return application(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response("200 OK", [("content-length", "0")])
+        return [b""]
 
     return answer
 

@@ -1,5 +1,6 @@
 """The settings document of the local service: a file, or the default."""
 
+import json
 from collections.abc import Iterable
 from email.utils import parseaddr
 from pathlib import Path
@@ -8,8 +9,28 @@ from anonauth.local.command_error import CommandError
 from anonauth.provider_settings.document import DocumentError, check, parse, references
 from anonauth.provider_settings.schema import SettingsDocument
 
-DEFAULT_DOCUMENT = '{"apps": {"*": {"local-userpass": {}, "api-key": {}}}}'
-"""Every app has e-mail and password, confirmed automatically, and API keys."""
+MAIL_APP = "mails-abcde"
+"""The app of the default document that asks for confirmation by mail."""
+
+DEFAULT_DOCUMENT = json.dumps(
+    {
+        "apps": {
+            "*": {"local-userpass": {}, "api-key": {}},
+            MAIL_APP: {
+                "local-userpass": {
+                    "mail": {
+                        "sender": "app@example.com",
+                        "confirm_url": "https://www.example.com/confirm",
+                        "reset_url": "https://www.example.com/reset",
+                    }
+                },
+                "api-key": {},
+            },
+        }
+    }
+)
+"""Every app has e-mail and password, and API keys. Addresses are confirmed at once,
+except those of `MAIL_APP`, which two sample events name."""
 
 LONGEST_PARAMETER = 8 * 1024
 """Bytes in an advanced parameter (AWS Systems Manager, "Managing parameter tiers")."""
@@ -69,6 +90,12 @@ def fault_on_aws(document: SettingsDocument) -> str:
     except DocumentError as exc:
         return str(exc)
     return ""
+
+
+def sends_mail(document: SettingsDocument, apps: Iterable[str]) -> bool:
+    """Say whether any of the given apps sends mail."""
+    accounts = [document.app(app).local_userpass for app in apps]
+    return any(account is not None and account.mail for account in accounts)
 
 
 def mail_senders(document: SettingsDocument) -> list[str]:

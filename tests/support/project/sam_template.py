@@ -182,6 +182,6 @@ def function_of(name: str) -> str:
     (found,) = [
         function
         for function in resources(load(), "AWS::Serverless::Function")
-        if word_of(function) == name
+        if word_of(function) == name.partition("-")[0]
     ]
     return found

@@ -26,13 +26,13 @@ def require_tool(name: str) -> Path:
     It is looked for on PATH and where `.ci/run` installs it. `SAM_CLI` may name another
     sam.
     """
-    return _find(name) or _give_up(name)
+    return _find(name) or give_up(name)
 
 
 def machine() -> str:
     """Return this machine as the Makefile's PLATFORM, in Linux's own words."""
     if sys.platform != "linux":
-        _give_up("linux, which the built bundle runs on")
+        give_up("linux, which the built bundle runs on")
     return os.uname().machine
 
 
@@ -104,7 +104,8 @@ _SEARCHES: dict[str, Callable[[], Path | None]] = {
 }
 
 
-def _give_up(name: str) -> NoReturn:
+def give_up(name: str) -> NoReturn:
+    """Skip the test that needs something, or fail on CI."""
     reason = f"needs {name}; `.ci/run` installs what the tests need"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

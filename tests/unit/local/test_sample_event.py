@@ -14,6 +14,7 @@ from anonauth.local.command_error import CommandError
 from anonauth.local.lambdas import LocalDeployment
 from anonauth.local.sample_event import fill_event
 from anonauth.local.server import LOCAL_PARAMETERS, LocalServer
+from anonauth.local.settings_file import MAIL_APP
 from anonauth.local.template import find_template, read_template
 from support.project import sam_template
 from support.project.tools import ROOT
@@ -23,27 +24,11 @@ ENV_VARS = EVENTS / "env.local.json"
 NAMES = sorted(path.stem for path in EVENTS.glob("*.json") if path != ENV_VARS)
 
 
-SETTINGS = {
-    "apps": {
-        "*": {
-            "api-key": {},
-            "local-userpass": {
-                "mail": {
-                    "sender": "app@example.com",
-                    "confirm_url": "https://www.example.com/confirm",
-                    "reset_url": "https://www.example.com/reset",
-                }
-            },
-        }
-    }
-}
-
-
 @pytest.fixture(scope="module")
-def with_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    path = tmp_path_factory.mktemp("settings") / "settings.json"
-    path.write_text(json.dumps(SETTINGS))
-    with LocalServer(aws_port=0, settings=path) as running:
+def with_aws() -> Iterator[LocalServer]:
+    """The default service; its functions serve the apps that `sam local` is told of."""
+    apps = json.loads(ENV_VARS.read_text())["Parameters"]["APP_IDS"]
+    with LocalServer(aws_port=0, app_ids=tuple(apps.split(","))) as running:
         yield running
 
 
@@ -54,7 +39,8 @@ def fill(name: str, server: LocalServer) -> dict[str, Any]:
 
 
 def claims_in(event: dict[str, Any]) -> dict[str, Any]:
-    token = event["headers"]["authorization"].removeprefix("Bearer ")
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    token = headers["authorization"].removeprefix("Bearer ")
     claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     return claims
 
@@ -75,16 +61,6 @@ def providers_of(user: Any) -> list[str]:
     return [identity["M"]["provider"]["S"] for identity in user["identities"]["L"]]
 
 
-def function_of(name: str, event: dict[str, Any], server: LocalServer) -> str:
-    functions = server.deployment.template.functions
-    if "routeKey" not in event:
-        function = functions[sam_template.function_of(name)]
-        assert function.scheduled or function.streamed
-        return function.name
-    (found,) = [f.name for f in functions.values() if event["routeKey"] in f.routes]
-    return found
-
-
 def test_given_the_variables_for_sam_when_read_then_they_match_the_service() -> None:
     deployment = LocalDeployment(read_template(find_template(ROOT), LOCAL_PARAMETERS))
 
@@ -92,6 +68,9 @@ def test_given_the_variables_for_sam_when_read_then_they_match_the_service() -> 
 
     told = json.loads(ENV_VARS.read_text())["Parameters"]
     assert told.pop("ENDPOINT_URL").endswith(DEFAULT_ENDPOINT.rpartition(":")[2])
+    assert told.pop("BASE_URL") == "http://127.0.0.1:3000"  # of `sam local start-api`
+    apps = told.pop("APP_IDS").split(",")
+    assert apps == [served["APP_IDS"], MAIL_APP]
     assert told.items() <= served.items()
 
 
@@ -101,9 +80,14 @@ def test_given_an_event_when_filled_then_its_function_succeeds(
 ) -> None:
     event = fill(name, with_aws)
 
-    answer = with_aws.deployment.invoke(function_of(name, event, with_aws), event)
+    for_container = json.loads(ENV_VARS.read_text())["Parameters"]["ENDPOINT_URL"]
+    text = json.dumps(event).replace(for_container, with_aws.aws_url)
 
-    assert "REPLACE" not in json.dumps(event)
+    answer = with_aws.deployment.invoke(
+        sam_template.function_of(name), json.loads(text)
+    )
+
+    assert "REPLACE" not in text
     assert answer.get("statusCode", 200) == 200, answer
     assert not answer.get("batchItemFailures"), answer
 
@@ -112,6 +96,7 @@ def test_given_an_event_when_filled_then_its_function_succeeds(
     ("name", "kind"),
     [
         pytest.param("session", "refresh", id="session"),
+        pytest.param("session-capitals", "refresh", id="header in capitals"),
         pytest.param("logout", "refresh", id="logout"),
         pytest.param("profile", "access", id="profile"),
         pytest.param("profile-delete", "access", id="delete"),
@@ -168,7 +153,7 @@ def test_given_an_event_with_an_address_when_filled_then_the_address_is_new(
     assert events[0]["body"] != events[1]["body"]
     for event in events:
         assert event["headers"]["content-length"] == str(len(event["body"]))
-        answer = with_aws.deployment.invoke(function_of(name, event, with_aws), event)
+        answer = with_aws.deployment.invoke(sam_template.function_of(name), event)
         assert answer["statusCode"] == 200
 
 

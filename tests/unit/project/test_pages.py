@@ -7,23 +7,11 @@ from support.project import sam_template
 from support.project.pages import section
 from support.project.tools import ROOT
 
-_BY_SCHEDULE_OR_STREAM = {
-    "key_ring": "KeysFunction",
-    "expiring": "ExpiringFunction",
-    "lifecycle": "LifecycleFunction",
-}
-
 
 def rows_of(page: str, heading: str) -> list[list[str]]:
     """Return the cells of a table, without its head."""
     lines = re.findall(r"^\| (.*) \|$", section(page, heading), re.MULTILINE)
     return [line.split(" | ") for line in lines[2:]]
-
-
-def function_of(name: str) -> str:
-    route = sam_template.event(name).get("routeKey")
-    functions = {route.key: route.function for route in sam_template.routes()}
-    return functions[route] if route else _BY_SCHEDULE_OR_STREAM[name]
 
 
 def test_given_the_tiers_when_counted_then_the_tests_page_lists_each() -> None:
@@ -44,7 +32,9 @@ def test_given_the_sample_events_then_the_page_lists_each_with_its_function() ->
 
     names = {path.stem for path in sam_template.EVENTS.glob("*.json")} - {"env.local"}
     assert len(listed) == len(set(listed))
-    assert set(listed) == {(f"{name}.json", function_of(name)) for name in names}
+    assert set(listed) == {
+        (f"{name}.json", sam_template.function_of(name)) for name in names
+    }
 
 
 def test_given_the_events_page_then_what_it_says_is_filled_in_has_a_placeholder() -> (
