@@ -603,8 +603,8 @@ def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> N
 
     assert policies == {
         "Table": ("Retain", "Retain"),
-        "FailedRecords": ("Retain", "Retain"),
-        "RingKey": ("Retain", "Retain"),
+        "FailedRecords": ("RetainExceptOnCreate", "Retain"),
+        "RingKey": ("RetainExceptOnCreate", "Retain"),
     }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 _TIMEOUT = 5.0
 """Seconds for each attempt. With pauses of 2, 4 and 8 s between them the attempts take
-34 s at most, and the function has 60 s."""
+34 s at most, and the function has 90 s."""
 
 
 class AnswerNotAccepted(Exception):

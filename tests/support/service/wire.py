@@ -49,6 +49,11 @@ def throttled(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
     return error(request, 400, "ThrottlingException")
 
 
+def access_denied(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
+    """Answer that the role's policy does not allow the call."""
+    return error(request, 400, "AccessDeniedException")
+
+
 def transaction_conflict(request: AWSPreparedRequest, _: Forward) -> AWSResponse:
     """Answer as DynamoDB does to a write that meets a transaction."""
     return error(request, 400, "TransactionConflictException")

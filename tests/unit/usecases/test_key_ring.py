@@ -17,7 +17,7 @@ from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.handlers._cloudformation import AnswerNotAccepted
 from anonauth.usecases.key_ring import KeyRotation
 from support.service.harness import JWKS, LOGIN, PROFILE, SESSION, Deployment
-from support.service.wire import Forward, no_connection, throttled
+from support.service.wire import Fault, Forward, access_denied, no_connection, throttled
 
 DAY = timedelta(days=1)
 
@@ -127,6 +127,77 @@ def test_given_an_error_when_a_stack_waits_then_it_gets_failed_and_no_detail(
     answer = receiver.answers[0][1]
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == "StoreUnavailable; see log stream"
+
+
+def kms_denies(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
+    if "TrentService" in str(request.headers["X-Amz-Target"]):  # or bytes
+        return access_denied(request, forward)
+    return forward()
+
+
+@pytest.mark.parametrize(
+    ("denied", "error"),
+    [
+        pytest.param(access_denied, "StoreUnavailable", id="table"),
+        pytest.param(kms_denies, "KeysUnavailable", id="KMS"),
+    ],
+)
+@pytest.mark.parametrize("after", [1, 4, None])
+def test_given_a_role_that_iam_does_not_know_yet_when_a_stack_waits_then_it_is_waited(
+    new_service: Deployment,
+    receiver: Receiver,
+    denied: Fault,
+    error: str,
+    after: int | None,
+) -> None:
+    """After that many pauses access is allowed; None: it never is."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == after:
+            new_service.wire.always = None
+
+    new_service.services.pause = pause
+    new_service.wire.always = denied
+
+    new_service.invoke("KeysFunction", request("Create", receiver))
+
+    ((_, answer),) = receiver.answers
+    assert pauses == [2, 4, 8, 16][:after]
+    if after:
+        assert answer["Status"] == "SUCCESS"
+        assert new_service.send(LOGIN).status == 200
+    else:
+        assert answer["Status"] == "FAILED"
+        assert answer["Reason"].startswith(error)
+
+
+@pytest.mark.parametrize("fault", [throttled, no_connection])
+def test_given_another_error_when_a_stack_waits_then_it_fails_at_once(
+    new_service: Deployment, receiver: Receiver, fault: Fault
+) -> None:
+    pauses: list[float] = []
+    new_service.services.pause = pauses.append
+    new_service.wire.always = fault
+
+    new_service.invoke("KeysFunction", request("Create", receiver))
+
+    assert receiver.answers[0][1]["Status"] == "FAILED"
+    assert pauses == []
+
+
+def test_given_denied_access_when_the_schedule_runs_then_it_fails_at_once(
+    new_service: Deployment,
+) -> None:
+    pauses: list[float] = []
+    new_service.services.pause = pauses.append
+    new_service.wire.always = access_denied
+
+    with pytest.raises(StoreUnavailable):
+        new_service.rotate()
+
+    assert pauses == []
 
 
 @pytest.mark.parametrize("status", [302, 403, 500, 503])
