@@ -123,7 +123,8 @@ class ShownUser:
 class UserList:
     """The users that a scan has found, and the cost of the scan.
 
-    `more` says that there may be more users. `read` counts items of the table.
+    `more` says that there may be more users. `read` counts items of the table, and
+    `unreadable` those among them that are left out.
     """
 
     users: Sequence[User]
@@ -131,6 +132,7 @@ class UserList:
     more: bool
     read: int
     units: float
+    unreadable: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the users as in an export, and the cost of reading them."""
@@ -138,6 +140,7 @@ class UserList:
             "users": [user_as_json(user) for user in self.users],
             "more": self.more,
             "items_read": self.read,
+            "unreadable": self.unreadable,
             "read_units": self.units,
         }
 
@@ -161,17 +164,19 @@ class UserList:
             table.add_row(*[Text(printable(cell)) for cell in row])
         return table
 
-    def note(self) -> str:
-        """Return the cost of the scan in one line."""
+    def notes(self) -> Iterator[str]:
+        """Yield the cost of the scan, and how many items it could not read."""
         units = math.ceil(self.units)
         dollars = units * _DOLLARS_PER_MILLION / 1_000_000
         cost = f"${dollars:,.2f} on demand" if dollars >= _CENT else "less than a cent"
         more = "; there may be more users, see --limit" if self.more else ""
-        return (
+        yield (
             f"users: {len(self.users)}; read {_with_unit(self.read, 'item')} of the "
             "table: "
             f"{_with_unit(units, 'read unit')}, {cost}{more}"
         )
+        if self.unreadable:
+            yield f"items that could not be read and are left out: {self.unreadable}"
 
 
 def user_as_json(
@@ -270,14 +275,15 @@ def scan_users(
     """Read the table page by page, until `limit` users are found."""
     users: list[User] = []
     position: str | None = ""
-    read, units = 0, 0.0
+    read, units, unreadable = 0, 0.0, 0
     while position is not None and len(users) < limit:
         page = store.scan_users(0, 1, position, wanted)
         users += page.users
         position = page.position
         read, units = read + page.read, units + page.units
+        unreadable += page.unreadable
     more = position is not None or len(users) > limit
-    return UserList(users[:limit], now, more, read, units)
+    return UserList(users[:limit], now, more, read, units, unreadable)
 
 
 def describe_deletion(shown: ShownUser, place: str) -> Iterator[str]:

@@ -158,7 +158,8 @@ def users_list(  # noqa: PLR0913 - an option each
     wanted = UserFilter(app_id, kind, created_after)
     with open_services(options) as services:
         found = scan_users(services.store, wanted, limit=limit, now=services.clock())
-    print(found.note(), file=sys.stderr)
+    for note in found.notes():
+        print(note, file=sys.stderr)
     if as_json:
         print_json(found.as_json())
     else:

@@ -393,6 +393,25 @@ def test_given_users_when_listed_for_people_then_it_says_what_it_cost(
     )
 
 
+def test_given_an_item_that_is_none_of_ours_when_listed_then_it_is_told(
+    ada: User, db: DynamoDBClient
+) -> None:
+    pk = f"USER#{APP}#0123"
+    item: Any = {"pk": {"S": pk}, "state": {"S": "active"}}
+    db.put_item(TableName=TABLE, Item=item)
+
+    result = run("list", "--table", TABLE)
+    body = printed(run("list", "--table", TABLE, "--json"))
+
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[1:] == [
+        "items that could not be read and are left out: 1"
+    ]
+    assert ada.id in result.stdout
+    assert [user["uid"] for user in body["users"]] == [ada.id]
+    assert body["unreadable"] == 1
+
+
 @pytest.mark.parametrize(
     ("read", "units", "told"),
     [
@@ -409,7 +428,8 @@ def test_given_a_scan_when_told_of_then_what_it_cost(
 ) -> None:
     found = UserList([], utc_now(), more=False, read=read, units=units)
 
-    assert told in found.note()
+    (note,) = found.notes()
+    assert told in note
 
 
 def test_given_a_user_when_deleted_then_apps_hear_that_it_was_requested(
