@@ -26,6 +26,7 @@ from support.service.calls import APP, call, log_in, login_path
 from support.service.story import SCHEMA
 
 README = (ROOT / "README.md").read_text()
+REGION = "eu-central-1"
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +204,11 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
     assert set(matched) == {"user.deleted"}
 
 
-def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are_deleted(
-    server: LocalServer,
-) -> None:
-    boto3.client("dynamodb", "eu-central-1").create_table(
+@pytest.fixture
+def notes() -> Iterator[Any]:
+    """The table of an app that the documented consumer cleans up."""
+    client = boto3.client("dynamodb", REGION)
+    client.create_table(
         TableName="notes",
         KeySchema=[
             {"AttributeName": "owner", "KeyType": "HASH"},
@@ -218,26 +220,107 @@ def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are_delet
         ],
         BillingMode="PAY_PER_REQUEST",
     )
-    notes = boto3.resource("dynamodb", "eu-central-1").Table("notes")
+    yield boto3.resource("dynamodb", REGION).Table("notes")
+    client.delete_table(TableName="notes")
+
+
+def write_notes(notes: Any, owner: str, number: int) -> None:
+    with notes.batch_writer() as batch:
+        for each in range(number):
+            note = {"owner": owner, "id": f"{each:05}", "text": "x" * 1000}
+            batch.put_item(Item=note)
+
+
+class CutOff(Exception):
+    """Lambda ended the function."""
+
+
+class CleanUp:
+    """The documented consumer, and the calls of DynamoDB that it has made."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._most: int | None = None
+        session = boto3.Session(region_name=REGION)
+        session.events.register("before-call.dynamodb", self._count)
+        self._code: dict[str, Any] = {}
+        exec(block("the consumer"), self._code)  # noqa: S102 - the page's own words
+        self._code["boto3"] = session
+
+    def run(self, event: Any, most: int | None = None) -> None:
+        """Give it an event. `most` is the number of calls after which it is cut off."""
+        self.calls, self._most = [], most
+        self._code["handler"](event, None)
+
+    def _count(self, model: Any, **_: Any) -> None:
+        if len(self.calls) == self._most:
+            raise CutOff
+        self.calls.append(model.name)
+
+
+def test_given_the_consumer_when_a_user_is_deleted_then_only_its_notes_are_deleted(
+    server: LocalServer, notes: Any
+) -> None:
     gone, stays = (log_in(server.base_url) for _ in range(2))
     for user in (gone, stays):
-        for number in range(3):
-            notes.put_item(Item={"owner": user["user_id"], "id": str(number)})
+        write_notes(notes, user["user_id"], 3)
     path = "/api/client/v2.0/auth/session"
     call(server.base_url, "DELETE", path, token=gone["refresh_token"])
     event = call(server.base_url, "GET", "/_local/events").json()[-1]
-    consumer: dict[str, Any] = {}
+    consumer = CleanUp()
 
-    exec(block("the consumer"), consumer)  # noqa: S102 - the page's own words
     for _ in range(2):  # an event can be delivered twice
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-            consumer["handler"](event, None)
+        consumer.run(event)
 
     owners = [item["owner"] for item in notes.scan()["Items"]]
     assert event["detail-type"] == "user.deleted"
     assert owners == [stays["user_id"]] * 3
     assert block("the consumer").count("\n") <= 12  # ten lines and blank ones
+
+
+@pytest.mark.long
+def test_given_10000_notes_when_cleaned_up_then_the_time_out_is_enough(
+    notes: Any,
+) -> None:
+    """Judged by calls, which do not depend on this machine.
+
+    100 ms a call is slow for DynamoDB. A partition, here one user's notes, takes 1,000
+    write units a second, and deleting a note of up to 1 KB takes one.
+    """
+    function = yaml.safe_load(block("the rule"))["CleanUp"]["Properties"]
+    write_notes(notes, "gone", 10_000)
+    consumer = CleanUp()
+
+    consumer.run({"detail": {"uid": "gone"}})
+
+    seconds = max(len(consumer.calls) * 0.1, 10_000 / 1_000)
+    assert notes.scan(Select="COUNT")["Count"] == 0
+    assert consumer.calls.count("Query") > 10  # pages of 1 MB
+    assert 3 < seconds < function["Timeout"]
+    assert len(consumer.calls) <= 420  # as the page says
+    assert function["MemorySize"] > 128
+
+
+def test_given_a_clean_up_that_is_cut_off_when_run_again_then_it_goes_on_from_there(
+    notes: Any,
+) -> None:
+    write_notes(notes, "gone", 2_000)
+    event = {"detail": {"uid": "gone"}}
+    consumer = CleanUp()
+    consumer.run({"detail": {"uid": "nobody"}})
+    assert consumer.calls == ["Query"]
+
+    with pytest.raises(CutOff):
+        consumer.run(event, most=31)
+    notes.reload()
+    left = notes.item_count
+    consumer.run(event)
+
+    assert left == 2_000 - 30 * 25
+    # A page does not end with a full batch.
+    pages = consumer.calls.count("Query")
+    assert consumer.calls.count("BatchWriteItem") <= left / 25 + pages
+    assert notes.scan(Select="COUNT")["Count"] == 0
 
 
 def test_given_the_events_when_read_then_they_are_the_schemas() -> None:
