@@ -49,8 +49,9 @@ def events_replay(
     """Publish events again that Lambda has given up on. First fix the cause.
 
     The command sends each batch in the bucket to the function again, in the order of
-    the changes, and removes it when all its events are published. The first batch that
-    fails ends the command and stays in the bucket, as do the batches after it. The
+    the changes, and removes it when all its events are published. A batch that is too
+    large for one call is split. A batch with a record that cannot be published stays in
+    the bucket, and the others are published all the same. The exit code is then 1. The
     command is safe to repeat, because a repeated event has the same id.
 
     **Examples**
@@ -64,6 +65,7 @@ def events_replay(
     from anonauth.cli.deployment import open_deployment  # noqa: PLC0415
     from anonauth.cli.events.replay import FailedBatchBucket  # noqa: PLC0415
     from anonauth.domain.encoding import rfc3339  # noqa: PLC0415
+    from anonauth.local.command_error import CommandError  # noqa: PLC0415
 
     with open_deployment(options) as deployment:
         failed = FailedBatchBucket(
@@ -73,11 +75,18 @@ def events_replay(
             bucket=deployment.output("FailedRecordsBucket"),
             function=deployment.output("LifecycleFunctionName"),
         )
-        batches = failed.find()
-        records = 0
-        for done, count in enumerate([] if dry_run else failed.replay(batches), 1):
-            records += count
-            print(f"{done} of {len(batches)} batches published", file=sys.stderr)
+        batches, stay = failed.find()
+        for other in stay:
+            print(other.problem, file=sys.stderr)
+        records = published = 0
+        for replayed in [] if dry_run else failed.replay(batches):
+            records += replayed.records
+            if replayed.problem:
+                stay.append(replayed)
+                print(replayed.problem, file=sys.stderr)
+                continue
+            published += 1
+            print(f"{published} of {len(batches)} batches published", file=sys.stderr)
     if as_json:
         print_json(
             {
@@ -85,6 +94,7 @@ def events_replay(
                     {"key": batch.key, "failed_at": rfc3339(batch.failed_at)}
                     for batch in batches
                 ],
+                "failed": [{"key": each.key, "problem": each.problem} for each in stay],
                 "records": records,
                 "replayed": not dry_run,
             }
@@ -94,7 +104,11 @@ def events_replay(
             print(f"{rfc3339(batch.failed_at)}  {batch.key}")
         print(f"batches to publish: {len(batches)}")
     else:
-        print(f"published batches: {len(batches)}, records: {records}")
+        print(f"published batches: {published}, records: {records}")
+    if stay:
+        raise CommandError(
+            f"objects that stay in the bucket: {len(stay)}; the lines above name them"
+        )
 
 
 @events_app.command("tail")

@@ -19,6 +19,13 @@ Source: AWS Lambda Developer Guide, "Retain discarded records for a DynamoDB eve
 source".
 """
 
+LARGEST_PAYLOAD = 6 * 1024 * 1024
+"""Bytes that a synchronous invocation accepts.
+
+Source: AWS Lambda Developer Guide, "Lambda quotas". A batch that Lambda itself has
+given to the function can be larger here, because it is encoded again.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class FailedBatch:
@@ -38,6 +45,19 @@ class FailedBatch:
         return "/".join(self.key.removeprefix(FAILED_BATCH_PREFIX).split("/")[:2])
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedBatch:
+    """What became of a batch.
+
+    `records` counts the published ones. `problem` says why the batch stays in the
+    bucket. None means that it was removed.
+    """
+
+    key: str
+    records: int
+    problem: str | None
+
+
 class FailedBatchBucket:
     """The bucket of failed batches, and the function that publishes them."""
 
@@ -49,41 +69,46 @@ class FailedBatchBucket:
         self._bucket = bucket
         self._function = function
 
-    def find(self) -> list[FailedBatch]:
-        """Return all batches, by shard and in the order of the changes.
+    def find(self) -> tuple[list[FailedBatch], list[ReplayedBatch]]:
+        """Return all batches, and the objects in their place that are no batches.
 
-        Raises:
-            CommandError: An object in the bucket is not a batch.
+        The batches are by shard and in the order of the changes.
         """
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=FAILED_BATCH_PREFIX
         )
+        found: list[FailedBatch] = []
+        others: list[ReplayedBatch] = []
+        for each in (each for page in pages for each in page.get("Contents", [])):
+            key = each["Key"]
+            try:
+                first = _sequence_number(self._read(key)[0])
+            except CommandError as exc:
+                others.append(ReplayedBatch(key, 0, str(exc)))
+            else:
+                found.append(FailedBatch(key, each["LastModified"], int(first)))
         # Not in the order of failure: batches that fail together have the same time.
-        return sorted(
-            (
-                FailedBatch(
-                    each["Key"],
-                    each["LastModified"],
-                    int(self._read(each["Key"])[0]["dynamodb"]["SequenceNumber"]),
-                )
-                for page in pages
-                for each in page.get("Contents", [])
-            ),
-            key=lambda batch: (batch.shard, batch.first),
-        )
+        return sorted(found, key=lambda batch: (batch.shard, batch.first)), others
 
-    def replay(self, batches: list[FailedBatch]) -> Iterator[int]:
-        """Publish batches, remove each when done, and yield its number of records.
+    def replay(self, batches: list[FailedBatch]) -> Iterator[ReplayedBatch]:
+        """Publish batches, remove each when done, and yield what became of it.
 
-        Raises:
-            CommandError: A batch cannot be published, or is not a batch. It stays, as
-                do the batches after it, which may have later events of its users.
+        A batch with a record that cannot be published stays whole. Its other records
+        are published, and so are the batches after it.
         """
         for batch in batches:
             records = self._read(batch.key)
-            self._invoke(batch, records)
-            self._s3.delete_object(Bucket=self._bucket, Key=batch.key)
-            yield len(records)
+            kept = self._publish(records)
+            problem = None
+            if kept:
+                problem = (
+                    f"{batch.key} stays in the bucket: records that could not be "
+                    f"published: {len(kept)} of {len(records)}, the first with the "
+                    f"sequence number {kept[0]}. The log of {self._function} says why"
+                )
+            else:
+                self._s3.delete_object(Bucket=self._bucket, Key=batch.key)
+            yield ReplayedBatch(batch.key, len(records) - len(kept), problem)
 
     def _read(self, key: str) -> list[Any]:
         answer = self._s3.get_object(Bucket=self._bucket, Key=key)
@@ -92,23 +117,56 @@ class FailedBatchBucket:
             payload = json.loads(answer["Body"].read())["payload"]
             event = json.loads(payload) if isinstance(payload, str) else payload
             records: list[Any] = event["Records"]
-            _ = int(records[0]["dynamodb"]["SequenceNumber"])
+            for record in records:
+                _ = int(_sequence_number(record))
+            _ = records[0]
         except (ValueError, LookupError, TypeError) as exc:
             raise CommandError(
                 f"{key} is not an invocation record of Lambda with a batch in it; "
-                "inspect it, and move it away to continue"
+                "inspect it, and move it away"
             ) from exc
         return records
 
-    def _invoke(self, batch: FailedBatch, records: list[Any]) -> None:
-        event = {"Records": records}
-        answer = self._lambda.invoke(
-            FunctionName=self._function, Payload=json.dumps(event).encode()
-        )
+    def _publish(self, records: list[Any]) -> list[str]:
+        """Return the sequence numbers of the records that could not be published."""
+        kept: list[str] = []
+        parts = [records]
+        while parts:
+            part = parts.pop()
+            done = self._invoke(part)
+            if done is None and len(part) > 1:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]  # the earlier half is next
+                continue
+            if (count := done or 0) < len(part):
+                kept.append(_sequence_number(part[count]))
+                if later := part[count + 1 :]:
+                    parts.append(later)
+        return kept
+
+    def _invoke(self, records: list[Any]) -> int | None:
+        """Return the number of records published before the first that failed.
+
+        None says that the function did not tell, or that they are too large together.
+        """
+        payload = json.dumps({"Records": records}, separators=(",", ":")).encode()
+        if len(payload) > LARGEST_PAYLOAD:
+            return None
+        try:
+            answer = self._lambda.invoke(FunctionName=self._function, Payload=payload)
+        except self._lambda.exceptions.RequestTooLargeException:
+            return None
         result: Any = json.loads(answer["Payload"].read())
         # An error in the function still has status 200, and is named beside it.
-        if answer.get("FunctionError") or result["batchItemFailures"]:
-            raise CommandError(
-                f"{batch.key} could not be published and stays in the bucket. The log "
-                f"of {self._function} says why"
-            )
+        if answer.get("FunctionError"):
+            return None
+        if not (failures := result["batchItemFailures"]):
+            return len(records)
+        first = failures[0]["itemIdentifier"]
+        numbers = [_sequence_number(record) for record in records]
+        return numbers.index(first) if first in numbers else None
+
+
+def _sequence_number(record: Any) -> str:
+    number: str = record["dynamodb"]["SequenceNumber"]
+    return number

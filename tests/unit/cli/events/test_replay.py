@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 BUCKET = "anonauth-failedrecords"
+LIMIT = 6 * 1024 * 1024  # bytes that a synchronous invocation takes
 FUNCTION = "anonauth-LifecycleFunction-1A2B3C"
 OUTPUTS = {
     "TableName": "t",
@@ -48,6 +49,7 @@ class Cloud:
 
     story: Story
     url: str
+    payloads: list[int]  # sizes of what the function was given
 
     def fail(self, records: list[Record], name: str) -> None:
         """Put a batch into the bucket, in the place and form in which Lambda does."""
@@ -89,6 +91,7 @@ def s3() -> Any:
 def cloud(service: Deployment) -> Iterator[Cloud]:
     service.restart(METRICS="false")  # the log is no part of the command's output
     story = Story(service)
+    payloads: list[int] = []
     moto = DomainDispatcherApplication(create_backend_app)
 
     def aws(
@@ -99,6 +102,10 @@ def cloud(service: Deployment) -> Iterator[Cloud]:
             return moto(environ, start_response)  # type: ignore[no-any-return]
         assert request.path.split("/")[3] == FUNCTION
         headers = {}
+        payloads.append(len(request.get_data()))
+        if payloads[-1] > LIMIT:
+            headers["X-Amzn-ErrorType"] = "RequestTooLargeException"
+            return Response("{}", 413, headers)(environ, start_response)
         try:
             answer = story.tell(request.get_json(force=True)["Records"])
         except Exception as exc:  # noqa: BLE001 - as Lambda does
@@ -116,7 +123,7 @@ def cloud(service: Deployment) -> Iterator[Cloud]:
     s3().create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
     server = make_server("127.0.0.1", 0, aws, threaded=True)
     threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-    yield Cloud(story, f"http://127.0.0.1:{server.server_port}")
+    yield Cloud(story, f"http://127.0.0.1:{server.server_port}", payloads)
     server.shutdown()
     server.server_close()
     for name in [
@@ -192,43 +199,118 @@ def test_given_json_when_replayed_then_a_program_can_read_it(cloud: Cloud) -> No
     assert [batch["key"] for batch in body["batches"]] == [f"{PLACE}a"]
     assert json.loads(cloud.replay("--json").stdout) == {
         "batches": [],
+        "failed": [],
         "records": 0,
         "replayed": True,
     }
 
 
-def test_given_a_batch_that_fails_again_when_replayed_then_it_and_the_later_stay(
+def stays(result: Result, number: int = 1) -> str:
+    """Return what the command says about the first object that stays."""
+    assert result.exit_code == 1
+    assert str(result.exception) == (
+        f"objects that stay in the bucket: {number}; the lines above name them"
+    )
+    return next(line for line in result.stderr.splitlines() if PLACE in line)
+
+
+def test_given_a_record_that_fails_again_when_replayed_then_all_others_are_published(
     cloud: Cloud,
 ) -> None:
+    """Its batch stays whole, and blocks neither its own records nor other batches."""
     first, second, third = three_logins(cloud)
     whole = second["dynamodb"]["NewImage"]["created_at"]
     second["dynamodb"]["NewImage"]["created_at"] = {"S": "nobody can read this"}
-    for name, records in (("a", [first]), ("b", [first, second]), ("c", [third])):
+    for name, records in (
+        ("a", [first]),
+        ("b", [first, second, third]),
+        ("c", [third]),
+    ):
         cloud.fail(records, name)
     cloud.story.service.wire.reset()
 
-    text = problem(cloud.replay())
+    result = cloud.replay()
+    told = cloud.story.published()
 
-    assert text.startswith(f"{PLACE}b could not be published and stays in the bucket.")
+    text = stays(result)
+    assert text.startswith(f"{PLACE}b stays in the bucket: ")
+    assert (
+        f"published: 1 of 3, the first with the sequence number {number(second)}. "
+        in (text)
+    )
     assert FUNCTION in text
-    assert types(cloud.story.published()) == ["user.created"] * 2
-    assert cloud.left() == ["b", "c"]
+    assert result.stdout == "published batches: 2, records: 4\n"
+    sequences = [e["detail"]["sequence"].lstrip("0") for e in told]
+    assert sequences == [number(each) for each in (first, first, third, third)]
+    assert cloud.left() == ["b"]
 
     second["dynamodb"]["NewImage"]["created_at"] = whole
-    cloud.fail([first, second], "b")
+    cloud.fail([first, second, third], "b")
     assert cloud.replay().exit_code == 0
     assert cloud.left() == []
+
+
+def number(record: Record) -> str:
+    text: str = record["dynamodb"]["SequenceNumber"]
+    return text.lstrip("0")
 
 
 def test_given_a_function_that_raises_when_replayed_then_the_batch_stays(
     cloud: Cloud,
 ) -> None:
-    (record, *_) = three_logins(cloud)
-    del record["dynamodb"]["NewImage"]["version"]
-    cloud.fail([record], "a")
+    """It raises at a first record that it cannot read. The later ones are published."""
+    bad, *good = three_logins(cloud)
+    del bad["dynamodb"]["NewImage"]["version"]
+    cloud.fail([bad, *good], "a")
+    cloud.story.service.wire.reset()
 
-    assert "could not be published" in problem(cloud.replay())
+    result = cloud.replay("--json")
 
+    assert "published: 1 of 3" in stays(result)
+    body = json.loads(result.stdout)
+    assert body["records"] == 2
+    assert [each["key"] for each in body["failed"]] == [f"{PLACE}a"]
+    assert types(cloud.story.published()) == ["user.created"] * 2
+    assert cloud.left() == ["a"]
+
+
+def padded(record: Record, size: int) -> Record:
+    """Return the record with an attribute of that many bytes, which nobody reads."""
+    record["padding"] = "x" * size
+    return record
+
+
+def test_given_a_batch_above_6_mb_when_replayed_then_it_is_split(cloud: Cloud) -> None:
+    records = three_logins(cloud)
+    cloud.story.tell(records)
+    first_time = cloud.story.published()
+    cloud.fail([padded(each, 2_900_000) for each in records], "a")
+
+    result = cloud.replay()
+
+    assert result.exit_code == 0, result
+    assert result.stdout == "published batches: 1, records: 3\n"
+    assert cloud.story.published() == first_time
+    assert sum(cloud.payloads) > LIMIT
+    assert max(cloud.payloads) <= LIMIT
+    assert len(cloud.payloads) == 2
+    assert cloud.left() == []
+
+
+def test_given_a_record_above_6_mb_when_replayed_then_all_others_are_published(
+    cloud: Cloud,
+) -> None:
+    first, second, third = three_logins(cloud)
+    cloud.fail([first, padded(second, LIMIT)], "a")
+    cloud.fail([third], "b")
+    cloud.story.service.wire.reset()
+
+    result = cloud.replay()
+
+    assert f"the sequence number {second['dynamodb']['SequenceNumber']}" in stays(
+        result
+    )
+    assert types(cloud.story.published()) == ["user.created"] * 2
     assert cloud.left() == ["a"]
 
 
@@ -249,9 +331,12 @@ def test_given_an_object_that_is_no_batch_when_replayed_then_it_is_named(
     cloud: Cloud, text: str
 ) -> None:
     cloud.put("x", text)
+    cloud.fail(three_logins(cloud), "y")
 
-    assert problem(cloud.replay()).startswith(f"{PLACE}x is not an invocation record")
+    result = cloud.replay()
 
+    assert stays(result).startswith(f"{PLACE}x is not an invocation record")
+    assert result.stdout == "published batches: 1, records: 3\n"
     assert cloud.left() == ["x"]
 
 
