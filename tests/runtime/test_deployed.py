@@ -40,6 +40,7 @@ REGION = "eu-central-1"
 STACK = "anonauth"  # as .samconfig.toml has it
 SAM_CONFIG = ".samconfig.toml"
 SETTINGS = "/anonauth/settings"
+BOUNDARY = "arn:aws:iam::aws:policy/AdministratorAccess"
 SENDER = "noreply@example.com"
 DOCUMENT = {
     "apps": {
@@ -279,6 +280,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             Architecture=machine(),
             MailSender=SENDER,
             SettingsParameter=SETTINGS,
+            AccessLog="true",
+            DetailedMetrics="true",
+            MaxWriteRequestUnits="1000",
+            PermissionsBoundaryArn=BOUNDARY,
         )
         yield Deployed(url, outputs, a_queue_of_all_events(url), directory)
 
@@ -347,6 +352,18 @@ def test_given_a_deployed_stack_when_a_guest_comes_and_goes_then_a_rule_hears_of
     assert deleted["detail"]["uid"] == open_services["user_id"]
     assert deleted["detail"]["reason"] == "logout"
     assert deleted["detail"]["sequence"] > created["detail"]["sequence"]
+
+
+def test_given_parameters_of_a_company_when_deployed_then_the_resources_have_them(
+    deployed: Deployed,
+) -> None:
+    """ministack takes boundary and write limit, but keeps neither."""
+    groups = deployed.connect("logs").describe_log_groups()["logGroups"]
+    key = deployed.connect("kms").describe_key(KeyId=deployed.outputs["RingKeyArn"])
+
+    retention = {group["logGroupName"]: group["retentionInDays"] for group in groups}
+    assert retention[f"/aws/vendedlogs/{STACK}-access"] == 30
+    assert key["KeyMetadata"]["MultiRegion"] is True
 
 
 def test_given_a_deployed_stack_when_a_user_deletes_itself_then_the_reason_is_told(

@@ -38,6 +38,8 @@ FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 
 CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b-2c"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+BOUNDARY = "arn:aws:iam::123456789012:policy/company/boundary"
+NO_VALUE = {"Ref": "AWS::NoValue"}
 
 RING = "KEY#ring"
 USER = "USER#*"
@@ -280,6 +282,10 @@ def scanned_attributes(condition: Json) -> list[str]:
                 "PasswordConcurrency": "20",
                 "SessionConcurrency": "100",
                 "Tracing": "Active",
+                "AccessLog": "true",
+                "DetailedMetrics": "true",
+                "MaxWriteRequestUnits": "1000",
+                "PermissionsBoundaryArn": BOUNDARY,
             },
             id="all that is off by default",
             marks=pytest.mark.long,
@@ -608,6 +614,55 @@ def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> N
     }
 
 
+def test_given_a_permissions_boundary_when_deployed_then_every_role_has_it() -> None:
+    given = {"Ref": "PermissionsBoundaryArn"}
+    resolved = {"Fn::If": ["HasPermissionsBoundary", given, NO_VALUE]}
+
+    translated = sam_template.translated()
+
+    roles = resources(translated, "AWS::IAM::Role")
+    boundaries = {name: r.get("PermissionsBoundary") for name, r in roles.items()}
+    assert len(roles) == len(resources(translated, "AWS::Lambda::Function"))
+    assert boundaries == dict.fromkeys(roles, resolved)
+
+
+def test_given_an_access_log_when_deployed_then_it_has_five_fields_and_no_address() -> (
+    None
+):
+    translated = sam_template.translated()
+
+    (stage,) = resources(translated, "AWS::ApiGatewayV2::Stage").values()
+    has_log, settings, otherwise = stage["AccessLogSettings"]["Fn::If"]
+    group = translated["Resources"]["AccessLogGroup"]
+    assert (has_log, otherwise) == ("HasAccessLog", NO_VALUE)
+    assert group["Condition"] == "HasAccessLog"
+    assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert settings["DestinationArn"] == {"Fn::GetAtt": ["AccessLogGroup", "Arn"]}
+    fields = [
+        "requestId",
+        "routeKey",
+        "status",
+        "responseLatency",
+        "integrationErrorMessage",
+    ]
+    assert json.loads(settings["Format"]) == {
+        field: f"$context.{field}" for field in fields
+    }
+
+
+def test_given_detailed_metrics_when_deployed_then_the_parameter_decides() -> None:
+    (stage,) = resources(sam_template.translated(), "AWS::ApiGatewayV2::Stage").values()
+
+    asked = stage["DefaultRouteSettings"]["DetailedMetricsEnabled"]
+    assert asked == {"Ref": "DetailedMetrics"}
+
+
+def test_given_the_ring_key_when_deployed_then_it_can_be_copied_to_a_region() -> None:
+    key = resources(sam_template.translated(), "AWS::KMS::Key")["RingKey"]
+
+    assert key["MultiRegion"] is True
+
+
 def test_given_the_table_when_deployed_then_it_is_as_the_store_expects() -> None:
     table = resources(sam_template.translated(), "AWS::DynamoDB::Table")["Table"]
 
@@ -621,6 +676,8 @@ def test_given_the_table_when_deployed_then_it_is_as_the_store_expects() -> None
     assert table["SSESpecification"] == {"SSEEnabled": True}
     assert table["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
+    limit = {"MaxWriteRequestUnits": {"Ref": "MaxWriteRequestUnits"}}
+    assert table["OnDemandThroughput"] == {"Fn::If": ["HasWriteLimit", limit, NO_VALUE]}
 
 
 def test_given_the_api_when_imported_then_a_warning_does_not_fail_it() -> None:
@@ -931,6 +988,18 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
             "arn:aws:iam::123456789012:server-certificate/x",
             False,
             id="certificate of IAM",
+        ),
+        pytest.param("MaxWriteRequestUnits", "", True, id="no write limit"),
+        pytest.param("MaxWriteRequestUnits", "1", True, id="a write limit"),
+        pytest.param("MaxWriteRequestUnits", "-1", True, id="no more write limit"),
+        pytest.param("MaxWriteRequestUnits", "0", False, id="no writes"),
+        pytest.param("PermissionsBoundaryArn", "", True, id="no boundary"),
+        pytest.param("PermissionsBoundaryArn", BOUNDARY, True, id="boundary"),
+        pytest.param(
+            "PermissionsBoundaryArn",
+            "arn:aws:iam::123456789012:role/x",
+            False,
+            id="a role as boundary",
         ),
     ],
 )
