@@ -104,7 +104,8 @@ class FailedBatchBucket:
                 problem = (
                     f"{batch.key} stays in the bucket: records that could not be "
                     f"published: {len(kept)} of {len(records)}, the first with the "
-                    f"sequence number {kept[0]}. The log of {self._function} says why"
+                    f"sequence number {kept[0]}. The log of {self._function} says "
+                    "why, unless the record alone is above 6 MB"
                 )
             else:
                 self._s3.delete_object(Bucket=self._bucket, Key=batch.key)
