@@ -83,6 +83,43 @@ def test_given_throttled_calls_when_counted_then_of_every_function_that_must_run
     assert counted == behind_the_api | {"LifecycleFunction", "KeysFunction"}
 
 
+def test_given_a_timed_out_call_when_lambda_logs_it_then_the_alarm_counts_it() -> None:
+    """Source: AWS Lambda Developer Guide, "Telemetry API event schema reference"."""
+    found = deployed()["TimeOutsFilter"]["Properties"]
+    alarm = alarms()["TimeOutsAlarm"]
+
+    (counted,) = found["MetricTransformations"]
+    group = sam_template.translated()["Resources"]["LoginFunction"]["Properties"]
+    assert found["FilterPattern"] == (
+        '{ $.type = "platform.report" && $.record.status = "timeout" }'
+    )
+    assert group["LoggingConfig"]["LogFormat"] == "JSON"
+    assert group["LoggingConfig"]["LogGroup"] == {"Ref": found["LogGroupName"]}
+    assert alarm["MetricName"] == counted["MetricName"]
+    assert alarm["Namespace"] == counted["MetricNamespace"] == f"anonauth/{STACK}"
+
+
+def test_given_failed_records_when_s3_counts_them_then_the_alarm_goes_off() -> None:
+    """Source: Amazon S3 User Guide, "Metrics and dimensions"."""
+    alarm = alarms()["FailedRecordsAlarm"]
+
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/S3", "NumberOfObjects")
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
+        "BucketName": "FailedRecords",
+        "StorageType": "AllStorageTypes",
+    }
+    assert (alarm["Period"], alarm["Threshold"]) == (86400, 0)
+
+
+def test_given_slow_requests_when_measured_then_the_slowest_hundredth_counts() -> None:
+    alarm = alarms()["LatencyAlarm"]
+
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "Latency")
+    assert alarm["ExtendedStatistic"] == "p99"
+    assert "Statistic" not in alarm
+    assert alarm["EvaluateLowSampleCountPercentile"] == "ignore"
+
+
 def test_given_metrics_off_when_deployed_then_no_alarm_waits_for_one() -> None:
     def own(**parameters: str) -> set[str]:
         made = alarms(**parameters).items()
