@@ -777,8 +777,12 @@ def test_given_an_event_then_it_is_as_its_source_makes_it(name: str) -> None:
 
     if "routeKey" in event:
         assert_of_api_gateway(event)
+        is_lower = all(header == header.lower() for header in event["headers"])
+        assert is_lower != name.endswith("-capitals")
     elif "Records" in event:
         assert_of_stream(event)
+    elif "ResponseURL" in event:
+        assert_of_custom_resource(event)
     else:
         assert event["detail-type"] == "Scheduled Event"
         assert event["source"] == "aws.events"
@@ -813,6 +817,18 @@ def test_given_events_without_a_route_then_they_are_those_of_what_else_starts_it
         assert not template.functions[name].routes
 
 
+def assert_of_custom_resource(event: Json) -> None:
+    """AWS CloudFormation User Guide, "Custom resource request objects"."""
+    always = {"RequestType", "ResponseURL", "StackId", "RequestId", "ResourceType"}
+    always |= {"LogicalResourceId", "ResourceProperties", "ServiceToken"}
+    is_first = event["RequestType"] == "Create"
+    made = resources(sam_template.load(), event["ResourceType"])
+
+    assert event["RequestType"] in {"Create", "Update", "Delete"}
+    assert event.keys() == always | (set() if is_first else {"PhysicalResourceId"})
+    assert event["LogicalResourceId"] in made
+
+
 def assert_of_stream(event: Json) -> None:
     """AWS, "Using AWS Lambda with Amazon DynamoDB", example event."""
     assert event["Records"]
@@ -842,14 +858,17 @@ def assert_of_api_gateway(event: Json) -> None:
     assert event["routeKey"] == event["requestContext"]["routeKey"]
     method, _, pattern = event["routeKey"].partition(" ")
     parameters = event.get("pathParameters", {})
-    assert (http["method"], http["path"]) == (method, event["rawPath"])
-    assert event["rawPath"] == re.sub(
-        r"{(\w+)}", lambda match: parameters[match[1]], pattern
-    )
+    assert http["path"] == event["rawPath"]
+    if pattern:  # `$default` takes any method and path
+        assert http["method"] == method
+        assert event["rawPath"] == re.sub(
+            r"{(\w+)}", lambda match: parameters[match[1]], pattern
+        )
     assert event["requestContext"]["stage"] == "$default"
-    assert all(header == header.lower() for header in event["headers"])
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    assert len(headers) == len(event["headers"])
     # Events without a token need none; the others have a placeholder.
-    assert event["headers"].get("authorization") in {None, "Bearer REPLACE_WITH_TOKEN"}
+    assert headers.get("authorization") in {None, "Bearer REPLACE_WITH_TOKEN"}
 
 
 def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:

@@ -73,8 +73,12 @@ def rows() -> list[Row]:
             found += _rows_of_routes(name, module, keys)
         else:
             starts = [*_starts(name, made, template)]
-            sample = f"{module_name.rpartition('.')[2]}.json"
-            samples = [sample] if (sam_template.EVENTS / sample).is_file() else []
+            word = module_name.rpartition(".")[2]
+            samples = [
+                path.name
+                for path in sorted(sam_template.EVENTS.glob("*.json"))
+                if path.stem.partition("-")[0] == word
+            ]
             found.append(_row(starts, name, module, entry, samples))
     return found
 

@@ -83,7 +83,7 @@ def test_given_our_template_when_read_then_every_function_could_start() -> None:
         "ExpiringFunction",
     ]
     assert [f.name for f in functions if f.streamed] == ["LifecycleFunction"]
-    assert template.functions["KeysFunction"].timeout == 60
+    assert template.functions["KeysFunction"].timeout == 90
     assert template.functions["LoginFunction"].timeout == 29
     assert template.table["TimeToLiveSpecification"]["AttributeName"] == "ttl"
 
