@@ -4,11 +4,13 @@ import base64
 import json
 from typing import Any
 
+from anonauth.local.settings_file import MAIL_APP
 from runtime.runtime_api import Function
 from support.project.sam_template import Json, event
 
 HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"
-ISSUER = f"{HOST}/api/client/v2.0/app/myapp-abcde"
+APP = "myapp-abcde"
+ISSUER = f"{HOST}/api/client/v2.0/app/{APP}"
 
 
 def call(
@@ -31,6 +33,8 @@ def request(name: str, token: str = "", **changes: Any) -> Json:
     if "body" in changes:
         changes["body"] = json.dumps(changes["body"])
     filled = json.dumps(event(name)).replace("REPLACE_WITH_TOKEN", token)
+    # Two samples name an app of their own, since the local service mails for it alone.
+    filled = filled.replace(MAIL_APP, APP)
     sent: Json = json.loads(filled) | changes
     return sent
 
