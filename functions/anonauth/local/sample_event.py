@@ -87,7 +87,7 @@ def fill_event(
     is_authorized = authorization is not None
     if not is_authorized and step in {"", "register"}:
         return event
-    app = event.get("pathParameters", {}).get("appId")
+    app = event.get("pathParameters", {}).get("appId") or _first_app(env_vars)
     settings = _read_settings(env_vars, endpoint_url)
     with aws.isolate_environment():
         try:
@@ -149,10 +149,10 @@ def _authorization_header(event: SampleEvent) -> str | None:
 class _SampleUsers:
     """Makes the users and sessions of sample events, through the use cases."""
 
-    def __init__(self, settings: Settings, app: str | None) -> None:
+    def __init__(self, settings: Settings, app: str) -> None:
         self._services = wiring.Services(settings)
         aws.confine_session(settings.endpoint_url, self._services.store.aws_session)
-        self._app = app or min(settings.app_ids)
+        self._app = app
 
     def prepare(self, step: str, account: _SampleAccount) -> dict[str, str]:
         """Do the steps before a step of `local-userpass`; return the mail's tokens.
@@ -298,6 +298,11 @@ def _read_settings(env_vars: Path, endpoint_url: str) -> Settings:
     if not settings.base_url:
         raise CommandError("--env-vars: BASE_URL: not set")
     return settings
+
+
+def _first_app(env_vars: Path) -> str:
+    apps: str = _read_json(env_vars).get("Parameters", {}).get("APP_IDS", "")
+    return apps.partition(",")[0].strip()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

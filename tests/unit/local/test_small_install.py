@@ -86,7 +86,7 @@ def test_given_the_extra_alone_when_each_service_is_asked_then_it_answers() -> N
         "ENABLED",
         "b'a'",
         "True",
-        "['ada@example.com']",
+        "['app@example.com', 'ada@example.com']",  # the first by the default settings
         "0",
         "404",
     ], ended.stderr

@@ -205,7 +205,7 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
 
 
 @pytest.fixture
-def notes() -> Iterator[Any]:
+def notes(server: LocalServer) -> Iterator[Any]:
     """The table of an app that the documented consumer cleans up."""
     client = boto3.client("dynamodb", REGION)
     client.create_table(
