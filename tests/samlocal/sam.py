@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.project.pages import block
 from support.project.tools import ROOT, machine, require_tool
 from support.service.command import run, serving
@@ -21,6 +23,8 @@ Json = dict[str, Any]
 
 SERVED_AT = "http://127.0.0.1:3000"
 """Where `sam local start-api` listens by default."""
+
+_MOST_ATTEMPTS = 600  # with a pause of 0.1 s after each: a minute at least
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,13 @@ class SamLocal:
                 stderr=output,
             )
         try:
-            while "Running on" not in log.read_text():
+            for _ in range(_MOST_ATTEMPTS):
+                if "Running on" in log.read_text():
+                    break
                 assert process.poll() is None, log.read_text()[-2_000:]
                 time.sleep(0.1)
+            else:
+                pytest.fail(f"sam local {command} does not say that it listens")
             yield str(log)
         finally:
             process.terminate()  # it removes its containers

@@ -13,6 +13,8 @@ from support.project.tools import ROOT, give_up, require_tool
 
 IMAGE = "samlocal-python:3.13"
 
+_MOST_ATTEMPTS = 300  # with a pause of 0.2 s after each: a minute at least
+
 
 @contextmanager
 def running_daemon(directory: Path) -> Iterator[dict[str, str]]:
@@ -42,10 +44,14 @@ def running_daemon(directory: Path) -> Iterator[dict[str, str]]:
             stderr=log,
         )
     try:
-        while not _answers(address):
+        for _ in range(_MOST_ATTEMPTS):
+            if _answers(address):
+                break
             if process.poll() is not None:
                 pytest.fail((directory / "log").read_text()[-2_000:])
             time.sleep(0.2)
+        else:
+            pytest.fail("the Docker daemon runs, and does not answer")
         yield address
     finally:
         process.terminate()
