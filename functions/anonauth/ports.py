@@ -302,6 +302,13 @@ class AccountStore(BudgetStore, Protocol):
         """Store the same password, hashed anew. The record's version stays."""
         ...
 
+    def delete_account(self, record: IdentityRecord) -> bool:
+        """Delete a record that is as it was read. Its user must not exist.
+
+        For an operator's tool. A user's own deletion deletes its records.
+        """
+        ...
+
 
 class ApiKeyStore(Protocol):
     """API keys of permanent users. Every method can raise `StoreUnavailable`.

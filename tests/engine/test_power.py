@@ -299,6 +299,8 @@ EXCUSED = {
     ("AccountRecords.confirm", "record_in_time(now)"): _TIME,
     ("AccountRecords.reset_password", "record_in_time(now)"): _TIME,
     ("AccountRecords._end_all", "as_read.alive"): _GONE,
+    ("AccountRecords.delete_account", "same_version(record)"): _RANDOM,
+    ("AccountRecords.delete_account", "same_owner"): _RANDOM,
     ("alive", "active"): "there is no other state yet",
     ("alive", "permanent | not_expired"): _TIME,
     ("mine", "unlimited | not_expired"): _TIME,

@@ -484,6 +484,13 @@ class MemoryStore:
         self._put_record(replace(stored, password_hash=password_hash))
         return True
 
+    def delete_account(self, record: IdentityRecord) -> bool:
+        stored = self._same_version(record)
+        if stored is None or stored.user_id != record.user_id:
+            return False
+        self._drop([_key_of(record)])
+        return True
+
     # ApiKeyStore
 
     def create_api_key(

@@ -257,6 +257,19 @@ class AccountRecords(Identities):
         unchanged = IdentityItem.password_hash == record.password_hash
         return self._try_write(lambda: item.update([action], unchanged))
 
+    def delete_account(self, record: IdentityRecord) -> bool:
+        """Delete a record, in one DeleteItem; see `AccountStore`."""
+        item = self._record_item(record)
+        same_owner: Condition = IdentityItem.uid.does_not_exist()
+        if record.user_id is not None:
+            same_owner = IdentityItem.uid == record.user_id
+        return self._try_write(
+            lambda: item.delete(same_version(record) & same_owner),
+            is_written=lambda: (
+                self.get_identity(record.app, record.provider, record.key) is None
+            ),
+        )
+
     def remember_networks(
         self, record: IdentityRecord, networks: Mapping[str, date]
     ) -> None:

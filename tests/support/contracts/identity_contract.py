@@ -1295,6 +1295,33 @@ class IdentityContract:
 
         assert record_of(store, account) == replace(account, password_hash="anew")
 
+    def test_given_an_account_of_nobody_when_deleted_then_only_as_read(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+
+        assert not store.delete_account(replace(account, version=2))
+        assert not store.delete_account(replace(account, id="0" * 24))
+        assert not store.delete_account(replace(account, user_id="0" * 24))
+        kept = store.get_identity(APP, USERPASS, account.key)
+        assert store.delete_account(account)
+
+        assert kept == account
+        assert store.get_identity(APP, USERPASS, account.key) is None
+
+    def test_given_an_account_when_a_user_has_it_meanwhile_then_it_is_not_deleted(
+        self, store: AnyStore
+    ) -> None:
+        account = an_account()
+        store.register(account, NOW)
+        user = a_linked_user(store, verified(account))
+
+        assert not store.delete_account(account)
+        assert store.delete_account(replace(account, user_id=user.id))
+
+        assert store.get_identity(APP, USERPASS, account.key) is None
+
     def test_given_a_budget_when_spent_then_it_is_refused_until_the_window_is_over(
         self, store: AnyStore
     ) -> None:

@@ -460,6 +460,7 @@ LASTING = pytest.mark.parametrize(
         pytest.param(lambda s: s.count(Counter("n", 1, NOW)), id="count"),
         pytest.param(lambda s: s.spend(Counter("n", 1, NOW)), id="spend"),
         pytest.param(lambda s: s.replace_password_hash(an_account(), "h"), id="rehash"),
+        pytest.param(lambda s: s.delete_account(an_account()), id="delete account"),
         pytest.param(lambda s: s.load_ring(), id="load ring"),
         pytest.param(lambda s: s.save_ring(Ring(1, ())), id="save ring"),
     ],
