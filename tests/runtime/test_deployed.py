@@ -24,6 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anonauth.cli.deployment import open_services
+from anonauth.cli.doctor.drive import CLEAN_UP, STEPS
 from anonauth.cli.doctor.runner import CHECKS
 from anonauth.cli.options import DeploymentOptions
 from anonauth.local.sample_event import fill_event
@@ -484,6 +485,23 @@ def test_given_a_deployed_stack_when_the_doctor_comes_then_it_finds_what_is_not_
     assert len(states) == len(CHECKS)
     left = {each["name"]: each["state"] for each in fixed["findings"]}
     assert {name: state for name, state in left.items() if state != "ok"} == as_deployed
+
+
+def test_given_a_stack_without_an_api_when_driven_then_it_says_so_and_makes_nothing(
+    deployed: Deployed,
+) -> None:
+    """The login could have had no answer only, so the clean-up looks for its guest."""
+    before = deployed.users()
+
+    code, body = deployed.anonauth("doctor", "--drive", "--app", APP)
+
+    steps = {each["name"]: each for each in body["findings"][len(CHECKS) :]}
+    assert code == 1
+    assert list(steps) == [*STEPS, CLEAN_UP]
+    assert steps["drive: log in"]["says"].startswith("no answer: ")
+    assert [each["state"] for each in steps.values()] == ["failed", *["warning"] * 7]
+    assert "no clear answer" in steps[CLEAN_UP]["says"]
+    assert deployed.users() == before
 
 
 def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_out(

@@ -3,6 +3,7 @@
 import json
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,7 +47,7 @@ class HttpAnswer:
 
 def check_key_set(probe: DeploymentProbe) -> CheckResult:
     """Check that verifiers get the ring's public keys, and in time."""
-    answer = _fetch(probe, probe.deployment.output("Jwks"))
+    answer = fetch(probe, probe.deployment.output("Jwks"))
     if answer.status != HTTPStatus.OK:
         return failure(f"answers {answer.status}: no API can verify a token", _LOG)
     took, limit = answer.took.total_seconds(), probe.jwks_limit.total_seconds()
@@ -59,7 +60,7 @@ def check_key_set(probe: DeploymentProbe) -> CheckResult:
     ring = probe.ring
     if ring is None:
         return ok(f"{told}; there is no ring to compare it with")
-    found = {key.get("kid") for key in _only_dicts(_get_member(answer.body, "keys"))}
+    found = {key.get("kid") for key in _only_dicts(get_member(answer.body, "keys"))}
     now = probe.clock()
     published = [key for key in ring.of("access") if not key.is_spent(now)]
     missing = [key for key in published if key.kid not in found]
@@ -80,12 +81,12 @@ def check_key_set(probe: DeploymentProbe) -> CheckResult:
 def check_issuer(probe: DeploymentProbe) -> CheckResult:
     """Check that verifiers find the issuer that tokens name."""
     issuer = probe.deployment.output(_ISSUER)
-    answer = _fetch(probe, f"{issuer}/.well-known/openid-configuration")
+    answer = fetch(probe, f"{issuer}/.well-known/openid-configuration")
     if answer.status != HTTPStatus.OK:
         return failure(f"answers {answer.status}", _LOG)
     wanted = {"issuer": issuer, "jwks_uri": probe.deployment.output("Jwks")}
     for name, value in wanted.items():
-        if (told := _get_member(answer.body, name)) != value:
+        if (told := get_member(answer.body, name)) != value:
             return failure(
                 f"{name} is {told!r}, but the stack's is {value!r}: "
                 "verifiers refuse tokens",
@@ -96,11 +97,11 @@ def check_issuer(probe: DeploymentProbe) -> CheckResult:
 
 def check_location(probe: DeploymentProbe) -> CheckResult:
     """Check that clients are sent to the right address."""
-    answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
+    answer = fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
     if answer.status != HTTPStatus.OK:
         return failure(f"answers {answer.status}: no SDK can start", _LOG)
     wanted = probe.deployment.output("BaseUrl")
-    if (hostname := _get_member(answer.body, "hostname")) != wanted:
+    if (hostname := get_member(answer.body, "hostname")) != wanted:
         return failure(
             f"sends clients to {hostname!r}, but the stack's address is {wanted!r}",
             "check the stack's DomainName, and any proxy in front of the API",
@@ -111,7 +112,7 @@ def check_location(probe: DeploymentProbe) -> CheckResult:
 def check_clock(probe: DeploymentProbe) -> CheckResult:
     """Check that this machine's clock, which judges the keys, agrees with the API's."""
     try:
-        answer = _fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
+        answer = fetch(probe, f"{probe.deployment.output(_ISSUER)}/location")
     except NoAnswer:
         return CheckResult("unknown", "the API gives no answer to compare it with")
     if answer.date is None:
@@ -143,16 +144,37 @@ class _NoRedirect(HTTPRedirectHandler):
         del req, fp, code, msg, headers, newurl
 
 
-def _fetch(probe: DeploymentProbe, url: str) -> HttpAnswer:
-    """Get a URL. Raise NoAnswer if no answer comes in time."""
+def fetch(
+    probe: DeploymentProbe,
+    url: str,
+    method: str = "GET",
+    *,
+    token: str | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> HttpAnswer:
+    """Send a request to the API.
+
+    Args:
+        token: The bearer token, if the call takes one.
+        body: Sent as JSON.
+
+    Raises:
+        NoAnswer: No answer came in time, or the URL would send secrets in clear.
+    """
     if urlsplit(url).scheme != "https" and probe.deployment.endpoint_url is None:
         raise NoAnswer(f"{url} is not https")
     opener = build_opener(_NoRedirect)
     patience = probe.patience.total_seconds()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    sent = None
+    if body is not None:
+        sent = json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
+    request = Request(url, sent, headers, method=method)  # noqa: S310 - http or https
     began = time.monotonic()
     try:
         try:
-            response = opener.open(url, timeout=patience)
+            response = opener.open(request, timeout=patience)
         except HTTPError as exc:  # an answer too
             response = exc
         with response:
@@ -191,7 +213,8 @@ def _parse_json(text: bytes) -> Any:
     return None
 
 
-def _get_member(body: Any, name: str) -> Any:
+def get_member(body: Any, name: str) -> Any:
+    """Return a member of a JSON object, or None if there is none."""
     return body.get(name) if isinstance(body, dict) else None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from anonauth import wiring
 from anonauth.cli.deployment import Deployment
 from anonauth.cli.stats.counts import DayRange, count_users
 from anonauth.domain.signing_keys import Ring
@@ -58,6 +59,11 @@ class DeploymentProbe:
         if service not in self._clients:
             self._clients[service] = self.deployment.connect(service)
         return self._clients[service]
+
+    @property
+    def services(self) -> wiring.Services:
+        """The deployment's services, with the operator's credentials."""
+        return self._services
 
     @property
     def table_name(self) -> str:
