@@ -27,8 +27,12 @@ from anonauth.cli.deployment import open_services
 from anonauth.cli.doctor.drive import CLEAN_UP, STEPS
 from anonauth.cli.doctor.runner import CHECKS
 from anonauth.cli.options import DeploymentOptions
+from anonauth.local.api_gateway import Gateway, HttpRequest, HttpResponse
+from anonauth.local.http import HttpServer, wsgi_application
 from anonauth.local.sample_event import fill_event
 from anonauth.local.settings_file import MAIL_APP
+from anonauth.local.template import read_template
+from anonauth.wiring import utc_now
 from runtime.client import claims
 from support.engine.engines import free_port
 from support.project import sam_template
@@ -45,6 +49,7 @@ SAM_CONFIG = ".samconfig.toml"
 SETTINGS = "/anonauth/settings"
 BOUNDARY = "arn:aws:iam::aws:policy/AdministratorAccess"
 SENDER = "noreply@example.com"
+QUIET_APP = "quiet-abcde"  # has e-mail accounts, and sends no mail
 DOCUMENT = {
     "apps": {
         "*": {
@@ -56,7 +61,8 @@ DOCUMENT = {
                     "reset_url": "https://www.example.com/reset",
                 }
             },
-        }
+        },
+        QUIET_APP: {"local-userpass": {}},
     }
 }
 TOKENS = {"access_token", "device_id", "refresh_token", "user_id"}
@@ -162,15 +168,50 @@ class Deployed:
             )
         return event
 
-    def users(self) -> dict[str, Any]:
-        """Return the items of all users, by their keys."""
+    def items(self) -> dict[str, Any]:
+        """Return the items of the table, by their keys."""
         pages = self.connect("dynamodb").get_paginator("scan")
         return {
             item["pk"]["S"]: item
             for page in pages.paginate(TableName=self.outputs["TableName"])
             for item in page["Items"]
-            if item["pk"]["S"].startswith("USER#")
         }
+
+    def users(self) -> dict[str, Any]:
+        """Return the items of all users, by their keys."""
+        items = self.items()
+        return {key: items[key] for key in items if key.startswith("USER#")}
+
+    def lasting_items(self) -> dict[str, Any]:
+        """Return all items but counters and marks, which expire by themselves."""
+        expiring, items = ("RATE#", "GONE#"), self.items()
+        return {key: items[key] for key in items if not key.startswith(expiring)}
+
+    @contextmanager
+    def served(self, *, refused: str = "-") -> Iterator[str]:
+        """Yield the address of an API that invokes the functions.
+
+        Args:
+            refused: A call whose route ends so answers 503.
+        """
+        gateway = Gateway(
+            read_template(ROOT / "template.yaml"),
+            invoke=self.invoke,
+            clock=utc_now,
+            domain_name=HOST.removeprefix("https://"),
+        )
+
+        def answer(request: HttpRequest) -> HttpResponse:
+            if f"{request.method} {request.path}".endswith(refused):
+                return HttpResponse(503)
+            return gateway.answer(request)
+
+        server = HttpServer("127.0.0.1", 0)
+        server.serve(wsgi_application(answer))
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            server.close()
 
     def anonauth(self, *arguments: str) -> tuple[int, Any]:
         """Run the operator's command; return exit code and output."""
@@ -298,7 +339,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         outputs = deploy(
             directory,
             url,
-            AppIds=f"{APP},{MAIL_APP}",
+            AppIds=f"{APP},{MAIL_APP},{QUIET_APP}",
             Architecture=machine(),
             MailSender=SENDER,
             SettingsParameter=SETTINGS,
@@ -502,6 +543,48 @@ def test_given_a_stack_without_an_api_when_driven_then_it_says_so_and_makes_noth
     assert [each["state"] for each in steps.values()] == ["failed", *["warning"] * 7]
     assert "no clear answer" in steps[CLEAN_UP]["says"]
     assert deployed.users() == before
+
+
+@pytest.mark.parametrize(
+    ("app_id", "link", "said"),
+    [
+        pytest.param(QUIET_APP, "ok", "by local-userpass", id="without mail"),
+        pytest.param(APP, "warning", "skipped: the app sends mail", id="with mail"),
+    ],
+)
+def test_given_a_deployed_stack_when_driven_then_the_table_is_as_before(
+    deployed: Deployed, app_id: str, link: str, said: str
+) -> None:
+    """ministack has no API, so this machine invokes the functions for it."""
+    before = deployed.lasting_items()
+
+    with deployed.served() as url:
+        driven = ("doctor", "--drive", "--app", app_id, "--base-url", url)
+        _, body = deployed.anonauth(*driven)
+
+    steps = {each["name"]: each for each in body["findings"][len(CHECKS) :]}
+    states = {name: each["state"] for name, each in steps.items()}
+    assert states == dict.fromkeys([*STEPS, CLEAN_UP], "ok") | {"drive: link": link}
+    assert steps["drive: link"]["says"].startswith(said)
+    assert steps[CLEAN_UP]["says"] == "nothing is left"
+    assert deployed.lasting_items() == before
+
+
+@pytest.mark.parametrize("end", ["auth/session", "auth/delete"])
+def test_given_a_call_that_fails_when_driven_then_the_table_is_as_before(
+    deployed: Deployed, end: str
+) -> None:
+    before = deployed.lasting_items()
+
+    with deployed.served(refused=f"DELETE /api/client/v2.0/{end}") as url:
+        driven = ("doctor", "--drive", "--app", QUIET_APP, "--base-url", url)
+        code, body = deployed.anonauth(*driven)
+
+    steps = {each["name"]: each for each in body["findings"][len(CHECKS) :]}
+    assert code == 1
+    assert "failed" in [each["state"] for each in steps.values()]
+    assert steps[CLEAN_UP]["state"] == "ok"
+    assert deployed.lasting_items() == before
 
 
 def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_out(

@@ -53,6 +53,16 @@ def block_signals_in_new_threads() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM raise KeyboardInterrupt in a `with` block, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _set_handlers(
     handler: "Callable[[int, FrameType | None], None] | signal.Handlers",
 ) -> None:

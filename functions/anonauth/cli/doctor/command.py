@@ -93,7 +93,7 @@ def doctor_command(  # noqa: PLR0913 - an option each
     from anonauth.cli.doctor.probe import DeploymentProbe
     from anonauth.cli.doctor.report import DoctorReport
     from anonauth.cli.doctor.runner import run_checks
-    from anonauth.cli.signals import block_signals_in_new_threads
+    from anonauth.cli.signals import block_signals_in_new_threads, interrupt_on_sigterm
     from anonauth.cli.text_table import make_console, print_table
     from anonauth.cli.users.actions import find_app
 
@@ -109,7 +109,8 @@ def doctor_command(  # noqa: PLR0913 - an option each
             probe = DeploymentProbe(deployment)
             report = run_checks(probe, lambda name: progress.update(f"checking {name}"))
             if driven:
-                steps = Drive(probe, driven).run(progress.update)
+                with interrupt_on_sigterm():
+                    steps = Drive(probe, driven).run(progress.update)
                 report = DoctorReport((*report.findings, *steps))
         finally:
             progress.stop()

@@ -115,23 +115,37 @@ class Drive:
 
         Args:
             tell: Called with the name of each step before it begins.
+
+        Raises:
+            CommandError: The command was stopped, and something may be left behind.
         """
         results: list[CheckResult] = []
-        failed = ""
         try:
-            for name, step in STEPS.items():
-                tell(name)
-                if failed:
-                    result = warning(f"skipped after '{failed}'", f"see '{failed}'")
-                else:
-                    result = self._take(step)
-                    if result.state == "failed" or self._login is None:
-                        failed = name
+            for name, result in self._take_steps(tell):
                 results.append(replace(result, name=name))
-        finally:
             tell(CLEAN_UP)
             results.append(replace(self._clean_up(), name=CLEAN_UP))
+        except BaseException as exc:  # Ctrl-C too, also one in the clean-up
+            cleaned = self._clean_up()
+            if cleaned.state == "ok":
+                raise
+            stopped = f"stopped by {type(exc).__name__}"
+            raise CommandError(f"{stopped}: {cleaned.says}; {cleaned.advice}") from exc
         return results
+
+    def _take_steps(
+        self, tell: Callable[[str], object]
+    ) -> Iterator[tuple[str, CheckResult]]:
+        failed = ""
+        for name, step in STEPS.items():
+            tell(name)
+            if failed:
+                result = warning(f"skipped after '{failed}'", f"see '{failed}'")
+            else:
+                result = self._take(step)
+                if result.state == "failed" or self._login is None:
+                    failed = name
+            yield name, result
 
     def _take(self, step: "Callable[[Drive], CheckResult]") -> CheckResult:
         try:

@@ -5,6 +5,7 @@ A proxy in front of the service breaks one call, before or after the service see
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -274,6 +275,7 @@ def test_given_a_jwt_of_an_existing_user_when_driven_then_that_user_stays(
     assert service.items() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reaches", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("broken", "step"),
@@ -335,16 +337,49 @@ def test_given_an_api_that_deletes_nothing_but_says_so_when_driven_then_it_faile
     assert service.items() == before
 
 
-def test_given_ctrl_c_when_driven_then_nothing_is_left(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+def stop(_: Drive) -> Any:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def press_ctrl_c(_: Drive) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("step", "end"),
+    [
+        pytest.param("drive: refresh", press_ctrl_c, id="a guest"),
+        pytest.param("drive: log out", press_ctrl_c, id="a linked user"),
+        pytest.param("drive: log out", stop, id="SIGTERM"),
+    ],
+)
+def test_given_a_signal_when_driven_then_nothing_is_left(
+    service: Service, monkeypatch: pytest.MonkeyPatch, step: str, end: Any
 ) -> None:
     before = service.items()
 
-    def interrupt(_: Drive) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(STEPS, "drive: log out", interrupt)
+    monkeypatch.setitem(STEPS, step, end)
     result = service.drive()
+
+    assert result.exit_code == 130
+    assert service.items() == before
+
+
+def test_given_ctrl_c_in_the_clean_up_when_driven_then_it_begins_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = service.items()
+    clean_up, interrupts = Drive._clean_up, [KeyboardInterrupt]
+
+    def interrupted(drive: Drive) -> Any:
+        for each in interrupts:
+            interrupts.clear()
+            raise each
+        return clean_up(drive)
+
+    monkeypatch.setattr(Drive, "_clean_up", interrupted)
+    with proxied(service, broken=DELETE) as proxy:
+        result = service.drive(base_url=proxy.url)
 
     assert result.exit_code == 130
     assert service.items() == before
@@ -359,14 +394,19 @@ def test_given_a_table_that_cannot_be_written_when_driven_then_it_says_what_is_l
     monkeypatch.setattr(OperatorActions, "delete_as_shown", refuse)
     with proxied(service, broken=DELETE, times=100) as proxy:
         steps = service.steps(base_url=proxy.url)
+        monkeypatch.setitem(STEPS, "drive: delete", press_ctrl_c)
+        stopped = service.drive(base_url=proxy.url)
     monkeypatch.undo()
 
     (user_id,) = re.findall(r"user ([0-9a-f]{24})", steps.found[CLEAN_UP]["says"])
+    (other_id,) = re.findall(r"user ([0-9a-f]{24})", str(stopped.exception))
     there = ["--app", APP, "--endpoint-url", service.server.aws_url, "--yes"]
-    deleted = CliRunner().invoke(app, ["users", "delete", user_id, *there])
+    for each in (user_id, other_id):
+        deleted = CliRunner().invoke(app, ["users", "delete", each, *there])
+        assert deleted.exit_code == 0
     assert steps.found[CLEAN_UP]["state"] == "failed"
     assert "anonauth users delete" in steps.found[CLEAN_UP]["advice"]
-    assert deleted.exit_code == 0
+    assert isinstance(stopped.exception, CommandError)
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]], ids=["table", "JSON"])
