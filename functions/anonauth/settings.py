@@ -36,7 +36,7 @@ class Settings:
     that ask a provider, and `mails_per_network` (likewise) for requests that send mail.
     `client_address_header`, in lower case, is the header of a CDN in front, or empty.
     `allowed_origins` are the origins whose pages may call, as `origin_of` writes them;
-    None allows all. `service_name` is the stack's name in logs and metrics.
+    None allows all. `stack_name` is for logs, metrics and events.
     """
 
     region: str
@@ -57,7 +57,7 @@ class Settings:
     anonymous_challenge: bool
     client_address_header: str
     allowed_origins: frozenset[str] | None
-    service_name: str
+    stack_name: str
     metrics: bool
 
     @classmethod
@@ -121,7 +121,7 @@ class Settings:
             anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
             client_address_header=header,
             allowed_origins=_origins(env),
-            service_name=env.get("POWERTOOLS_SERVICE_NAME") or "anonauth",
+            stack_name=env.get("POWERTOOLS_SERVICE_NAME") or "anonauth",
             metrics=_flag(env, "METRICS"),
         )
 

@@ -89,7 +89,7 @@ class Services:
     @functools.cached_property
     def metrics(self) -> Metrics:
         """Metrics for CloudWatch."""
-        return Metrics(self.settings.service_name, on=self.settings.metrics)
+        return Metrics(self.settings.stack_name, on=self.settings.metrics)
 
     @functools.cached_property
     def challenges(self) -> "Challenges | None":

@@ -410,6 +410,7 @@ def test_given_a_deployed_stack_when_a_guest_comes_and_goes_then_a_rule_hears_of
     deleted = deployed.next_event()
 
     assert created["detail-type"] == "user.created"
+    assert created["detail"]["stack"] == deleted["detail"]["stack"] == STACK
     assert created["detail"]["uid"] == open_services["user_id"]
     assert deleted["detail-type"] == "user.deleted"
     assert deleted["detail"]["uid"] == open_services["user_id"]
@@ -467,6 +468,7 @@ def test_given_a_deployed_stack_when_the_operator_comes_then_the_commands_work(
     assert replayed["records"] == 1
     assert heard["detail"]["id"] == f"{event['Records'][0]['eventID']}:user.deleted"
     assert heard["detail"]["reason"] == "expired"
+    assert heard["detail"]["stack"] == STACK  # the stored record names none
     assert [key["state"] for key in keys] == ["signing", "signing", "standby"]
 
 

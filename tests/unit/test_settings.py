@@ -52,7 +52,7 @@ def test_given_what_the_template_sets_when_read_then_it_is_on() -> None:
     assert settings.mails_per_network == 100
     assert settings.anonymous_challenge is True
     assert settings.client_address_header == "cloudfront-viewer-address"
-    assert (settings.metrics, settings.service_name) == (True, "my-stack")
+    assert (settings.metrics, settings.stack_name) == (True, "my-stack")
 
 
 def test_given_notices_when_read_then_they_are_days() -> None:

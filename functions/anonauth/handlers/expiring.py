@@ -27,6 +27,7 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         users=services.store,
         bus=services.bus,
         notice_days=services.settings.expiry_notice_days,
+        stack=services.settings.stack_name,
         pause=services.pause,
     )
     scan = warnings.publish_due(

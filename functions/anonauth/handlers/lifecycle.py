@@ -59,7 +59,8 @@ def publish(
 ) -> PublishedBatch:
     """Publish a batch's events as far as possible. Log why it goes no further."""
     services = wiring.services()
-    batch = EventPublisher(services.store, services.bus).publish(
+    stack = services.settings.stack_name
+    batch = EventPublisher(services.store, services.bus, stack).publish(
         records,
         has_time=lambda: lambda_context.get_remaining_time_in_millis() > _RESERVE,
     )

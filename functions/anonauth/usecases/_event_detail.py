@@ -11,7 +11,7 @@ from anonauth.domain.users import User
 
 
 def make_user_event(
-    source: str, kind: EventType, user: User, at: datetime, **more: Any
+    source: str, kind: EventType, user: User, at: datetime, *, stack: str, **more: Any
 ) -> UserEvent:
     """Return an event about a user.
 
@@ -19,11 +19,13 @@ def make_user_event(
         source: Names the cause of the event. Source and type make the event's id, so
             that a replay has the same id.
         user: The user as it is after the event, or as it was last.
+        stack: The deployment's name, which tells apart two deployments on one bus.
         more: Fields that only this type of event has, as JSON.
     """
     event_id = f"{source}:{kind}"
     detail = {
         "id": event_id,
+        "stack": stack,
         "app": user.app,
         "uid": user.id,
         "anonymous": user.anonymous,

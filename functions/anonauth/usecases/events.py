@@ -1,5 +1,6 @@
 """Events about users: made from the table's stream, and published in order."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +33,15 @@ class PublishedBatch:
 
 @dataclass(frozen=True, slots=True)
 class EventPublisher:
-    """Publishes the changes of users that the table's stream reports."""
+    """Publishes the changes of users that the table's stream reports.
+
+    Args:
+        stack: The deployment's name, which every event shows.
+    """
 
     changes: ChangeStore
     bus: EventBus
+    stack: str
 
     def publish(
         self, records: Sequence[Mapping[str, Any]], *, has_time: Callable[[], bool]
@@ -82,7 +88,7 @@ class EventPublisher:
         requested = self.changes.deleted_on_request(deleted)
         for place, change in enumerate(read):
             if change is not None:
-                for event in events_of(change, requested):
+                for event in events_of(change, requested, stack=self.stack):
                     yield place, event
 
 
@@ -119,7 +125,7 @@ def _steps(events: Iterable[tuple[int, UserEvent]]) -> Iterator[_Step]:
 
 
 def events_of(
-    change: Change, requested: Collection[tuple[str, str]] = ()
+    change: Change, requested: Collection[tuple[str, str]] = (), *, stack: str
 ) -> Iterator[UserEvent]:
     """Yield the events of one change.
 
@@ -127,23 +133,27 @@ def events_of(
 
     Args:
         requested: App and id of the users whose deletion was requested.
+        stack: The deployment's name, which every event shows.
     """
+    event = functools.partial(_event, change, stack)
     before, after = change.before, change.after
     if after is None:
         if before is not None:
             reason = _reason(change, before, requested)
-            yield _event(change, "user.deleted", before, reason=reason)
+            yield event("user.deleted", before, reason=reason)
     elif before is None:
         # The session of its login names the provider. A copy that an operator restores
         # from a backup may have no session.
         made_by = next(iter(after.sessions.values()), after.identities[0])
         more = {"made_again": True} if after.made_again else {}
-        yield _event(change, "user.created", after, provider=made_by.provider, **more)
+        yield event("user.created", after, provider=made_by.provider, **more)
     else:
-        yield from _differences(change, before, after)
+        yield from _differences(event, before, after)
 
 
-def _differences(change: Change, before: User, after: User) -> Iterator[UserEvent]:
+def _differences(
+    event: Callable[..., UserEvent], before: User, after: User
+) -> Iterator[UserEvent]:
     # By provider and key: a reset password is a new version of the same identity.
     known = {(i.provider, i.key) for i in before.identities}
     kept = {(i.provider, i.key) for i in after.identities}
@@ -151,8 +161,7 @@ def _differences(change: Change, before: User, after: User) -> Iterator[UserEven
     unlinked = [i for i in before.identities if (i.provider, i.key) not in kept]
     opened = [s for s in after.sessions.values() if s.id not in before.sessions]
     if linked:
-        yield _event(
-            change,
+        yield event(
             "user.linked",
             after,
             linked=shown_identities(linked),
@@ -160,9 +169,9 @@ def _differences(change: Change, before: User, after: User) -> Iterator[UserEven
         )
     if unlinked:
         shown = shown_identities(unlinked)
-        yield _event(change, "user.unlinked", after, unlinked=shown)
+        yield event("user.unlinked", after, unlinked=shown)
     for session in opened:
-        yield _event(change, "user.logged_in", after, provider=session.provider)
+        yield event("user.logged_in", after, provider=session.provider)
 
 
 def _reason(change: Change, user: User, requested: Collection[tuple[str, str]]) -> str:
@@ -173,12 +182,15 @@ def _reason(change: Change, user: User, requested: Collection[tuple[str, str]]) 
     return "requested" if is_request else "logout"
 
 
-def _event(change: Change, kind: EventType, user: User, **more: Any) -> UserEvent:
+def _event(
+    change: Change, stack: str, kind: EventType, user: User, **more: Any
+) -> UserEvent:
     return make_user_event(
         change.record_id,
         kind,
         user,
         change.at,
+        stack=stack,
         # As text, since a number in JSON does not hold so many digits. It is padded,
         # so that the texts compare as the numbers do.
         sequence=f"{change.sequence:040d}",

@@ -42,12 +42,14 @@ class ExpiryWarnings:
 
     Args:
         notice_days: How many days before its last day a user is warned. At least one.
+        stack: The deployment's name, which every event shows.
         pause: Waits that many seconds, so that the scan leaves room for requests.
     """
 
     users: ExpiringStore
     bus: EventBus
     notice_days: Collection[int]
+    stack: str
     pause: Callable[[float], None]
 
     def publish_due(self, now: datetime, *, has_time: Callable[[], bool]) -> ScanReport:
@@ -105,6 +107,7 @@ class ExpiryWarnings:
                 "user.expiring",
                 user,
                 now,
+                stack=self.stack,
                 notice_days=days,
                 days_left=(expires_at.date() - utc_day(now)).days,
             )

@@ -204,6 +204,21 @@ def test_given_the_rule_when_deployed_then_it_matches_deleted_users_only(
     assert set(matched) == {"user.deleted"}
 
 
+def test_given_the_pattern_of_one_stack_when_two_publish_then_it_matches_one(
+    server: LocalServer,
+) -> None:
+    pattern = yaml.safe_load(block("one stack only"))["Pattern"]
+    (stack,) = pattern["detail"]["stack"]
+    rule = EventPattern.load(json.dumps(pattern))
+    log_in(server.base_url)
+
+    event = call(server.base_url, "GET", "/_local/events").json()[-1]
+    same_event = event | {"detail": event["detail"] | {"stack": stack}}
+
+    assert not rule.matches_event(event)
+    assert rule.matches_event(same_event)
+
+
 @pytest.fixture
 def notes(server: LocalServer) -> Iterator[Any]:
     """The table of an app that the documented consumer cleans up."""

@@ -68,6 +68,7 @@ def test_given_a_guest_when_it_logs_in_then_it_was_created(story: Story) -> None
     assert event["detail-type"] == "user.created"
     assert detail == {
         "id": detail["id"],
+        "stack": "anonauth-local",
         "app": OTHER_APP,
         "uid": body["user_id"],
         "anonymous": True,
@@ -300,7 +301,7 @@ def test_given_a_change_without_images_when_told_then_no_event_is_published() ->
     at = datetime(2026, 3, 10, 12, tzinfo=UTC)
     change = Change("r", 1, at, before=None, after=None, swept=False)
 
-    assert list(events_of(change)) == []
+    assert list(events_of(change, stack="anonauth")) == []
 
 
 # -- The record as AWS writes it -----------------------------------------------------
@@ -404,10 +405,10 @@ def test_given_no_removals_when_told_then_nothing_is_looked_up(story: Story) -> 
     assert story.service.wire.calls == ["PutEvents"]
 
 
-def test_given_an_entry_when_sent_then_it_names_source_bus_and_time(
+def test_given_an_entry_when_sent_then_it_names_source_stack_bus_and_time(
     story: Story,
 ) -> None:
-    story.service.restart(EVENT_BUS="users")
+    story.service.restart(EVENT_BUS="users", POWERTOOLS_SERVICE_NAME="my-stack")
     boto = story.service._clients.connect("events")
     boto.create_event_bus(Name="users")
     story.service.log_in()
@@ -419,6 +420,7 @@ def test_given_an_entry_when_sent_then_it_names_source_bus_and_time(
     (entry,) = story.service.wire.bodies[-1]["Entries"]
     assert entry["EventBusName"] == "users"
     assert entry["Source"] == "anonauth"
+    assert json.loads(entry["Detail"])["stack"] == "my-stack"
     assert entry["Time"] == int(START.timestamp())
     boto.delete_event_bus(Name="users")
 
@@ -487,6 +489,7 @@ def test_given_the_schema_then_it_is_valid_and_refuses_other_events(
         (("detail", "identities"), [{"provider": "anon-user", "id": "a@b"}]),
         (("detail", "reason"), None),
         (("detail", "id"), "x:user.deleted"),
+        (("detail", "stack"), ""),
         (("detail", "at"), "yesterday"),
     ):
         spoilt = copy.deepcopy(event)

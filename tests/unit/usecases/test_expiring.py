@@ -64,6 +64,7 @@ def test_given_a_silent_guest_when_days_pass_then_it_is_warned_14_and_3_days_ahe
     for (event,), days in zip(warned.values(), (14, 3), strict=True):
         detail = event["detail"]
         assert event["detail-type"] == "user.expiring"
+        assert detail["stack"] == "anonauth-local"
         assert detail["uid"] == body["user_id"]
         assert (detail["notice_days"], detail["days_left"]) == (days, days)
         assert detail["expires_at"] == "2026-06-09T01:00:00Z"
@@ -302,6 +303,7 @@ def run(
         users=users,
         bus=bus,
         notice_days={14, 3},
+        stack="anonauth",
         pause=(pauses if pauses is not None else []).append,
     )
     return warnings.publish_due(now, has_time=lambda: next(clock) < most)

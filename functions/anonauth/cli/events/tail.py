@@ -24,6 +24,7 @@ _COMMON_FIELDS = frozenset(
         "identities",
         "last_active_day",
         "sequence",
+        "stack",
         "uid",
     }
 )

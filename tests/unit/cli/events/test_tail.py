@@ -99,6 +99,7 @@ def test_given_an_event_when_told_then_it_is_one_line_that_steers_no_terminal() 
         "detail-type": "user.deleted",
         "detail": {
             "id": "1:user.deleted",
+            "stack": "s",
             "app": "a",
             "uid": "u\x1b[2J",
             "identities": [],

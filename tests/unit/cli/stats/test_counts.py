@@ -208,7 +208,7 @@ def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
         for directive in blob.get("_aws", {}).get("CloudWatchMetrics", []):
             _put_embedded(client, directive, blob)
     today = DayRange.until(datetime.now(UTC), 2)  # noqa: TID251 - as the functions write it
-    name = service.services.settings.service_name
+    name = service.services.settings.stack_name
     body = read_flow(client, service=name, days=today).as_json()
 
     assert body["total"]["created"]["anon-user"] == 3
