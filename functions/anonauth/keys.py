@@ -12,6 +12,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,7 +59,8 @@ class KmsWrapping:
 
     Args:
         connect: Makes the client on first use, since not every function unwraps a key.
-        key_id: Id, ARN or alias of the wrapping key.
+        key_id: Id, ARN or alias of the wrapping key. If it is empty, `unwrap` takes the
+            key that wrapped, whichever it was, and `wrap` cannot be used.
     """
 
     def __init__(self, connect: "Callable[[], KMSClient]", key_id: str) -> None:
@@ -77,9 +79,10 @@ class KmsWrapping:
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         """Decrypt a key. See `KeyWrapping`."""
+        by_key: Any = {"KeyId": self._key_id} if self._key_id else {}
         try:
             answer = self._client.decrypt(
-                KeyId=self._key_id, CiphertextBlob=wrapped, EncryptionContext=context
+                CiphertextBlob=wrapped, EncryptionContext=context, **by_key
             )
         except (BotoCoreError, ClientError) as exc:
             raise KeysUnavailable from exc
@@ -133,6 +136,19 @@ class KeyMaker:
             signs_from=signs_from,
             stops_at=None,
         )
+
+    def rewrap(self, key: RingKey, former: KeyWrapping) -> RingKey:
+        """Return a key of another ring, wrapped as the keys made here.
+
+        Args:
+            former: The wrapping of the other ring.
+
+        Raises:
+            KeysUnavailable: KMS does not unwrap it, or does not answer.
+        """
+        context = _context(key.use, key.kid)
+        clear = former.unwrap(key.wrapped, context)
+        return replace(key, wrapped=self._wrapping.wrap(clear, context))
 
 
 class KeyRing:

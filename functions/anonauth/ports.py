@@ -422,6 +422,61 @@ class OverviewStore(Protocol):
         ...
 
 
+class RestoreStore(OverviewStore, Protocol):
+    """Users of a backup, or of the live table that they are restored to.
+
+    A user is named by app and id, a record by app, provider and key. Every method can
+    raise `StoreUnavailable`.
+    """
+
+    def get_users(
+        self, names: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], User | None]:
+        """Return the users that are there, expired ones too, by name.
+
+        The read is strongly consistent. A user whose item cannot be read is None.
+        """
+        ...
+
+    def get_records(
+        self, names: Collection[tuple[str, str, str]]
+    ) -> Mapping[tuple[str, str, str], IdentityRecord | None]:
+        """Return the records of identities and API keys that are there, by name.
+
+        The read is strongly consistent. A record that cannot be read is None.
+        """
+        ...
+
+    def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
+        """Return app and id of the users that have a deletion mark."""
+        ...
+
+    def restore_user(
+        self,
+        user: User,
+        records: Sequence[IdentityRecord],
+        kept: Sequence[IdentityRecord],
+        now: datetime,
+    ) -> bool:
+        """Write a user with its records, all or nothing.
+
+        Return False, and write nothing, if the user is there, or has a deletion mark.
+        The same holds if one of the `records` is there and has not expired, or if one
+        of the `kept` records is no longer the user's, with the version that was read.
+        """
+        ...
+
+    def restore_records(
+        self, user: User, records: Sequence[IdentityRecord], now: datetime
+    ) -> bool:
+        """Write records that a live user has lost, all or nothing.
+
+        Return False, and write nothing, if the user has changed since it was read, or
+        if one of the records is there and has not expired.
+        """
+        ...
+
+
 class EventBus(Protocol):
     """The place that events about users are published to."""
 

@@ -56,6 +56,14 @@ class Services:
         return KmsWrapping(lambda: self._connect("kms"), self.settings.kms_key_id)
 
     @functools.cached_property
+    def former_wrapping(self) -> KmsWrapping:
+        """Decryption of the keys of a backup, which another KMS key may have wrapped.
+
+        Only an operator's command uses it.
+        """
+        return KmsWrapping(lambda: self._connect("kms"), "")
+
+    @functools.cached_property
     def ring(self) -> KeyRing:
         """The key ring, at most five minutes old."""
         return KeyRing(self.store, self.wrapping)

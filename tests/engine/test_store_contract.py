@@ -2,8 +2,11 @@
 
 from support.contracts.identity_contract import IdentityContract
 from support.contracts.overview_contract import OverviewContract
+from support.contracts.restore_contract import RestoreContract
 from support.contracts.store_contract import StoreContract
 
 
-class TestStoreOnEngines(StoreContract, IdentityContract, OverviewContract):
+class TestStoreOnEngines(
+    StoreContract, IdentityContract, OverviewContract, RestoreContract
+):
     """`conftest` provides `store`, on each engine."""

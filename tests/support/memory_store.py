@@ -27,6 +27,7 @@ from anonauth.domain.signing_keys import (
 from anonauth.domain.users import (
     MOST_SESSIONS,
     ApiKey,
+    OwnedIdentity,
     Session,
     User,
     UserFilter,
@@ -180,7 +181,7 @@ class MemoryStore:
         page = ahead[: self.page_size]
         return UserPage(
             users=tuple(
-                replace(pks[pk], sessions={}, api_keys={})
+                pks[pk] if wanted.whole else replace(pks[pk], sessions={}, api_keys={})
                 for pk in page
                 if _is_wanted(pks[pk], wanted)
             ),
@@ -189,10 +190,10 @@ class MemoryStore:
             owners=self._owners() if wanted.with_owners and not after else (),
         )
 
-    def _owners(self) -> tuple[UserKey, ...]:
+    def _owners(self) -> tuple[OwnedIdentity, ...]:
         # All are on the first page: tests scan one segment when they ask for it.
         return tuple(
-            (record.app, record.user_id)
+            OwnedIdentity(record.app, record.user_id, record.provider, record.key)
             for record in self.records.values()
             if record.user_id is not None and record.provider != API_KEY
         )
@@ -554,6 +555,44 @@ class MemoryStore:
         )
         return True
 
+    # RestoreStore
+
+    def get_users(self, names: Collection[UserKey]) -> dict[UserKey, User | None]:
+        return {name: self.users[name] for name in names if name in self.users}
+
+    def get_records(
+        self, names: Collection[RecordKey]
+    ) -> dict[RecordKey, IdentityRecord | None]:
+        return {name: self.records[name] for name in names if name in self.records}
+
+    def deleted_on_request(self, users: Sequence[User]) -> set[UserKey]:
+        return {(user.app, user.id) for user in users} & self.gone.keys()
+
+    def restore_user(
+        self,
+        user: User,
+        records: Sequence[IdentityRecord],
+        kept: Sequence[IdentityRecord],
+        now: datetime,
+    ) -> bool:
+        if not self._can_put_again(user) or not self._are_free(records, now):
+            return False
+        if not all(self._is_bound(user, record) for record in kept):
+            return False
+        self._put_user(user)
+        for record in records:
+            self._put_record(record)
+        return True
+
+    def restore_records(
+        self, user: User, records: Sequence[IdentityRecord], now: datetime
+    ) -> bool:
+        if self._as_read(user, now) is None or not self._are_free(records, now):
+            return False
+        for record in records:
+            self._put_record(record)
+        return True
+
     # RingStore
 
     def load_ring(self) -> Ring | None:
@@ -624,6 +663,10 @@ class MemoryStore:
             data=identity.data,
         )
         return None if _key_of(record) in self.records else record
+
+    def _are_free(self, records: Iterable[IdentityRecord], now: datetime) -> bool:
+        stored = [self.records.get(_key_of(record)) for record in records]
+        return all(record is None or record.is_expired(now) for record in stored)
 
     def _can_put_again(self, user: User) -> bool:
         name = (user.app, user.id)

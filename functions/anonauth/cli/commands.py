@@ -14,6 +14,7 @@ from anonauth.cli.doctor.command import doctor_command
 from anonauth.cli.events.commands import events_app
 from anonauth.cli.keys.commands import keys_app
 from anonauth.cli.options import DEFAULT_ENDPOINT
+from anonauth.cli.restore.command import restore_command
 from anonauth.cli.signals import catch_stop_signals
 from anonauth.cli.stats.command import stats_command
 from anonauth.cli.typer_help import CommandGroup
@@ -285,6 +286,7 @@ def sample(
 
 
 doctor = app.command("doctor")(doctor_command)
+restore = app.command("restore")(restore_command)
 stats = app.command("stats")(stats_command)
 
 

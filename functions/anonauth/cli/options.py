@@ -2,7 +2,9 @@
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -15,6 +17,9 @@ EXIT_CODES = (
     "`serve` and `events tail`)."
 )
 """The exit codes of every command, printed below its help."""
+
+DATES = "such as 2026-11-01 or 2026-11-01T12:00:00Z"
+"""The forms of a time in an option (`parse_instant`)."""
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
 """Address of the AWS services of `anonauth serve --aws-port 4566`."""
@@ -123,6 +128,18 @@ def ask_to_go_on(question: str) -> None:
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CommandError("nothing was changed")
+
+
+def parse_instant(text: str) -> datetime:
+    """Return the time (UTC) that an option names.
+
+    Raises:
+        BadParameter: It has none of the forms in `DATES`.
+    """
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+    raise typer.BadParameter(f"'{printable(text)}' is not a date {DATES}")
 
 
 def printable(text: str) -> str:

@@ -39,6 +39,11 @@ class ParallelScan:
         self._rate = rate
         self._stopped = threading.Event()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether an error or Ctrl-C has ended the scan. Long work on a page asks."""
+        return self._stopped.is_set()
+
     def run(
         self, positions: Mapping[int, str], on_page: Callable[[int, UserPage], None]
     ) -> None:

@@ -3,6 +3,7 @@
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -136,6 +137,28 @@ class Ring:
             if key.kid == kid:
                 return key
         return None
+
+    def is_same_ring(self, other: "Ring") -> bool:
+        """Tell whether both are the same ring at different times.
+
+        A ring keeps each key for months, unless all its keys are revoked.
+        """
+        kids = {key.kid for key in self.keys}
+        return any(key.kid in kids for key in other.keys)
+
+    def with_verifying_keys(self, former: Iterable[RingKey]) -> "Ring":
+        """Return the ring with refresh keys of a lost ring, which only verify.
+
+        They are older than the ring's own refresh keys, and only the youngest signs.
+        """
+        first = min(key.signs_from for key in self.of("refresh"))
+        latest = first - timedelta(seconds=1)
+        older = [
+            replace(key, signs_from=min(key.signs_from, latest), stops_at=None)
+            for key in former
+            if self.find("refresh", key.kid) is None
+        ]
+        return replace(self, keys=(*older, *self.keys))
 
     def added(self, key: RingKey) -> "Ring":
         """Return the ring with one more key."""

@@ -6,7 +6,7 @@ Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC d
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from anonauth.domain.expiry import utc_day
 from anonauth.domain.identities import Identity, IdentityRecord
@@ -104,7 +104,8 @@ class User:
     `version` rises on every change but a login or a refresh. `expires_at` is set if and
     only if the user is anonymous. `made_again` is None unless the user's item was lost.
     In that case `created_at` is the time at which it was made again, and the user has
-    no anonymous identity.
+    no anonymous identity. `restored_at` is set if an operator restored the user from a
+    backup.
     """
 
     app: str
@@ -118,6 +119,7 @@ class User:
     identities: tuple[Identity, ...]
     api_keys: Mapping[str, ApiKey] = field(default_factory=dict)
     made_again: MadeAgain | None = None
+    restored_at: datetime | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether 90 days without activity have passed. This is final."""
@@ -250,23 +252,35 @@ class UserFilter:
     """Selects users for a scan. A field that is None does not restrict it.
 
     `created_from` is the earliest time of creation. `with_owners` also asks for the
-    users that the records of identities name, whatever the other fields say.
+    users that the records of identities name, whatever the other fields say. `whole`
+    asks for the users' sessions and API keys too.
     """
 
     app: str | None = None
     anonymous: bool | None = None
     created_from: datetime | None = None
     with_owners: bool = False
+    whole: bool = False
+
+
+class OwnedIdentity(NamedTuple):
+    """The name of an identity's record, and the user that the record names."""
+
+    app: str
+    user_id: str
+    provider: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
     """The result of one read of a scan over users.
 
-    `users` come without their sessions and API keys. `position` is the key after which
+    `users` come without their sessions and API keys, unless these were asked for.
+    `position` is the key after which
     to go on, None at the end of the segment. `read` counts the items of any kind,
     `units` the read units that they cost, and `unreadable` the items that are left out.
-    `owners` has app and user id of each bound identity's record, API keys left out.
+    `owners` has each bound identity and its user, API keys left out.
     """
 
     users: tuple[User, ...]
@@ -274,4 +288,4 @@ class UserPage:
     read: int
     units: float = 0
     unreadable: int = 0
-    owners: tuple[tuple[str, str], ...] = ()
+    owners: tuple[OwnedIdentity, ...] = ()

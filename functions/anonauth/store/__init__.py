@@ -14,10 +14,13 @@ from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.changes import Changes
 from anonauth.store.expiring import Expiring
 from anonauth.store.overview import Overview
+from anonauth.store.restoring import Restoring
 from anonauth.store.ring import Rings
 
 
-class Store(AccountRecords, ApiKeyRecords, Changes, Expiring, Overview, Rings):
+class Store(
+    AccountRecords, ApiKeyRecords, Changes, Expiring, Overview, Restoring, Rings
+):
     """Every store of `ports`, on one DynamoDB table; see `Table`.
 
     Accounts and API keys are both built on identities, and those on users.

@@ -66,6 +66,7 @@ class UserItem(TableItem):
     identities: ListAttribute[Any] = ListAttribute()
     api_keys: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
     made_again = UnicodeAttribute(null=True)
+    restored_at = InstantAttribute(null=True)
 
 
 class IdentityItem(TableItem):
@@ -177,6 +178,7 @@ def user_fields(user: User) -> dict[str, Any]:
         "identities": identity_list(user.identities),
         "api_keys": {key.id: api_key_map(key) for key in user.api_keys.values()},
         "made_again": user.made_again,
+        "restored_at": user.restored_at,
     }
 
 
@@ -195,6 +197,7 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
         identities=tuple(_identity(entry) for entry in item.identities),
         api_keys={kid: _api_key(kid, entry) for kid, entry in api_keys.items()},
         made_again=item.made_again,  # type: ignore[arg-type]
+        restored_at=item.restored_at,
     )
 
 

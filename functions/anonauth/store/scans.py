@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from pynamodb.expressions.condition import Condition
 
-from anonauth.domain.users import User, UserPage
+from anonauth.domain.users import OwnedIdentity, User, UserPage
 from anonauth.store.items import USER_PREFIX, UserItem, user_in, user_pk
 from anonauth.store.table import Table
 
@@ -18,7 +18,7 @@ SCANNED = (
     "expires_at",
     "identities",
 )
-"""All attributes that a scan may read (see `template.yaml`).
+"""All attributes that a function's scan may read (see `template.yaml`).
 
 There is no session, password or key among them.
 """
@@ -34,6 +34,7 @@ class Scans(Table):
         after: str,
         wanted: Condition,
         *more: str,
+        whole: bool = False,
     ) -> UserPage:
         """Read one page, in one Scan.
 
@@ -44,12 +45,13 @@ class Scans(Table):
             after: `position` of the page before, empty for the first page.
             wanted: Condition on the items, such as `active_users`.
             more: Attributes to read in addition to `SCANNED`.
+            whole: Read all attributes.
         """
         page = self._send(
             lambda: self._connection.scan(
                 self._user_item.Meta.table_name,
                 filter_condition=wanted,
-                attributes_to_get=[*SCANNED, *more],
+                attributes_to_get=None if whole else [*SCANNED, *more],
                 segment=segment,
                 total_segments=segments,
                 exclusive_start_key=after or None,
@@ -58,10 +60,11 @@ class Scans(Table):
         )
         last = page.get("LastEvaluatedKey")
         users: list[User] = []
-        owners: list[tuple[str, str]] = []
+        owners: list[OwnedIdentity] = []
         for raw in page["Items"]:
             if "uid" in raw:
-                owners.append((raw["pk"]["S"].split("#")[1], raw["uid"]["S"]))
+                _, app, provider, key = raw["pk"]["S"].split("#")
+                owners.append(OwnedIdentity(app, raw["uid"]["S"], provider, key))
                 continue
             # An item that cannot be read must not hide all others.
             with suppress(Exception):

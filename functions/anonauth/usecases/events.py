@@ -129,7 +129,8 @@ def events_of(
 ) -> Iterator[UserEvent]:
     """Yield the events of one change.
 
-    A refresh has none, nor has a logout that leaves the user.
+    A refresh has none, nor has a logout that leaves the user. A user that an operator
+    restores from a backup has none either, because its `user.created` was published.
 
     Args:
         requested: App and id of the users whose deletion was requested.
@@ -142,8 +143,10 @@ def events_of(
             reason = _reason(change, before, requested)
             yield event("user.deleted", before, reason=reason)
     elif before is None:
-        # The session of its login names the provider. A copy that an operator restores
-        # from a backup may have no session.
+        if after.restored_at is not None:
+            return
+        # The session of its login names the provider. A copy that another program
+        # writes may have no session.
         made_by = next(iter(after.sessions.values()), after.identities[0])
         more = {"made_again": True} if after.made_again else {}
         yield event("user.created", after, provider=made_by.provider, **more)

@@ -1,6 +1,6 @@
 """The key ring's upkeep: the daily rotation, and an operator's rotation by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import get_args
@@ -104,6 +104,25 @@ class KeyRotation:
             return self._supplied(rest, now)
 
         return self._change(revoked_from)
+
+    def take_over(self, former: Sequence[RingKey], now: datetime) -> Ring:
+        """Add the refresh keys of a lost ring, and return the ring.
+
+        They sign nothing from now on. They verify the refresh tokens of users that are
+        restored from a backup (design.md §5). If there is no ring, it is made, with
+        new keys of both uses.
+
+        Args:
+            former: The keys, wrapped by this ring's KMS key.
+
+        Raises:
+            KeysUnavailable: KMS did not answer. The ring is as it was.
+            StoreUnavailable: Whether the ring was written is not known. Repeat.
+        """
+        now = now.replace(microsecond=0)
+        return self._change(
+            lambda ring: self._supplied(ring, now).with_verifying_keys(former)
+        )
 
     def _change(self, change: Callable[[Ring], Ring]) -> Ring:
         # A deployment, the daily schedule and an operator may meet.

@@ -31,6 +31,7 @@ COMMANDS = [
         ["serve"],
         ["sample"],
         ["doctor"],
+        ["restore"],
         ["stats"],
         ["keys"],
         ["users"],

@@ -47,8 +47,8 @@ MAY_IMPORT = {
     | {"aws_answers", "event_bus", "local", "ports", "provider_settings", "settings"}
     | {"store", "usecases", "wiring"},
     "cli": PURE
-    | {"aws_answers", "cli", "local", "metrics", "ports", "provider_settings"}
-    | {"settings", "usecases", "wiring"},
+    | {"aws_answers", "backoff", "cli", "event_bus", "local", "metrics", "ports"}
+    | {"provider_settings", "settings", "usecases", "wiring"},
 }
 # Outside libraries, and the parts that may import them.
 ONLY = {

@@ -13,6 +13,7 @@ from support.contracts.identity_contract import (
     record_of,
 )
 from support.contracts.overview_contract import OverviewContract
+from support.contracts.restore_contract import RestoreContract
 from support.contracts.store_contract import (
     APP,
     DAY,
@@ -31,7 +32,9 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-class TestStoreInMemory(StoreContract, IdentityContract, OverviewContract):
+class TestStoreInMemory(
+    StoreContract, IdentityContract, OverviewContract, RestoreContract
+):
     """The store's contracts, with dictionaries as the engine."""
 
 

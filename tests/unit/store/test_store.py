@@ -39,6 +39,7 @@ from support.contracts.identity_contract import (
 )
 from support.contracts.identity_contract import read as stored
 from support.contracts.overview_contract import OverviewContract
+from support.contracts.restore_contract import RestoreContract
 from support.contracts.store_contract import (
     APP,
     DAY,
@@ -82,7 +83,9 @@ def raw_item(db: DynamoDBClient) -> ReadItem:
     return read
 
 
-class TestStoreOnMoto(StoreContract, IdentityContract, OverviewContract):
+class TestStoreOnMoto(
+    StoreContract, IdentityContract, OverviewContract, RestoreContract
+):
     """The contract, and moto is the engine."""
 
 
@@ -953,6 +956,8 @@ def test_given_identities_when_owners_are_asked_for_then_a_scan_tells_them(
     told = store.scan_users(0, 1, "", UserFilter(with_owners=True))
     plain = store.scan_users(0, 1, "", UserFilter())
 
-    assert sorted(told.owners) == [(APP, user.id)] * 2
+    assert sorted(told.owners) == sorted(
+        (APP, user.id, each.provider, each.key) for each in user.usable_identities()
+    )
     assert (told.users, told.unreadable) == (plain.users, 0)
     assert plain.owners == ()

@@ -107,7 +107,7 @@ class UserStock:
         """Count the users of a page."""
         with self._lock:
             self.unreadable += page.unreadable
-            self._owners.update(page.owners)
+            self._owners.update((each.app, each.user_id) for each in page.owners)
             self._there |= {(u.app, u.id) for u in page.users if not u.anonymous}
             for user in page.users:
                 self._count(user)

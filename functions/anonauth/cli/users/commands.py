@@ -1,14 +1,14 @@
 """The commands of `anonauth users` and their options."""
 
 import sys
-from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anonauth.cli.options import (
+    DATES,
     AppOption,
     DeploymentOptions,
     EndpointUrlOption,
@@ -20,8 +20,8 @@ from anonauth.cli.options import (
     TableOption,
     YesOption,
     ask_to_go_on,
+    parse_instant,
     print_json,
-    printable,
 )
 from anonauth.cli.preflight import check_options
 from anonauth.cli.typer_help import CommandGroup
@@ -30,16 +30,6 @@ from anonauth.local.command_error import CommandError
 # ruff: noqa: PLC0415 - the commands import the service, their help does not need it
 
 users_app = CommandGroup()
-
-_DATES = "such as 2026-11-01 or 2026-11-01T12:00:00Z"
-
-
-def _parse_instant(text: str) -> datetime:
-    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
-        with suppress(ValueError):
-            return datetime.strptime(text, form).replace(tzinfo=UTC)
-    raise typer.BadParameter(f"'{printable(text)}' is not a date {_DATES}")
-
 
 _UserIdArgument = Annotated[str, typer.Argument(metavar="UID", help="The user's id.")]
 
@@ -122,9 +112,9 @@ def users_list(  # noqa: PLR0913 - an option each
     created_after: Annotated[
         datetime | None,
         typer.Option(
-            parser=_parse_instant,
+            parser=parse_instant,
             metavar="DATE",
-            help=f"Only users created at that time (UTC) or later, {_DATES}.",
+            help=f"Only users created at that time (UTC) or later, {DATES}.",
             show_default=False,
         ),
     ] = None,

@@ -1,0 +1,1 @@
+"""`anonauth restore`: bring users back from a backup."""

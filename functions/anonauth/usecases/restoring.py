@@ -1,0 +1,129 @@
+"""Restoring users from a backup, for an operator."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from anonauth.domain.identities import IdentityRecord
+from anonauth.domain.restoring import (
+    LiveState,
+    RecordName,
+    RestorePlan,
+    RestoreRules,
+    UserName,
+    plan_restore,
+    record_names,
+)
+from anonauth.domain.users import OwnedIdentity, User
+from anonauth.ports import RestoreStore
+from anonauth.usecases._retry import decisions
+
+
+def find_lost(
+    live: RestoreStore, owners: Iterable[OwnedIdentity]
+) -> dict[UserName, list[RecordName]]:
+    """Return the users that identities name but the table does not have.
+
+    Returns:
+        The names of the records that name each of them.
+    """
+    named: dict[UserName, list[RecordName]] = {}
+    for each in owners:
+        record = (each.app, each.provider, each.key)
+        named.setdefault((each.app, each.user_id), []).append(record)
+    there = live.get_users(named.keys())
+    return {user: records for user, records in named.items() if user not in there}
+
+
+@dataclass(frozen=True, slots=True)
+class UserRestore:
+    """Brings the users of a backup back to the live table.
+
+    Args:
+        lost: Result of `find_lost` on the live table.
+        now: Aware UTC time of the restore, in whole seconds. Users that are restored
+            keep it.
+    """
+
+    backup: RestoreStore
+    live: RestoreStore
+    rules: RestoreRules
+    lost: Mapping[UserName, Sequence[RecordName]]
+    now: datetime
+
+    def plan(self, users: Sequence[User]) -> list[tuple[User, RestorePlan]]:
+        """Return each user of the backup and what is to become of it.
+
+        Args:
+            users: Users of the backup, whole.
+
+        Raises:
+            StoreUnavailable: Nothing was written. Repeat.
+        """
+        names = [(user.app, user.id) for user in users]
+        there = self.live.get_users(names)
+        missing = [user for user in users if (user.app, user.id) not in there]
+        gone = self.live.deleted_on_request(missing)
+        wanted = {
+            name: self._wanted_records(user, there.get(name))
+            for name, user in zip(names, users, strict=True)
+        }
+        of_all = {record for of_user in wanted.values() for record in of_user}
+        live = self.live.get_records(of_all)
+        # A live record that has expired is replaced, too.
+        needed = [r for r in of_all if _is_missing(live, r, self.now)]
+        backup = self.backup.get_records(needed)
+        plans: list[tuple[User, RestorePlan]] = []
+        for name, user in zip(names, users, strict=True):
+            state = LiveState(
+                is_there=name in there,
+                user=there.get(name),
+                is_gone=name in gone,
+                records={r: live[r] for r in wanted[name] if r in live},
+            )
+            plan = plan_restore(user, backup, state, self.rules, self.now)
+            plans.append((user, plan))
+        return plans
+
+    def carry_out(self, old: User, plan: RestorePlan) -> RestorePlan:
+        """Write what a plan says, in one transaction, and return what became of it.
+
+        If the live table has changed since the plan was made, another plan is made.
+        The call can be repeated.
+
+        Raises:
+            StoreUnavailable: The user may be restored or not. Repeat.
+        """
+        for _ in decisions():
+            if self._write(plan):
+                break
+            ((_, again),) = self.plan([old])
+            if again.outcome == "present" and _was_restored(again.user, self.now):
+                break  # our own write, whose reply was lost
+            plan = again
+        return plan
+
+    def _write(self, plan: RestorePlan) -> bool:
+        if plan.user is None or plan.outcome == "present":
+            return True
+        if plan.outcome == "completed":
+            return self.live.restore_records(plan.user, plan.records, self.now)
+        return self.live.restore_user(plan.user, plan.records, plan.kept, self.now)
+
+    def _wanted_records(self, old: User, there: User | None) -> list[RecordName]:
+        if there is not None:
+            return record_names(there)
+        return [*record_names(old), *self.lost.get((old.app, old.id), ())]
+
+
+def _was_restored(user: User | None, now: datetime) -> bool:
+    return user is not None and user.restored_at == now
+
+
+def _is_missing(
+    live: Mapping[RecordName, IdentityRecord | None], name: RecordName, now: datetime
+) -> bool:
+    if name not in live:
+        return True
+    record = live[name]
+    return record is not None and record.is_expired(now)
