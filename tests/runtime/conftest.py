@@ -74,9 +74,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def build(directory: Path) -> None:
-    """Build the bundle of a function, for this machine."""
-    platform = machine()
+def build(directory: Path, platform: str | None = None) -> None:
+    """Build the bundle of a function, for this machine unless another is named."""
+    platform = platform or machine()
     subprocess.run(  # noqa: S603 - our own Makefile
         [
             require_tool("make"),

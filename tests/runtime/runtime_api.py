@@ -179,6 +179,7 @@ def running(
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
         "LAMBDA_TASK_ROOT": str(bundle),
         "TZ": ":UTC",
+        "_HANDLER": handler,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter

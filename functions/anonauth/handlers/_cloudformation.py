@@ -1,4 +1,8 @@
-"""The protocol of custom resources: CloudFormation waits for a PUT to a signed URL."""
+"""The protocol of custom resources: CloudFormation waits for a PUT to a signed URL.
+
+This module imports plain Python only. It has to answer even if the bundle's compiled
+modules do not load (`_architecture`).
+"""
 
 import json
 from collections.abc import Callable
@@ -6,12 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import urllib3
-
-from anonauth import wiring
-from anonauth.handlers._http import logger
+from aws_lambda_powertools.logging import Logger
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger()
 
 _ATTEMPTS = 4
 _TIMEOUT = 5.0
@@ -19,12 +23,20 @@ _TIMEOUT = 5.0
 34 s at most, and the function has 90 s."""
 
 
+class Refused(Exception):
+    """The resource cannot be made. The text tells the operator why."""
+
+
 class AnswerNotAccepted(Exception):
     """The signed URL did not take the answer. The text has the last outcome only."""
 
 
 def answer_custom_resource(
-    event: dict[str, Any], context: "LambdaContext", apply: Callable[[], dict[str, Any]]
+    event: dict[str, Any],
+    context: "LambdaContext",
+    apply: Callable[[], dict[str, Any]],
+    *,
+    pause: Callable[[float], None],
 ) -> dict[str, Any]:
     """Apply a create or update, and tell CloudFormation how it went.
 
@@ -49,15 +61,16 @@ def answer_custom_resource(
     try:
         if event["RequestType"] != "Delete":
             answer["Data"] = apply()
-    except Exception as exc:  # noqa: BLE001 - every failure is reported
+    except Exception as exc:
         logger.exception("custom resource failed")
         answer["Status"] = "FAILED"
-        answer["Reason"] = f"{type(exc).__name__}; see log {context.log_stream_name}"
-    _put(event["ResponseURL"], json.dumps(answer))
+        told = str(exc) if isinstance(exc, Refused) else type(exc).__name__
+        answer["Reason"] = f"{told}; see log {context.log_stream_name}"
+    _put(event["ResponseURL"], json.dumps(answer), pause)
     return answer
 
 
-def _put(url: str, body: str) -> None:
+def _put(url: str, body: str, pause: Callable[[float], None]) -> None:
     """Send the answer until it is accepted. The signed URL is in no log and no error.
 
     Raises:
@@ -79,5 +92,5 @@ def _put(url: str, body: str) -> None:
             extra={"outcome": outcome, "attempt": attempt},
         )
         if attempt < _ATTEMPTS:
-            wiring.services().pause(2**attempt)
+            pause(2**attempt)
     raise AnswerNotAccepted(outcome)

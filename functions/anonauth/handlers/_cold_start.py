@@ -36,7 +36,12 @@ for _library in ("pynamodb.settings", "botocore.credentials"):
 # Imports create some 10⁵ objects, which all stay. The garbage collector would look
 # through them again and again, and find nothing.
 gc.disable()
-import anonauth.wiring  # noqa: E402, F401 - most modules, for all functions
+try:
+    import anonauth.wiring  # noqa: F401 - most modules, for all functions
+except ImportError as failure:
+    from anonauth.handlers._architecture import explain
+
+    explain(failure)
 
 gc.freeze()
 gc.enable()

@@ -65,5 +65,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             A custom resource is answered instead.
     """
     if "ResponseURL" in event:
-        return answer_custom_resource(event, context, rotate_once_permitted)
+        return answer_custom_resource(
+            event,
+            context,
+            rotate_once_permitted,
+            pause=lambda seconds: wiring.services().pause(seconds),
+        )
     return rotate()
