@@ -23,6 +23,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+# The package ships no types.
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
 from anonauth.cli.deployment import open_services
 from anonauth.cli.doctor.drive import CLEAN_UP, STEPS
 from anonauth.cli.doctor.runner import CHECKS
@@ -36,6 +39,7 @@ from anonauth.wiring import utc_now
 from runtime.client import claims
 from support.engine.engines import free_port
 from support.project import sam_template
+from support.project.pages import block
 from support.project.sam_template import Json
 from support.project.tools import ROOT, machine, require_tool
 from support.service.calls import APP
@@ -120,27 +124,41 @@ class Deployed:
     def connect(self, service: str) -> Any:
         return client(service, self.endpoint_url)
 
-    def invoke(self, function: str, event: Json) -> Any:
-        """Run a function of the template, and return its answer."""
+    def name_of(self, function: str) -> str:
+        """Return the name that CloudFormation gave a function of the template."""
         functions = self.connect("lambda").list_functions()["Functions"]
         (name,) = (
             each["FunctionName"]
             for each in functions
             if each["FunctionName"].startswith(f"{STACK}-{function}-")
         )
+        found: str = name
+        return found
+
+    def invoke(self, function: str, event: Json, qualifier: str = "$LATEST") -> Any:
+        """Run a function of the template, and return its answer."""
         answer = self.connect("lambda").invoke(
-            FunctionName=name, Payload=json.dumps(event).encode()
+            FunctionName=self.name_of(function),
+            Qualifier=qualifier,
+            Payload=json.dumps(event).encode(),
         )
         result = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, result
         return result
 
-    def call(self, function: str, name: str, token: str | None = None) -> Any:
+    def call(
+        self,
+        function: str,
+        name: str,
+        token: str | None = None,
+        *,
+        qualifier: str = "$LATEST",
+    ) -> Any:
         """Send the event of a file with a token; return the answer's body."""
         event = sam_template.event(name)
         if token is not None:
             event["headers"]["authorization"] = f"Bearer {token}"
-        answer = self.invoke(function, event)
+        answer = self.invoke(function, event, qualifier)
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
 
@@ -619,6 +637,50 @@ def test_given_a_new_version_when_deployed_then_it_answers_and_nobody_is_logged_
     assert again["user_id"] == permanent["user_id"]
     for token in (guest["access_token"], permanent["access_token"]):
         deployed.call("ProfileFunction", "profile", token)
+
+
+def test_given_the_lines_of_a_canary_when_deployed_then_clients_get_releases(
+    deployed: Deployed,
+) -> None:
+    """The canary itself is left out: ministack has no CodeDeploy.
+
+    tests/template checks that the translated template has what CodeDeploy needs.
+    """
+
+    def release(number: str) -> None:
+        lines = yaml_parse(block("gradual deployment"))
+        shared = lines["Globals"]["Function"]
+        shared["DeploymentPreference"]["Enabled"] = False
+        shared["Environment"]["Variables"]["RELEASE"] = number
+        template = deployed.directory / "template.yaml"
+        loaded = yaml_parse(template.read_text())
+        sam_template.add_lines(loaded, lines)
+        template.write_text(json.dumps(loaded, default=str))
+        build(deployed.directory)
+
+    def minutes_of_a_token(minutes: int) -> int:
+        """Deploy a lifetime; return the lifetime that a client gets."""
+        url = deployed.endpoint_url
+        deploy(deployed.directory, url, AccessTokenMinutes=str(minutes))
+        got = deployed.call("LoginFunction", "login", qualifier="live")
+        assert deployed.next_event()["detail"]["uid"] == got["user_id"]
+        told = claims(got["access_token"])
+        return (int(told["exp"]) - int(told["iat"])) // 60
+
+    release("1")
+    with_aliases = minutes_of_a_token(15)
+    only_a_parameter = minutes_of_a_token(20)
+    release("2")
+    released = minutes_of_a_token(20)
+
+    assert (with_aliases, only_a_parameter, released) == (15, 15, 20)
+    name = deployed.name_of("KeysFunction")
+    alias = deployed.connect("lambda").get_alias(FunctionName=name, Name="live")
+    rules = deployed.connect("events").list_rule_names_by_target(
+        TargetArn=alias["AliasArn"]
+    )
+    assert len(rules["RuleNames"]) == 1
+    deployed.invoke("KeysFunction", sam_template.event("key_ring"), "live")
 
 
 def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(

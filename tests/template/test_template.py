@@ -597,6 +597,156 @@ def test_given_snapshots_when_a_parameter_changes_then_only_a_text_tells_sam() -
     assert changed != version
 
 
+def deployed_gradually(
+    change: Callable[[Json], object] = lambda template: None, **parameters: str
+) -> Json:
+    """Return the template that SAM makes of ours with the page's lines."""
+    template = sam_template.load()
+    sam_template.add_lines(template, yaml_parse(block("gradual deployment")))
+    change(template)
+    return translate(template, parameters)
+
+
+def versions(template: Json) -> set[str]:
+    found = resources(template, "AWS::Lambda::Version")
+    assert len(found) == len(FUNCTIONS)
+    return set(found)
+
+
+def release(template: Json) -> None:
+    template["Globals"]["Function"]["Environment"]["Variables"]["RELEASE"] = "2"
+
+
+def log_less(template: Json) -> None:
+    template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"] = "WARN"
+
+
+def depend_on_the_alarm(template: Json) -> None:
+    preference = template["Globals"]["Function"]["DeploymentPreference"]
+    preference["Alarms"] = [{"Ref": "ServerErrorsAlarm"}]
+
+
+def test_given_the_lines_of_a_canary_when_deployed_then_codedeploy_shifts_aliases() -> (
+    None
+):
+    """CloudFormation has CodeDeploy shift an alias that has an update policy."""
+    found = deployed_gradually()
+
+    aliases = {f"{function}Aliaslive": function for function in FUNCTIONS}
+    for alias, function in aliases.items():
+        update = found["Resources"][alias]["UpdatePolicy"]
+        assert update["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"] == {
+            "Ref": f"{function}DeploymentGroup"
+        }
+    groups = resources(found, "AWS::CodeDeploy::DeploymentGroup")
+    assert groups.keys() == {f"{function}DeploymentGroup" for function in FUNCTIONS}
+    alarm = found["Resources"]["ServerErrorsAlarm"]["Properties"]["AlarmName"]
+    for group in groups.values():
+        assert group["AlarmConfiguration"] == {
+            "Enabled": True,
+            "Alarms": [{"Name": alarm}],
+        }
+        rollback = group["AutoRollbackConfiguration"]
+        assert rollback["Enabled"]
+        assert "DEPLOYMENT_STOP_ON_ALARM" in rollback["Events"]
+        assert group["DeploymentConfigName"]["Fn::Sub"] == [
+            "CodeDeployDefault.Lambda${ConfigName}",
+            {"ConfigName": "Canary10Percent30Minutes"},
+        ]
+    assert findings(found) == []
+
+
+def test_given_a_canary_when_the_alarm_has_to_stop_it_then_the_canary_is_longer() -> (
+    None
+):
+    alarm = sam_template.load()["Resources"]["ServerErrorsAlarm"]["Properties"]
+    (_, kind) = deployed_gradually()["Resources"]["LoginFunctionDeploymentGroup"][
+        "Properties"
+    ]["DeploymentConfigName"]["Fn::Sub"]
+    minutes = int(re.findall(r"\d+", kind["ConfigName"])[-1])
+
+    # The errors may begin in the middle of a period, which is then too quiet.
+    latest = (alarm["EvaluationPeriods"] + 1) * alarm["Period"] / 60
+
+    assert minutes >= 2 * latest
+
+
+def test_given_a_canary_when_it_refers_to_the_alarm_then_it_is_a_cycle() -> None:
+    """The reason why the alarm's name is written out."""
+    found = findings(deployed_gradually(depend_on_the_alarm))
+
+    assert any(each.startswith("E3004 ") for each in found)
+
+
+def test_given_a_canary_when_clients_and_schedules_call_then_they_get_the_alias() -> (
+    None
+):
+    """The deployment and the stream call the function itself: no canary of events."""
+    found = deployed_gradually()
+
+    called = {
+        name: permission["FunctionName"]["Ref"]
+        for name, permission in resources(found, "AWS::Lambda::Permission").items()
+    }
+    rules = resources(found, "AWS::Events::Rule")
+    (stream,) = resources(found, "AWS::Lambda::EventSourceMapping").values()
+    paths = found["Resources"]["Api"]["Properties"]["Body"]["paths"]
+    uris = {
+        operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+        for methods in paths.values()
+        for operation in methods.values()
+    }
+
+    assert {name for name in called.values() if not name.endswith("Aliaslive")} == set()
+    assert {rule["Targets"][0]["Arn"]["Ref"] for rule in rules.values()} == {
+        "KeysFunctionAliaslive",
+        "ExpiringFunctionAliaslive",
+    }
+    assert {uri for uri in uris if "Aliaslive}" not in uri} == set()
+    assert stream["FunctionName"] == {"Ref": "LifecycleFunction"}
+    ring = found["Resources"]["KeyRing"]["Properties"]
+    assert ring["ServiceToken"] == {"Fn::GetAtt": ["KeysFunction", "Arn"]}
+
+
+def test_given_a_canary_when_only_a_parameter_changes_then_no_version_follows() -> None:
+    """SAM compares references, not their values. The page says so."""
+    before = versions(deployed_gradually())
+
+    unchanged = versions(deployed_gradually(AppIds="another", AccessTokenMinutes="10"))
+
+    assert unchanged == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(release, id="RELEASE"),
+        pytest.param(log_less, id="a property in the template"),
+    ],
+)
+def test_given_a_canary_when_the_text_changes_then_every_version_follows(
+    change: Callable[[Json], object],
+) -> None:
+    before = versions(deployed_gradually())
+
+    after = versions(deployed_gradually(change))
+
+    assert after.isdisjoint(before)
+
+
+def test_given_a_canary_when_it_is_not_enabled_then_aliases_are_updated_at_once() -> (
+    None
+):
+    def disable(template: Json) -> None:
+        template["Globals"]["Function"]["DeploymentPreference"]["Enabled"] = False
+
+    found = deployed_gradually(disable)
+
+    kinds = {resource["Type"] for resource in found["Resources"].values()}
+    assert not [kind for kind in kinds if kind.startswith("AWS::CodeDeploy::")]
+    assert "UpdatePolicy" not in found["Resources"]["LoginFunctionAliaslive"]
+
+
 def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> None:
     template = sam_template.translated()
 

@@ -61,6 +61,15 @@ def translate(template: Json, parameters: dict[str, str] | None = None) -> Json:
     return plain
 
 
+def add_lines(template: Json, lines: Json) -> None:
+    """Add lines of a page to a template, each to the entry that is there already."""
+    for name, value in lines.items():
+        if isinstance(value, dict) and isinstance(template.get(name), dict):
+            add_lines(template[name], value)
+        else:
+            template[name] = value
+
+
 @cache
 def _translated() -> str:
     return json.dumps(translate(load()))
