@@ -299,6 +299,16 @@ class ApiKeyNotFound(AuthError):
     description = "API key not found"
 
 
+class NoSuchSession(AuthError):
+    """The user has no live session with the id that was to be ended.
+
+    Not a 401, because the token of the call is good.
+    """
+
+    code = "SessionNotFound"
+    description = "this user has no such session"
+
+
 class ApiKeyNameTaken(AuthError):
     """The user already has an API key with that name."""
 
@@ -315,6 +325,8 @@ class PermanentUsersOnly(AuthError):
 
 class ApiKeySessionRefused(AuthError):
     """A session opened with an API key asks to change credentials or the user.
+
+    Ending another session is such a change.
 
     An attacker who has only copied a key must not be able to stay, to lock the owner
     out, or to delete the user. App Services also answered 403 when a key was to remove

@@ -74,6 +74,8 @@ TOKENS = {"access_token", "device_id", "refresh_token", "user_id"}
 # For each event of `events/` a part of its function's answer. HTTP answers have status
 # 200 as well.
 PROFILE = {"data", "expires_at", "identities", "type", "user_id"}
+LISTED_SESSION = {"created_at", "current", "device", "expires_at", "id", "provider"}
+LISTED_SESSION |= {"used_day"}
 CUSTOM_RESOURCE = {"LogicalResourceId", "PhysicalResourceId", "RequestId", "StackId"}
 CUSTOM_RESOURCE |= {"Status"}
 ANSWERS = {
@@ -95,6 +97,9 @@ ANSWERS = {
     "login": TOKENS | {"expires_at"},
     "login-base64": TOKENS | {"expires_at"},
     "logout": set(),
+    "logout-end": set(),
+    "logout-everywhere": set(),
+    "logout-list": [LISTED_SESSION],
     "profile": PROFILE,
     "profile-custom-domain": PROFILE,
     "profile-delete": set(),
@@ -510,7 +515,7 @@ def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_document
     if "routeKey" in event:
         assert answer["statusCode"] == 200, answer
         answer = json.loads(answer["body"])
-    told = set(answer) if isinstance(answer, dict) else answer
+    told = set(answer) if isinstance(answer, dict) else [set(each) for each in answer]
     assert told == ANSWERS[name]
     if name.startswith("lifecycle"):
         assert answer == {"batchItemFailures": []}

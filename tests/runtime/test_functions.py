@@ -168,6 +168,9 @@ def test_given_a_user_when_it_deletes_itself_then_its_tokens_are_refused(
     [
         pytest.param("SessionFunction", "session", id="session"),
         pytest.param("LogoutFunction", "logout", id="logout"),
+        pytest.param("LogoutFunction", "logout-everywhere", id="logout everywhere"),
+        pytest.param("LogoutFunction", "logout-list", id="list sessions"),
+        pytest.param("LogoutFunction", "logout-end", id="end a session"),
         pytest.param("ProfileFunction", "profile", id="profile"),
         pytest.param("ProfileFunction", "profile-delete", id="delete"),
         pytest.param("ProfileFunction", "profile-unlink", id="unlink"),

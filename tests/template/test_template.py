@@ -88,6 +88,7 @@ GRANTS = {
     },
     "LogoutFunction": {
         ("dynamodb:GetItem", RING),
+        ("dynamodb:GetItem", USER),
         ("dynamodb:UpdateItem", USER),
         ("dynamodb:DeleteItem", USER),
         ("kms:Decrypt", "refresh"),

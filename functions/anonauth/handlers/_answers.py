@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from anonauth.domain.encoding import internal_id, rfc3339
-from anonauth.domain.users import ApiKey, User
+from anonauth.domain.users import ApiKey, Session, User
 from anonauth.usecases.login import OpenedSession
 
 if TYPE_CHECKING:  # Login, the hot path, does not need it
     from anonauth.usecases.link import LinkedSession
     from anonauth.usecases.profile import Profile
+    from anonauth.usecases.sessions import SessionList
 
 
 def opened_session(opened: OpenedSession) -> dict[str, Any]:
@@ -62,6 +63,26 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
     }
 
 
+def session_list(found: "SessionList") -> list[dict[str, Any]]:
+    """Return the answer to a request for a user's sessions (client-api.md §2.9).
+
+    The names are those of `anonauth users show --json`. Each session has `expires_at`:
+    that of a guest is the user's own.
+    """
+    return [
+        {
+            "id": session.id,
+            "current": session.id == found.asking.id,
+            "provider": session.provider,
+            "device": {"id": session.device.id, "info": dict(session.device.info)},
+            "created_at": rfc3339(session.created_at),
+            "used_day": session.used_day.isoformat(),
+            **_expiry(session if session.expires_at else found.user),
+        }
+        for session in found.sessions
+    ]
+
+
 def api_key(key: ApiKey) -> dict[str, Any]:
     """Return an API key as a list shows it (client-api.md §2.7).
 
@@ -75,5 +96,5 @@ def created_api_key(key: ApiKey, secret: str) -> dict[str, Any]:
     return {**api_key(key), "key": secret}
 
 
-def _expiry(user: User) -> dict[str, str]:
-    return {} if user.expires_at is None else {"expires_at": rfc3339(user.expires_at)}
+def _expiry(ends: User | Session) -> dict[str, str]:
+    return {} if ends.expires_at is None else {"expires_at": rfc3339(ends.expires_at)}

@@ -70,6 +70,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.UserNotFound: HTTPStatus.NOT_FOUND,
     errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
     errors.ApiKeyNotFound: HTTPStatus.NOT_FOUND,
+    errors.NoSuchSession: HTTPStatus.NOT_FOUND,
     errors.ApiKeyNameTaken: HTTPStatus.CONFLICT,
     errors.PermanentUsersOnly: HTTPStatus.FORBIDDEN,
     errors.ApiKeySessionRefused: HTTPStatus.FORBIDDEN,
@@ -154,15 +155,20 @@ class Request:
         Raises:
             BadRequest: The value is neither true nor false, or there are several.
         """
-        query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
-        # The gateway joins the values of one name by commas.
-        said = [value for name, value in query.items() if name.lower() == "link"]
-        if not said:
-            return False
-        text = ",".join(said).lower()
-        if text not in {"true", "false"}:
-            raise errors.BadRequest("expected 'link' to be true or false, once")
-        return text == "true"
+        return self._flag("link")
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether the query asks to end all sessions: `?everywhere=true`.
+
+        Without it the call ends one session. A client that wanted all of them to end
+        would not notice the difference. So every other value is refused, as in
+        `is_link`.
+
+        Raises:
+            BadRequest: The value is neither true nor false, or there are several.
+        """
+        return self._flag("everywhere")
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, None if the header is absent.
@@ -208,6 +214,17 @@ class Request:
                 "characters"
             )
         return value
+
+    def _flag(self, wanted: str) -> bool:
+        query: Mapping[str, str] = self.event.get("queryStringParameters") or {}
+        # The gateway joins the values of one name by commas.
+        said = [value for name, value in query.items() if name.lower() == wanted]
+        if not said:
+            return False
+        text = ",".join(said).lower()
+        if text not in {"true", "false"}:
+            raise errors.BadRequest(f"expected '{wanted}' to be true or false, once")
+        return text == "true"
 
     @property
     def network(self) -> str:

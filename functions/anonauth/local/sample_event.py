@@ -38,12 +38,17 @@ TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secre
 URL_PLACEHOLDER = "REPLACE_WITH_URL"
 """Placeholder for the URL that takes the answer of a custom resource."""
 
+SESSION_ID_PLACEHOLDER = "REPLACE_WITH_SESSION_ID"
+"""Placeholder for the id of the session that an event ends."""
+
 _API_KEYS = "/auth/api_keys"
+_SESSIONS = "/auth/sessions"
 _IDENTITIES = "/auth/identities"
 
 _NETWORK = "127.0.0.1"
 
-# Paths whose calls carry the refresh token (client-api.md §2; unlinking is ours).
+# Parts of the paths whose calls carry the refresh token (client-api.md §2). The first
+# is also a part of `_SESSIONS`.
 _TAKE_REFRESH_TOKEN = ("/auth/session", _API_KEYS, _IDENTITIES)
 
 SampleEvent = dict[str, Any]
@@ -55,9 +60,9 @@ def fill_event(
     """Return a sample event that its function answers with success, once.
 
     The event's provider must be enabled. A token in the event belongs to a user who was
-    made for it: a permanent user for API keys, and a user with the identity in question
-    for unlinking. An e-mail address in it is new, and the steps that come before the
-    event have been done for it.
+    made for it: a permanent user for API keys and for calls about several sessions, and
+    a user with the identity in question for unlinking. An e-mail address in it is new,
+    and the steps that come before the event have been done for it.
 
     Args:
         name: Name of the event's file, without `.json`.
@@ -130,14 +135,23 @@ def _fill_tokens(event: SampleEvent, users: "_SampleUsers") -> None:
         opened, identity_id = users.log_in_with_two_identities(query["provider"])
         query["id"] = identity_id
         event["rawQueryString"] = urlencode(query)
-    elif path.endswith(_API_KEYS):
+    elif SESSION_ID_PLACEHOLDER in path:
+        opened, session_id = users.log_in_twice()
+        event["pathParameters"]["id"] = session_id
+        filled = path.replace(SESSION_ID_PLACEHOLDER, session_id)
+        event["rawPath"] = event["requestContext"]["http"]["path"] = filled
+    elif path.endswith((_API_KEYS, _SESSIONS)) or _is_everywhere(event):
         opened = users.log_in_permanently()
     else:
         opened = users.log_in_anonymously()
-    is_refresh = path.endswith(_TAKE_REFRESH_TOKEN)
+    is_refresh = any(part in path for part in _TAKE_REFRESH_TOKEN)
     token = opened.refresh_token if is_refresh else opened.access_token
     name = _authorization_header(event)
     headers[name] = headers[name].replace(TOKEN_PLACEHOLDER, token)
+
+
+def _is_everywhere(event: SampleEvent) -> bool:
+    return "everywhere" in event.get("queryStringParameters", {})
 
 
 def _authorization_header(event: SampleEvent) -> str | None:
@@ -207,7 +221,18 @@ class _SampleUsers:
 
     def log_in_permanently(self) -> OpenedSession:
         """Open a session of a new permanent user."""
+        return self._log_in(_new_identity("custom-token"))
+
+    def log_in_twice(self) -> tuple[OpenedSession, str]:
+        """Open two sessions of a new permanent user.
+
+        Return the second, and the id of the first.
+        """
         identity = _new_identity("custom-token")
+        first = self._log_in(identity)
+        return self._log_in(identity), first.session.id
+
+    def _log_in(self, identity: VerifiedIdentity) -> OpenedSession:
         services = self._services
         login = ProviderLogin(
             users=services.store,

@@ -109,6 +109,8 @@ class Users(Table):
         """Delete an anonymous user, or remove the session of another; see `UserStore`.
 
         An anonymous user takes one DeleteItem. Others take one UpdateItem more.
+        Conflicts count little, as in `end_sessions`: the holder of the session that
+        ends may be the one that keeps the item busy.
         """
         item = self._user_item(user_pk(claims.app, claims.user_id))
         session_is_there = alive(now) & mine(claims.session_id, claims.token_hash, now)
@@ -124,7 +126,7 @@ class Users(Table):
         )
         for call in calls:
             try:
-                self._send(call)
+                self._send(call, conflicts=MOST_CONFLICTS)
             except WriteRefused as refused:
                 perhaps_ours = perhaps_ours or refused.perhaps_ours
             else:

@@ -1,7 +1,7 @@
 """Checks a token against the user's own item: whose it is, and what it may do.
 
 Each use case that takes a token begins here. Only this module decides who may change a
-user. A session that an API key has opened may not (`_refuse_api_key`). An access token
+user. A session that an API key has opened may not (`refuse_api_key`). An access token
 may do so only while it is young (`FRESH_FOR`).
 """
 
@@ -57,7 +57,7 @@ class Authenticator:
             AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
         """
         claims, user, session = self._read_access(access_token, now)
-        _refuse_api_key(session)
+        refuse_api_key(session)
         if _is_before_link(claims, user):
             raise InvalidSession(_BEFORE_LINK)
         _require_fresh(claims, now)
@@ -79,7 +79,7 @@ class Authenticator:
             AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
         """
         claims, user, session = self._read_access(access_token, now)
-        _refuse_api_key(session)
+        refuse_api_key(session)
         only_repeats = _is_before_link(claims, user)
         if not user.anonymous and not only_repeats:
             _require_fresh(claims, now)
@@ -110,7 +110,7 @@ class Authenticator:
             AuthError: As `refresh`.
         """
         user, session = self.refresh(refresh_token, now)
-        _refuse_api_key(session)
+        refuse_api_key(session)
         return user, session
 
     def _read_access(
@@ -129,7 +129,12 @@ def refuse_before_link() -> InvalidSession:
     return InvalidSession(_BEFORE_LINK)
 
 
-def _refuse_api_key(session: Session) -> None:
+def refuse_api_key(session: Session) -> None:
+    """Refuse a session that an API key has opened.
+
+    Raises:
+        ApiKeySessionRefused: An API key has opened it.
+    """
     # Before the token's age: a refresh could not help, and a 401 promises that it does.
     if session.provider == API_KEY:
         raise ApiKeySessionRefused

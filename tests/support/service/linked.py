@@ -5,36 +5,49 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from anonauth.domain.encoding import hash_token_id, identity_key
+from anonauth.domain.encoding import hash_secret, hash_token_id, identity_key
 from anonauth.domain.expiry import utc_day
 from anonauth.domain.identities import IdentityRecord, VerifiedIdentity
 from anonauth.domain.providers import API_KEY
-from anonauth.domain.users import Session, User
+from anonauth.domain.users import ApiKey, Session, User
 from support.service.harness import APP, HOST, Deployment
 
 _LIFETIME = timedelta(days=60)
 
-UNREADABLE_LINK: dict[str, dict[str, str]] = {
-    "empty": {"link": ""},
-    "1": {"link": "1"},
-    "yes": {"link": "yes"},
-    "on": {"link": "on"},
-    "t": {"link": "t"},
-    "truee": {"link": "truee"},
-    "and a blank": {"link": "true "},
-    "and a line break": {"link": "true\n"},
-    "in quotes": {"link": '"true"'},
-    "undefined": {"link": "undefined"},
-    "full width": {"link": "\uff54\uff52\uff55\uff45"},
-    "twice": {"link": "true,true"},
-    "both": {"link": "true,false"},
-    "both, false first": {"link": "false,true"},
-    "false twice": {"link": "false,false"},
-    "and nothing": {"link": "true,"},
-    "in two spellings": {"link": "true", "Link": "true"},
-    "another spelling": {"Link": "1"},
+_UNREADABLE = {
+    "empty": "",
+    "1": "1",
+    "yes": "yes",
+    "on": "on",
+    "t": "t",
+    "truee": "truee",
+    "and a blank": "true ",
+    "and a line break": "true\n",
+    "in quotes": '"true"',
+    "undefined": "undefined",
+    "full width": "\uff54\uff52\uff55\uff45",
+    "twice": "true,true",
+    "both": "true,false",
+    "both, false first": "false,true",
+    "false twice": "false,false",
+    "and nothing": "true,",
 }
-"""Queries that may ask for a link; several values of a name are joined by commas."""
+
+
+def unreadable_flag(name: str) -> dict[str, dict[str, str]]:
+    """Return queries in which a flag of the API is neither true nor false, or twice.
+
+    The gateway joins several values of a name by commas.
+    """
+    return {
+        **{what: {name: value} for what, value in _UNREADABLE.items()},
+        "in two spellings": {name: "true", name.capitalize(): "true"},
+        "another spelling": {name.capitalize(): "1"},
+    }
+
+
+UNREADABLE_LINK = unreadable_flag("link")
+"""Queries that may ask for a link."""
 
 
 def link(
@@ -116,6 +129,20 @@ def open_session(
         ),
         "refresh_token": tokens.refresh_token(user, session, jti=jti, now=now),
     }
+
+
+def open_key_session(service: Deployment, body: dict[str, Any]) -> dict[str, str]:
+    """Make an API key for the user of a login's answer, and open a session with it."""
+    user = stored_user(service, body["user_id"])
+    claims = service.services.tokens.read_refresh_token(
+        body["refresh_token"], service.now
+    )
+    key = ApiKey(
+        secrets.token_hex(12), "ci", hash_secret(secrets.token_hex()), service.now
+    )
+    asking = user.sessions[claims.session_id]
+    assert service.services.store.create_api_key(user, asking, key, service.now)
+    return open_session(service, user.id, API_KEY, key.id)
 
 
 def log_in_linked(service: Deployment, subject: str = "ada") -> dict[str, Any]:

@@ -37,11 +37,13 @@ from support.service.harness import (
     DELETE_KEY,
     DISABLE_KEY,
     ENABLE_KEY,
+    END_SESSION,
     GET_KEY,
     HANDLERS,
     HOST,
     LINK,
     LIST_KEYS,
+    LIST_SESSIONS,
     LOGIN,
     LOGOUT,
     OPENAPI,
@@ -233,6 +235,14 @@ def test_given_each_route_when_called_then_what_it_answers_is_documented(
     link(service, session, "custom-token", "ada")
     unlinked = {"provider": "custom-token", "id": "ada"}
     send(UNLINK, token=refresh, query=unlinked)
+    (own,) = send(LIST_SESSIONS, token=refresh).json
+    again = post(
+        LINK,
+        {"username": account["email"], "password": "battery staple"},
+        parameters={"provider": "local-userpass"},
+    ).json["refresh_token"]
+    send(END_SESSION, token=again, parameters={"id": own["id"]})
+    refresh = again
     send(LOGOUT, token=refresh)
     send(DELETE, token=send(LOGIN).json["access_token"])
 

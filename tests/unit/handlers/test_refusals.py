@@ -21,6 +21,7 @@ from support.project.tools import ROOT
 from support.service.harness import (
     APP,
     CONFIGURATION,
+    END_SESSION,
     HANDLERS,
     HEADS,
     JWKS,
@@ -48,7 +49,7 @@ from support.service.wire import FAULTS
 
 TABLE_ROUTES = [*TOKEN_ROUTES, LOGIN, JWKS]
 
-REFUSED_TO_A_GUEST = dict.fromkeys([*KEY_ROUTES, UNLINK, LINK], 404)
+REFUSED_TO_A_GUEST = dict.fromkeys([*KEY_ROUTES, END_SESSION, UNLINK, LINK], 404)
 """The status that such a request gets when all is well; 200 where none is named."""
 
 

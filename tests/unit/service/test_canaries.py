@@ -18,12 +18,14 @@ from support.service.harness import (
     DELETE_KEY,
     DISABLE_KEY,
     ENABLE_KEY,
+    END_SESSION,
     GET_KEY,
     HEADS,
     HOST,
     JWKS,
     LINK,
     LIST_KEYS,
+    LIST_SESSIONS,
     LOCATION,
     LOGIN,
     LOGOUT,
@@ -218,11 +220,27 @@ def live_a_life(visitor: Visitor, world: MailedAccounts) -> None:
     for name in ("confirm/call", "reset/call"):
         visitor.call(name, email=EMAIL, password=PASSWORD)
     new = {"username": EMAIL, "password": NEW_PASSWORD}
+    use_sessions(visitor, new)
     back = visitor.log_in_by("local-userpass", new).json
     visitor.send(DELETE, token=back["access_token"])
     visitor.send(DELETE, token=back["access_token"])
     visitor.send(LOGOUT, token=other["refresh_token"])
     visitor.send(LOGOUT, token=other["refresh_token"])
+
+
+def use_sessions(visitor: Visitor, credential: dict[str, Any]) -> None:
+    """List the sessions, and end them: one, twice, and all."""
+    other, own = (
+        visitor.log_in_by("local-userpass", credential).json["refresh_token"]
+        for _ in range(2)
+    )
+    sessions = visitor.send(LIST_SESSIONS, token=own)
+    assert DEVICE["sdk"] in sessions.text  # the owner sees it
+    (ended,) = (each["id"] for each in sessions.json if not each["current"])
+    for token in (own, own, other):
+        visitor.send(END_SESSION, token=token, parameters={"id": ended})
+    for said in ("canary", "true", "true"):
+        visitor.send(LOGOUT, token=own, query={"everywhere": said})
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from anonauth.tokens import _check_expiry
 from anonauth.usecases._authenticate import (
     Authenticator,
     _is_before_link,
-    _refuse_api_key,
     _require_fresh,
+    refuse_api_key,
 )
 from anonauth.usecases.credential import require_room
 from anonauth.usecases.link import IdentityLinking, _check_owner
@@ -86,7 +86,7 @@ MORE_FAULTS = [
         _require_fresh, "<= now", "< now", id="a token young for a second more"
     ),
     pytest.param(
-        _refuse_api_key, "session.provider == API_KEY", "False",
+        refuse_api_key, "session.provider == API_KEY", "False",
         id="a key changes its user",
     ),
     pytest.param(

@@ -29,6 +29,7 @@ from support.service.harness import (
     HANDLERS,
     JWKS,
     LINK,
+    LIST_SESSIONS,
     LOGIN,
     LOGOUT,
     OTHER_APP,
@@ -353,6 +354,7 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     client.unlink_first(grace)
     by_password = password | {"username": "grace@example.com"}
     again = client.log_in("local-userpass", by_password)
+    client.ok(LIST_SESSIONS, token=again["refresh_token"])
     client.ok(LOGOUT, token=again["refresh_token"])
     # The session that asked for the unlink has ended with its identity.
     grace = client.log_in("local-userpass", by_password)
@@ -434,8 +436,8 @@ def in_transaction(*items: Json) -> Json:
             "LogoutFunction",
             "dynamodb",
             "get_item",
-            to_table(OF_ADA),
-            id="Logout reads a user",
+            to_table(f"IDENT#{APP}#custom-token#ada"),
+            id="Logout reads an identity",
         ),
         pytest.param(
             "LogoutFunction",

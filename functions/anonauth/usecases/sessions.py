@@ -1,0 +1,81 @@
+"""The sessions of a user: it lists them, and ends one of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from anonauth.domain.claims import RefreshClaims
+from anonauth.domain.users import Session, User
+from anonauth.errors import NoSuchSession
+from anonauth.ports import TokenIssuer, UserStore
+from anonauth.usecases._authenticate import Authenticator, refuse_api_key
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """The live sessions of a user, the last used one first.
+
+    `asking` is the session whose token asked for them.
+    """
+
+    user: User
+    sessions: tuple[Session, ...]
+    asking: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionManagement:
+    """Lists and ends the sessions of users by their refresh tokens."""
+
+    users: UserStore
+    tokens: TokenIssuer
+
+    def list_all(self, refresh_token: str, now: datetime) -> SessionList:
+        """Return the live sessions of the user of a refresh token.
+
+        Args:
+            refresh_token: As issued.
+            now: Aware UTC time of the request.
+
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            KeysUnavailable, StoreUnavailable: Nothing is wrong with the token, so
+                retry.
+        """
+        user, asking = Authenticator(self.users, self.tokens).refresh(
+            refresh_token, now
+        )
+        live = [s for s in user.sessions.values() if user.live_session(s.id, now)]
+        live.sort(key=lambda s: (s.used_day, s.created_at, s.id), reverse=True)
+        return SessionList(user, tuple(live), asking)
+
+    def end(self, refresh_token: str, session_id: str, now: datetime) -> None:
+        """End one session of the user of a refresh token.
+
+        It may be the session of that token. The call then is a logout, which deletes an
+        anonymous user.
+
+        Args:
+            refresh_token: As issued.
+            session_id: As the list has it.
+            now: Aware UTC time of the request.
+
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            ApiKeySessionRefused: An API key has opened the session of the token, and
+                another session was to end.
+            NoSuchSession: The user has no live session with that id. A client that
+                repeats a successful call gets this error, too.
+            KeysUnavailable, StoreUnavailable: The session may still be open, so retry.
+        """
+        user, asking = Authenticator(self.users, self.tokens).refresh(
+            refresh_token, now
+        )
+        if session_id != asking.id:
+            refuse_api_key(asking)
+        session = user.live_session(session_id, now)
+        if session is None:
+            raise NoSuchSession
+        # The hash of a session's token never changes, so the write needs no version.
+        claims = RefreshClaims(user.app, user.id, session.id, session.token_hash)
+        if not self.users.end_session(claims, now):
+            raise NoSuchSession
