@@ -365,6 +365,17 @@ class ChallengeFailed(AuthError):
     description = "the challenge was not passed"
 
 
+class LoginKeySpent(AuthError):
+    """The session that this login key opened has ended; nothing was changed.
+
+    A second user for the key would be wrong. The request may be a late duplicate of the
+    one whose guest has logged out since (client-api.md §2.2).
+    """
+
+    code = "LoginKeySpent"
+    description = "the session of this login key has ended: use a new login key"
+
+
 class ProviderUnavailable(Unavailable):
     """The provider's keys or its service cannot be reached; retry."""
 

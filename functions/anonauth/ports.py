@@ -32,6 +32,28 @@ class UserStore(Protocol):
         """Write a new user. If the id is taken, write nothing and return False."""
         ...
 
+    def create_user_once(
+        self, user: User, key_hash: str, now: datetime, *, until: datetime
+    ) -> bool:
+        """Write a new user, and that a login key has made it.
+
+        If the key has made a user before, or the id is taken, write nothing and return
+        False. A reply that was lost may make it False too. The key then names this
+        user.
+
+        Args:
+            key_hash: The hash of the login key (see `hash_secret`).
+            until: The time from which the key can make another user.
+        """
+        ...
+
+    def get_user_id_of_key(self, app: str, key_hash: str, now: datetime) -> str | None:
+        """Return the id of the user that a login key has made, strongly consistent.
+
+        None if it has made none, or its time is over. The user may be deleted by now.
+        """
+        ...
+
     def get_user(self, app: str, user_id: str) -> User | None:
         """Read a user, strongly consistent. Return None if no such user is active."""
         ...

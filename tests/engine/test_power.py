@@ -20,6 +20,7 @@ from anonauth.store.accounts import AccountRecords
 from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.expiring import Expiring
 from anonauth.store.identities import Identities
+from anonauth.store.login_keys import LoginKeys
 from anonauth.store.ring import Rings
 from anonauth.store.users import Users
 from support.engine import scenes
@@ -58,6 +59,12 @@ GUARDS = (
         Users.record_activity,
         "UserItem.anonymous == user.anonymous",
         by=Plan((*["refresh tomorrow"] * 5, *["link"] * 3), GUEST, "c"),
+    ),
+    guard(LoginKeys.create_user_once, "unused | over", by=scenes.log_in_by_one_key),
+    guard(
+        LoginKeys.create_user_once,
+        "unused | over",
+        by=partial(scenes.log_in_late_by_one_key, end="log out"),
     ),
     guard(Users.record_activity, "first_use_today", by=scenes.one_day_one_write),
     guard(
@@ -232,6 +239,7 @@ _LATE = "for a call that arrives after its client has given up; see test_faults"
 
 EXCUSED = {
     ("Users.create_user", "UserItem.pk.does_not_exist()"): _RANDOM,
+    ("LoginKeys.create_user_once", "UserItem.pk.does_not_exist()"): _RANDOM,
     ("Identities.create_linked_user", "UserItem.pk.does_not_exist()"): _RANDOM,
     ("ApiKeyRecords.create_api_key", "IdentityItem.pk.does_not_exist()"): _RANDOM,
     ("Users.record_activity", "alive(now)"): _GONE,

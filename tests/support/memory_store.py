@@ -55,6 +55,7 @@ class MemoryStore:
         self.records: dict[RecordKey, IdentityRecord] = {}
         self.counts: dict[str, tuple[Count, datetime]] = {}
         self.gone: dict[UserKey, datetime] = {}
+        self.once: dict[tuple[str, str], tuple[str, datetime]] = {}
         self.ring: Ring | None = None
         self.ttl_writes = 0
         self.page_size = 1000
@@ -74,6 +75,9 @@ class MemoryStore:
         for user, ttl in list(self.gone.items()):
             if ttl < _whole(now):
                 del self.gone[user]
+        for login_key, (_, until) in list(self.once.items()):
+            if until < _whole(now):
+                del self.once[login_key]
 
     def sweep_user(self, app: str, user_id: str, now: datetime) -> bool:
         """Delete a user if its TTL is over at `now`; tell whether it was."""
@@ -90,6 +94,20 @@ class MemoryStore:
             return False
         self._put_user(user)
         return True
+
+    def create_user_once(
+        self, user: User, key_hash: str, now: datetime, *, until: datetime
+    ) -> bool:
+        if self.get_user_id_of_key(user.app, key_hash, now) is not None:
+            return False
+        if not self.create_user(user):
+            return False
+        self.once[user.app, key_hash] = (user.id, _whole(until))
+        return True
+
+    def get_user_id_of_key(self, app: str, key_hash: str, now: datetime) -> str | None:
+        user_id, until = self.once.get((app, key_hash), (None, now))
+        return user_id if until > _whole(now) else None
 
     def get_user(self, app: str, user_id: str) -> User | None:
         return self.users.get((app, user_id))

@@ -45,6 +45,7 @@ RING = "KEY#ring"
 USER = "USER#*"
 GONE = "GONE#*"
 IDENT = "IDENT#*"
+LOGIN_KEY = "ONCE#*"
 PASSWORDS = "RATE#password-*"
 SCAN = "SCAN#expiring"
 STREAM = "Table.StreamArn"
@@ -75,7 +76,9 @@ GRANTS = {
     "LoginFunction": {
         ("dynamodb:GetItem", RING),
         ("dynamodb:GetItem", USER),
+        ("dynamodb:GetItem", LOGIN_KEY),
         ("dynamodb:PutItem", USER),
+        *in_transactions("PutItem", USER, LOGIN_KEY),
         ("kms:Decrypt", "access"),
         ("kms:Decrypt", "refresh"),
     },

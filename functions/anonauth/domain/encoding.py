@@ -5,6 +5,7 @@ Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC d
 
 import base64
 import hashlib
+import hmac
 from datetime import UTC, datetime
 
 
@@ -51,8 +52,21 @@ def hash_token_id(jti: str) -> str:
 
 
 def hash_secret(secret: str) -> str:
-    """Return the stored form of an API key or a mail token, both of 256 random bits."""
+    """Return the stored form of an API key, a mail token or a login key.
+
+    Each of them has 256 random bits.
+    """
     return sha256_base64url(secret)
+
+
+def token_id_of(login_key: str, app: str, user_id: str) -> str:
+    """Return the `jti` of the refresh token that a login key opens: 43 characters.
+
+    Whoever has the key can make it again, and nobody else can, with the hash of the key
+    neither. User ids are equally long, so no two pairs of app and user make one text.
+    """
+    message = f"{app}#{user_id}".encode()
+    return base64url(hmac.digest(login_key.encode(), message, "sha256"))
 
 
 def sha256_base64url(text: str) -> str:

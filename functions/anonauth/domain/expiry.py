@@ -19,6 +19,9 @@ PENDING_LIFETIME = timedelta(hours=24)
 UNBOUND_LIFETIME = timedelta(days=30)
 """How long a confirmed address may stay unused before it can be registered again."""
 
+LOGIN_KEY_LIFETIME = timedelta(hours=24)
+"""How long a login key gives back the session that it opened, and opens no other."""
+
 SWEEP_DELAY = timedelta(hours=24)
 """Time from expiry, which every read and write checks, to the table's TTL deletion.
 

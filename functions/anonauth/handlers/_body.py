@@ -35,6 +35,9 @@ _NUMBERS = {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}
 # twice as many.
 _LONGEST_ANSWER = 8192  # characters
 
+# 32 bytes as base64url. The last character has two bits too many, which are zero.
+_LOGIN_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+
 
 def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
     """Return the JSON object in a body, `{}` if the body is absent or empty.
@@ -122,6 +125,20 @@ def parse_challenge(body: dict[str, Any]) -> str | None:
     if answer and len(answer) > _LONGEST_ANSWER:
         raise BadRequest(f"options.challenge is longer than {_LONGEST_ANSWER}")
     return answer
+
+
+def parse_login_key(body: dict[str, Any]) -> str | None:
+    """Return the key in `login_key`, None if it is absent.
+
+    Raises:
+        BadRequest: The field is not the base64url of 32 bytes.
+    """
+    key = body.get("login_key")
+    if key is None:
+        return None
+    if not isinstance(key, str) or not re.fullmatch(_LOGIN_KEY, key):
+        raise BadRequest("login_key is not 32 bytes as base64url, 43 characters")
+    return key
 
 
 def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -76,6 +76,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.ApiKeySessionRefused: HTTPStatus.FORBIDDEN,
     errors.BudgetSpent: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ChallengeFailed: HTTPStatus.BAD_REQUEST,
+    errors.LoginKeySpent: HTTPStatus.CONFLICT,
 }
 
 # CloudFront's header. Its value ends in a colon and the port, for IPv6 too (Amazon

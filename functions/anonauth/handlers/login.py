@@ -3,7 +3,7 @@
 from anonauth import wiring
 from anonauth.domain.providers import ANONYMOUS
 from anonauth.handlers._answers import opened_session
-from anonauth.handlers._body import parse_challenge, parse_device
+from anonauth.handlers._body import parse_challenge, parse_device, parse_login_key
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.admission import Admission
 from anonauth.usecases.login import AnonymousLogin, AnonymousLoginRequest
@@ -20,6 +20,7 @@ def login(request: Request) -> Answer:
         base_url=request.base_url,
         network=request.network,
         answer=parse_challenge(body),
+        login_key=parse_login_key(body),
     )
     opened = _anonymous_login().log_in(wanted, services.clock())
     services.metrics.count("Logins", provider=ANONYMOUS)

@@ -216,6 +216,7 @@ class _SampleUsers:
             base_url=services.settings.base_url,
             network=_NETWORK,
             answer=None,
+            login_key=None,
         )
         return login.log_in(request, services.clock())
 

@@ -13,13 +13,21 @@ from anonauth.store.accounts import AccountRecords
 from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.changes import Changes
 from anonauth.store.expiring import Expiring
+from anonauth.store.login_keys import LoginKeys
 from anonauth.store.overview import Overview
 from anonauth.store.restoring import Restoring
 from anonauth.store.ring import Rings
 
 
 class Store(
-    AccountRecords, ApiKeyRecords, Changes, Expiring, Overview, Restoring, Rings
+    AccountRecords,
+    ApiKeyRecords,
+    Changes,
+    Expiring,
+    LoginKeys,
+    Overview,
+    Restoring,
+    Rings,
 ):
     """Every store of `ports`, on one DynamoDB table; see `Table`.
 

@@ -128,6 +128,16 @@ class GoneItem(TableItem):
     reason = UnicodeAttribute()
 
 
+class OnceItem(TableItem):
+    """`ONCE#<app>#<hash>`: the user that a login key made, and until when it counts.
+
+    The name `uid` is left to the records of identities, by which a scan knows them.
+    """
+
+    user_id = UnicodeAttribute()
+    expires_at = InstantAttribute()
+
+
 class ScanItem(TableItem):
     """`SCAN#expiring`: how far the scan for users that will expire has come."""
 
@@ -152,6 +162,11 @@ def user_pk(app: str, user_id: str) -> str:
 def gone_pk(app: str, user_id: str) -> str:
     """Return the key of the mark that a deletion on request leaves."""
     return f"GONE#{app}#{user_id}"
+
+
+def once_pk(app: str, key_hash: str) -> str:
+    """Return the key of the item that a login key leaves."""
+    return f"ONCE#{app}#{key_hash}"
 
 
 def identity_pk(app: str, provider: str, key: str) -> str:

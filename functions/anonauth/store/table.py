@@ -19,6 +19,7 @@ from anonauth.store.items import (
     CounterItem,
     GoneItem,
     IdentityItem,
+    OnceItem,
     RingItem,
     ScanItem,
     TableItem,
@@ -113,6 +114,7 @@ class Table:
         self._account_item = bound(AccountItem)
         self._counter_item = bound(CounterItem)
         self._gone_item = bound(GoneItem)
+        self._once_item = bound(OnceItem)
         self._ring_item = bound(RingItem)
         self._scan_item = bound(ScanItem)
 

@@ -74,6 +74,10 @@ def a_guest(now: datetime = NOW) -> User:
     )
 
 
+def a_key_hash() -> str:
+    return secrets.token_urlsafe(32)
+
+
 def a_permanent_user(*sessions: Session) -> User:
     return replace(
         a_guest(),
@@ -144,6 +148,75 @@ class StoreContract:
         assert not store.create_user(replace(a_guest(), id=user.id))
 
         assert store.get_user(APP, user.id) == user
+
+    def test_given_a_login_key_when_it_makes_a_user_then_it_names_that_user(
+        self, store: AnyStore
+    ) -> None:
+        user, key_hash = a_guest(), a_key_hash()
+        assert store.get_user_id_of_key(APP, key_hash, NOW) is None
+
+        assert store.create_user_once(user, key_hash, NOW, until=NOW + DAY)
+
+        assert store.get_user(APP, user.id) == user
+        assert store.get_user_id_of_key(APP, key_hash, NOW) == user.id
+        assert store.get_user_id_of_key("other-fghij", key_hash, NOW) is None
+        assert store.get_user_id_of_key(APP, a_key_hash(), NOW) is None
+
+    def test_given_a_login_key_that_made_a_user_when_used_again_then_no_other_is_made(
+        self, store: AnyStore
+    ) -> None:
+        """Even if its user is deleted: the second call may be late."""
+        first, second, key_hash = a_guest(), a_guest(), a_key_hash()
+        store.create_user_once(first, key_hash, NOW, until=NOW + DAY)
+        store.end_session(claims_of(first), NOW)
+
+        made = store.create_user_once(
+            second, key_hash, NOW + DAY - SECOND, until=NOW + 2 * DAY
+        )
+
+        assert not made
+        assert store.get_user(APP, second.id) is None
+        last_second = NOW + DAY - SECOND
+        assert store.get_user_id_of_key(APP, key_hash, last_second) == first.id
+
+    def test_given_a_login_key_when_its_time_is_over_then_it_makes_another_user(
+        self, store: AnyStore
+    ) -> None:
+        first, second, key_hash = a_guest(), a_guest(), a_key_hash()
+        store.create_user_once(first, key_hash, NOW, until=NOW + DAY)
+        assert store.get_user_id_of_key(APP, key_hash, NOW + DAY) is None
+
+        assert store.create_user_once(second, key_hash, NOW + DAY, until=NOW + 2 * DAY)
+
+        assert store.get_user_id_of_key(APP, key_hash, NOW + DAY) == second.id
+        assert store.get_user(APP, first.id) == first
+        assert store.get_user(APP, second.id) == second
+
+    def test_given_a_fraction_of_a_second_when_a_login_key_ends_then_reads_agree(
+        self, store: AnyStore
+    ) -> None:
+        """Otherwise a call could find the key taken, and nobody that it names."""
+        key_hash, fraction = a_key_hash(), 0.9 * SECOND
+        until = NOW + DAY + fraction
+        store.create_user_once(a_guest(), key_hash, NOW + fraction, until=until)
+        last = NOW + DAY - 0.1 * SECOND
+
+        assert store.get_user_id_of_key(APP, key_hash, last) is not None
+        assert not store.create_user_once(a_guest(), key_hash, last, until=until)
+        assert store.get_user_id_of_key(APP, key_hash, NOW + DAY) is None
+        assert store.create_user_once(a_guest(), key_hash, NOW + DAY, until=until)
+
+    def test_given_an_id_that_is_taken_when_created_by_a_login_key_then_it_is_free(
+        self, store: AnyStore
+    ) -> None:
+        user, key_hash = a_guest(), a_key_hash()
+        store.create_user(user)
+        same_id = replace(a_guest(), id=user.id)
+
+        assert not store.create_user_once(same_id, key_hash, NOW, until=NOW + DAY)
+
+        assert store.get_user(APP, user.id) == user
+        assert store.get_user_id_of_key(APP, key_hash, NOW) is None
 
     def test_given_an_app_when_reading_then_users_of_another_are_not_there(
         self, store: AnyStore

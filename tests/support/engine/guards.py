@@ -22,6 +22,7 @@ from anonauth.store import (
     conditions,
     expiring,
     identities,
+    login_keys,
     ring,
     users,
 )
@@ -32,6 +33,7 @@ WRITERS: tuple[ModuleType, ...] = (
     conditions,
     expiring,
     identities,
+    login_keys,
     ring,
     users,
 )

@@ -191,6 +191,8 @@ def assert_items_whole(items: Sequence[Item], lost: Collection[str] = ()) -> Non
             else:
                 assert "uid" not in item, item
                 assert int(item["ttl"]["N"]) > int(item["expires_at"]["N"]), item
+        elif kind == "ONCE":
+            assert item["ttl"] == item["expires_at"], item
     unlisted = {key: entry for key, entry in bound.items() if key not in listed}
     assert {entry.user_id for entry in unlisted.values()} <= made_again | {*lost}
     assert {key: bound[key] for key in bound.keys() - unlisted.keys()} == listed

@@ -5,6 +5,7 @@ touch: accounts without a user, API keys, budgets, limits.
 """
 
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,12 @@ from anonauth.domain.encoding import identity_key
 from anonauth.domain.events import ExpiryScan
 from anonauth.domain.identities import Identity, IdentityRecord
 from anonauth.domain.providers import USERPASS
-from anonauth.errors import ApiKeyNameTaken, ApiKeyNotFound, AuthError
+from anonauth.errors import (
+    ApiKeyNameTaken,
+    ApiKeyNotFound,
+    AuthError,
+    LoginKeySpent,
+)
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
 from support.contracts.store_contract import (
@@ -79,6 +85,63 @@ def one_day_one_write(stage: Stage) -> None:
     with counted_updates(stage.service.store) as statuses:
         race(*[partial(stage.service.refresh, guest, NOW + DAY)] * CALLERS)
     assert statuses.count(200) == 1, statuses
+
+
+def log_in_by_one_key(stage: Stage) -> None:
+    """Tabs that start at once, or a request that is repeated: one guest."""
+    service = stage.service
+    log_in = partial(service.log_in, login_key=secrets.token_urlsafe(32))
+    outcomes = race(*[log_in] * CALLERS)
+    assert refusals(outcomes) == []
+    opened = [cast("OpenedSession", each) for each in outcomes]
+    assert len({(each.user.id, each.session.id) for each in opened}) == 1, opened
+    assert len(service.items("USER#")) == len(service.items("ONCE#")) == 1
+    for each in opened:
+        assert isinstance(service.refresh(each, NOW), str)
+    assert_items_whole(service.items())
+
+
+def log_in_late_by_one_key(stage: Stage, *, end: str) -> None:
+    """Duplicates of a login while its guest is ended: it does not come back."""
+    service = stage.service
+    key = secrets.token_urlsafe(32)
+    first = service.log_in(login_key=key)
+    ends: dict[str, Callable[[], object]] = {
+        "log out": partial(service.log_out, first, NOW),
+        "delete": partial(service.delete, first, NOW),
+    }
+    log_in = partial(service.log_in, login_key=key)
+    calls: Calls = [coming_late(service, stage.dice.choice((0, 0, 1, 2)), log_in)] * (
+        CALLERS - 1
+    )
+    ended, *outcomes = race(ends[end], *calls)
+    assert ended is None
+    for each in outcomes:
+        if isinstance(each, AuthError):
+            assert type(each) is LoginKeySpent, outcomes
+        else:
+            assert cast("OpenedSession", each).session.id == first.session.id
+    assert service.items("USER#") == []
+    assert_items_whole(service.items())
+
+
+def log_in_by_one_key_as_it_ends(stage: Stage) -> None:
+    """Clocks differ on whether the day of the key is over: one more guest at most."""
+    service = stage.service
+    key = secrets.token_urlsafe(32)
+    first = service.log_in(NOW, login_key=key)
+    over = NOW + DAY
+    calls: Calls = [
+        partial(service.log_in, now, login_key=key)
+        for now in (over, over - SECOND) * (CALLERS // 2)
+    ]
+    outcomes = race(*calls)
+    assert refusals(outcomes) == []
+    ids = [cast("OpenedSession", each).user.id for each in outcomes]
+    (second,) = set(ids) - {first.user.id}
+    assert ids[::2] == [second] * (CALLERS // 2), ids
+    assert len(service.items("USER#")) == 2
+    assert_items_whole(service.items())
 
 
 def log_out_by_a_clock_ahead(stage: Stage) -> None:

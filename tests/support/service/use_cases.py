@@ -85,7 +85,9 @@ class UseCases:
         }
         return providers.get(provider)
 
-    def log_in(self, now: datetime = NOW) -> OpenedSession:
+    def log_in(
+        self, now: datetime = NOW, *, login_key: str | None = None
+    ) -> OpenedSession:
         request = AnonymousLoginRequest(
             app=APP,
             is_link=False,
@@ -93,6 +95,7 @@ class UseCases:
             base_url=HOST,
             network=NETWORK,
             answer=None,
+            login_key=login_key,
         )
         return AnonymousLogin(self.store, self.tokens, None).log_in(request, now)
 

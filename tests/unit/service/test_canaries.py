@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from anonauth.domain.encoding import hash_secret
 from support.forgery.key_server import KeyServer
 from support.service.harness import (
     APP,
@@ -50,6 +51,7 @@ NETWORK = "198.51.100.77"
 NETWORK_6 = "2001:db8:cafe:1::77"
 CHALLENGE_SECRET = "canary-challenge-secret"
 ANSWER = "canary-answer"
+LOGIN_KEY = "canaryLoginKeyOf43Characters" + "A" * 15
 HEADERS = {
     "cookie": "canary-cookie",
     "referer": "https://canary.example/page",
@@ -105,6 +107,8 @@ class Visitor:
             EMAIL,
             SUBJECT,
             "canary",
+            LOGIN_KEY,
+            hash_secret(LOGIN_KEY),
             NETWORK,
             NETWORK_6,
             SECRET,
@@ -171,8 +175,7 @@ def live_a_life(visitor: Visitor, world: MailedAccounts) -> None:
     by_token = {"token": a_jwt(SUBJECT, email=EMAIL, name="canary")}
     for route in (CONFIGURATION, JWKS, LOCATION, OPENAPI, "$default"):
         visitor.send(route)
-    visitor.send(LOGIN, {"options": {"challenge": 7}})
-    visitor.log_in(network=NETWORK_6)
+    log_in_anonymously(visitor)
     guest = visitor.log_in()
     visitor.send(SESSION, token=guest["refresh_token"])
 
@@ -241,6 +244,18 @@ def use_sessions(visitor: Visitor, credential: dict[str, Any]) -> None:
         visitor.send(END_SESSION, token=token, parameters={"id": ended})
     for said in ("canary", "true", "true"):
         visitor.send(LOGOUT, token=own, query={"everywhere": said})
+
+
+def log_in_anonymously(visitor: Visitor) -> None:
+    """Log in without a key, and with one; also after its session has ended."""
+    visitor.send(LOGIN, {"options": {"challenge": 7}})
+    visitor.log_in(network=NETWORK_6)
+    keyed = {"options": {"challenge": ANSWER}, "login_key": LOGIN_KEY}
+    first, again = (visitor.send(LOGIN, keyed).json for _ in range(2))
+    assert first["user_id"] == again["user_id"]
+    visitor.send(LOGOUT, token=again["refresh_token"])
+    assert visitor.send(LOGIN, keyed).status == 409
+    assert visitor.send(LOGIN, {**keyed, "login_key": LOGIN_KEY[1:]}).status == 400
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,13 @@ class Client:
         self.guest()
         assert self.service.wire.calls[-2:] == ["PutItem", "GetItem"]
 
+    def log_in_twice_by_a_key(self) -> None:
+        body = json.dumps({"login_key": "A" * 43})
+        assert (
+            self.ok(LOGIN, body=body)["user_id"]
+            == (self.ok(LOGIN, body=body)["user_id"])
+        )
+
     def challenged(self) -> None:
         """Log in to an app that asks for a challenge, without one."""
         assert self.service.send(LOGIN, app=OTHER_APP).status == 400
@@ -328,6 +335,7 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     # Guests.
     guest = client.guest()
     client.unclear_login()
+    client.log_in_twice_by_a_key()
     client.challenged()
     client.ok(JWKS)
     guarded.now += DAY
@@ -413,6 +421,27 @@ def in_transaction(*items: Json) -> Json:
             "put_item",
             a_put(OF_ADA) | {"TableName": "another-table"},
             id="Login writes to another table",
+        ),
+        pytest.param(
+            "LoginFunction",
+            "dynamodb",
+            "put_item",
+            a_put(f"ONCE#{APP}#x"),
+            id="Login writes a login key without a transaction",
+        ),
+        pytest.param(
+            "LoginFunction",
+            "dynamodb",
+            "transact_write_items",
+            in_transaction({"Put": a_put(f"IDENT#{APP}#custom-token#x")}),
+            id="Login writes an identity in a transaction",
+        ),
+        pytest.param(
+            "SessionFunction",
+            "dynamodb",
+            "get_item",
+            to_table(f"ONCE#{APP}#x"),
+            id="Session reads a login key",
         ),
         pytest.param(
             "SessionFunction",
