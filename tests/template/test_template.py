@@ -570,10 +570,10 @@ def test_given_each_function_when_its_role_is_read_then_aws_adds_only_logs() -> 
 
 def with_snapshots(release: str, **parameters: str) -> tuple[str, Json]:
     """Return the version behind `live`, and all resources, with the page's lines."""
-    lines = block("SnapStart").replace("release1", release)
+    lines = block("SnapStart").replace('RELEASE: "1"', f'RELEASE: "{release}"')
     template = sam_template.load()
     function = template["Resources"]["LoginFunction"]["Properties"]
-    function.update(yaml_parse(lines))
+    sam_template.add_lines(function, yaml_parse(lines))
     found = translate(template, parameters)["Resources"]
     alias = found["LoginFunctionAliaslive"]["Properties"]
     version: str = alias["FunctionVersion"]["Fn::GetAtt"][0]
@@ -581,21 +581,22 @@ def with_snapshots(release: str, **parameters: str) -> tuple[str, Json]:
 
 
 def test_given_the_snapstart_lines_when_deployed_then_clients_get_snapshots() -> None:
-    version, found = with_snapshots("release1")
+    version, found = with_snapshots("1")
 
     function = found["LoginFunction"]["Properties"]
     assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert found[version]["DeletionPolicy"] == "Delete"
+    assert "TABLE_NAME" in function["Environment"]["Variables"]  # nothing is lost
     called = found["LoginFunctionLoginPermission"]["Properties"]["FunctionName"]
     assert called == {"Ref": "LoginFunctionAliaslive"}
 
 
 def test_given_snapshots_when_a_parameter_changes_then_only_a_text_tells_sam() -> None:
     """The reason why SnapStart is no parameter: clients would get the old version."""
-    version, _ = with_snapshots("release1")
+    version, _ = with_snapshots("1")
 
-    unchanged, _ = with_snapshots("release1", AppIds="another-app")
-    changed, _ = with_snapshots("release2", AppIds="another-app")
+    unchanged, _ = with_snapshots("1", AppIds="another-app")
+    changed, _ = with_snapshots("2", AppIds="another-app")
 
     assert unchanged == version
     assert changed != version
