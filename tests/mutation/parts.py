@@ -54,6 +54,7 @@ PARTS: Mapping[str, Part] = {
             ),
             _store("scans", "store/test_store.py", "usecases/test_operator.py"),
             _store("overview", "store/test_store.py"),
+            _store("restoring", "store/test_restoring.py", "store/test_store.py"),
             _store(
                 "changes",
                 "usecases/test_events.py",
@@ -72,6 +73,7 @@ PARTS: Mapping[str, Part] = {
             _domain("budgets", "domain/test_budgets.py", "store/test_store.py"),
             _domain("claims", "test_tokens.py"),
             _domain("encoding", "domain/test_encoding.py"),
+            _domain("restoring", "domain/test_restoring.py"),
         ]
     ),
     **dict(
@@ -118,6 +120,7 @@ PARTS: Mapping[str, Part] = {
                 "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
             ),
             _use_case("profile", "usecases/test_profile.py"),
+            _use_case("restoring", "usecases/test_restoring.py"),
             _use_case(
                 "delete", "usecases/test_profile.py", "usecases/test_giving_up.py"
             ),

@@ -5,7 +5,7 @@ import json
 import logging
 import random
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -24,9 +24,14 @@ from anonauth.domain.signing_keys import (
     Ring,
 )
 from anonauth.errors import KeysUnavailable, StoreUnavailable
-from anonauth.keys import KeyRing
+from anonauth.keys import KeyMaker, KeyRing
 from anonauth.usecases.key_ring import TooManyKeys, UnknownKey
-from support.service.rings import MemoryRings, NumberedKeys, RingInMemory
+from support.service.rings import (
+    MemoryRings,
+    NumberedKeys,
+    RingInMemory,
+    TaggedWrapping,
+)
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -1159,3 +1164,58 @@ def test_given_a_key_wrapped_for_one_use_when_unwrapped_for_another_then_refused
         ring.wrapping.unwrap(key.wrapped, {"ring": key.use, "kid": key.kid})
         with pytest.raises(KeysUnavailable):
             ring.wrapping.unwrap(key.wrapped, {"ring": other, "kid": key.kid})
+
+
+# Keys of a backup
+
+
+def test_given_no_ring_when_a_former_key_is_taken_over_then_new_keys_sign() -> None:
+    lost, ring = RingInMemory(), RingInMemory()
+    lost.rotate(NOW - DAY)
+    (former,) = lost.ring.of("refresh")
+
+    made = ring.take_over([former], NOW + 0.5 * SECOND)
+
+    assert [key.use for key in made.keys] == ["refresh", "refresh", "access", "access"]
+    assert made.keys[0] == former
+    assert (made, made.version) == (ring.ring, 1)
+    assert not {key.kid for key in made.of("access")} & {k.kid for k in lost.ring.keys}
+    copy = ring.open()
+    assert copy.refresh_signing_key(NOW)[0] != former.kid
+    assert copy.refresh_verifying_key(former.kid, NOW) == (
+        lost.open().refresh_verifying_key(former.kid, NOW)
+    )
+    assert ring.take_over([former], NOW) == made
+
+
+def test_given_a_key_of_another_wrapping_when_rewrapped_then_only_its_wrapping_changes(
+    ring: RingInMemory,
+) -> None:
+    (key,) = ring.ring.of("refresh")
+    maker = KeyMaker(OtherWrapping())
+
+    rewrapped = maker.rewrap(key, ring.wrapping)
+
+    assert rewrapped.wrapped != key.wrapped
+    assert replace(rewrapped, wrapped=key.wrapped) == key
+    back = KeyMaker(ring.wrapping).rewrap(rewrapped, OtherWrapping())
+    assert back == key
+
+
+def test_given_a_lost_kms_key_when_rewrapped_then_it_fails(ring: RingInMemory) -> None:
+    (key,) = ring.ring.of("refresh")
+    ring.wrapping.down = True
+
+    with pytest.raises(KeysUnavailable):
+        KeyMaker(OtherWrapping()).rewrap(key, ring.wrapping)
+
+
+class OtherWrapping:
+    """A `KeyWrapping` by another KMS key than that of the ring."""
+
+    def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
+        return b"other:" + TaggedWrapping().wrap(key, context)
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        assert wrapped.startswith(b"other:")
+        return TaggedWrapping().unwrap(wrapped.removeprefix(b"other:"), context)

@@ -38,12 +38,17 @@ the archived events. An `unreachable` user has no identity left to log in with.
 """
 
 ConflictReason = Literal[
-    "another user has it", "registered again", "not in the backup", "no room"
+    "another user has it",
+    "registered again",
+    "not in the backup",
+    "the password was reset later",
+    "no room",
 ]
 """Why an identity or API key is not restored.
 
 A `registered again` e-mail address has no user yet. A record is `not in the backup` if
-it is missing there, or is of another user or an earlier version.
+it is missing there, or is of another user or an earlier version. After a reset of the
+password nothing more comes from the backup, because a reset ends what an intruder had.
 """
 
 
@@ -154,6 +159,7 @@ class _Draft:
         self._put: list[IdentityRecord] = []
         self._kept: list[IdentityRecord] = []
         self._conflicts: list[Conflict] = []
+        self._was_reset = any(map(self._is_renewed, old.usable_identities()))
 
     def plan(self, rules: RestoreRules) -> RestorePlan:
         old = self._old
@@ -202,6 +208,9 @@ class _Draft:
     def _take(self, provider: str, key: str, entry: Identity) -> IdentityRecord | None:
         name = (self._old.app, provider, key)
         if _is_free(self._live, name, self._now):
+            if self._was_reset:
+                self._refuse(entry, "the password was reset later")
+                return None
             record = _backed_up(self._records.get(name), self._old, entry)
             if record is None:
                 self._refuse(entry, "not in the backup")
@@ -217,6 +226,14 @@ class _Draft:
             return None
         self._kept.append(found)
         return found
+
+    def _is_renewed(self, entry: Identity) -> bool:
+        record = self._live.records.get((self._old.app, entry.provider, entry.key))
+        return (
+            record is not None
+            and record.user_id == self._old.id
+            and record.version > entry.version
+        )
 
     def _add_linked_later(self, identities: list[Identity]) -> bool:
         """Add the identities that were linked after the backup, if there is room.

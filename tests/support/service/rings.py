@@ -1,7 +1,7 @@
 """A key ring without AWS: small classes that satisfy its ports."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -126,6 +126,9 @@ class RingInMemory:
 
     def revoke(self, kid: str, now: datetime) -> Ring:
         return KeyRotation(self.rings, self.keys).revoke(kid, now)
+
+    def take_over(self, former: Sequence[RingKey], now: datetime) -> Ring:
+        return KeyRotation(self.rings, self.keys).take_over(former, now)
 
     def open(self) -> KeyRing:
         """Return the ring as loaded by a function that starts cold."""

@@ -188,3 +188,42 @@ def test_given_a_key_of_one_use_when_looked_up_for_another_then_it_is_not_found(
     assert ring.find("access", "a") is key
     assert ring.find("refresh", "a") is None
     assert ring.signing_key("refresh", NOON) is None
+
+
+def refresh_key(kid: str, signs_from: datetime) -> RingKey:
+    return RingKey(kid, "refresh", kid.encode(), None, signs_from, signs_from, None)
+
+
+def test_given_rings_when_compared_then_a_key_in_both_makes_them_the_same() -> None:
+    a, b, c = (access_key(kid, NOON, NOON + DAY) for kid in "abc")
+    ring = Ring(1, (a, b))
+
+    assert ring.is_same_ring(ring)
+    assert ring.is_same_ring(Ring(9, (b, c)))
+    assert not ring.is_same_ring(Ring(1, (c,)))
+    assert not ring.is_same_ring(Ring(1, ()))
+
+
+@pytest.mark.parametrize(
+    ("signs_from", "expected"),
+    [
+        pytest.param(NOON - DAY, NOON - DAY, id="older"),
+        pytest.param(NOON - SECOND, NOON - SECOND, id="a second older"),
+        pytest.param(NOON, NOON - SECOND, id="as old"),
+        pytest.param(NOON + DAY, NOON - SECOND, id="younger"),
+    ],
+)
+def test_given_a_former_refresh_key_when_added_then_it_never_signs(
+    signs_from: datetime, expected: datetime
+) -> None:
+    own, later = refresh_key("own", NOON), refresh_key("later", NOON + 2 * DAY)
+    ring = Ring(3, (own, access_key("a", NOON, NOON + DAY), later))
+    former = replace(refresh_key("former", signs_from), stops_at=NOON + DAY)
+
+    added = ring.with_verifying_keys([former, own])
+
+    verifying = replace(former, signs_from=expected, stops_at=None)
+    assert added == replace(ring, keys=(verifying, *ring.keys))
+    assert added.signing_key("refresh", NOON) == own
+    assert added.signing_key("refresh", NOON + 2 * DAY) == later
+    assert added.with_verifying_keys([former]) == added

@@ -721,6 +721,19 @@ def test_given_a_user_without_sessions_when_written_then_it_was_made_by_its_iden
     assert events[1]["detail"]["provider"] == "anon-user"
 
 
+def test_given_a_user_that_is_restored_when_written_then_no_event_says_it_is_new(
+    story: Story,
+) -> None:
+    written_back(story, sessions={"M": {}}, restored_at={"N": "1773144000"})
+
+    answer = story.tell()
+
+    events = story.published()
+    assert answer == {"batchItemFailures": []}
+    assert types(events) == ["user.created"] * 2
+    assert all(event["detail"]["anonymous"] for event in events)
+
+
 def identity(**key: Any) -> dict[str, Any]:
     return {"L": [{"M": {"id": {"S": "a"}, "provider": {"S": "b"}, **key}}]}
 

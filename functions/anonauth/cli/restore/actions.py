@@ -30,6 +30,7 @@ from anonauth.domain.signing_keys import Ring, RingKey
 from anonauth.domain.users import User, UserFilter, UserPage
 from anonauth.errors import KeysUnavailable, StoreUnavailable
 from anonauth.local.command_error import CommandError
+from anonauth.ports import RestoreStore
 from anonauth.usecases.key_ring import KeyRotation
 from anonauth.usecases.restoring import UserRestore, find_lost
 
@@ -38,9 +39,9 @@ _T = TypeVar("_T")
 _MARK_LIFETIME = timedelta(days=30)
 
 # A table that throttles adapts within minutes. Each of these attempts is three calls.
-_ATTEMPTS = 10
+_ATTEMPTS = 40
 _FIRST_PAUSE = 0.5  # seconds, on average
-_LONGEST_PAUSE = 20.0  # seconds
+_LONGEST_PAUSE = 5.0  # seconds, for which Ctrl-C may have to wait
 
 _THROTTLED = {
     "ProvisionedThroughputExceeded",
@@ -256,16 +257,19 @@ class RestoreRun:
 
     Args:
         now: Time of the restore, in whole seconds.
+        live_items: Number of the live table's items, as far as it is known.
+        backup_items: The same of the backup.
         pause: Waits that many seconds while the table throttles.
     """
 
-    live: wiring.Services
-    backup: Backup
+    live: RestoreStore
+    backup: RestoreStore
     rules: RestoreRules
     now: datetime
     segments: int
-    rate: float | None
-    items: int
+    rate: float | None = None
+    live_items: int = 0
+    backup_items: int = 0
     pause: Callable[[float], None] = field(default=time.sleep)
 
     def find_lost_users(self) -> dict[UserName, list[RecordName]]:
@@ -273,15 +277,15 @@ class RestoreRun:
         lost: dict[UserName, list[RecordName]] = {}
         lock = threading.Lock()
         scan = ParallelScan(
-            self.live.store,
+            self.live,
             segments=self.segments,
             user_filter=UserFilter(anonymous=False, with_owners=True),
             rate=self.rate,
         )
-        with show_progress(self.items) as advance:
+        with show_progress(self.live_items) as advance:
 
             def take(_segment: int, page: UserPage) -> None:
-                found = self._patiently(lambda: find_lost(self.live.store, page.owners))
+                found = self._patiently(lambda: find_lost(self.live, page.owners))
                 with lock:
                     for user, records in found.items():
                         lost.setdefault(user, []).extend(records)
@@ -300,16 +304,14 @@ class RestoreRun:
             is_dry: Only count, and write nothing.
         """
         counts = RestoreCounts()
-        restore = UserRestore(
-            self.backup.services.store, self.live.store, self.rules, lost, self.now
-        )
+        restore = UserRestore(self.backup, self.live, self.rules, lost, self.now)
         scan = ParallelScan(
-            self.backup.services.store,
+            self.backup,
             segments=self.segments,
             user_filter=UserFilter(whole=True),
             rate=self.rate,
         )
-        with show_progress(self.backup.items) as advance:
+        with show_progress(self.backup_items) as advance:
 
             def take(_segment: int, page: UserPage) -> None:
                 counts.add_unreadable(page.unreadable)

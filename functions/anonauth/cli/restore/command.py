@@ -46,7 +46,7 @@ def restore_command(  # noqa: PLR0913 - an option each
         typer.Option(
             "--guests",
             help="Restore anonymous users too, with their session. Some had logged out "
-            "after the backup, and come back all the same.",
+            "after the backup, and come back all the same, in each run.",
         ),
     ] = False,
     events: Annotated[
@@ -91,6 +91,8 @@ def restore_command(  # noqa: PLR0913 - an option each
     * The live table wins. A user, password or identity that it has stays as it is.
     * A permanent user comes back without sessions, and has to log in again. An identity
       that another user has by now is left out, and reported.
+    * What a password reset has ended stays ended, as far as the live table shows it.
+      Addresses that no user has yet are not restored.
     * Anonymous users come back only with `--guests` or `--events`, because a logout
       leaves no mark.
     * A user that asked to be deleted stays deleted. The table remembers that for 30
@@ -152,7 +154,16 @@ def restore_command(  # noqa: PLR0913 - an option each
             guests=wants_guests and ring.verifies,
             deletions={} if archive is None else archive.deletions,
         )
-        run = RestoreRun(live, backup, rules, now, segments, rate, items)
+        run = RestoreRun(
+            live.store,
+            backup.services.store,
+            rules,
+            now,
+            segments,
+            rate,
+            items,
+            backup.items,
+        )
         lost = run.find_lost_users()
         counts = run.run(lost, is_dry=True)
         is_needed = bool(counts.written) or ring.has_work
