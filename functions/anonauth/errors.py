@@ -77,6 +77,10 @@ class RouteNotFound(AuthError):
     description = "no such endpoint"
 
 
+class CdnBypassed(RouteNotFound):
+    """The call lacks the CDN's secret (design.md §7). The answer is as for no route."""
+
+
 class FunctionNotFound(AuthError):
     """A client called an app function; the SDKs know the code (client-api.md §4)."""
 

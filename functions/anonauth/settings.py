@@ -36,7 +36,9 @@ class Settings:
     that ask a provider, and `mails_per_network` (likewise) for requests that send mail.
     `client_address_header`, in lower case, is the header of a CDN in front, or empty.
     `allowed_origins` are the origins whose pages may call, as `origin_of` writes them;
-    None allows all. `stack_name` is for logs, metrics and events.
+    None allows all. `origin_secret_hashes` are the SHA-256 hashes of the secrets that a
+    CDN in front may send, in hexadecimal digits. If there are none, no secret is asked
+    for. `stack_name` is for logs, metrics and events.
     """
 
     region: str
@@ -57,6 +59,7 @@ class Settings:
     anonymous_challenge: bool
     client_address_header: str
     allowed_origins: frozenset[str] | None
+    origin_secret_hashes: tuple[str, ...]
     stack_name: str
     metrics: bool
 
@@ -121,6 +124,7 @@ class Settings:
             anonymous_challenge=_flag(env, "ANONYMOUS_CHALLENGE"),
             client_address_header=header,
             allowed_origins=_origins(env),
+            origin_secret_hashes=_origin_secret_hashes(env),
             stack_name=env.get("POWERTOOLS_SERVICE_NAME") or "anonauth",
             metrics=_flag(env, "METRICS"),
         )
@@ -160,6 +164,19 @@ def _origins(env: Mapping[str, str]) -> frozenset[str] | None:
                 f"ALLOWED_ORIGINS: '{origin}' is not scheme://host[:port]"
             )
     return frozenset(map(origin_of, origins))
+
+
+def _origin_secret_hashes(env: Mapping[str, str]) -> tuple[str, ...]:
+    text = env.get("ORIGIN_SECRET_HASHES", "")
+    if not text:
+        return ()
+    # Here and not above: most deployments have none, and compiling takes time.
+    if not re.fullmatch(r"[0-9a-f]{64}(,[0-9a-f]{64})?", text):
+        # The text may be the secret itself, so the message does not quote it.
+        raise SettingsError(
+            "ORIGIN_SECRET_HASHES: not one or two SHA-256 hashes in hexadecimal digits"
+        )
+    return tuple(text.split(","))
 
 
 def _per_network(env: Mapping[str, str], name: str) -> int:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ ANSWERS = {
 }
 FUNCTIONS = sam_template.resources(sam_template.load(), "AWS::Serverless::Function")
 HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"  # in the events
+CDN = "https://auth.example.com"
+OLD, NEW = "0" * 64, "f" * 64  # secrets that it sends
 ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -156,13 +159,19 @@ class Deployed:
         function: str,
         name: str,
         token: str | None = None,
+        secret: str | None = None,
         *,
         qualifier: str = "$LATEST",
     ) -> Any:
-        """Send the event of a file with a token; return the answer's body."""
+        """Send the event of a file with a token, or by a CDN with its secret.
+
+        Return the answer's body.
+        """
         event = sam_template.event(name)
         if token is not None:
             event["headers"]["authorization"] = f"Bearer {token}"
+        if secret is not None:
+            event["headers"]["x-origin-verify"] = secret
         answer = self.invoke(function, event, qualifier)
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
@@ -688,11 +697,43 @@ def test_given_the_lines_of_a_canary_when_deployed_then_clients_get_releases(
     deployed.invoke("KeysFunction", sam_template.event("key_ring"), "live")
 
 
+def test_given_a_cdn_when_deployed_then_only_calls_with_its_secret_are_answered(
+    deployed: Deployed,
+) -> None:
+    """Both secrets of a rotation, one after the other."""
+    hashes = [sha256(secret.encode()).hexdigest() for secret in (OLD, NEW)]
+    outputs = deploy(
+        deployed.directory,
+        deployed.endpoint_url,
+        BaseUrl=CDN,
+        OriginSecretHashes=",".join(hashes),
+    )
+
+    bypassed = deployed.invoke("LoginFunction", sam_template.event("login"))
+    guest = deployed.call("LoginFunction", "login", secret=OLD)
+    token = guest["access_token"]
+    deployed.call("ProfileFunction", "profile", token, secret=NEW)
+    location = deployed.call("DiscoveryFunction", "discovery")
+    deploy(deployed.directory, deployed.endpoint_url, OriginSecretHashes=hashes[1])
+    late = sam_template.event("login")
+    late["headers"]["x-origin-verify"] = OLD
+    refused = deployed.invoke("LoginFunction", late)
+    deployed.call("ProfileFunction", "profile", token, secret=NEW)
+
+    assert bypassed["statusCode"] == refused["statusCode"] == 404
+    assert json.loads(bypassed["body"])["error_code"] == "NotFound"
+    assert location["hostname"] == outputs["BaseUrl"] == CDN
+    assert claims(token)["iss"] == outputs["Issuer"]
+    assert outputs["Issuer"].startswith(f"{CDN}/")
+    assert outputs["OriginDomain"] == deployed.outputs["OriginDomain"]
+    assert f"https://{outputs['OriginDomain']}" == deployed.outputs["BaseUrl"]
+
+
 def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
     deployed: Deployed,
 ) -> None:
     """ministack obeys DeletionPolicy; test_template checks the template's own."""
-    deployed.call("LoginFunction", "login")
+    deployed.call("LoginFunction", "login", secret=NEW)
     users = deployed.users()
     cloudformation = deployed.connect("cloudformation")
 

@@ -16,7 +16,13 @@ from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from anonauth.event_bus import SOURCE
-from anonauth.local.template import read_template
+from anonauth.local.command_error import CommandError
+from anonauth.local.template import (
+    Resolver,
+    check_parameters,
+    load_template,
+    read_template,
+)
 from anonauth.store.scans import SCANNED
 from bundle.trim import OPERATIONS
 from support.project import sam_template
@@ -38,7 +44,12 @@ FUNCTIONS = sorted(resources(sam_template.load(), "AWS::Serverless::Function"))
 
 CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b-2c"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+CDN = "https://auth.example.com"
+HASH = "0123456789abcdef" * 4
 BOUNDARY = "arn:aws:iam::123456789012:policy/company/boundary"
+DOMAIN = {"DomainName": "api.example.com", "CertificateArn": CERTIFICATE}
+TRUSTSTORE = {"TruststoreUri": "s3://truststores/cdn.pem"}
+EXECUTE_API = "https://Api.execute-api.eu-central-1.amazonaws.com"
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
 RING = "KEY#ring"
@@ -276,6 +287,7 @@ def scanned_attributes(condition: Json) -> list[str]:
                 "Architecture": "x86_64",
                 "DomainName": "auth.example.com",
                 "CertificateArn": CERTIFICATE,
+                "TruststoreUri": "s3://truststores/cdn.pem",
                 "SettingsParameter": "/anonauth/settings",
                 "MailSender": "no-reply@example.com",
                 "EventBusName": "users",
@@ -292,6 +304,11 @@ def scanned_attributes(condition: Json) -> list[str]:
                 "PermissionsBoundaryArn": BOUNDARY,
             },
             id="all that is off by default",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"BaseUrl": CDN, "OriginSecretHashes": f"{HASH},{HASH}"},
+            id="behind a CDN",
             marks=pytest.mark.long,
         ),
         pytest.param(
@@ -1076,6 +1093,31 @@ def test_given_env_for_sam_local_then_it_sets_declared_variables_only() -> None:
         pytest.param("DomainName", "https://auth.example.com", False, id="scheme"),
         pytest.param("DomainName", "auth.example.com/", False, id="path"),
         pytest.param("DomainName", "localhost", False, id="one label"),
+        pytest.param("BaseUrl", "", True, id="no CDN"),
+        pytest.param("BaseUrl", CDN, True, id="a CDN"),
+        pytest.param("BaseUrl", "https://d111.cloudfront.net", True, id="its own name"),
+        pytest.param("BaseUrl", "http://auth.example.com", False, id="CDN without TLS"),
+        pytest.param("BaseUrl", "auth.example.com", False, id="CDN without scheme"),
+        pytest.param("BaseUrl", f"{CDN}/", False, id="CDN with a slash"),
+        pytest.param("BaseUrl", f"{CDN}/v1", False, id="CDN with a path"),
+        pytest.param("BaseUrl", f"{CDN}:443", False, id="CDN with a port"),
+        pytest.param(
+            "BaseUrl", "https://Auth.example.com", False, id="CDN in capitals"
+        ),
+        pytest.param("OriginSecretHashes", "", True, id="no secret"),
+        pytest.param("OriginSecretHashes", HASH, True, id="a hash"),
+        pytest.param("OriginSecretHashes", f"{HASH},{HASH}", True, id="two hashes"),
+        pytest.param("OriginSecretHashes", ",".join([HASH] * 3), False, id="three"),
+        pytest.param("OriginSecretHashes", f"{HASH},", False, id="a comma after it"),
+        pytest.param("OriginSecretHashes", f"{HASH}, {HASH}", False, id="a space"),
+        pytest.param("OriginSecretHashes", HASH[1:], False, id="63 digits"),
+        pytest.param("OriginSecretHashes", f"{HASH}0", False, id="65 digits"),
+        pytest.param("OriginSecretHashes", HASH.upper(), False, id="capitals"),
+        pytest.param("OriginSecretHashes", "correct-horse", False, id="the secret"),
+        pytest.param("TruststoreUri", "", True, id="no truststore"),
+        pytest.param("TruststoreUri", "s3://b.c-d/e/f.pem", True, id="truststore"),
+        pytest.param("TruststoreUri", "s3://bucket", False, id="no object"),
+        pytest.param("TruststoreUri", "https://b.s3/x.pem", False, id="not of S3"),
         pytest.param("SessionIdleDays", "0", False, id="0 days"),
         pytest.param("SessionIdleDays", "1", True, id="1 day"),
         pytest.param("SessionIdleDays", "1825", True, id="1825 days"),
@@ -1201,8 +1243,150 @@ def test_given_no_answers_when_deploying_then_every_parameter_has_a_default() ->
     assert incomplete == []
 
 
-def test_given_outputs_then_none_is_named_like_a_parameter() -> None:
-    """SAM CLI replaces such an output's name with a list's value, and crashes."""
+def test_given_outputs_then_none_is_named_like_a_list() -> None:
+    """SAM CLI replaces such an output's name with a list's value, and crashes.
+
+    A string does no harm: `sam build` replaces the name only in its memory.
+    """
     template = sam_template.load()
 
-    assert set(template["Outputs"]).isdisjoint(template["Parameters"])
+    lists = {
+        name
+        for name, parameter in template["Parameters"].items()
+        if parameter["Type"] == "CommaDelimitedList"
+    }
+    assert lists
+    assert lists.isdisjoint(template["Outputs"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        pytest.param({"BaseUrl": CDN}, None, id="a CDN that sends no secret"),
+        pytest.param({"BaseUrl": CDN, "OriginSecretHashes": HASH}, None, id="a CDN"),
+        pytest.param(DOMAIN, None, id="a domain"),
+        pytest.param(DOMAIN | TRUSTSTORE, None, id="a domain with mutual TLS"),
+        pytest.param(
+            {"OriginSecretHashes": HASH},
+            "OriginSecretHashes needs a BaseUrl",
+            id="a secret without an address",
+        ),
+        pytest.param(
+            DOMAIN | {"OriginSecretHashes": HASH},
+            "OriginSecretHashes needs a BaseUrl",
+            id="a secret with a domain",
+        ),
+        pytest.param(
+            DOMAIN | {"BaseUrl": CDN},
+            "BaseUrl and DomainName exclude each other",
+            id="two addresses",
+        ),
+        pytest.param(TRUSTSTORE, "TruststoreUri needs a DomainName", id="no domain"),
+        pytest.param(
+            TRUSTSTORE | {"BaseUrl": CDN},
+            "TruststoreUri needs a DomainName",
+            id="mutual TLS at the execute-api address",
+        ),
+    ],
+)
+def test_given_parameters_of_a_cdn_when_deploying_then_the_rules_decide(
+    parameters: dict[str, str], problem: str | None
+) -> None:
+    if problem is None:
+        read_template(ROOT / "template.yaml", parameters)
+        return
+    with pytest.raises(CommandError, match=problem):
+        read_template(ROOT / "template.yaml", parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "address", "is_origin"),
+    [
+        pytest.param({}, EXECUTE_API, True, id="neither"),
+        pytest.param({"BaseUrl": CDN}, CDN, True, id="a CDN"),
+        pytest.param(DOMAIN, "https://api.example.com", False, id="a domain"),
+    ],
+)
+def test_given_an_address_when_deployed_then_functions_and_outputs_name_it(
+    parameters: dict[str, str], address: str, *, is_origin: bool
+) -> None:
+    """The CDN calls the execute-api address, so only a domain switches that off."""
+    source = load_template(ROOT / "template.yaml")
+    resolver = Resolver(source, check_parameters(source, parameters))
+    outputs = resolver.outputs()
+    functions = read_template(ROOT / "template.yaml", parameters).functions
+
+    for function in functions.values():
+        told = function.environment["BASE_URL"]
+        assert told == (address if parameters else "")
+    app = f"{address}/api/client/v2.0/app/myapp-abcde"
+    assert outputs["BaseUrl"] == address
+    assert outputs["Issuer"] == app
+    assert outputs["Jwks"] == f"{app}/.well-known/jwks.json"
+    origin = EXECUTE_API.removeprefix("https://") if is_origin else None
+    assert outputs.get("OriginDomain") == origin
+    api = resolver.resources()["Api"]["Properties"]
+    assert api["DisableExecuteApiEndpoint"] is not is_origin
+
+
+def test_given_hashes_of_secrets_when_deployed_then_every_function_knows_them() -> None:
+    """A function without the hashes would answer calls that bypass the CDN."""
+    functions = resources(sam_template.translated(), "AWS::Lambda::Function")
+
+    for properties in functions.values():
+        variables = properties["Environment"]["Variables"]
+        assert variables["ORIGIN_SECRET_HASHES"] == {"Ref": "OriginSecretHashes"}
+    assert sam_template.load()["Parameters"]["OriginSecretHashes"]["NoEcho"] is True
+
+
+def test_given_a_truststore_when_deployed_then_the_domain_asks_for_certificates() -> (
+    None
+):
+    (domain,) = resources(
+        sam_template.translated(), "AWS::ApiGatewayV2::DomainName"
+    ).values()
+
+    assert domain["MutualTlsAuthentication"] == {
+        "Fn::If": [
+            "HasTruststore",
+            {"TruststoreUri": {"Ref": "TruststoreUri"}},
+            NO_VALUE,
+        ]
+    }
+
+
+def test_given_the_distribution_when_linted_then_cloudformation_would_take_it() -> None:
+    template = yaml_parse(block("the distribution"))
+
+    assert findings(template) == []
+
+
+def test_given_the_distribution_then_it_keeps_no_error_and_sends_the_secret() -> None:
+    """CloudFront would otherwise give one client's 503 to all, for 10 seconds.
+
+    The statuses are those of Amazon CloudFront Developer Guide, "How CloudFront
+    processes HTTP 4xx and 5xx status codes from your origin". It stores others only if
+    their answer has `max-age`, which no refusal of this service has.
+    """
+    template = yaml_parse(block("the distribution"))
+    settings = resources(template, "AWS::CloudFront::Distribution")["Distribution"][
+        "DistributionConfig"
+    ]
+    behaviour = settings["DefaultCacheBehavior"]
+    (origin,) = settings["Origins"]
+
+    never_kept = {
+        each["ErrorCode"]
+        for each in settings["CustomErrorResponses"]
+        if each["ErrorCachingMinTTL"] == 0
+    }
+    assert never_kept == {404, 405, 414, 500, 501, 502, 503, 504}
+    assert set(behaviour["AllowedMethods"]) >= {
+        route.key.partition(" ")[0]
+        for route in sam_template.routes()
+        if route.key != "$default"
+    } | {"OPTIONS"}
+    assert origin["OriginCustomHeaders"] == [
+        {"HeaderName": "X-Origin-Verify", "HeaderValue": {"Ref": "OriginSecret"}}
+    ]
+    assert template["Parameters"]["OriginSecret"]["NoEcho"] is True

@@ -11,6 +11,8 @@ GOOD = {
     "APP_IDS": "myapp-abcde,other-fghij",
 }
 
+HASH = "a" * 64
+
 
 def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None:
     settings = Settings.from_environment(GOOD)
@@ -30,6 +32,7 @@ def test_given_the_least_when_read_then_the_defaults_are_the_templates() -> None
     assert settings.anonymous_challenge is False
     assert settings.client_address_header == ""
     assert settings.allowed_origins is None
+    assert settings.origin_secret_hashes == ()
     assert settings.metrics is False
 
 
@@ -80,6 +83,12 @@ def test_given_notices_when_read_then_they_are_days() -> None:
         pytest.param("BASE_URL", "https://a.example/", id="trailing slash"),
         pytest.param("BASE_URL", "https://a.example/prod", id="path"),
         pytest.param("BASE_URL", "a.example", id="no scheme"),
+        pytest.param("ORIGIN_SECRET_HASHES", "a" * 63, id="hash too short"),
+        pytest.param("ORIGIN_SECRET_HASHES", "a" * 65, id="hash too long"),
+        pytest.param("ORIGIN_SECRET_HASHES", "A" * 64, id="hash in capitals"),
+        pytest.param("ORIGIN_SECRET_HASHES", f"{HASH},", id="comma at the end"),
+        pytest.param("ORIGIN_SECRET_HASHES", f"{HASH}, {HASH}", id="space in hashes"),
+        pytest.param("ORIGIN_SECRET_HASHES", ",".join([HASH] * 3), id="three hashes"),
         pytest.param("LOGINS_PER_NETWORK", "-1", id="fewer logins than none"),
         pytest.param("LOGINS_PER_NETWORK", "1e3", id="logins as a float"),
         pytest.param("LOGINS_PER_NETWORK", "", id="no number of logins"),
@@ -125,6 +134,28 @@ def test_given_a_bad_setting_when_read_then_the_error_names_it(
         Settings.from_environment(GOOD | {name: value})
 
     assert str(error.value).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("hashes", [(HASH,), (HASH, "0123456789abcdef" * 4)])
+def test_given_hashes_of_secrets_when_read_then_one_or_two_hold(
+    hashes: tuple[str, ...],
+) -> None:
+    settings = Settings.from_environment(
+        GOOD | {"ORIGIN_SECRET_HASHES": ",".join(hashes)}
+    )
+
+    assert settings.origin_secret_hashes == hashes
+
+
+def test_given_a_secret_in_place_of_its_hash_when_read_then_the_error_hides_it() -> (
+    None
+):
+    secret = "correct-horse-battery-staple"
+
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment(GOOD | {"ORIGIN_SECRET_HASHES": secret})
+
+    assert secret not in str(error.value)
 
 
 @pytest.mark.parametrize("minutes", ["5", "60"])

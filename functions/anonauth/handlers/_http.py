@@ -5,6 +5,8 @@ router could disagree with `template.yaml`, and would have to be imported: Power
 resolver costs 76 ms of cold start (design.md §10).
 """
 
+import hashlib
+import hmac
 import ipaddress
 import json
 import traceback
@@ -32,6 +34,7 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
     errors.AnonymousLinkRefused: HTTPStatus.BAD_REQUEST,
     errors.AppNotFound: HTTPStatus.NOT_FOUND,
     errors.RouteNotFound: HTTPStatus.NOT_FOUND,
+    errors.CdnBypassed: HTTPStatus.NOT_FOUND,
     errors.FunctionNotFound: HTTPStatus.NOT_FOUND,
     errors.ServiceNotFound: HTTPStatus.NOT_FOUND,
     # Never 401 or 403: on those, clients throw their user away (design.md §7).
@@ -83,6 +86,10 @@ STATUS: Mapping[type[errors.AuthError], HTTPStatus] = {
 # CloudFront Developer Guide, "Add CloudFront request headers"). Only the name of the
 # header tells: a port of four digits could be the last part of an IPv6 address.
 _WITH_PORT = "cloudfront-viewer-address"
+
+# The name that AWS uses in its examples ("Restricting access on HTTP API Gateway
+# Endpoint with Lambda Authorizer").
+_CDN_HEADER = "x-origin-verify"
 
 _LONGEST_PARAMETER = 2048  # characters
 
@@ -271,6 +278,25 @@ class Request:
         return token
 
 
+def _require_origin_secret(request: Request) -> None:
+    """Refuse a call that bypassed the CDN, before anything is read.
+
+    Only hashes are known here, and comparing them takes the same time whatever the
+    caller sent.
+
+    Raises:
+        CdnBypassed: The CDN's header is missing, or has none of the secrets.
+    """
+    hashes = wiring.services().settings.origin_secret_hashes
+    if not hashes:
+        return
+    sent = request.header(_CDN_HEADER) or ""
+    # JSON may hold half of a surrogate pair, which UTF-8 cannot.
+    told = hashlib.sha256(sent.encode(errors="backslashreplace")).hexdigest()
+    if True not in [hmac.compare_digest(told, known) for known in hashes]:
+        raise errors.CdnBypassed
+
+
 def _require_allowed_origin(request: Request) -> None:
     """Refuse a call by which a page of another origin would change something.
 
@@ -317,13 +343,17 @@ HttpHandler = Callable[[Any, "LambdaContext"], dict[str, Any]]
 
 
 def lambda_handler(
-    routes: Mapping[str, RouteFunction], *, preload: tuple[str, ...] = ()
+    routes: Mapping[str, RouteFunction],
+    *,
+    preload: tuple[str, ...] = (),
+    only_by_cdn: bool = True,
 ) -> HttpHandler:
     """Make the handler of a Lambda function from its routes.
 
     Args:
         routes: Maps each route key, as in `template.yaml`, to its function.
         preload: Modules that `wiring` would otherwise import at the first request.
+        only_by_cdn: Whether calls need the CDN's secret, if the deployment has one.
     """
     wiring.preload(*preload)
 
@@ -337,6 +367,8 @@ def lambda_handler(
         logger.set_correlation_id(event["requestContext"]["requestId"])
         try:
             wiring.services().metrics.start(context.function_name)
+            if only_by_cdn:
+                _require_origin_secret(request)
             _require_allowed_origin(request)
             answer = routes[event["routeKey"]](request)
         except errors.AuthError as refusal:

@@ -237,7 +237,10 @@ class Deployment:
         answer = self.invoke(ROUTES[route], event)
         assert answer["isBase64Encoded"] is False
         reply = Reply(answer["statusCode"], answer["headers"], answer["body"])
-        require_documented(route, reply.status, reply.headers, reply.text)
+        # With the CDN's secret in use, any route may answer like an unknown path.
+        hidden = self.services.settings.origin_secret_hashes and reply.status == 404
+        documented = "$default" if hidden else route
+        require_documented(documented, reply.status, reply.headers, reply.text)
         return reply
 
     def log_in(self, **options: Any) -> dict[str, Any]:
