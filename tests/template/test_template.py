@@ -60,6 +60,13 @@ LOGIN_KEY = "ONCE#*"
 PASSWORDS = "RATE#password-*"
 SCAN = "SCAN#expiring"
 STREAM = "Table.StreamArn"
+RING_KEY = {
+    "Fn::If": [
+        "HasOwnKey",
+        {"Fn::GetAtt": ["RingKey", "Arn"]},
+        {"Ref": "RingKmsKeyArn"},
+    ]
+}
 STREAM_ACTIONS = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 FAILED_RECORDS = "FailedRecords.Arn"
 
@@ -238,7 +245,7 @@ def grants_of(statement: Json) -> set[tuple[str, str]]:
         case "*":
             assert actions == ["dynamodb:ListStreams"]  # takes no other
             items = "*"
-        case {"Fn::GetAtt": ["RingKey", "Arn"]}:
+        case resource if resource == RING_KEY:
             items = condition.pop("StringEquals")["kms:EncryptionContext:ring"]
         case {"Fn::Sub": bus} if actions == ["events:PutEvents"]:
             # It has one value for each entry of the call, and all must match.
@@ -835,10 +842,27 @@ def test_given_the_ring_key_when_deployed_then_it_can_be_copied_to_a_region() ->
     assert key["MultiRegion"] is True
 
 
+def test_given_a_key_of_the_owner_when_deployed_then_the_stack_makes_none() -> None:
+    template = sam_template.translated()
+
+    assert template["Resources"]["RingKey"]["Condition"] == "HasOwnKey"
+    assert template["Outputs"]["RingKeyArn"]["Value"] == RING_KEY
+    for name, function in resources(template, "AWS::Lambda::Function").items():
+        assert function["Environment"]["Variables"]["KMS_KEY_ID"] == RING_KEY, name
+
+
+def test_given_another_table_or_key_when_deployed_then_the_ring_is_made_again() -> None:
+    """CloudFormation updates a custom resource if one of its properties changes."""
+    ring = resources(sam_template.translated(), "Custom::KeyRing")["KeyRing"]
+
+    assert (ring["Table"], ring["Key"]) == ({"Ref": "Table"}, RING_KEY)
+
+
 def test_given_the_table_when_deployed_then_it_is_as_the_store_expects() -> None:
     table = resources(sam_template.translated(), "AWS::DynamoDB::Table")["Table"]
 
-    assert "TableName" not in table
+    name = {"Ref": "NewTableName"}
+    assert table["TableName"] == {"Fn::If": ["HasNewTable", name, NO_VALUE]}
     assert table["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}

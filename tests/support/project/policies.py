@@ -287,7 +287,9 @@ def _conditions(statement: Json) -> Iterator[tuple[str, str, list[str]]]:
 def _resolved(value: Any, values: Mapping[str, str]) -> Any:
     """Resolve a policy as CloudFormation does; table and key keep their ids."""
     match value:
-        case {"Fn::GetAtt": [name, attribute]}:
+        case {"Fn::GetAtt": [name, attribute]} | {
+            "Fn::If": ["HasOwnKey", {"Fn::GetAtt": [name, attribute]}, _]
+        }:
             return name if attribute == "Arn" else f"{name}.{attribute}"
         case {"Fn::Sub": text}:
             return re.sub(r"\$\{([A-Za-z:.]+)\}", lambda name: values[name[1]], text)
