@@ -23,6 +23,7 @@ class ParallelScan:
 
     Args:
         rate: Limit in read units a second for all segments together. None: no limit.
+        repeat: Calls a function that reads a page, again and again if it has to be.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class ParallelScan:
         segments: int,
         user_filter: UserFilter,
         rate: float | None = None,
+        repeat: Callable[[Callable[[], UserPage]], UserPage] = lambda read: read(),
     ) -> None:
+        self._repeat = repeat
         self._store = store
         self._segments = segments
         self._user_filter = user_filter
@@ -75,8 +78,11 @@ class ParallelScan:
     ) -> None:
         position: str | None = after
         while position is not None and not self._stopped.is_set():
-            page = self._store.scan_users(
-                segment, self._segments, position, self._user_filter
+            after = position
+            page = self._repeat(
+                lambda after=after: self._store.scan_users(  # type: ignore[misc]
+                    segment, self._segments, after, self._user_filter
+                )
             )
             on_page(segment, page)
             position = page.position

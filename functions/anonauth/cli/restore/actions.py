@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from anonauth import wiring
 from anonauth.backoff import jittered_pause
@@ -43,9 +44,13 @@ _ATTEMPTS = 40
 _FIRST_PAUSE = 0.5  # seconds, on average
 _LONGEST_PAUSE = 5.0  # seconds, for which Ctrl-C may have to wait
 
-_THROTTLED = {
+# Codes by which DynamoDB says that it may answer later.
+_PASSING_CODES = {
+    "InternalFailure",
+    "InternalServerError",
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
+    "ServiceUnavailable",
     "Throttling",
     "ThrottlingError",
     "TransactionConflict",
@@ -281,6 +286,7 @@ class RestoreRun:
             segments=self.segments,
             user_filter=UserFilter(anonymous=False, with_owners=True),
             rate=self.rate,
+            repeat=self._patiently,
         )
         with show_progress(self.live_items) as advance:
 
@@ -310,6 +316,7 @@ class RestoreRun:
             segments=self.segments,
             user_filter=UserFilter(whole=True),
             rate=self.rate,
+            repeat=self._patiently,
         )
         with show_progress(self.backup_items) as advance:
 
@@ -340,12 +347,15 @@ class RestoreRun:
         return self._patiently(lambda: restore.carry_out(old, plan))
 
     def _patiently(self, call: Callable[[], _T]) -> _T:
-        """Repeat a call for some minutes while the table throttles."""
+        """Repeat a call for some minutes while the table throttles or is away.
+
+        A restore may take hours. Everything in it can be repeated.
+        """
         for attempt in range(1, _ATTEMPTS):
             try:
                 return call()
             except StoreUnavailable as exc:
-                if _error_code(exc) not in _THROTTLED:
+                if not _may_pass(find_aws_error(exc)):
                     raise
             self.pause(jittered_pause(attempt, _FIRST_PAUSE, _LONGEST_PAUSE))
         return call()
@@ -407,6 +417,12 @@ def describe_restore(
 def _tell_progress(users: int, counts: RestoreCounts, *, is_dry: bool) -> None:
     if not is_dry and users % _LINE_EACH == 0 and not sys.stderr.isatty():
         print(f"users: {users:,}, written: {counts.written:,}", file=sys.stderr)
+
+
+def _may_pass(cause: BaseException) -> bool:
+    if isinstance(cause, ClientError):
+        return _error_code(cause) in _PASSING_CODES
+    return isinstance(cause, HTTPClientError | AwsConnectionError)
 
 
 def _error_code(exc: BaseException) -> str:

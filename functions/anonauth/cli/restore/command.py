@@ -186,7 +186,7 @@ def restore_command(  # noqa: PLR0913 - an option each
             }
         )
     else:
-        print("would be restored:" if dry_run else "restored:")
+        print("would be done:" if dry_run else "done:")
         print(*counts.lines(), sep="\n")
     if counts.unreadable:
         raise CommandError(

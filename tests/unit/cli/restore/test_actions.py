@@ -16,7 +16,16 @@ from support.contracts.identity_contract import a_linked_user, a_stored_guest
 from support.contracts.store_contract import NOW, SECOND, a_guest
 from support.memory_store import MemoryStore
 from support.service.harness import Clients, Deployment, make_table
-from support.service.wire import Fault, Forward, access_denied, throttled
+from support.service.wire import (
+    Fault,
+    Forward,
+    access_denied,
+    lost_reply,
+    no_connection,
+    server_error,
+    throttled,
+    transaction_conflict,
+)
 
 BACKUP = "anonauth-restored"
 GUESTS = RestoreRules(guests=True)
@@ -87,11 +96,14 @@ def test_given_a_run_that_is_killed_when_run_again_then_it_restores_the_others(
     assert counts.conflicts == []
 
 
-@pytest.mark.parametrize("fails", ["TransactWriteItems", "BatchGetItem"])
-def test_given_a_table_that_throttles_when_run_then_it_waits_and_goes_on(
-    store: Store, backup: Store, clients: Clients, fails: str
+@pytest.mark.parametrize(
+    "fault", [throttled, no_connection, lost_reply, server_error, transaction_conflict]
+)
+@pytest.mark.parametrize("fails", ["TransactWriteItems", "BatchGetItem", "Scan"])
+def test_given_a_table_that_fails_for_a_while_when_run_then_it_waits_and_goes_on(
+    store: Store, backup: Store, clients: Clients, fails: str, fault: Fault
 ) -> None:
-    left = [throttled] * 10
+    left = [fault] * 10
 
     def maybe(request: AWSPreparedRequest, forward: Forward) -> AWSResponse | None:
         if clients.wire.calls[-1] == fails and left:
@@ -105,7 +117,9 @@ def test_given_a_table_that_throttles_when_run_then_it_waits_and_goes_on(
     counts = run.run({}, is_dry=False)
 
     assert counts.written == USERS
-    assert len(pauses) == 3  # three attempts each, and the fourth has one
+    has_own_patience = (fault, fails) == (transaction_conflict, "TransactWriteItems")
+    # Three attempts each, and the fourth has one.
+    assert len(pauses) == (0 if has_own_patience else 3)
     assert all(0 <= pause <= 5 for pause in pauses)
 
 

@@ -164,7 +164,7 @@ def test_given_lost_users_when_counted_then_nothing_is_written(
     assert told == {"from": BACKUP, "restored": 1, "restored_guest": 1}
     assert disaster.live.items() == before
     lines = disaster.restore("--dry-run").stdout.splitlines()
-    assert lines[0] == "would be restored:"
+    assert lines[0] == "would be done:"
     assert [line.split(":")[0].split("  ")[-1] for line in lines[1:]] == [
         "permanent users",
         "guests",
