@@ -22,7 +22,14 @@ from anonauth.domain.identities import (
     VerifiedIdentity,
 )
 from anonauth.domain.signing_keys import Ring, RingKey
-from anonauth.domain.users import ApiKey, Session, User, UserFilter, UserPage
+from anonauth.domain.users import (
+    ApiKey,
+    DeletionMark,
+    Session,
+    User,
+    UserFilter,
+    UserPage,
+)
 
 
 class UserStore(Protocol):
@@ -77,8 +84,9 @@ class UserStore(Protocol):
         ...
 
     def delete_user(self, user: User, session: Session | None, now: datetime) -> bool:
-        """Delete a user with its identities and API keys.
+        """Delete a user with its identities and API keys, and leave a mark.
 
+        The marks of the guests that were merged into the user stay for 100 days more.
         Return False if the user has changed since it was read.
 
         Args:
@@ -87,8 +95,8 @@ class UserStore(Protocol):
         """
         ...
 
-    def was_deleted(self, app: str, user_id: str) -> bool:
-        """Say whether the user was deleted on request, which leaves a mark."""
+    def get_mark(self, app: str, user_id: str) -> DeletionMark | None:
+        """Read the mark of a user that was deleted on request, or merged."""
         ...
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
@@ -218,6 +226,28 @@ class IdentityStore(Protocol):
         """Remove an identity and the sessions opened with it, in one transaction.
 
         The session that asks may be among them.
+        """
+        ...
+
+    def absorb_guest(
+        self,
+        user: User,
+        session: Session,
+        ended: Sequence[Session],
+        guest: User,
+        guest_session: Session,
+        now: datetime,
+    ) -> bool:
+        """Merge a guest into a permanent user as it was read, in one transaction.
+
+        The user gets the guest's id as a former id, and the session. The `ended`
+        sessions are dropped. The guest is deleted, and leaves a mark that stays as
+        long as the user lists the id. If an older id falls off the user's list, its
+        mark stays for 100 days more.
+
+        Args:
+            guest_session: The guest's session. If the session has ended, or the guest
+                is permanent by now, nothing is written and the answer is False.
         """
         ...
 
@@ -377,10 +407,10 @@ class ChangeStore(Protocol):
         """
         ...
 
-    def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
-        """Return app and id of those users that were deleted on request.
+    def marks_of(self, users: Sequence[User]) -> Mapping[tuple[str, str], DeletionMark]:
+        """Read the marks of users that were deleted, by app and id.
 
-        Can raise `StoreUnavailable`.
+        A user that expired or logged out has none. Can raise `StoreUnavailable`.
         """
         ...
 
@@ -469,8 +499,8 @@ class RestoreStore(OverviewStore, Protocol):
         """
         ...
 
-    def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
-        """Return app and id of the users that have a deletion mark."""
+    def marks_of(self, users: Sequence[User]) -> Mapping[tuple[str, str], DeletionMark]:
+        """Read the deletion marks that users have, by app and id."""
         ...
 
     def restore_user(

@@ -68,7 +68,8 @@ class Tokens:
     ) -> str:
         """Sign an access token: RFC 9068 claims plus the SDKs' own (client-api.md §3).
 
-        There is no `nbf`, since clocks differ. `client_id` repeats `aud`, since API
+        `former_ids` tells an API whose data the user also owns, see linking.md. There
+        is no `nbf`, since clocks differ. `client_id` repeats `aud`, since API
         Gateway's JWT authorizer takes either.
         """
         kid, key = self._ring.access_signing_key(now)
@@ -85,6 +86,7 @@ class Tokens:
             "typ": "access",
             "anonymous": user.anonymous,
             "provider": session.provider,
+            **({"former_ids": list(user.former_ids)} if user.former_ids else {}),
             **_sdk_claims(user, session),
         }
         return _sign(claims, key, "RS256", {"kid": kid, "typ": "at+jwt"})

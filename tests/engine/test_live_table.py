@@ -297,7 +297,7 @@ def test_given_what_else_expires_when_swept_then_it_is_gone_too(
     records: list[Record] = live.changes()
     assert [record["eventName"] for record in records] == ["REMOVE"]
     assert records[0]["userIdentity"]["principalId"] == "dynamodb.amazonaws.com"
-    assert store.deleted_on_request([guest]) == set()
+    assert store.marks_of([guest]) == {}
 
 
 def test_given_items_that_expire_when_asked_then_their_days_are_due(

@@ -27,16 +27,19 @@ from anonauth.domain.signing_keys import (
 from anonauth.domain.users import (
     MOST_SESSIONS,
     ApiKey,
+    DeletionMark,
     OwnedIdentity,
     Session,
     User,
     UserFilter,
     UserPage,
+    user_after_merge,
     user_after_reset,
 )
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _GONE_FOR = timedelta(days=30)
+_MERGED_FOR = timedelta(days=100)
 
 UserKey = tuple[str, str]
 RecordKey = tuple[str, str, str]
@@ -54,7 +57,7 @@ class MemoryStore:
         self.users: dict[UserKey, User] = {}
         self.records: dict[RecordKey, IdentityRecord] = {}
         self.counts: dict[str, tuple[Count, datetime]] = {}
-        self.gone: dict[UserKey, datetime] = {}
+        self.gone: dict[UserKey, tuple[DeletionMark, datetime]] = {}
         self.once: dict[tuple[str, str], tuple[str, datetime]] = {}
         self.ring: Ring | None = None
         self.ttl_writes = 0
@@ -72,7 +75,7 @@ class MemoryStore:
         for name, (_, ends_at) in list(self.counts.items()):
             if ends_at < _whole(now):
                 del self.counts[name]
-        for user, ttl in list(self.gone.items()):
+        for user, (_, ttl) in list(self.gone.items()):
             if ttl < _whole(now):
                 del self.gone[user]
         for login_key, (_, until) in list(self.once.items()):
@@ -165,12 +168,22 @@ class MemoryStore:
         self._drop(records)
         del self.users[user.app, user.id]
         self.gone[user.app, user.id] = (
-            _NEVER if user.made_again else _whole(now + _GONE_FOR)
+            DeletionMark("requested"),
+            _NEVER if user.made_again else _whole(now + _GONE_FOR),
         )
+        for former_id in user.former_ids:
+            self._release_mark(user, former_id, now)
         return True
 
-    def was_deleted(self, app: str, user_id: str) -> bool:
-        return (app, user_id) in self.gone
+    def _release_mark(self, user: User, former_id: str, now: datetime) -> None:
+        key = (user.app, former_id)
+        known, _ = self.gone.get(key, (DeletionMark("merged"), now))
+        mark = known._replace(reason="merged", into=user.id)
+        self.gone[key] = (mark, _whole(now + _MERGED_FOR))
+
+    def get_mark(self, app: str, user_id: str) -> DeletionMark | None:
+        mark, _ = self.gone.get((app, user_id), (None, None))
+        return mark
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         stored = self.users.get((app, user_id))
@@ -345,6 +358,33 @@ class MemoryStore:
             sessions=_without(stored.sessions, opened_by_it),
         )
         self._drop([record])
+        return True
+
+    def absorb_guest(
+        self,
+        user: User,
+        session: Session,
+        ended: Sequence[Session],
+        guest: User,
+        guest_session: Session,
+        now: datetime,
+    ) -> bool:
+        absorbed = self._alive(guest, now)
+        if absorbed is None or not absorbed.anonymous or user.anonymous:
+            return False
+        if not _mine(absorbed, guest_session.id, guest_session.token_hash, now):
+            return False
+        if not self.open_session(user, session, ended, now):
+            return False
+        stored = self.users[user.app, user.id]
+        self.users[user.app, user.id], dropped = user_after_merge(stored, guest.id)
+        del self.users[guest.app, guest.id]
+        mark = DeletionMark(
+            "merged", user.id, session.provider, guest_session.token_hash, dropped
+        )
+        self.gone[guest.app, guest.id] = (mark, _NEVER)
+        if dropped:
+            self._release_mark(user, dropped, now)
         return True
 
     # AccountStore
@@ -583,8 +623,9 @@ class MemoryStore:
     ) -> dict[RecordKey, IdentityRecord | None]:
         return {name: self.records[name] for name in names if name in self.records}
 
-    def deleted_on_request(self, users: Sequence[User]) -> set[UserKey]:
-        return {(user.app, user.id) for user in users} & self.gone.keys()
+    def marks_of(self, users: Sequence[User]) -> dict[UserKey, DeletionMark]:
+        names = {(user.app, user.id) for user in users}
+        return {name: self.gone[name][0] for name in names & self.gone.keys()}
 
     def restore_user(
         self,

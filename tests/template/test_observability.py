@@ -191,6 +191,7 @@ def test_given_the_dashboard_when_read_then_it_shows_every_metric_of_ours(
         "UsersCreated": "provider",
         "UsersLinked": "provider",
         "UsersDeleted": "reason",
+        "UsersMerged": "provider",
         "Refusals": "error_code",
     }
     assert shown == dict.fromkeys(get_args(MetricName), "") | dimensions

@@ -135,6 +135,8 @@ GRANTS = {
         ("dynamodb:GetItem", GONE),
         *in_transactions("PutItem", USER, IDENT, GONE),
         *in_transactions("ConditionCheckItem", USER, IDENT, GONE),
+        *in_transactions("DeleteItem", USER, GONE),
+        *in_transactions("UpdateItem", USER, GONE),
         ("kms:Decrypt", "access"),
         ("kms:Decrypt", "refresh"),
     },

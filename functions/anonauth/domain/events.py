@@ -34,6 +34,7 @@ EventType = Literal[
     "user.unlinked",
     "user.logged_in",
     "user.deleted",
+    "user.merged",
     "user.expiring",
 ]
 """The types of events that an app can receive: `detail-type` on EventBridge."""
@@ -50,6 +51,7 @@ MetricName = Literal[
     "UsersCreated",  # provider
     "UsersLinked",  # provider
     "UsersDeleted",  # reason
+    "UsersMerged",  # provider
     "SigningKeyAgeDays",
 ]
 """The metrics. A comment names a metric's one dimension beside `service`.

@@ -42,7 +42,8 @@ def linked_session(linked: "LinkedSession") -> dict[str, Any]:
 def profile_of(profile: "Profile") -> dict[str, Any]:
     """Return the answer to a profile request.
 
-    `expires_at` is as in a login. App Services had no `key`. It tells identities apart
+    `expires_at` is as in a login. App Services had neither `former_ids`, the ids of the
+    guests that were merged into the user, nor `key`. It tells identities apart
     where an `id` is unique only within its issuer.
     """
     return {
@@ -59,6 +60,7 @@ def profile_of(profile: "Profile") -> dict[str, Any]:
             for identity in profile.identities
         ],
         "data": dict(profile.data),
+        **_former_ids(profile.user),
         **_expiry(profile.user),
     }
 
@@ -94,6 +96,10 @@ def api_key(key: ApiKey) -> dict[str, Any]:
 def created_api_key(key: ApiKey, secret: str) -> dict[str, Any]:
     """Return the answer to a created key, the only answer with the key itself."""
     return {**api_key(key), "key": secret}
+
+
+def _former_ids(user: User) -> dict[str, list[str]]:
+    return {"former_ids": list(user.former_ids)} if user.former_ids else {}
 
 
 def _expiry(ends: User | Session) -> dict[str, str]:

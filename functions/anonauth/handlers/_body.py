@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from anonauth.domain.users import NO_DEVICE, Device
-from anonauth.errors import BadRequest
+from anonauth.errors import BadRequest, InvalidParameter
 
 LONGEST_BODY = 16 * 1024  # bytes
 _LONGEST_BASE64 = -(-LONGEST_BODY // 3) * 4  # characters
@@ -37,6 +37,8 @@ _LONGEST_ANSWER = 8192  # characters
 
 # 32 bytes as base64url. The last character has two bits too many, which are zero.
 _LOGIN_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+
+_LONGEST_TOKEN = 4096  # characters; a refresh token has about 900
 
 
 def parse_body(body: str | None, *, is_base64: bool) -> dict[str, Any]:
@@ -139,6 +141,30 @@ def parse_login_key(body: dict[str, Any]) -> str | None:
     if not isinstance(key, str) or not re.fullmatch(_LOGIN_KEY, key):
         raise BadRequest("login_key is not 32 bytes as base64url, 43 characters")
     return key
+
+
+def parse_merge(body: dict[str, Any]) -> str | None:
+    """Return the refresh token in `merge`, None if it is absent or null.
+
+    Raises:
+        InvalidParameter: The field is not a string, or too long.
+    """
+    token = body.get("merge")
+    if not isinstance(token, str | None):
+        raise InvalidParameter("merge is not a string")
+    if token is not None and len(token) > _LONGEST_TOKEN:
+        raise InvalidParameter(f"merge is longer than {_LONGEST_TOKEN} characters")
+    return token
+
+
+def refuse_merge(body: dict[str, Any]) -> None:
+    """Return if an anonymous login has no `merge`.
+
+    Raises:
+        InvalidParameter: It has. A guest is merged into a user that has an identity.
+    """
+    if body.get("merge") is not None:
+        raise InvalidParameter("'merge' cannot go with an anonymous login")
 
 
 def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:

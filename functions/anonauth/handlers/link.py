@@ -3,7 +3,7 @@
 from anonauth import wiring
 from anonauth.errors import BrowserLoginNotOffered
 from anonauth.handlers._answers import linked_session, opened_session
-from anonauth.handlers._body import parse_device
+from anonauth.handlers._body import parse_device, parse_merge
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.credential import CredentialRequest
 from anonauth.usecases.link import IdentityLinking
@@ -45,9 +45,10 @@ def _log_in(request: Request) -> Answer:
         limits=services.settings.session_limits,
     )
     wanted = _credential_request(request)
-    opened = use_case.log_in(wanted, services.clock())
+    merge = parse_merge(request.body())
+    opened = use_case.log_in(wanted, services.clock(), merge=merge)
     services.metrics.count("Logins", provider=wanted.provider)
-    return Answer(opened_session(opened))
+    return Answer({**opened_session(opened), "merged": opened.merged})
 
 
 def _credential_request(request: Request) -> CredentialRequest:

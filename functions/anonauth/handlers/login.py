@@ -3,7 +3,12 @@
 from anonauth import wiring
 from anonauth.domain.providers import ANONYMOUS
 from anonauth.handlers._answers import opened_session
-from anonauth.handlers._body import parse_challenge, parse_device, parse_login_key
+from anonauth.handlers._body import (
+    parse_challenge,
+    parse_device,
+    parse_login_key,
+    refuse_merge,
+)
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.admission import Admission
 from anonauth.usecases.login import AnonymousLogin, AnonymousLoginRequest
@@ -13,6 +18,7 @@ def login(request: Request) -> Answer:
     """Answer with tokens, user id and device id (client-api.md §2.2)."""
     services = wiring.services()
     body = request.body()
+    refuse_merge(body)
     wanted = AnonymousLoginRequest(
         app=request.app_id,
         is_link=request.is_link,

@@ -14,6 +14,7 @@ from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.changes import Changes
 from anonauth.store.expiring import Expiring
 from anonauth.store.login_keys import LoginKeys
+from anonauth.store.merges import Merges
 from anonauth.store.overview import Overview
 from anonauth.store.restoring import Restoring
 from anonauth.store.ring import Rings
@@ -25,6 +26,7 @@ class Store(
     Changes,
     Expiring,
     LoginKeys,
+    Merges,
     Overview,
     Restoring,
     Rings,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anonauth.domain.events import Change
-from anonauth.domain.users import User
-from anonauth.store.items import USER_PREFIX, gone_pk, user_in
+from anonauth.domain.users import DeletionMark, User
+from anonauth.store.items import USER_PREFIX, gone_pk, mark_of, user_in
 from anonauth.store.table import Table
 
 # The identity that deletes expired items (Amazon DynamoDB Developer Guide, "DynamoDB
@@ -43,16 +43,16 @@ class Changes(Table):
             # See `user_in`.
             raise ValueError(f"stream record {record.get('eventID')}") from exc
 
-    def deleted_on_request(self, users: Sequence[User]) -> set[tuple[str, str]]:
-        """Look for the marks of deletions, in one BatchGetItem; see `ChangeStore`.
+    def marks_of(self, users: Sequence[User]) -> dict[tuple[str, str], DeletionMark]:
+        """Read the marks of deletions, in one BatchGetItem; see `ChangeStore`.
 
         The read is consistent, and a mark is written together with the deletion. So no
         mark is missed.
         """
         keys = {gone_pk(user.app, user.id): (user.app, user.id) for user in users}
         if not keys:
-            return set()
+            return {}
         items = self._send(
             lambda: list(self._gone_item.batch_get(keys, consistent_read=True))
         )
-        return {keys[item.pk] for item in items}
+        return {keys[item.pk]: mark_of(item) for item in items}

@@ -18,7 +18,7 @@ from pynamodb.models import Model
 from anonauth.domain.expiry import SWEEP_DELAY
 from anonauth.domain.identities import Identity, IdentityRecord, MailToken
 from anonauth.domain.signing_keys import Ring, RingKey
-from anonauth.domain.users import ApiKey, Device, Session, User
+from anonauth.domain.users import ApiKey, DeletionMark, Device, Session, User
 
 RING_PK = "KEY#ring"
 SCAN_PK = "SCAN#expiring"
@@ -67,6 +67,7 @@ class UserItem(TableItem):
     api_keys: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
     made_again = UnicodeAttribute(null=True)
     restored_at = InstantAttribute(null=True)
+    former_ids: ListAttribute[Any] = ListAttribute(null=True)
 
 
 class IdentityItem(TableItem):
@@ -123,9 +124,13 @@ class AccountItem(IdentityItem, CounterItem):
 
 
 class GoneItem(TableItem):
-    """`GONE#<app>#<uid>`: the user was deleted on request."""
+    """`GONE#<app>#<uid>`: the user was deleted on request, or merged into another."""
 
     reason = UnicodeAttribute()
+    into = UnicodeAttribute(null=True)
+    provider = UnicodeAttribute(null=True)
+    hash = UnicodeAttribute(null=True)
+    dropped = UnicodeAttribute(null=True)
 
 
 class OnceItem(TableItem):
@@ -160,7 +165,7 @@ def user_pk(app: str, user_id: str) -> str:
 
 
 def gone_pk(app: str, user_id: str) -> str:
-    """Return the key of the mark that a deletion on request leaves."""
+    """Return the key of the mark that a deletion on request or a merge leaves."""
     return f"GONE#{app}#{user_id}"
 
 
@@ -194,6 +199,7 @@ def user_fields(user: User) -> dict[str, Any]:
         "api_keys": {key.id: api_key_map(key) for key in user.api_keys.values()},
         "made_again": user.made_again,
         "restored_at": user.restored_at,
+        "former_ids": list(user.former_ids) or None,
     }
 
 
@@ -213,6 +219,7 @@ def user_of(item: UserItem, app: str, user_id: str) -> User:
         api_keys={kid: _api_key(kid, entry) for kid, entry in api_keys.items()},
         made_again=item.made_again,  # type: ignore[arg-type]
         restored_at=item.restored_at,
+        former_ids=tuple(item.former_ids or ()),
     )
 
 
@@ -236,11 +243,36 @@ def _is_sound(user: User) -> bool:
     texts = [
         *(text for i in user.identities for text in (i.id, i.provider, i.key)),
         *(session.provider for session in user.sessions.values()),
+        *user.former_ids,
     ]
     return (
         isinstance(user.created_at, datetime)
         and bool(user.identities)
         and all(isinstance(text, str) for text in texts)
+    )
+
+
+def mark_fields(mark: DeletionMark) -> dict[str, Any]:
+    """Return the attributes of a deletion mark's item, but for its `ttl`."""
+    return {
+        "reason": mark.reason,
+        "into": mark.into or None,
+        "provider": mark.provider or None,
+        "hash": mark.token_hash or None,
+        "dropped": mark.dropped or None,
+    }
+
+
+def mark_of(item: GoneItem) -> DeletionMark:
+    """Return the deletion mark that an item holds."""
+    if item.reason not in {"requested", "merged"}:
+        raise ValueError(item.reason)
+    return DeletionMark(
+        item.reason,  # type: ignore[arg-type]
+        into=item.into or "",
+        provider=item.provider or "",
+        token_hash=item.hash or "",
+        dropped=item.dropped or "",
     )
 
 

@@ -12,7 +12,7 @@ from anonauth.domain.claims import RefreshClaims
 from anonauth.domain.expiry import SWEEP_DELAY, utc_day
 from anonauth.domain.identities import Identity
 from anonauth.domain.providers import API_KEY
-from anonauth.domain.users import ApiKey, Session, User
+from anonauth.domain.users import ApiKey, DeletionMark, Session, User
 from anonauth.store.conditions import alive, as_read, asked_by, mine, room
 from anonauth.store.items import (
     GoneItem,
@@ -21,6 +21,8 @@ from anonauth.store.items import (
     epoch,
     gone_pk,
     identity_pk,
+    mark_fields,
+    mark_of,
     session_map,
     user_fields,
     user_of,
@@ -29,6 +31,13 @@ from anonauth.store.items import (
 from anonauth.store.table import Table, WriteRefused
 
 _GONE_FOR = timedelta(days=30)
+
+_MERGED_FOR = timedelta(days=100)
+"""How long the mark of a merged guest stays once no user lists the guest.
+
+An event of the guest may be sent again for 90 days (see `events replay`), and the mark
+tells then that the guest was merged.
+"""
 
 MOST_CONFLICTS = 12
 """Conflicts that a write meets before it gives up ending sessions: 1.4 s on average.
@@ -139,9 +148,10 @@ class Users(Table):
         """Delete user, identities and keys and leave a mark, in one transaction."""
         asked = as_read(user, now) if session is None else asked_by(user, session, now)
         item = self._user_item(user_pk(user.app, user.id))
-        gone = self._gone_item(
-            gone_pk(user.app, user.id),
-            reason="requested",
+        gone = self._mark_item(
+            user.app,
+            user.id,
+            DeletionMark("requested"),
             # Records of identities that the user does not list may name it for ever.
             ttl=None if user.made_again else now + _GONE_FOR,
         )
@@ -151,20 +161,22 @@ class Users(Table):
             self._delete_records(transaction, user, user.usable_identities())
             self._delete_keys(transaction, user, user.api_keys.values())
             transaction.save(gone)
+            for former_id in user.former_ids:
+                self._release_mark(transaction, user, former_id, now)
 
         return self._try_write(
             self._transaction(fill),
             is_written=lambda: self.get_user(user.app, user.id) is None,
         )
 
-    def was_deleted(self, app: str, user_id: str) -> bool:
-        """Look for the mark of a deletion in one consistent GetItem."""
+    def get_mark(self, app: str, user_id: str) -> DeletionMark | None:
+        """Read a deletion mark in one consistent GetItem; see `UserStore`."""
         pk = gone_pk(app, user_id)
         try:
-            self._send(lambda: self._gone_item.get(pk, consistent_read=True))
+            item = self._send(lambda: self._gone_item.get(pk, consistent_read=True))
         except DoesNotExist:
-            return False
-        return True
+            return None
+        return mark_of(item)
 
     def end_sessions(self, app: str, user_id: str, now: datetime) -> User | None:
         """Empty the map of sessions, in one UpdateItem; see `UserStore`.
@@ -191,6 +203,25 @@ class Users(Table):
 
     def _new_user_item(self, user: User) -> UserItem:
         return self._user_item(user_pk(user.app, user.id), **user_fields(user))
+
+    def _mark_item(
+        self, app: str, user_id: str, mark: DeletionMark, *, ttl: datetime | None = None
+    ) -> GoneItem:
+        return self._gone_item(gone_pk(app, user_id), ttl=ttl, **mark_fields(mark))
+
+    def _release_mark(
+        self, transaction: TransactWrite, user: User, former_id: str, now: datetime
+    ) -> None:
+        """Let the mark of a guest expire that the user no longer lists."""
+        # A mark that is missing, as after a partial restore, is written again.
+        transaction.update(
+            self._gone_item(gone_pk(user.app, former_id)),
+            [
+                GoneItem.reason.set("merged"),
+                GoneItem.into.set(user.id),
+                GoneItem.ttl.set(now + _MERGED_FOR),
+            ],
+        )
 
     def _put_again(self, transaction: TransactWrite, user: User) -> None:
         # A user that was deleted on request must not come back.

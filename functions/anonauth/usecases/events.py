@@ -2,12 +2,12 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anonauth.domain.events import Change, EventType, MetricName, UserEvent
-from anonauth.domain.users import User
+from anonauth.domain.users import DeletionMark, User
 from anonauth.errors import EventsUnavailable, Unavailable
 from anonauth.ports import ChangeStore, EventBus
 from anonauth.usecases._event_detail import make_user_event, shown_identities
@@ -85,10 +85,10 @@ class EventPublisher:
         deleted = [
             c.before for c in read if c and c.before and not c.after and not c.swept
         ]
-        requested = self.changes.deleted_on_request(deleted)
+        marks = self.changes.marks_of(deleted)
         for place, change in enumerate(read):
             if change is not None:
-                for event in events_of(change, requested, stack=self.stack):
+                for event in events_of(change, marks, stack=self.stack):
                     yield place, event
 
 
@@ -104,6 +104,8 @@ def tally(events: Iterable[UserEvent]) -> Counter[tuple[MetricName, str, str]]:
             counts["UsersCreated", "provider", detail["provider"]] += 1
         elif event.type == "user.deleted":
             counts["UsersDeleted", "reason", detail["reason"]] += 1
+        elif event.type == "user.merged":
+            counts["UsersMerged", "provider", detail["provider"]] += 1
         elif event.type == "user.linked" and detail["was_anonymous"]:
             counts["UsersLinked", "provider", detail["linked"][0]["provider"]] += 1
     return counts
@@ -125,7 +127,10 @@ def _steps(events: Iterable[tuple[int, UserEvent]]) -> Iterator[_Step]:
 
 
 def events_of(
-    change: Change, requested: Collection[tuple[str, str]] = (), *, stack: str
+    change: Change,
+    marks: Mapping[tuple[str, str], DeletionMark] | None = None,
+    *,
+    stack: str,
 ) -> Iterator[UserEvent]:
     """Yield the events of one change.
 
@@ -133,15 +138,15 @@ def events_of(
     restores from a backup has none either, because its `user.created` was published.
 
     Args:
-        requested: App and id of the users whose deletion was requested.
+        marks: The marks of deleted users, by app and id.
         stack: The deployment's name, which every event shows.
     """
     event = functools.partial(_event, change, stack)
     before, after = change.before, change.after
     if after is None:
         if before is not None:
-            reason = _reason(change, before, requested)
-            yield event("user.deleted", before, reason=reason)
+            mark = (marks or {}).get((before.app, before.id))
+            yield _deletion(event, change, before, mark)
     elif before is None:
         if after.restored_at is not None:
             return
@@ -177,12 +182,29 @@ def _differences(
         yield event("user.logged_in", after, provider=session.provider)
 
 
-def _reason(change: Change, user: User, requested: Collection[tuple[str, str]]) -> str:
+def _deletion(
+    event: Callable[..., UserEvent],
+    change: Change,
+    user: User,
+    mark: DeletionMark | None,
+) -> UserEvent:
+    more: dict[str, Any] = {}
+    if mark is not None and mark.reason == "merged":
+        more |= {"into": mark.into, "provider": mark.provider}
+        if mark.dropped:
+            more["dropped"] = mark.dropped
+        # Not a deletion: an app that cleans up would delete what the user now owns.
+        return event("user.merged", user, **more)
+    if user.former_ids:
+        more["former_ids"] = list(user.former_ids)
+    return event("user.deleted", user, reason=_reason(change, user, mark), **more)
+
+
+def _reason(change: Change, user: User, mark: DeletionMark | None) -> str:
     if change.swept:
         return "expired"
     # A logout deletes anonymous users only. The mark of a request is not kept for ever.
-    is_request = not user.anonymous or (user.app, user.id) in requested
-    return "requested" if is_request else "logout"
+    return "requested" if mark is not None or not user.anonymous else "logout"
 
 
 def _event(

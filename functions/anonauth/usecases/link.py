@@ -51,9 +51,9 @@ class IdentityLinking:
     ) -> LinkedSession:
         """Add the identity that a credential proves to the user of an access token.
 
-        An anonymous user becomes permanent, and keeps its id and its session. Two users
-        never become one. If the user has the identity already, nothing is written and
-        the call succeeds.
+        An anonymous user becomes permanent, and keeps its id and its session. A link
+        never makes one user of two. If the user has the identity already, nothing is
+        written and the call succeeds.
 
         An anonymous user links with any good token. A permanent user needs a young
         token to link a further identity. The token is checked before the credential: an

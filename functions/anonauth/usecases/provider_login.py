@@ -1,7 +1,6 @@
 """Login by an identity of a provider (client-api.md §2.2)."""
 
 import hmac
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,23 +9,18 @@ from anonauth.domain.expiry import SessionLimits, utc_day
 from anonauth.domain.identities import Identity, IdentityRecord, VerifiedIdentity
 from anonauth.domain.providers import API_KEY
 from anonauth.domain.users import MOST_IDENTITIES, Session, User, user_made_again
-from anonauth.errors import BadCredential, ProviderUnsupported, StoreUnavailable
+from anonauth.errors import (
+    BadCredential,
+    InvalidParameter,
+    ProviderUnsupported,
+    StoreUnavailable,
+)
 from anonauth.ports import IdentityStore, Providers, TokenIssuer, UserStore
+from anonauth.usecases._opening import Opening
 from anonauth.usecases._retry import decisions
 from anonauth.usecases.credential import CredentialRequest, require_room
 from anonauth.usecases.login import OpenedSession, new_id, new_session, sign_session
-
-
-@dataclass(frozen=True, slots=True)
-class _Opening:
-    """The user whose session is opened, and the write that opens it.
-
-    `user` is as it is once `write` has returned True. `write` returns False if another
-    request was faster.
-    """
-
-    user: User
-    write: Callable[[], bool]
+from anonauth.usecases.merge import GuestMerge
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +33,25 @@ class ProviderLogin:
     tokens: TokenIssuer
     limits: SessionLimits
 
-    def log_in(self, request: CredentialRequest, now: datetime) -> OpenedSession:
+    def log_in(
+        self, request: CredentialRequest, now: datetime, *, merge: str | None = None
+    ) -> OpenedSession:
         """Open a session of the user that owns an identity.
 
         The first login by an identity creates its user. If the item of that user was
-        lost, the user is made again (see `_opening`).
+        lost, the user is made again (see `_opening`). A guest can come along: see
+        `merge`.
 
         Args:
             now: Aware UTC time of the request.
+            merge: The refresh token of a guest, unchecked. The guest is linked to a
+                free identity, and is otherwise merged into the identity's user.
 
         Raises:
             ProviderUnsupported, BadRequest: The request makes no sense.
+            InvalidParameter: The guest cannot come along: the token is bad, an API key
+                is the credential, or the guest has become permanent. Nothing was
+                changed.
             BadCredential: The credential proves nothing. It is a 401, as in the old
                 service (client-api.md §4).
             SecondUserpassRefused, TooManyIdentities: The user was made again after its
@@ -60,6 +62,12 @@ class ProviderLogin:
         provider = self.providers.find(request.app, request.provider)
         if provider is None:
             raise ProviderUnsupported(request.provider)
+        guests = GuestMerge(self.users, self.identities, self.tokens, self.limits)
+        guest = None
+        if merge is not None:
+            if request.provider == API_KEY:
+                raise InvalidParameter("'merge' cannot go with an API key")
+            guest = guests.read_token(merge, request.app, now)
         verified = request.verify(provider, now)
         record = verified.record or self._read_record(request.app, verified)
         session, jti = new_session(
@@ -71,15 +79,10 @@ class ProviderLogin:
         )
         for _ in decisions(MOST_IDENTITIES):
             opening = self._opening(request.app, verified, record, session, now)
+            if opening is not None and guest is not None:
+                opening = guests.opening(opening, guest, now)
             if opening is not None:
-                opened = sign_session(
-                    opening.user,
-                    session,
-                    jti,
-                    tokens=self.tokens,
-                    base_url=request.base_url,
-                    now=now,
-                )
+                opened = self._sign(opening, jti, request.base_url, now)
                 if opening.write():
                     break
             # Another login was faster, or a reset of this very password. What the
@@ -91,6 +94,18 @@ class ProviderLogin:
             else:
                 record = self._read_record(request.app, verified)
         return opened
+
+    def _sign(
+        self, opening: Opening, jti: str, base_url: str, now: datetime
+    ) -> OpenedSession:
+        user, session, tokens = opening.user, opening.session, self.tokens
+        if opening.refresh_token is not None:
+            fresh = tokens.access_token(user, session, base_url=base_url, now=now)
+            return OpenedSession(user, session, fresh, opening.refresh_token)
+        opened = sign_session(
+            user, session, jti, tokens=tokens, base_url=base_url, now=now
+        )
+        return opened._replace(merged=opening.merged)
 
     def _read_record(
         self, app: str, verified: VerifiedIdentity
@@ -104,7 +119,7 @@ class ProviderLogin:
         record: IdentityRecord | None,
         session: Session,
         now: datetime,
-    ) -> _Opening | None:
+    ) -> Opening | None:
         """Return how the session can be opened, None if its user is being changed.
 
         If the item of the identity's user was lost, the user is made again, under the
@@ -116,16 +131,18 @@ class ProviderLogin:
         user = self.users.get_user(app, record.user_id)
         if user is not None and _lists(user, record):
             listing = user
-            return _Opening(
+            return Opening(
                 user,
+                session,
                 lambda: self._open_session(listing, session, verified, record, now),
+                is_listed=True,
             )
         if record.provider == API_KEY:
             # Keys are in the user's item, and are lost with it.
             raise BadCredential("invalid API key")
-        if user is None and not self.users.was_deleted(app, record.user_id):
+        if user is None and self.users.get_mark(app, record.user_id) is None:
             again = user_made_again(record, session, now)
-            return _Opening(again, lambda: store.make_user_again(again, record))
+            return Opening(again, session, lambda: store.make_user_again(again, record))
         if user is None or user.made_again == "closed":
             # The identity is free: its user was deleted, or has shut it out.
             return self._new_user(app, replace(verified, record=record), session, now)
@@ -137,14 +154,15 @@ class ProviderLogin:
         require_room(before, verified)
         entry = Identity(record.id, record.provider, record.key, record.version)
         ended = before.sessions_to_end(session, now)
-        return _Opening(
+        return Opening(
             replace(before, identities=(*before.identities, entry)),
+            session,
             lambda: store.add_back_identity(before, record, session, ended, now),
         )
 
     def _new_user(
         self, app: str, verified: VerifiedIdentity, session: Session, now: datetime
-    ) -> _Opening:
+    ) -> Opening:
         version = 1 if verified.record is None else verified.record.version
         entry = Identity(verified.id, verified.provider, verified.key, version)
         user = User(
@@ -158,8 +176,11 @@ class ProviderLogin:
             sessions={session.id: session},
             identities=(entry,),
         )
-        return _Opening(
-            user, lambda: self.identities.create_linked_user(user, verified, now)
+        return Opening(
+            user,
+            session,
+            lambda: self.identities.create_linked_user(user, verified, now),
+            free=verified,
         )
 
     def _open_session(

@@ -63,7 +63,7 @@ class UserRestore:
         names = [(user.app, user.id) for user in users]
         there = self.live.get_users(names)
         missing = [user for user in users if (user.app, user.id) not in there]
-        gone = self.live.deleted_on_request(missing)
+        gone = self.live.marks_of(missing)
         wanted = {
             name: self._wanted_records(user, there.get(name))
             for name, user in zip(names, users, strict=True)

@@ -277,7 +277,7 @@ class UserpassAccounts:
             if record.user_id is not None:
                 user = self.users.end_sessions(self.app, record.user_id, now)
                 is_lost = user is None
-                if is_lost and self.users.was_deleted(self.app, record.user_id):
+                if is_lost and self.users.get_mark(self.app, record.user_id):
                     raise UserpassTokenInvalid
             if is_lost:
                 user = _lost_user(record, now)

@@ -16,7 +16,7 @@ from anonauth.domain.events import ExpiryScan
 from anonauth.domain.signing_keys import (
     Ring,
 )
-from anonauth.domain.users import Device, User
+from anonauth.domain.users import DeletionMark, Device, User
 from anonauth.store import Store
 from anonauth.store.items import UserItem
 from support.contracts.identity_contract import (
@@ -287,9 +287,9 @@ class RequestedContract:
         store.delete_user(requested, only_session(requested), NOW)
         store.end_session(claims_of(logged_out), NOW)
 
-        found = store.deleted_on_request([logged_out, requested])
+        found = store.marks_of([logged_out, requested])
 
-        assert found == {(APP, requested.id)}
+        assert found == {(APP, requested.id): DeletionMark("requested")}
 
     def test_given_a_permanent_user_that_asked_for_it_then_its_mark_is_found(
         self, store: Store
@@ -297,7 +297,7 @@ class RequestedContract:
         user = a_linked_user(store)
         store.delete_user(user, only_session(user), NOW)
 
-        assert store.deleted_on_request([user]) == {(APP, user.id)}
+        assert store.marks_of([user]).keys() == {(APP, user.id)}
 
     def test_given_the_same_id_in_another_app_then_its_user_has_not_asked(
         self, store: Store
@@ -307,11 +307,11 @@ class RequestedContract:
         store.delete_user(user, only_session(user), NOW)
         twin = replace(user, app="other-fghij")
 
-        assert store.deleted_on_request([twin]) == set()
-        assert store.deleted_on_request([twin, user]) == {(APP, user.id)}
+        assert store.marks_of([twin]) == {}
+        assert store.marks_of([twin, user]).keys() == {(APP, user.id)}
 
     def test_given_nobody_then_nobody_has_asked(self, store: Store) -> None:
-        assert store.deleted_on_request([]) == set()
+        assert store.marks_of([]) == {}
 
     def test_given_a_user_twice_then_one_call_is_enough(self, store: Store) -> None:
         """DynamoDB refuses a BatchGetItem that names a key twice."""
@@ -319,7 +319,7 @@ class RequestedContract:
         store.create_user(user)
         store.delete_user(user, only_session(user), NOW)
 
-        assert store.deleted_on_request([user, user]) == {(APP, user.id)}
+        assert store.marks_of([user, user]).keys() == {(APP, user.id)}
 
     def test_given_a_batch_of_a_hundred_then_all_marks_are_found(
         self, store: Store
@@ -330,6 +330,6 @@ class RequestedContract:
             store.delete_user(user, only_session(user), NOW)
         others = [a_guest() for _ in range(97)]
 
-        found = store.deleted_on_request([*others, *asked])
+        found = store.marks_of([*others, *asked])
 
-        assert found == {(APP, user.id) for user in asked}
+        assert found.keys() == {(APP, user.id) for user in asked}

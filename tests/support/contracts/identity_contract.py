@@ -505,7 +505,7 @@ class IdentityContract:
     ) -> None:
         """This happens after a partial restore that brought back the record."""
         user = gone(store, a_linked_user(store))
-        assert store.was_deleted(APP, user.id)
+        assert store.get_mark(APP, user.id) is not None
         identity, account = a_foreign_identity(), an_account(verified=True)
         assert store.register(account, NOW)
         back = replace(user, identities=(*user.identities, entry_of(identity)))
@@ -541,7 +541,7 @@ class IdentityContract:
 
         assert store.delete_user(again, only_session(again), NOW)
 
-        assert store.was_deleted(APP, again.id)
+        assert store.get_mark(APP, again.id) is not None
         assert record_of(store, record) is None
 
     def test_given_a_user_that_was_made_again_when_another_comes_back_then_it_is_listed(

@@ -160,7 +160,7 @@ class RestoreContract:
 
         assert store.get_user(APP, user.id) is None
         assert store.get_records([name_of(record)]) == {}
-        assert store.deleted_on_request([user]) == {(APP, user.id)}
+        assert store.marks_of([user]).keys() == {(APP, user.id)}
 
     @pytest.mark.parametrize(
         "record",

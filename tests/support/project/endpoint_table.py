@@ -102,6 +102,7 @@ def _object(schema: Schema) -> str:
     required = schema.get("required", [])
     names = [
         name if name in required else f"{name}?"
-        for name in schema.get("properties", {})
+        for name, field in schema.get("properties", {}).items()
+        if resolve(field).get("type") != "null"  # a field that must not be sent
     ]
     return "`{" + ", ".join(names) + "}`"

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from anonauth.domain.budgets import Counter
+from anonauth.domain.users import DeletionMark
 from support.contracts.identity_contract import (
     IdentityContract,
     a_linked_user,
@@ -12,6 +13,7 @@ from support.contracts.identity_contract import (
     an_account,
     record_of,
 )
+from support.contracts.merge_contract import MergeContract
 from support.contracts.overview_contract import OverviewContract
 from support.contracts.restore_contract import RestoreContract
 from support.contracts.store_contract import (
@@ -33,7 +35,11 @@ def store() -> MemoryStore:
 
 
 class TestStoreInMemory(
-    StoreContract, IdentityContract, OverviewContract, RestoreContract
+    StoreContract,
+    IdentityContract,
+    MergeContract,
+    OverviewContract,
+    RestoreContract,
 ):
     """The store's contracts, with dictionaries as the engine."""
 
@@ -80,7 +86,7 @@ def test_given_all_kinds_of_items_when_swept_then_each_is_removed_by_its_own_ttl
     assert record_of(store, pending) is None
     assert record_of(store, confirmed) == confirmed
     assert not store.counts
-    assert store.gone == {(APP, guest.id): NOW + 30 * DAY}
+    assert store.gone == {(APP, guest.id): (DeletionMark("requested"), NOW + 30 * DAY)}
 
     store.sweep(NOW + 40 * DAY)
     assert record_of(store, confirmed) is None

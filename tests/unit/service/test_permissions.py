@@ -367,6 +367,11 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     # The session that asked for the unlink has ended with its identity.
     grace = client.log_in("local-userpass", by_password)
     client.ok(DELETE, token=grace["access_token"])
+    # Guests that come along: the 21st makes the mark of the first expire.
+    for _ in range(21):
+        merge = {"merge": client.guest()["refresh_token"]}
+        merged = client.log_in("custom-token", partner_token("joan") | merge)
+    client.ok(DELETE, token=merged["access_token"])
     # A user whose item is lost: made again by one identity, and by a reset.
     tom = client.log_in("custom-token", partner_token("tom"))
     client.link(tom, "local-userpass", client.account("tom@example.com"))
@@ -501,9 +506,16 @@ def in_transaction(*items: Json) -> Json:
         pytest.param(
             "LinkFunction",
             "dynamodb",
+            "delete_item",
+            to_table(OF_ADA),
+            id="Link deletes a user alone",
+        ),
+        pytest.param(
+            "LinkFunction",
+            "dynamodb",
             "transact_write_items",
-            in_transaction({"Delete": to_table(OF_ADA)}),
-            id="Link deletes",
+            in_transaction({"Delete": to_table(f"IDENT#{APP}#custom-token#x")}),
+            id="Link deletes an identity",
         ),
         pytest.param(
             "LinkFunction",

@@ -66,7 +66,7 @@ def test_given_many_users_when_asked_for_marks_then_it_is_one_call(
     users = [a_guest() for _ in range(100)]
     del wire.calls[:]
 
-    store.deleted_on_request(users)
+    store.marks_of(users)
 
     assert wire.calls == ["BatchGetItem"]
 
@@ -76,7 +76,7 @@ def test_given_no_users_when_asked_for_marks_then_there_is_no_call(
 ) -> None:
     del wire.calls[:]
 
-    store.deleted_on_request([])
+    store.marks_of([])
 
     assert wire.calls == []
 

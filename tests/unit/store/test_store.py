@@ -38,6 +38,7 @@ from support.contracts.identity_contract import (
     verified,
 )
 from support.contracts.identity_contract import read as stored
+from support.contracts.merge_contract import MergeContract
 from support.contracts.overview_contract import OverviewContract
 from support.contracts.restore_contract import RestoreContract
 from support.contracts.store_contract import (
@@ -84,7 +85,11 @@ def raw_item(db: DynamoDBClient) -> ReadItem:
 
 
 class TestStoreOnMoto(
-    StoreContract, IdentityContract, OverviewContract, RestoreContract
+    StoreContract,
+    IdentityContract,
+    MergeContract,
+    OverviewContract,
+    RestoreContract,
 ):
     """The contract, and moto is the engine."""
 
@@ -893,7 +898,7 @@ def test_given_a_store_when_connected_then_its_client_is_made(table: str) -> Non
             lambda s: s.get_identity_data(APP, [Identity("i", "p", "k")]),
             id="display data",
         ),
-        pytest.param(lambda s: s.deleted_on_request([a_guest()]), id="marks"),
+        pytest.param(lambda s: s.marks_of([a_guest()]), id="marks"),
     ],
 )
 def test_given_an_item_when_read_then_consistently(

@@ -5,6 +5,7 @@ import pytest
 from support.service.harness import Deployment
 from support.service.mailed_accounts import MailedAccounts
 from support.service.provider_logins import PROVIDERS_ON
+from support.service.story import Story
 
 
 @pytest.fixture
@@ -24,3 +25,8 @@ def mailless(world: MailedAccounts) -> MailedAccounts:
 def providers_on(service: Deployment) -> None:
     """Switch on the providers that need no server: mail, API keys and own JWTs."""
     service.restart_with(PROVIDERS_ON)
+
+
+@pytest.fixture
+def story(service: Deployment) -> Story:
+    return Story(service)

@@ -28,7 +28,6 @@ from support.service.harness import (
     SESSION,
     START,
     UNLINK,
-    Deployment,
 )
 from support.service.linked import link, log_in_linked, open_session, stored_user
 from support.service.story import SCHEMA, VALIDATOR, Story, as_event, types
@@ -36,11 +35,6 @@ from support.service.wire import FAULTS, Fault, Forward
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def story(service: Deployment) -> Story:
-    return Story(service)
 
 
 def uid_of(record: Record) -> str:

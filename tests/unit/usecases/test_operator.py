@@ -202,7 +202,7 @@ def test_given_a_user_when_deleted_then_it_has_asked_for_it(
     OperatorActions(store).delete_as_shown(user, NOW)
 
     assert store.get_user(APP, user.id) is None
-    assert store.deleted_on_request([user]) == {(APP, user.id)}
+    assert store.marks_of([user]).keys() == {(APP, user.id)}
 
 
 def test_given_a_user_that_changed_when_deleted_then_it_stays(store: Store) -> None:
@@ -230,7 +230,7 @@ def test_given_keys_that_change_when_deleted_then_it_is_not_delayed(
     OperatorActions(store).delete_as_shown(shown, NOW)
 
     assert store.get_user(APP, shown.id) is None
-    assert store.deleted_on_request([shown]) == {(APP, shown.id)}
+    assert store.marks_of([shown]).keys() == {(APP, shown.id)}
 
 
 def test_given_a_link_while_sessions_end_when_deleted_then_it_stays(

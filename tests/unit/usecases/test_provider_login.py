@@ -50,6 +50,7 @@ def test_given_a_linked_user_when_it_logs_in_elsewhere_then_it_is_the_same_user(
         "refresh_token",
         "user_id",
         "device_id",
+        "merged",
     }
     assert reply.json["user_id"] == guest["user_id"]
     assert claims_of(reply.json["access_token"])["provider"] == "custom-token"
