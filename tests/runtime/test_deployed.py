@@ -661,7 +661,8 @@ def test_given_the_lines_of_a_canary_when_deployed_then_clients_get_releases(
     tests/template checks that the translated template has what CodeDeploy needs.
     """
 
-    def release(number: str) -> None:
+    def release(number: str, minutes: int) -> int:
+        """Deploy; return the lifetime of a token that a client then gets."""
         lines = yaml_parse(block("gradual deployment"))
         shared = lines["Globals"]["Function"]
         shared["DeploymentPreference"]["Enabled"] = False
@@ -671,9 +672,6 @@ def test_given_the_lines_of_a_canary_when_deployed_then_clients_get_releases(
         sam_template.add_lines(loaded, lines)
         template.write_text(json.dumps(loaded, default=str))
         build(deployed.directory)
-
-    def minutes_of_a_token(minutes: int) -> int:
-        """Deploy a lifetime; return the lifetime that a client gets."""
         url = deployed.endpoint_url
         deploy(deployed.directory, url, AccessTokenMinutes=str(minutes))
         got = deployed.call("LoginFunction", "login", qualifier="live")
@@ -681,13 +679,9 @@ def test_given_the_lines_of_a_canary_when_deployed_then_clients_get_releases(
         told = claims(got["access_token"])
         return (int(told["exp"]) - int(told["iat"])) // 60
 
-    release("1")
-    with_aliases = minutes_of_a_token(15)
-    only_a_parameter = minutes_of_a_token(20)
-    release("2")
-    released = minutes_of_a_token(20)
+    lifetimes = [release("1", 15), release("2", 20)]
 
-    assert (with_aliases, only_a_parameter, released) == (15, 15, 20)
+    assert lifetimes == [15, 20]
     name = deployed.name_of("KeysFunction")
     alias = deployed.connect("lambda").get_alias(FunctionName=name, Name="live")
     rules = deployed.connect("events").list_rule_names_by_target(

@@ -739,6 +739,22 @@ def test_given_a_canary_when_clients_and_schedules_call_then_they_get_the_alias(
     assert ring["ServiceToken"] == {"Fn::GetAtt": ["KeysFunction", "Arn"]}
 
 
+def test_given_a_canary_when_there_is_a_new_version_then_the_key_ring_is_tried() -> (
+    None
+):
+    """CloudFormation updates a custom resource if one of its properties changes."""
+    before, after = deployed_gradually(), deployed_gradually(release)
+
+    tried = [
+        found["Resources"]["KeyRing"]["Properties"]["Version"]["Ref"]
+        for found in (before, after)
+    ]
+
+    assert tried[0] in versions(before)
+    assert tried[1] in versions(after)
+    assert tried[0] != tried[1]
+
+
 def test_given_a_canary_when_only_a_parameter_changes_then_no_version_follows() -> None:
     """SAM compares references, not their values. The page says so."""
     before = versions(deployed_gradually())
