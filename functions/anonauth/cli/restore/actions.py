@@ -15,6 +15,7 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 from anonauth import wiring
 from anonauth.backoff import jittered_pause
 from anonauth.cli.deployment import Deployment, find_aws_error
+from anonauth.cli.keys.actions import read_keys_to_change
 from anonauth.cli.options import printable
 from anonauth.cli.restore.archive import EventArchive
 from anonauth.cli.table_scan import ParallelScan, show_progress
@@ -141,6 +142,10 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
     Keys of the backup never sign, and its access keys never verify either: one that was
     revoked would be good again. Its refresh keys verify, if the live ring is another
     one. If it is the same ring, a key that it no longer has was revoked.
+
+    Raises:
+        CommandError: This machine's clock is behind the live ring, which is to be
+            written.
     """
     ring, old = live.store.load_ring(), backup.store.load_ring()
     makes_ring = ring is None
@@ -157,6 +162,8 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
             if key not in known and ring.find("refresh", key.kid) is None
         ]
         return RingPlan(makes_ring, former=(), verifies=bool(known), notes=notes)
+    if ring is not None:
+        read_keys_to_change(live)
     former: list[RingKey] = []
     for key in refresh_keys:
         try:
@@ -178,7 +185,7 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
 
 
 def take_over_keys(plan: RingPlan, live: wiring.Services) -> Ring:
-    """Write the ring as planned."""
+    """Write the ring as planned, and return it."""
     return KeyRotation(live.store, live.key_maker).take_over(plan.former, live.clock())
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.exceptions
 import pytest
+from moto.kms.models import KmsBackend
 from mypy_boto3_dynamodb import DynamoDBClient
 from typer.testing import CliRunner, Result
 
@@ -33,6 +35,7 @@ from support.service.linked import (
     stored_record,
     stored_user,
 )
+from support.service.stacks import template_with_outputs
 from support.service.story import Story, types
 
 BACKUP = "anonauth-restored"
@@ -623,6 +626,21 @@ def test_given_a_ring_of_a_new_deployment_when_restored_then_the_old_key_verifie
     assert disaster.restored("--guests") == counts(present=1)
 
 
+def test_given_a_clock_behind_a_new_ring_when_restored_then_nothing_is_written(
+    disaster: Disaster,
+) -> None:
+    live = disaster.live
+    disaster.back_up()
+    disaster.lose("")
+    live.now += timedelta(days=1)
+    live.restart()
+    live.rotate()
+    before = live.items()
+
+    assert "later than this machine's clock says" in problem(disaster.restore("--yes"))
+    assert live.items() == before
+
+
 def test_given_the_same_ring_when_restored_then_a_revoked_key_stays_revoked(
     disaster: Disaster,
 ) -> None:
@@ -726,3 +744,45 @@ def test_given_an_item_that_cannot_be_read_when_restored_then_the_others_are(
     )
     assert "1  permanent users" in result.stdout
     assert len(disaster.live.items("USER#")) == 1
+
+
+def test_given_a_stack_when_restored_then_its_outputs_name_the_rest(
+    disaster: Disaster,
+) -> None:
+    body = log_in_linked(disaster.live)
+    disaster.back_up()
+    disaster.lose_users()
+    stacks = boto3.client("cloudformation")
+    template = template_with_outputs(TableName=TABLE, RingKeyArn=disaster.key_id)
+    stacks.create_stack(StackName="restoring", TemplateBody=template)
+
+    result = CliRunner().invoke(
+        app, ["restore", "--from", BACKUP, "--stack", "restoring", "--yes", "--json"]
+    )
+
+    stacks.delete_stack(StackName="restoring")
+    assert printed(result)["restored"] == 1
+    assert f"to stack 'restoring', table '{TABLE}' in eu-central-1" in result.stderr
+    assert stored_user(disaster.live, body["user_id"])
+
+
+def test_given_kms_that_refuses_for_another_reason_when_restored_then_it_ends(
+    disaster: Disaster,
+) -> None:
+    """A refresh key that is only out of reach for now must not be given up."""
+    disaster.live.log_in()
+    disaster.back_up()
+    disaster.lose("")
+    refused = botocore.exceptions.ClientError(
+        {"Error": {"Code": "KMSInternalException", "Message": "try again"}}, "Decrypt"
+    )
+
+    def refuse(**_: Any) -> None:
+        raise refused
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KmsBackend, "decrypt", lambda *_, **__: refuse())
+        result = disaster.restore("--yes", "--guests")
+
+    assert "KMSInternal" in problem(result)
+    assert disaster.live.items() == {}
