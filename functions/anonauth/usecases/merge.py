@@ -5,16 +5,40 @@ guest is merged into that user (linking.md, "Merge a guest").
 """
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from anonauth.domain.claims import RefreshClaims
 from anonauth.domain.expiry import SessionLimits
+from anonauth.domain.identities import VerifiedIdentity
 from anonauth.domain.users import Session, User, user_after_merge
 from anonauth.errors import AppNotFound, InvalidParameter, InvalidSession
 from anonauth.ports import IdentityStore, TokenIssuer, UserStore
-from anonauth.usecases._opening import Opening
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a login opens its session: the user, and the write.
+
+    Args:
+        user: The user as it is once `write` has returned True.
+        write: Opens the session. It returns False if another request was faster.
+        free: The identity, if no user has it.
+        is_listed: A user has the identity, and lists it.
+        refresh_token: The token that the client has already. None if the session is
+            new, and gets a new one.
+        merged: A guest was merged into the user.
+    """
+
+    user: User
+    session: Session
+    write: Callable[[], bool]
+    free: VerifiedIdentity | None = None
+    is_listed: bool = False
+    refresh_token: str | None = None
+    merged: bool = False
 
 
 class GuestToken(NamedTuple):

@@ -16,11 +16,10 @@ from anonauth.errors import (
     StoreUnavailable,
 )
 from anonauth.ports import IdentityStore, Providers, TokenIssuer, UserStore
-from anonauth.usecases._opening import Opening
 from anonauth.usecases._retry import decisions
 from anonauth.usecases.credential import CredentialRequest, require_room
 from anonauth.usecases.login import OpenedSession, new_id, new_session, sign_session
-from anonauth.usecases.merge import GuestMerge
+from anonauth.usecases.merge import GuestMerge, Opening
 
 
 @dataclass(frozen=True, slots=True)
