@@ -1,5 +1,7 @@
 """The command `anonauth doctor` and its options. `runner` has the checks."""
 
+import os
+import re
 from typing import Annotated
 
 import typer
@@ -60,8 +62,10 @@ def doctor_command(  # noqa: PLR0913 - an option each
     With `--stack` it checks the stack's state; the table, its TTL, stream, backups and
     protection; users whose item is lost; the key ring, the age of its keys and the KMS
     key; functions, schedules, events and alarms; the provider settings; and, over HTTP,
-    the key set (an authorizer waits 1.5 s for it), the issuer, the location and this
-    machine's clock. With `--table` it checks only the table and the key ring.
+    the key set (an authorizer waits 1.5 s for it), the issuer, the location, the CDN in
+    front and this machine's clock. The environment variable ANONAUTH_ORIGIN_SECRET may
+    have the CDN's secret, which is then tried without the CDN. With `--table` it checks
+    only the table and the key ring.
 
     Without `--drive` it changes nothing. A check that your credentials do not allow is
     **unknown**, and names the permission that it needs.
@@ -89,6 +93,7 @@ def doctor_command(  # noqa: PLR0913 - an option each
         DeploymentOptions(stack, table, kms_key, region, endpoint_url)
     )
     from anonauth.cli.deployment import open_deployment
+    from anonauth.cli.doctor import http_checks
     from anonauth.cli.doctor.drive import Drive, DriveOptions, find_base_url
     from anonauth.cli.doctor.probe import DeploymentProbe
     from anonauth.cli.doctor.report import DoctorReport
@@ -97,6 +102,9 @@ def doctor_command(  # noqa: PLR0913 - an option each
     from anonauth.cli.text_table import make_console, print_table
     from anonauth.cli.users.actions import find_app
 
+    origin_secret = os.environ.get(http_checks.SECRET_VARIABLE, "").strip()
+    if not re.fullmatch(r"[!-~]*", origin_secret):
+        raise CommandError(f"{http_checks.SECRET_VARIABLE}: not the text of a header")
     with open_deployment(options) as deployment:
         driven = None
         if drive:  # before the checks, which take a while
@@ -106,7 +114,7 @@ def doctor_command(  # noqa: PLR0913 - an option each
         with block_signals_in_new_threads():
             progress.start()
         try:
-            probe = DeploymentProbe(deployment)
+            probe = DeploymentProbe(deployment, origin_secret=origin_secret)
             report = run_checks(probe, lambda name: progress.update(f"checking {name}"))
             if driven:
                 with interrupt_on_sigterm():

@@ -25,9 +25,15 @@ MOST_DIFFERENCE = timedelta(seconds=60)
 # A function's copy of the ring is at most five minutes old (design.md §5).
 _COPY_AGE = timedelta(minutes=5)
 
+SECRET_VARIABLE = "ANONAUTH_ORIGIN_SECRET"  # noqa: S105 - a name
+"""Environment variable with the CDN's secret. Other users see a command's options."""
+
+_PROFILE = "/api/client/v2.0/auth/profile"
+
 _MOST_BYTES = 256 * 1024
 
 _ISSUER = "Issuer"
+_ADDRESS = "check the stack's DomainName or BaseUrl, and any proxy in front of the API"
 _LOG = "the log of the stack's DiscoveryFunction says why"
 
 
@@ -90,7 +96,7 @@ def check_issuer(probe: DeploymentProbe) -> CheckResult:
             return failure(
                 f"{name} is {told!r}, but the stack's is {value!r}: "
                 "verifiers refuse tokens",
-                "check the stack's DomainName, and any proxy in front of the API",
+                _ADDRESS,
             )
     return ok(issuer)
 
@@ -104,9 +110,52 @@ def check_location(probe: DeploymentProbe) -> CheckResult:
     if (hostname := get_member(answer.body, "hostname")) != wanted:
         return failure(
             f"sends clients to {hostname!r}, but the stack's address is {wanted!r}",
-            "check the stack's DomainName, and any proxy in front of the API",
+            _ADDRESS,
         )
     return ok(f"sends clients to {wanted}")
+
+
+def check_cdn(probe: DeploymentProbe) -> CheckResult:
+    """Check that the API answers calls by the CDN, and no calls that bypass it.
+
+    An answered call is a 401 here, because it has no token. A refused call is a 404.
+    """
+    public = probe.parameter("BaseUrl")
+    if not public:
+        return ok("none: the stack has no BaseUrl")
+    # An emulator of AWS has no TLS.
+    scheme = "https" if probe.deployment.endpoint_url is None else "http"
+    origin = f"{scheme}://{probe.deployment.output('OriginDomain')}"
+    status = fetch(probe, f"{public}{_PROFILE}").status
+    if status != HTTPStatus.UNAUTHORIZED:
+        return failure(
+            f"a call without a token through {public} gets {status}, not 401",
+            "check the CDN, and that it sends X-Origin-Verify with the secret whose "
+            "hash is in OriginSecretHashes",
+        )
+    if probe.origin_secret:
+        sent = {"X-Origin-Verify": probe.origin_secret}
+        status = fetch(probe, f"{origin}{_PROFILE}", headers=sent).status
+        if status != HTTPStatus.UNAUTHORIZED:
+            return failure(
+                f"a call with the secret of {SECRET_VARIABLE} gets {status}, not 401",
+                "deploy its hash, beside the present one, as OriginSecretHashes",
+            )
+    return _judge_bypass(origin, fetch(probe, f"{origin}{_PROFILE}").status)
+
+
+def _judge_bypass(origin: str, status: int) -> CheckResult:
+    if status == HTTPStatus.NOT_FOUND:
+        return ok("calls through it are answered, and calls that bypass it are not")
+    if status == HTTPStatus.UNAUTHORIZED:
+        return warning(
+            f"{origin} also answers calls that bypass the CDN",
+            "deploy the hash of a secret as OriginSecretHashes",
+        )
+    return failure(
+        f"a call that bypasses the CDN gets {status}, not 404",
+        "the log of the stack's ProfileFunction says why",
+    )
 
 
 def check_clock(probe: DeploymentProbe) -> CheckResult:
@@ -151,12 +200,14 @@ def fetch(
     *,
     token: str | None = None,
     body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> HttpAnswer:
     """Send a request to the API.
 
     Args:
         token: The bearer token, if the call takes one.
         body: Sent as JSON.
+        headers: Further headers.
 
     Raises:
         NoAnswer: No answer came in time, or the URL would send secrets in clear.
@@ -165,12 +216,14 @@ def fetch(
         raise NoAnswer(f"{url} is not https")
     opener = build_opener(_NoRedirect)
     patience = probe.patience.total_seconds()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    fields = dict(headers or {})
+    if token:
+        fields["Authorization"] = f"Bearer {token}"
     sent = None
     if body is not None:
         sent = json.dumps(body).encode()
-        headers["Content-Type"] = "application/json"
-    request = Request(url, sent, headers, method=method)  # noqa: S310 - http or https
+        fields["Content-Type"] = "application/json"
+    request = Request(url, sent, fields, method=method)  # noqa: S310 - http or https
     began = time.monotonic()
     try:
         try:

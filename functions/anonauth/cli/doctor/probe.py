@@ -32,6 +32,7 @@ class DeploymentProbe:
         patience: Longest time for any answer over HTTP.
         most_items: Number of items in the largest table that is scanned.
         most_units: Read units that a scan may take.
+        origin_secret: Secret that the CDN in front of the API sends. Empty: not known.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class DeploymentProbe:
         patience: timedelta = timedelta(seconds=10),
         most_items: int = MOST_ITEMS,
         most_units: float = MOST_UNITS,
+        origin_secret: str = "",
     ) -> None:
         self.deployment = deployment
         self.stack_name = deployment.stack_name
@@ -50,6 +52,7 @@ class DeploymentProbe:
         self.patience = patience
         self.most_items = most_items
         self.most_units = most_units
+        self.origin_secret = origin_secret
         self._services = deployment.services()
         self.clock = clock or self._services.clock
         self._clients: dict[str, Any] = {}

@@ -84,6 +84,7 @@ CHECKS = (
     Check("key set", http_checks.check_key_set, (_GET_ITEM,)),
     Check("issuer", http_checks.check_issuer),
     Check("location", http_checks.check_location),
+    Check("CDN", http_checks.check_cdn, (_STACK,)),
     Check("clock", http_checks.check_clock),
 )
 

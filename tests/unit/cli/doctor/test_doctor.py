@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from moto.cloudformation.models import cloudformation_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     create_backend_app,
@@ -82,6 +84,8 @@ UNDERSTOOD = {  # by moto's CloudFormation, and checked by doctor
     "AWS::Logs::LogGroup",
     "AWS::S3::Bucket",
 }
+CDN_SECRET, NEW_SECRET = "0" * 64, "f" * 64
+OTHERS = "any other secret"
 APP_URL = f"/api/client/v2.0/app/{APP}"
 LOCATION = f"{APP_URL}/location"
 CONFIGURATION = f"{APP_URL}/.well-known/openid-configuration"
@@ -94,6 +98,7 @@ class Cloud:
 
     `denied` has the services, and operations of DynamoDB, that the caller may not use.
     `pages` has wrong answers of the API by path, and `date` a wrong time of its clock.
+    `profile` has the status of a profile by the CDN's secret; `secrets` were received.
     """
 
     url: str = ""
@@ -102,6 +107,8 @@ class Cloud:
     denied: set[str] = field(default_factory=set)
     date: datetime | None = None
     hangs: threading.Event | None = None
+    profile: dict[str, int] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,9 +142,12 @@ class Cloud:
         target = ["--stack", STACK, "--endpoint-url", self.url]
         return CliRunner().invoke(app, ["doctor", *target, *options])
 
-    def answer(self, path: str) -> Response:
+    def answer(self, path: str, secret: str = "") -> Response:
         if self.hangs:
             self.hangs.wait(10)
+        if path.endswith("/auth/profile"):
+            self.secrets.append(secret)
+            return Response(status=self.profile.get(secret, self.profile[OTHERS]))
         status, body = self.pages.get(path) or (200, self._truth(path))
         date = self.date or self.services.clock()
         headers = {"Date": format_datetime(date, usegmt=True)}
@@ -194,8 +204,12 @@ def whole(moto: None) -> Iterator[Cloud]:
         environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
+        if path.startswith("/cdn/"):  # it adds its secret
+            answer = cloud.answer(path.removeprefix("/cdn"), CDN_SECRET)
+            return answer(environ, start_response)
         if path.startswith("/api/client/"):
-            return cloud.answer(path)(environ, start_response)
+            secret = environ.get("HTTP_X_ORIGIN_VERIFY", "")
+            return cloud.answer(path, secret)(environ, start_response)
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2]
         service = scope.split("/")[3]
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -256,6 +270,7 @@ def deploy(url: str) -> str:
         "ClientAppIds": APP,
         "Issuer": f"{url}{APP_URL}",
         "Jwks": f"{url}{JWKS}",
+        "OriginDomain": url.removeprefix("http://"),
     }
     template["Outputs"] = {
         name: {"Value": told.get(name, output["Value"])}
@@ -314,6 +329,8 @@ def cloud(whole: Cloud) -> Iterator[Cloud]:
     """The stack, for a test that gives it wrong answers."""
     yield whole
     whole.pages.clear()
+    whole.profile.clear()
+    whole.secrets.clear()
     whole.denied.clear()
     whole.date = whole.hangs = None
 
@@ -1206,6 +1223,99 @@ def test_given_two_clocks_when_compared_then_a_minute_may_pass(
 
     assert found.state == state
     assert f"{abs(seconds)} s {'behind' if seconds > 0 else 'ahead'}" in found.says
+
+
+def behind_cdn(cloud: Cloud, secret: str = "") -> CheckResult:
+    """Check the stack as if it had the address of a CDN."""
+    probe = cloud.probe(origin_secret=secret)
+    probe.stack = {
+        "Parameters": [
+            {"ParameterKey": "BaseUrl", "ParameterValue": f"{cloud.url}/cdn"}
+        ]
+    }
+    return check_named("CDN", probe)
+
+
+@pytest.mark.parametrize(
+    ("profile", "state", "says"),
+    [
+        pytest.param({CDN_SECRET: 401, OTHERS: 404}, "ok", "are answered", id="good"),
+        pytest.param({OTHERS: 401}, "warning", "bypass", id="nothing is checked"),
+        pytest.param({OTHERS: 404}, "failed", "gets 404, not 401", id="a wrong secret"),
+        pytest.param({OTHERS: 403}, "failed", "gets 403, not 401", id="a firewall"),
+        pytest.param(
+            {CDN_SECRET: 401, OTHERS: 503}, "failed", "gets 503, not 404", id="503"
+        ),
+    ],
+)
+def test_given_a_cdn_when_checked_then_calls_through_it_and_past_it_are_compared(
+    cloud: Cloud, profile: dict[str, int], state: str, says: str
+) -> None:
+    cloud.profile |= profile
+
+    found = behind_cdn(cloud)
+
+    assert found.state == state
+    assert says in found.says
+    assert bool(found.advice) == (state != "ok")
+    assert set(cloud.secrets) <= {CDN_SECRET, ""}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [pytest.param(401, "ok", id="known"), pytest.param(404, "failed", id="unknown")],
+)
+def test_given_a_new_secret_when_checked_then_it_is_tried_without_the_cdn(
+    cloud: Cloud, status: int, state: str
+) -> None:
+    cloud.profile |= {CDN_SECRET: 401, NEW_SECRET: status, OTHERS: 404}
+
+    found = behind_cdn(cloud, NEW_SECRET)
+
+    assert found.state == state
+    assert NEW_SECRET in cloud.secrets
+    assert ("ANONAUTH_ORIGIN_SECRET" in found.says) == (state == "failed")
+    assert NEW_SECRET not in found.says + found.advice
+
+
+def test_given_a_secret_in_the_environment_when_run_then_it_is_tried_and_not_shown(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stack,) = (
+        each
+        for each in cloudformation_backends[DEFAULT_ACCOUNT_ID][
+            "eu-central-1"
+        ].stacks.values()
+        if each.name == STACK
+    )
+    monkeypatch.setitem(stack.stack_parameters, "BaseUrl", f"{cloud.url}/cdn")
+    monkeypatch.setenv("ANONAUTH_ORIGIN_SECRET", NEW_SECRET)
+    cloud.profile |= {CDN_SECRET: 401, OTHERS: 404}
+
+    result = cloud.run("--json")
+
+    states = {f["name"]: f["state"] for f in json.loads(result.stdout)["findings"]}
+    assert states["CDN"] == "failed"
+    assert NEW_SECRET in cloud.secrets
+    assert NEW_SECRET not in result.output
+
+
+def test_given_no_cdn_when_checked_then_no_call_is_made(cloud: Cloud) -> None:
+    found = cloud.check("CDN", origin_secret=NEW_SECRET)
+
+    assert (found.state, cloud.secrets) == ("ok", [])
+
+
+@pytest.mark.parametrize("secret", ["two\nlines", "with blank", "ü"])
+def test_given_a_secret_that_no_header_holds_when_run_then_one_line_hides_it(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("ANONAUTH_ORIGIN_SECRET", secret)
+
+    result = cloud.run("--json")
+
+    assert isinstance(result.exception, CommandError)
+    assert str(result.exception) == "ANONAUTH_ORIGIN_SECRET: not the text of a header"
 
 
 def test_given_an_api_without_tls_when_checked_then_it_is_not_asked(
