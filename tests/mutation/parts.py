@@ -44,6 +44,7 @@ PARTS: Mapping[str, Part] = {
             _store("accounts", "store/test_store.py"),
             _store("api_keys", "store/test_store.py"),
             _store("expiring", "store/test_expiring.py", "store/test_store.py"),
+            _store("login_keys", "store/test_store.py", "usecases/test_login_keys.py"),
             _store("ring", "store/test_store.py"),
             _store("table", "store/test_store.py"),
             _store(
@@ -113,7 +114,12 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_provider_login.py",
                 "usecases/test_giving_up.py",
             ),
-            _use_case("login", "usecases/test_login.py", "usecases/test_admission.py"),
+            _use_case(
+                "login",
+                "usecases/test_login.py",
+                "usecases/test_login_keys.py",
+                "usecases/test_admission.py",
+            ),
             _use_case("logout", "usecases/test_logout.py"),
             _use_case("mail_texts", "usecases/test_mails.py"),
             _use_case(

@@ -97,6 +97,7 @@ ANSWERS = {
     "link-login": TOKENS,
     "login": TOKENS | {"expires_at"},
     "login-base64": TOKENS | {"expires_at"},
+    "login-key": TOKENS | {"expires_at"},
     "logout": set(),
     "logout-end": set(),
     "logout-everywhere": set(),

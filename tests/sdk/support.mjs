@@ -56,7 +56,7 @@ export class MapStorage {
 }
 
 /** An app as its developer would create it; `calls` collects its requests. */
-export function openApp({ id = APP, storage = new MapStorage() } = {}) {
+export function openApp({ id = APP, storage = new MapStorage(), net = fetch } = {}) {
   const calls = [];
   const app = new App({
     id,
@@ -66,7 +66,7 @@ export function openApp({ id = APP, storage = new MapStorage() } = {}) {
       if (calls.length >= MOST_CALLS) {
         throw new Error(`the SDK does not stop: ${calls.at(-1).line}`);
       }
-      const response = await fetch(url, init);
+      const response = await net(url, init);
       const path = url.replace(API, "");
       calls.push({
         line: `${init.method} ${path} ${response.status}`,
@@ -151,6 +151,12 @@ export function claimsOf(token) {
 export function profileStatus(accessToken) {
   const headers = { Authorization: `Bearer ${accessToken}` };
   return fetch(`${API}/auth/profile`, { headers }).then((answer) => answer.status);
+}
+
+/** Return the events that the service has sent, the oldest first. */
+export async function allEvents() {
+  const answer = await fetch(`${BASE_URL}/_local/events`);
+  return answer.json();
 }
 
 /** Move the service's clock forward by an ISO 8601 duration. */

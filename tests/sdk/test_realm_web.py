@@ -46,7 +46,16 @@ def require_sdk(*others: str) -> None:
 
 # Scenarios that take seconds, for CI's long step. The programs of app-services.md log
 # in and link in the default run.
-LONG = {"apikeys", "expiry", "fresh", "gone", "link", "refusals", "userpass"}
+LONG = {
+    "apikeys",
+    "expiry",
+    "fresh",
+    "gone",
+    "link",
+    "loginkeys",
+    "refusals",
+    "userpass",
+}
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ from support.contracts.store_contract import (
     SECOND,
     AnyStore,
     a_guest,
+    a_key_hash,
     a_permanent_user,
     a_session,
+    claims_of,
     only_session,
 )
 
@@ -135,6 +137,9 @@ class OverviewContract:
         store.create_user(gone)
         store.delete_user(gone, only_session(gone), NOW)
         assert store.register(a_pending_account(), NOW)
+        by_key, key_hash = a_guest(), a_key_hash()
+        assert store.create_user_once(by_key, key_hash, NOW, until=NOW + DAY)
+        assert store.end_session(claims_of(by_key), NOW)
         store.count(Counter(f"USER#{gone.id}", 1, NOW + DAY))
         if store.load_ring() is None:
             store.save_ring(Ring(0, ()))
@@ -142,7 +147,15 @@ class OverviewContract:
         scanned = found(store, UserFilter())
 
         assert scanned[linked.id] == replace(linked, sessions={}, api_keys={})
-        assert gone.id not in scanned
+        assert not {gone.id, by_key.id} & scanned.keys()
+        wanted = UserFilter(with_owners=True)
+        owners = {
+            owner[1]
+            for page in pages(store, wanted, segments=1)
+            for owner in page.owners
+        }
+        assert linked.id in owners
+        assert by_key.id not in owners
         assert all(len(user_id) == 24 for user_id in scanned)
 
     def test_given_users_when_their_data_is_read_then_it_is_in_their_order(

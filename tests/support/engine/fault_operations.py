@@ -37,6 +37,7 @@ from support.service.harness import (
 )
 
 DAY = timedelta(days=1)
+LOGIN_KEY = "A" * 43
 
 # The answer to a client that repeats a request which had already succeeded.
 NO_SESSION = (401, "InvalidSession")
@@ -80,6 +81,46 @@ def login(world: World) -> Prepared:
         lambda: world.service.send(LOGIN, body=challenged),
         lambda reply, items: assert_logged_in(world, reply, items),
     )
+
+
+def login_by_key(world: World) -> Prepared:
+    """A request that its client can repeat: there is never a second guest."""
+    body = json.dumps({"login_key": LOGIN_KEY})
+
+    def holds(reply: Reply | None, items: Items) -> None:
+        assert_logged_in(world, reply, items)
+        assert len(of("USER#", items)) == len(of("ONCE#", items)) == 1
+
+    return lambda: Wish(lambda: world.service.send(LOGIN, body=body), holds)
+
+
+def login_by_key_again(world: World) -> Prepared:
+    """Its guest is permanent by now, and is given back."""
+    body = json.dumps({"login_key": LOGIN_KEY})
+    user = done(world.service.send(LOGIN, body=body))
+    link = world.by(
+        "custom-token", world.credential("custom-token"), link=user["access_token"]
+    )
+    done(link)
+
+    def holds(reply: Reply | None, items: Items) -> None:
+        assert assert_logged_in(world, reply, items)["user_id"] == user["user_id"]
+        assert_sessions(world, [user], items)
+        assert len(of("USER#", items)) == 1
+
+    return lambda: Wish(lambda: world.service.send(LOGIN, body=body), holds)
+
+
+def login_by_spent_key(world: World) -> Prepared:
+    """A late duplicate: its guest does not come back, and no other is made."""
+    body = json.dumps({"login_key": LOGIN_KEY})
+    user = done(world.service.send(LOGIN, body=body))
+    done(world.service.send(LOGOUT, token=user["refresh_token"]))
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert of("USER#", items) == []
+
+    return lambda: Wish(lambda: world.service.send(LOGIN, body=body), holds, answer=409)
 
 
 def login_without_challenge_service(world: World) -> Prepared:
@@ -808,6 +849,9 @@ _GUARDED = {"LOGINS_PER_NETWORK": "40", "ANONYMOUS_CHALLENGE": "true"}
 _SESSIONS = {
     "login": Operation(login),
     "login, guarded": Operation(login, _GUARDED),
+    "login, login key": Operation(login_by_key),
+    "login, login key again": Operation(login_by_key_again),
+    "login, login key spent": Operation(login_by_spent_key),
     "login, challenge down": Operation(login_without_challenge_service, _GUARDED),
     "refresh": Operation(refresh),
     "refresh, first of a day": Operation(refresh_of_the_day),
@@ -884,6 +928,7 @@ OPERATIONS = {
 
 HOT = (
     "login",
+    "login, login key",
     "refresh",
     "refresh, first of a day",
     "logout",

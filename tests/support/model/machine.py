@@ -67,6 +67,7 @@ NETWORKS = st.sampled_from(["203.0.113.9", "198.51.100.7", "192.0.2.1"])
 NAMES = st.sampled_from(["Ada", "Countess"])
 SUBJECTS = st.sampled_from(["ada", "bob", "cyd", "ada of the second"])
 WAYS_BACK = ["login", "guest", "reset", "link", "delete"]
+LOGIN_KEYS = st.sampled_from(["A" * 43, "B" * 42 + "A"])
 KEY_NAMES = st.sampled_from(["laptop", "ci", "phone", "not a name"])
 TIMES = st.sampled_from(
     [
@@ -106,6 +107,32 @@ class Machine(Player):
         )
         is_new = device == NO_DEVICE
         self.opened(session, reply, None if is_new else device or NO_DEVICE)
+
+    @rule(app=APPS, key=LOGIN_KEYS)
+    def log_in_by_login_key(self, app: App, key: str) -> None:
+        session, reply = self.ask(
+            LOGIN,
+            lambda: self.model.log_in_once(app, key),
+            app=app.id,
+            body={"login_key": key},
+        )
+        self.opened(session, reply, NO_DEVICE)
+
+    @rule(
+        app=APPS,
+        key=LOGIN_KEYS,
+        meanwhile=st.sampled_from(["nothing", "log out", "delete", "link"]),
+    )
+    def log_in_twice_by_login_key(self, app: App, key: str, meanwhile: str) -> None:
+        self.log_in_by_login_key(app, key)
+        self.as_told()  # learns the guest's ids before it may be deleted
+        if meanwhile == "log out":
+            self.log_out_with(self.refreshing[-1])
+        elif meanwhile == "delete":
+            self.delete_with(self.access[-1])
+        elif meanwhile == "link":
+            self.link_to(self.access[-1], app, Jwt(app, "key", "Key"))
+        self.log_in_by_login_key(app, key)
 
     @rule(nth=NTH)
     def refresh(self, nth: int) -> None:

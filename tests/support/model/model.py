@@ -35,6 +35,7 @@ MOST_MAILS = 3  # of a kind, to one address, in an hour
 
 SECOND = timedelta(seconds=1)
 _MINUTE, _HOUR, _DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+_LOGIN_KEY_LIFE = 24 * _HOUR
 _SESSION_LIFE = 5 * 365 * _DAY
 _SESSION_IDLE = 60 * _DAY + _HOUR
 _SILENCE = 90 * _DAY + _HOUR
@@ -66,6 +67,7 @@ class Model:
         self.users: list[User] = []
         self.accounts: list[Account] = []
         self.forgotten_at: dict[tuple[str, str], datetime | None] = {}
+        self.login_keys: dict[tuple[App, str], tuple[Session, datetime]] = {}
         self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
         self._in_a_row: Counter[tuple[App, str]] = Counter()
         self._counted_until: dict[tuple[App, str], datetime] = {}
@@ -82,6 +84,18 @@ class Model:
         user = User(app, self._end_of_silence(_SILENCE), [Identity(ANONYMOUS)])
         self.users.append(user)
         return self._open(user, ANONYMOUS, None)
+
+    def log_in_once(self, app: App, login_key: str) -> Session:
+        """Log in anonymously with a login key, which may have been used before."""
+        before = self.login_keys.get((app, login_key))
+        if before is None or self._is_over(before[1]):
+            session = self.log_in_anonymously(app)
+            until = self.now + _LOGIN_KEY_LIFE
+            self.login_keys[app, login_key] = (session, until)
+            return session
+        if not self.is_alive(before[0]):
+            raise Refused((409, "LoginKeySpent"))
+        return before[0]
 
     def refresh(self, token: Token) -> Session:
         session = self.session_of(token)
@@ -385,6 +399,11 @@ class Model:
         self.forgotten_at = {
             key: at for key, at in self.forgotten_at.items() if not self._is_over(at)
         }
+        self.login_keys = {
+            key: (session, until)
+            for key, (session, until) in self.login_keys.items()
+            if not self._is_over(until)
+        }
         for address, at in self._counted_until.items():
             if self._is_over(at):
                 del self._in_a_row[address]
@@ -411,6 +430,7 @@ class Model:
         ends += [token.young_until for token in tokens if token.kind == "access"]
         for user in self.users:
             ends += [user.ends_at, *(s.ends_at for s in user.sessions)]
+        ends += [until for _, until in self.login_keys.values()]
         for account in self.accounts:
             mails = (account.confirmation, account.reset)
             ends += [account.ends_at, *(m.ends_at for m in mails if m)]

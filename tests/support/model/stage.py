@@ -15,6 +15,7 @@ from support.service.harness import (
     CREATE_KEY,
     GET_KEY,
     LINK,
+    LOGIN,
     OTHER_APP,
     SENDER,
     SETTINGS,
@@ -118,6 +119,7 @@ class Stage:
         # There are 18. Few runs ask for a second confirm mail while the first counts.
         assert len(done) >= 17, sorted(done)
         worst = {
+            (LOGIN, 409, "LoginKeySpent"),
             (LINK, 409, "AccountNameInUse"),
             (LINK, 400, "BadRequest"),
             (LINK, 400, "UserAppDomainMismatch"),

@@ -48,6 +48,8 @@ def require_untouched(
             owners -= {*free_of}
         if pk.startswith(("USER#", "GONE#")):
             owners = {pk.rpartition("#")[2]}
+        if pk.startswith("ONCE#"):
+            owners = {(new or old)["user_id"]["S"]}
         if owners:
             assert owners == {user_id}, f"{pk} is not of {user_id}: {old} to {new}"
         else:
@@ -88,6 +90,10 @@ def _told(model: Model) -> Facts:
         "users": {_key(u.app.id, u.id): _told_user(u, model) for u in model.users},
         "records": sorted(records, key=repr),
         "gone": {_key(*key): _seconds(at) for key, at in model.forgotten_at.items()},
+        "login keys": sorted(
+            (app.id, session.user.id, _seconds(until), _seconds(until))
+            for (app, _), (session, until) in model.login_keys.items()
+        ),
     }
 
 
@@ -149,7 +155,7 @@ def _record(
 
 
 def _stored(items: Items, now: datetime) -> Facts:
-    users, records, gone = {}, [], {}
+    users, records, gone, login_keys = {}, [], {}, []
     for pk, item in items.items():
         kind, *rest = pk.split("#")
         if kind == "USER":
@@ -158,9 +164,16 @@ def _stored(items: Items, now: datetime) -> Facts:
             records.append(_stored_record(item, *rest[:2]))
         elif kind == "GONE":
             gone[_key(*rest)] = _number(item, "ttl")
+        elif kind == "ONCE":
+            login_keys.append((rest[0], _text(item, "user_id"), *_stored_ends(item)))
         else:
             assert kind in _NOBODYS, pk
-    return {"users": users, "records": sorted(records, key=repr), "gone": gone}
+    return {
+        "users": users,
+        "records": sorted(records, key=repr),
+        "gone": gone,
+        "login keys": sorted(login_keys),
+    }
 
 
 def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:

@@ -75,6 +75,14 @@ MORE_FAULTS = [
     pytest.param(expiry_after, " + _GRACE", "", id="dead an hour early"),
     pytest.param(Session.is_expired, "<= now", "< now", id="session a second late"),
     pytest.param(
+        Store.create_user_once, "condition=unused | over", "condition=None",
+        id="a login key makes two guests",
+    ),
+    pytest.param(
+        Store.create_user_once, "OnceItem.expires_at <= now",
+        "OnceItem.expires_at < now", id="a login key a second too long",
+    ),
+    pytest.param(
         _is_before_link, "claims.anonymous and not user.anonymous", "False",
         id="a guest's token as good as a permanent user's",
     ),

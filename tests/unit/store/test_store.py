@@ -899,6 +899,7 @@ def test_given_a_store_when_connected_then_its_client_is_made(table: str) -> Non
             id="display data",
         ),
         pytest.param(lambda s: s.marks_of([a_guest()]), id="marks"),
+        pytest.param(lambda s: s.get_user_id_of_key(APP, "k", NOW), id="a login key"),
     ],
 )
 def test_given_an_item_when_read_then_consistently(
