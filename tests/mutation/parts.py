@@ -45,6 +45,7 @@ PARTS: Mapping[str, Part] = {
             _store("api_keys", "store/test_store.py"),
             _store("expiring", "store/test_expiring.py", "store/test_store.py"),
             _store("login_keys", "store/test_store.py", "usecases/test_login_keys.py"),
+            _store("merges", "store/test_store.py", "usecases/test_merge.py"),
             _store("ring", "store/test_store.py"),
             _store("table", "store/test_store.py"),
             _store(
@@ -73,6 +74,7 @@ PARTS: Mapping[str, Part] = {
             _domain("events", "usecases/test_expiring.py"),
             _domain("budgets", "domain/test_budgets.py", "store/test_store.py"),
             _domain("claims", "test_tokens.py"),
+            _domain("mail_texts", "usecases/test_mails.py"),
             _domain("encoding", "domain/test_encoding.py"),
             _domain("restoring", "domain/test_restoring.py"),
         ]
@@ -120,8 +122,8 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_login_keys.py",
                 "usecases/test_admission.py",
             ),
+            _use_case("merge", "usecases/test_merge.py"),
             _use_case("logout", "usecases/test_logout.py"),
-            _use_case("mail_texts", "usecases/test_mails.py"),
             _use_case(
                 "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
             ),

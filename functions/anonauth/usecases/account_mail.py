@@ -9,10 +9,10 @@ from typing import Literal
 from anonauth.domain.budgets import Budget, Counter
 from anonauth.domain.encoding import identity_key
 from anonauth.domain.identities import IdentityRecord
+from anonauth.domain.mail_texts import Mail, confirmation_mail, reset_mail
 from anonauth.errors import BudgetSpent, MailRefused, Unavailable
 from anonauth.ports import BudgetStore, EmailAddresses, Mailer
 from anonauth.usecases.admission import NetworkBudget
-from anonauth.usecases.mail_texts import Mail, confirmation_mail, reset_mail
 
 MAIL_WINDOW = timedelta(hours=1)
 """The mails to one mailbox are counted within this time."""
