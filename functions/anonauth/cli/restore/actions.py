@@ -155,13 +155,13 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
         return RingPlan(makes_ring, former=(), verifies=False, notes=notes)
     refresh_keys = old.of("refresh")
     if ring is not None and ring.is_same_ring(old):
-        known = [k for k in refresh_keys if ring.find("refresh", k.kid) is not None]
+        revoked = [k for k in refresh_keys if ring.find("refresh", k.kid) is None]
         notes += [
             f"refresh key {key.kid} was revoked after the backup, and stays revoked"
-            for key in refresh_keys
-            if key not in known and ring.find("refresh", key.kid) is None
+            for key in revoked
         ]
-        return RingPlan(makes_ring, former=(), verifies=bool(known), notes=notes)
+        verifies = len(revoked) < len(refresh_keys)
+        return RingPlan(makes_ring, former=(), verifies=verifies, notes=notes)
     if ring is not None:
         read_keys_to_change(live)
     former: list[RingKey] = []
@@ -169,8 +169,10 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
         try:
             former.append(live.key_maker.rewrap(key, backup.former_wrapping))
         except KeysUnavailable as exc:
-            code = _error_code(exc)
-            if code not in _LOST_KEY_CODES:
+            cause, code = find_aws_error(exc), _error_code(exc)
+            # Trouble with the live KMS key must end the command.
+            is_decryption = getattr(cause, "operation_name", "") == "Decrypt"
+            if not is_decryption or code not in _LOST_KEY_CODES:
                 raise
             notes.append(
                 f"refresh key {key.kid} of the backup cannot be decrypted ({code}): "

@@ -766,23 +766,30 @@ def test_given_a_stack_when_restored_then_its_outputs_name_the_rest(
     assert stored_user(disaster.live, body["user_id"])
 
 
+@pytest.mark.parametrize(
+    ("code", "operation"),
+    [
+        pytest.param("KMSInternalException", "Decrypt", id="trouble that may pass"),
+        pytest.param("AccessDeniedException", "Encrypt", id="no live KMS key"),
+    ],
+)
 def test_given_kms_that_refuses_for_another_reason_when_restored_then_it_ends(
-    disaster: Disaster,
+    disaster: Disaster, code: str, operation: str
 ) -> None:
     """A refresh key that is only out of reach for now must not be given up."""
     disaster.live.log_in()
     disaster.back_up()
     disaster.lose("")
     refused = botocore.exceptions.ClientError(
-        {"Error": {"Code": "KMSInternalException", "Message": "try again"}}, "Decrypt"
+        {"Error": {"Code": code, "Message": "injected"}}, operation
     )
 
     def refuse(**_: Any) -> None:
         raise refused
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KmsBackend, "decrypt", lambda *_, **__: refuse())
+        patch.setattr(KmsBackend, operation.lower(), lambda *_, **__: refuse())
         result = disaster.restore("--yes", "--guests")
 
-    assert "KMSInternal" in problem(result)
+    assert f"{operation}: {code.removesuffix('Exception')}" in problem(result)
     assert disaster.live.items() == {}
