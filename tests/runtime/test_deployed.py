@@ -126,7 +126,7 @@ class Deployed:
     """A stack on its own AWS; a queue receives its events."""
 
     endpoint_url: str
-    outputs: Mapping[str, str]
+    outputs: dict[str, str]
     queue: str
     directory: Path
 
@@ -722,6 +722,36 @@ def test_given_a_cdn_when_deployed_then_only_calls_with_its_secret_are_answered(
     assert outputs["Issuer"].startswith(f"{CDN}/")
     assert outputs["OriginDomain"] == deployed.outputs["OriginDomain"]
     assert f"https://{outputs['OriginDomain']}" == deployed.outputs["BaseUrl"]
+
+
+def test_given_another_table_and_key_when_deployed_then_the_stack_goes_on_with_them(
+    deployed: Deployed,
+) -> None:
+    """restore.md deploys these parameters after a loss."""
+    deployed.call("LoginFunction", "login")
+    lost, lost_users = {**deployed.outputs}, deployed.users()
+    key = deployed.connect("kms").create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
+
+    outputs = deploy(
+        deployed.directory,
+        deployed.endpoint_url,
+        NewTableName="anonauth-users-2",
+        RingKmsKeyArn=key,
+    )
+
+    assert (outputs["TableName"], outputs["RingKeyArn"]) == ("anonauth-users-2", key)
+    table = deployed.connect("dynamodb").describe_table(TableName="anonauth-users-2")
+    assert table["Table"]["StreamSpecification"]["StreamEnabled"] is True
+    assert deployed.users() == lost_users
+    deployed.outputs.update(outputs)
+    guest = deployed.call("LoginFunction", "login")
+    assert len(deployed.users()) == 1
+    deployed.call("SessionFunction", "session", guest["refresh_token"])
+    (mapping,) = deployed.connect("lambda").list_event_source_mappings()[
+        "EventSourceMappings"
+    ]
+    assert mapping["EventSourceArn"] == table["Table"]["LatestStreamArn"]
+    deployed.connect("kms").describe_key(KeyId=lost["RingKeyArn"])
 
 
 def test_given_a_stack_when_it_is_deleted_then_its_users_and_their_key_remain(
