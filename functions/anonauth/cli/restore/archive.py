@@ -16,13 +16,16 @@ from anonauth.local.command_error import CommandError
 
 _DECODER = json.JSONDecoder()
 
+# A guest that was merged into a permanent user has no `user.deleted`.
+_DELETIONS = {"user.deleted", "user.merged"}
+
 
 @dataclass(slots=True)
 class EventArchive:
     """The events of an archive, as far as a restore needs them.
 
-    `deletions` has the time of the last `user.deleted` of each user. `ignored` counts
-    the events after `until`.
+    `deletions` has the time at which each user was last deleted or merged. `ignored`
+    counts the events after `until`.
     """
 
     until: datetime | None
@@ -48,7 +51,7 @@ class EventArchive:
         self.events += 1
         self.first = min(at, self.first or at)
         self.last = max(at, self.last or at)
-        if kind == "user.deleted":
+        if kind in _DELETIONS:
             user = (str(detail["app"]), str(detail["uid"]))
             self.deletions[user] = max(at, self.deletions.get(user, at))
 

@@ -340,7 +340,7 @@ def test_given_archived_deletions_when_restored_then_these_users_stay_gone(
     disaster: Disaster, tmp_path: Path
 ) -> None:
     live = disaster.live
-    stays, left = live.log_in(), live.log_in()
+    stays, left, merged = live.log_in(), live.log_in(), live.log_in()
     gone = log_in_linked(live)
     disaster.back_up()
     disaster.lose_users()
@@ -348,6 +348,7 @@ def test_given_archived_deletions_when_restored_then_these_users_stay_gone(
     events = [
         event("user.created", stays["user_id"], live.now),
         event("user.deleted", left["user_id"], live.now),
+        event("user.merged", merged["user_id"], live.now),
         event("user.deleted", gone["user_id"], live.now),
         event("user.deleted", stays["user_id"], live.now, source="other"),
         event("user.deleted", stays["user_id"], live.now + HOUR),
@@ -357,8 +358,9 @@ def test_given_archived_deletions_when_restored_then_these_users_stay_gone(
 
     told = disaster.restored("--events", str(archive), "--events-until", until)
 
-    assert told == counts(restored_guest=1, deleted=2)
+    assert told == counts(restored_guest=1, deleted=3)
     assert disaster.renews(stays)
+    assert not disaster.renews(merged)
     assert not disaster.renews(left)
     assert not disaster.renews(gone)
 
