@@ -83,5 +83,6 @@ def openid_configuration(base_url: str, app: str) -> dict[str, Any]:
             "exp",
             "anonymous",
             "provider",
+            "former_ids",
         ],
     }
