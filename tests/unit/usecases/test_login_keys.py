@@ -24,6 +24,8 @@ from support.service.harness import (
     Reply,
 )
 from support.service.linked import link, open_session
+from support.service.provider_logins import PROVIDERS_ON, by_token
+from support.service.provider_logins import log_in as log_in_by
 from support.service.wire import lost_reply, preceded_by
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -230,6 +232,14 @@ def link_and_log_out(service: Deployment, body: dict[str, Any]) -> None:
     log_out(service, body)
 
 
+def merge(service: Deployment, body: dict[str, Any]) -> None:
+    """Absorb the guest into the user that has the identity "ada"."""
+    service.restart_with(PROVIDERS_ON)
+    log_in_by(service, "custom-token", by_token())
+    brought = by_token() | {"merge": body["refresh_token"]}
+    assert log_in_by(service, "custom-token", brought).json["merged"] is True
+
+
 @pytest.mark.parametrize(
     "end",
     [
@@ -237,6 +247,7 @@ def link_and_log_out(service: Deployment, body: dict[str, Any]) -> None:
         pytest.param(delete, id="deletion"),
         pytest.param(lose, id="lost item"),
         pytest.param(expire, id="expiry"),
+        pytest.param(merge, id="merge"),
         pytest.param(link_and_log_out, id="logout of a linked user"),
     ],
 )
