@@ -99,6 +99,7 @@ def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
         const storage = {
           getItem: (name) => kept.get(name),
           setItem: (name, value) => kept.set(name, value),
+          removeItem: (name) => kept.delete(name),
         };
         const user = (token) => JSON.parse(atob(token.split(".")[1])).sub;
         const signedIn = async () => user(await signIn(storage));
@@ -109,8 +110,16 @@ def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
         console.log(await signedIn().catch((error) => error.message));
         globalThis.fetch = real;
         console.log(first === (await signedIn()));
+        const headers = { Authorization: `Bearer ${kept.get("refresh_token")}` };
+        await fetch(`${api}/auth/session`, { method: "DELETE", headers });
+        console.log(await signedIn().catch((error) => error.message));
+        const second = await signedIn();
+        console.log(first === second, kept.get("refresh_token").length > 9);
         kept.set("refresh_token", "a.b.c");
-        console.log(first === (await signedIn()), kept.get("refresh_token").length > 9);
+        console.log(second === (await signedIn()));
+        kept.clear();
+        const tabs = await Promise.all(Array.from({ length: 8 }, signedIn));
+        console.log(new Set(tabs).size, tabs.includes(second));
     """
     )
 
@@ -120,7 +129,10 @@ def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
         "true",
         "keep the token and try again later",
         "true",
+        "try again later",
         "false true",
+        "true",
+        "1 false",
     ]
 
 
