@@ -1,4 +1,4 @@
-"""An intruder that holds on: resets and `users revoke` while it keeps trying.
+"""An intruder that holds on: it is put out by each way while it keeps trying.
 
 It has everything it could have: a session, the old password, its own JWT identity and
 API keys. Whatever it does with them, the owner's reset succeeds.
@@ -149,6 +149,34 @@ def test_given_an_intruder_in_twelve_threads_when_revoked_then_no_session_is_lef
             OperatorActions(service.store).revoke_sessions(APP, user_id, NOW)
 
         assert user_of(service, intruder.opened).sessions == {}
+        assert_items_whole(service.items())
+
+
+def test_given_an_intruder_in_twelve_threads_when_logged_out_everywhere_then_it_is_out(
+    service: Service, engine: Engine
+) -> None:
+    for _ in range(engine.rounds // 5):
+        intruder, _ = an_intruder(service)
+        owner = service.log_in_by(USERPASS, by_password(intruder.address))
+
+        with intruder.holding_on(comes_back=False):
+            service.log_out_everywhere(owner)
+
+        assert user_of(service, owner).sessions == {}
+        assert_items_whole(service.items())
+
+
+def test_given_an_intruder_in_twelve_threads_when_its_session_is_ended_then_it_is_out(
+    service: Service, engine: Engine
+) -> None:
+    for _ in range(engine.rounds // 5):
+        intruder, _ = an_intruder(service)
+        owner = service.log_in_by(USERPASS, by_password(intruder.address))
+
+        with intruder.holding_on(comes_back=False):
+            service.end(owner, intruder.opened.session.id)
+
+        assert set(user_of(service, owner).sessions) == {owner.session.id}
         assert_items_whole(service.items())
 
 

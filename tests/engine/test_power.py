@@ -87,7 +87,17 @@ GUARDS = (
         "is_anonymous",
         by=Plan((*["link"] * 6, *["log out"] * 2), GUEST, "c"),
     ),
+    guard(
+        Users.end_session,
+        "is_anonymous",
+        by=Plan((*["link"] * 6, *["log out everywhere"] * 2), GUEST, "c"),
+    ),
     guard(Users.end_session, "is_permanent", by=scenes.log_out_by_a_clock_ahead),
+    guard(
+        Users.end_session,
+        "mine(claims.session_id, claims.token_hash, now)",
+        by=scenes.end_the_sessions_of_each_other,
+    ),
     guard(
         Users.end_session,
         "mine(claims.session_id, claims.token_hash, now)",
@@ -258,7 +268,8 @@ EXCUSED = {
         "a deleted user has no map of sessions and no version to raise"
     ),
     ("Users.end_sessions", "is_permanent"): (
-        "its use cases have read that, and no user becomes a guest again"
+        "its use cases have read that, or have deleted the guest; no user becomes a "
+        "guest again"
     ),
     ("Users._delete_record", "missing | (IdentityItem.uid == user.id)"): (
         "a user as read has its records; this is for a partial restore"

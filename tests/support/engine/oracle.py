@@ -36,7 +36,13 @@ from support.engine.racing import Item, assert_items_whole
 FEWEST_READS = 4
 """Reads of a user that others keep changing, until a deletion or unlink gives up."""
 
-BY_REFRESH_TOKEN = ("refresh", "refresh tomorrow", "log out", "unlink")
+BY_REFRESH_TOKEN = (
+    "refresh",
+    "refresh tomorrow",
+    "log out",
+    "log out everywhere",
+    "unlink",
+)
 """Acts that name a session by the refresh token; their text for its end differs."""
 
 
@@ -137,7 +143,7 @@ class _Oracle:
     def _enders(self, user_id: str, session: Session) -> list[Act]:
         """Return the acts that end a session."""
         ends = self._done("log out", session=session.id)
-        ends += self._done("delete", "sweep", by=user_id)
+        ends += self._done("log out everywhere", "delete", "sweep", by=user_id)
         # Refused resets count, too: the sessions end first, and then another caller
         # used the token, or the address was taken from the user.
         resets = [act for act in self._refused if act.name == "reset"]
@@ -170,6 +176,13 @@ class _Oracle:
                 changes = self._done("link", "unlink", by=user_id)
                 is_explained = (
                     name in {"delete", "unlink"} and len(changes) >= FEWEST_READS
+                ) or (
+                    # A login needs the version as read, too.
+                    name == "log in by"
+                    and any(
+                        len(self._done("log out everywhere", by=owner)) >= FEWEST_READS
+                        for owner in self._owners(subject)
+                    )
                 )
             case InvalidSession():
                 told = SessionNotFound if name in BY_REFRESH_TOKEN else InvalidSession
@@ -220,7 +233,7 @@ class _Oracle:
         """A user ends once, by an act that ends it, and only then has a mark."""
         for user_id, user in self._before.users.items():
             ends = self._done("delete", "sweep", by=user_id)
-            logged_out = self._done("log out", by=user_id)
+            logged_out = self._done("log out", "log out everywhere", by=user_id)
             if user.anonymous and not self._done("link", by=user_id):
                 ends += logged_out
             for session_id in user.sessions:
@@ -248,13 +261,14 @@ class _Oracle:
         if not enders:
             assert kept is not None, f"nobody ended {session}"
             assert kept.token_hash == session.token_hash
-        # A session opened after an unlink, or a reset by another address, may live.
+        # A session opened after an unlink, after a logout everywhere, or after a reset
+        # by another address may live.
         sure = [
             act
             for act in enders
             if act not in self._refused
             if act.name in {"log out", "delete", "sweep"}
-            or (act.name in {"reset", "unlink"} and had_before)
+            or (act.name in {"log out everywhere", "reset", "unlink"} and had_before)
             or (act.name == "reset" and act.subject.key == session.identity_key)
         ]
         assert not (sure and kept), f"{sure} should have ended {session}"

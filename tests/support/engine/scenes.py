@@ -21,6 +21,8 @@ from anonauth.errors import (
     ApiKeyNotFound,
     AuthError,
     LoginKeySpent,
+    NoSuchSession,
+    SessionNotFound,
 )
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
@@ -152,6 +154,26 @@ def log_out_by_a_clock_ahead(stage: Stage) -> None:
     assert end is not None
     calls: Calls = [partial(service.log_out, guest, end)] * (CALLERS - 1)
     race(*calls, partial(service.refresh, guest, end - SECOND))
+    assert_items_whole(service.items())
+
+
+def end_the_sessions_of_each_other(stage: Stage) -> None:
+    """Two devices end each other and are used; each session ends once, or never."""
+    service, credential = stage.service, {"token": a_subject()}
+    one, other = (service.log_in_by(CUSTOM, credential) for _ in range(2))
+    ends: Calls = [partial(service.end, one, other.session.id)] * 3
+    ends += [partial(service.end, other, one.session.id)] * 3
+    outcomes = race(
+        *ends, *[partial(service.refresh, each, NOW + DAY) for each in (one, other)]
+    )
+    ended = [outcomes[:3].count(None), outcomes[3:6].count(None)]
+    assert max(ended) == 1, outcomes
+    refused = {type(refusal) for refusal in refusals(outcomes)}
+    assert refused <= {NoSuchSession, SessionNotFound}, outcomes
+    user = service.store.get_user(APP, one.user.id)
+    assert user is not None
+    left = {s.id for s, by in ((other.session, 0), (one.session, 1)) if not ended[by]}
+    assert set(user.sessions) == left, outcomes
     assert_items_whole(service.items())
 
 

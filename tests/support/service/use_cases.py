@@ -26,6 +26,7 @@ from anonauth.usecases.logout import Logout
 from anonauth.usecases.profile import ProfileReader
 from anonauth.usecases.provider_login import ProviderLogin
 from anonauth.usecases.session import SessionRefresh
+from anonauth.usecases.sessions import SessionManagement
 from anonauth.usecases.unlink import IdentityUnlinking
 from support.contracts.store_contract import APP, NOW, AnyStore
 
@@ -159,6 +160,14 @@ class UseCases:
 
     def log_out(self, opened: OpenedSession, now: datetime) -> None:
         Logout(self.store, self.tokens).log_out(opened.refresh_token, now)
+
+    def log_out_everywhere(self, opened: OpenedSession, now: datetime = NOW) -> None:
+        Logout(self.store, self.tokens).log_out_everywhere(opened.refresh_token, now)
+
+    def end(self, opened: OpenedSession, session_id: str, now: datetime = NOW) -> None:
+        SessionManagement(self.store, self.tokens).end(
+            opened.refresh_token, session_id, now
+        )
 
     def read(self, opened: OpenedSession, now: datetime) -> User:
         return self.read_by(self.access_token(opened, now), now)
