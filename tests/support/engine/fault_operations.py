@@ -25,8 +25,10 @@ from support.service.harness import (
     DELETE_KEY,
     DISABLE_KEY,
     ENABLE_KEY,
+    END_SESSION,
     JWKS,
     LIST_KEYS,
+    LIST_SESSIONS,
     LOGIN,
     LOGOUT,
     OTHER_APP,
@@ -212,6 +214,62 @@ def logout_permanent(world: World) -> Prepared:
         lambda: world.service.send(LOGOUT, token=user["refresh_token"]),
         holds,
         spent=NO_SESSION,
+    )
+
+
+def logout_everywhere(world: World) -> Prepared:
+    user = world.service.log_in()
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert of("USER#", items) == []
+        assert of("GONE#", items) == []
+
+    return lambda: Wish(lambda: _everywhere(world, user), holds, spent=NO_SESSION)
+
+
+def logout_everywhere_permanent(world: World) -> Prepared:
+    user = world.linked("custom-token")
+    done(world.by("custom-token", world.credential("custom-token")))
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert item_of(user, items)["sessions"] == {"M": {}}
+
+    return lambda: Wish(lambda: _everywhere(world, user), holds, spent=NO_SESSION)
+
+
+def _everywhere(world: World, user: Json) -> Reply:
+    everywhere = {"everywhere": "true"}
+    return world.service.send(LOGOUT, token=user["refresh_token"], query=everywhere)
+
+
+def list_sessions(world: World) -> Prepared:
+    user = world.linked("custom-token")
+    other = done(world.by("custom-token", world.credential("custom-token")))
+    ids = {session_id_of(world, each) for each in (user, other)}
+
+    def holds(reply: Reply | None, _: Items) -> None:
+        assert reply is not None
+        assert {entry["id"] for entry in reply.json} == ids
+
+    return lambda: Wish(
+        lambda: world.service.send(LIST_SESSIONS, token=user["refresh_token"]), holds
+    )
+
+
+def end_session(world: World) -> Prepared:
+    user = world.linked("custom-token")
+    other = done(world.by("custom-token", world.credential("custom-token")))
+    ended = {"id": session_id_of(world, other)}
+
+    def holds(_: Reply | None, items: Items) -> None:
+        assert_sessions(world, [user], items)
+
+    return lambda: Wish(
+        lambda: world.service.send(
+            END_SESSION, token=user["refresh_token"], parameters=ended
+        ),
+        holds,
+        spent=(404, "SessionNotFound"),
     )
 
 
@@ -859,6 +917,10 @@ _SESSIONS = {
     "profile": Operation(profile),
     "logout": Operation(logout),
     "logout, permanent user": Operation(logout_permanent),
+    "logout everywhere": Operation(logout_everywhere),
+    "logout everywhere, permanent user": Operation(logout_everywhere_permanent),
+    "list sessions": Operation(list_sessions),
+    "end a session": Operation(end_session),
     "delete": Operation(delete),
 }
 _LINKS = {

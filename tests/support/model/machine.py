@@ -31,18 +31,21 @@ from support.model.player import (
     refuse_as_unclear,
     refuse_for_now,
     shown,
+    shown_sessions,
 )
 from support.model.stage import BARE, WITH_MAIL, WITHOUT_MAIL
-from support.model.world import CUSTOM, App, Jwt, Password
+from support.model.world import CUSTOM, App, Jwt, Password, Token
 from support.service.harness import (
     CREATE_KEY,
     DELETE,
     DELETE_KEY,
     DISABLE_KEY,
     ENABLE_KEY,
+    END_SESSION,
     GET_KEY,
     LINK,
     LIST_KEYS,
+    LIST_SESSIONS,
     LOGIN,
     LOGOUT,
     NO_DEVICE,
@@ -142,6 +145,47 @@ class Machine(Player):
     def log_out(self, nth: int) -> None:
         self.log_out_with(self.one_of(self.refreshing, nth))
 
+    @rule(nth=NTH, said=st.sampled_from(["TRUE", "false", "1", "true,true"]))
+    def everywhere(self, nth: int, said: str) -> None:
+        self.log_out_by_saying(said, self.one_of(self.refreshing, nth))
+
+    @precondition(lambda self: "everywhere" not in self.crowded)
+    @rule(whose=NTH, which=NTH)
+    def log_in_again_and_log_out_everywhere(self, whose: int, which: int) -> None:
+        self.crowded.add("everywhere")
+        self.log_in_again(whose, which)
+        self.log_out_by_saying("true", self.refreshing[-1])
+
+    def log_out_by_saying(self, said: str, token: Token) -> None:
+        tell = {
+            "true": lambda: self.model.log_out_everywhere(token),
+            "false": lambda: self.model.log_out(token),
+        }.get(said.lower(), refuse_as_unclear)
+        self.ask(LOGOUT, tell, token=token.text, query={"everywhere": said})
+
+    @rule(nth=NTH)
+    def look_at_sessions(self, nth: int) -> None:
+        token = self.one_of(self.refreshing, nth)
+        session, reply = self.ask(
+            LIST_SESSIONS, lambda: self.model.list_sessions(token), token=token.text
+        )
+        if session is not None:
+            live = [s for s in session.user.sessions if self.model.is_alive(s)]
+            assert reply.json == shown_sessions(live, asking=session)
+
+    @rule(nth=NTH, which=NTH)
+    def end_session(self, nth: int, which: int) -> None:
+        token = self.one_of(self.refreshing, nth)
+        user = token.session.user
+        own = [each for each in self.refreshing if each.session.user is user]
+        ended = self.one_of(own if which % 4 else self.refreshing, which).session
+        self.ask(
+            END_SESSION,
+            lambda: self.model.end_session(token, ended.id),
+            token=token.text,
+            parameters={"id": ended.id},
+        )
+
     @rule(nth=NTH, fresh=MOSTLY)
     def profile(self, nth: int, *, fresh: bool) -> None:
         self.read_profile_with(self.access_token(nth, fresh=fresh))
@@ -153,12 +197,15 @@ class Machine(Player):
     @rule(
         nth=NTH,
         route=st.sampled_from(
-            [SESSION, LOGOUT, LIST_KEYS, PROFILE, DELETE, UNLINK, LINK]
+            [
+                *(SESSION, LOGOUT, LIST_SESSIONS, END_SESSION, LIST_KEYS, UNLINK),
+                *(PROFILE, DELETE, LINK),
+            ]
         ),
         forged=st.sampled_from(["other kind", "edited", "other signature", "null"]),
     )
     def forge(self, nth: int, route: str, forged: str) -> None:
-        by_refresh = route in {SESSION, LOGOUT, LIST_KEYS, UNLINK}
+        by_refresh = route not in {PROFILE, DELETE, LINK}
         right, wrong = self.refreshing, self.access
         if not by_refresh:
             right, wrong = wrong, right
@@ -169,6 +216,9 @@ class Machine(Player):
             "null": "null",
         }[forged]
         options: dict[str, Any] = {}
+        if route == END_SESSION:
+            session = self.one_of(self.refreshing, nth).session
+            options = {"parameters": {"id": session.id}}
         if route == UNLINK:
             options = {"query": {"provider": CUSTOM, "id": "ada"}}
         if route == LINK:

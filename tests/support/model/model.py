@@ -114,6 +114,29 @@ class Model:
             self.users.remove(user)
         return user
 
+    def log_out_everywhere(self, token: Token) -> User:
+        user = self._changing_session(token).user
+        user.sessions = []
+        if user.anonymous:
+            self.users.remove(user)
+        return user
+
+    def list_sessions(self, token: Token) -> Session:
+        return self.session_of(token)
+
+    def end_session(self, token: Token, session_id: str) -> User:
+        asking = self.session_of(token)
+        if asking.provider == API_KEY and session_id != asking.id:
+            raise Refused((403, "AuthError"))
+        user = asking.user
+        found = [s for s in user.sessions if s.id == session_id and self.is_alive(s)]
+        if not found:
+            raise Refused((404, "SessionNotFound"))
+        user.sessions.remove(found[0])
+        if user.anonymous:
+            self.users.remove(user)
+        return user
+
     def delete_user(self, token: Token) -> User:
         session = self._changing_session(token)
         user = session.user

@@ -352,8 +352,28 @@ def shown(key: ApiKey) -> dict[str, Any]:
     return {"_id": key.id, "name": key.name, "disabled": key.disabled}
 
 
-def _expires_at(user: User) -> str | None:
-    return None if user.ends_at is None else f"{user.ends_at:%Y-%m-%dT%H:%M:%SZ}"
+def shown_sessions(
+    sessions: Sequence[Session], *, asking: Session
+) -> list[dict[str, Any]]:
+    """Return the list of these sessions as its caller gets it."""
+    return [
+        {
+            "id": session.id,
+            "current": session is asking,
+            "provider": session.provider,
+            "device": {"id": session.device, "info": {}},
+            "created_at": f"{session.begun_at:%Y-%m-%dT%H:%M:%SZ}",
+            "used_day": f"{session.used_on:%Y-%m-%d}",
+            "expires_at": _expires_at(session if session.ends_at else session.user),
+        }
+        for session in sorted(
+            sessions, key=lambda s: (s.used_on, s.begun_at, s.id), reverse=True
+        )
+    ]
+
+
+def _expires_at(ends: User | Session) -> str | None:
+    return None if ends.ends_at is None else f"{ends.ends_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _profile(session: Session) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from support.model.world import API_KEY, CUSTOM, USERPASS, App
 from support.service.harness import (
     APP,
     CREATE_KEY,
+    END_SESSION,
     GET_KEY,
     LINK,
     LOGIN,
+    LOGOUT,
     OTHER_APP,
     SENDER,
     SETTINGS,
@@ -116,8 +118,8 @@ class Stage:
     def assert_not_vacuous(self) -> None:
         """Fail unless nearly all calls succeeded once, and the worst were refused."""
         done = {route for route, status, _ in self.answers if status == 200}
-        # There are 18. Few runs ask for a second confirm mail while the first counts.
-        assert len(done) >= 17, sorted(done)
+        # There are 20. Few runs ask for a second confirm mail while the first counts.
+        assert len(done) >= 19, sorted(done)
         worst = {
             (LOGIN, 409, "LoginKeySpent"),
             (LINK, 409, "AccountNameInUse"),
@@ -125,6 +127,10 @@ class Stage:
             (LINK, 400, "UserAppDomainMismatch"),
             (LINK, 400, "InternalServerError"),
             (LINK, 403, "InvalidPassword"),
+            (LOGOUT, 400, "BadRequest"),
+            (LOGOUT, 403, "AuthError"),
+            (END_SESSION, 403, "AuthError"),
+            (END_SESSION, 404, "SessionNotFound"),
             (UNLINK, 404, "IdentityNotFound"),
             (GET_KEY, 404, "APIKeyNotFound"),
             (CREATE_KEY, 403, "AuthError"),

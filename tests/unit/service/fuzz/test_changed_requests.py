@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from support.hostile.fuzzing import VALUES, Mutator, new_seed, timely
 from support.hostile.routes import BODIES, Caller, succeeded
-from support.service.harness import GET_KEY, LINK, UNLINK, Deployment
+from support.service.harness import (
+    END_SESSION,
+    GET_KEY,
+    LINK,
+    LOGOUT,
+    UNLINK,
+    Deployment,
+)
+from support.service.linked import log_in_linked
 
 Record = Callable[[str, object], None]
 
@@ -40,6 +49,23 @@ def test_given_a_good_body_when_changed_then_it_is_taken_or_refused_within_50_ms
     assert {200, 400, 401} <= statuses
 
 
+def test_given_a_hostile_text_when_said_of_everywhere_then_refused_and_nothing_ends(
+    service: Deployment,
+) -> None:
+    opened = log_in_linked(service)
+    before = service.items()
+
+    for text in VALUES:
+        if not isinstance(text, str) or text.lower() in {"true", "false"}:
+            continue
+        for query in ({"everywhere": text}, {"EVERYWHERE": text, "everywhere": "true"}):
+            token = opened["refresh_token"]
+            send = partial(service.send, LOGOUT, token=token, query=query)
+            assert timely(send).status == 400, text
+
+    assert service.items() == before
+
+
 def test_given_a_hostile_text_when_in_path_or_query_then_refused_within_50_ms(
     service: Deployment,
 ) -> None:
@@ -52,6 +78,7 @@ def test_given_a_hostile_text_when_in_path_or_query_then_refused_within_50_ms(
             continue
         sent: list[tuple[str, dict[str, Any]]] = [
             (GET_KEY, {"parameters": {"id": text}}),
+            (END_SESSION, {"parameters": {"id": text}}),
             (UNLINK, {"query": {"provider": text, "id": "nobody"}}),
             (UNLINK, {"query": {"provider": "custom-token", "id": text}}),
             (UNLINK, {"query": {text: text}}),
