@@ -48,6 +48,7 @@ def require_sdk(*others: str) -> None:
 # in and link in the default run.
 LONG = {
     "apikeys",
+    "everywhere",
     "expiry",
     "fresh",
     "gone",
