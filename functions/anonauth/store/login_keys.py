@@ -7,7 +7,7 @@ from pynamodb.transactions import TransactWrite
 
 from anonauth.domain.users import User
 from anonauth.store.items import OnceItem, UserItem, once_pk
-from anonauth.store.users import Users
+from anonauth.store.users import MOST_CONFLICTS, Users
 
 
 class LoginKeys(Users):
@@ -28,7 +28,8 @@ class LoginKeys(Users):
             transaction.save(once, condition=unused | over)
             transaction.save(item, condition=UserItem.pk.does_not_exist())
 
-        return self._try_write(self._transaction(fill))
+        # Logins with one key that come at once are in each other's way.
+        return self._try_write(self._transaction(fill), conflicts=MOST_CONFLICTS)
 
     def get_user_id_of_key(self, app: str, key_hash: str, now: datetime) -> str | None:
         """Read the key in one consistent GetItem; see `UserStore`."""

@@ -40,9 +40,9 @@ tells then that the guest was merged.
 """
 
 MOST_CONFLICTS = 12
-"""Conflicts that a write meets before it gives up ending sessions: 1.4 s on average.
+"""Conflicts that some writes meet before they give up: 1.4 s on average.
 
-The holder of one of the sessions may keep the user's item busy with transactions.
+The holder of a session may keep the user's item busy with transactions.
 DynamoDB refuses a write to an item that a transaction is about to change.
 """
 

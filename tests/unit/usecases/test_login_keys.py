@@ -26,7 +26,7 @@ from support.service.harness import (
 from support.service.linked import link, open_session
 from support.service.provider_logins import PROVIDERS_ON, by_token
 from support.service.provider_logins import log_in as log_in_by
-from support.service.wire import lost_reply, preceded_by
+from support.service.wire import lost_reply, preceded_by, transaction_conflict
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -330,6 +330,22 @@ def test_given_a_lost_reply_when_logging_in_by_a_key_then_there_is_one_user(
     assert len(service.items("USER#")) == 2
     assert log_in(service)["user_id"] == body["user_id"]
     assert service.send(SESSION, token=body["refresh_token"]).status == 200
+
+
+def test_given_others_with_the_key_when_they_are_in_the_way_then_it_waits(
+    service: Deployment,
+) -> None:
+    """DynamoDB refuses a transaction while another one writes the same item."""
+    service.log_in()
+    service.wire.reset()
+    service.wire.faults = [transaction_conflict] * 12
+
+    body = log_in(service)
+
+    assert len(service.wire.calls) == 13
+    assert log_in(service)["user_id"] == body["user_id"]
+    service.wire.always = transaction_conflict
+    assert send(service, OTHER_KEY).status == 503
 
 
 def test_given_a_key_whose_time_ends_between_two_calls_when_used_then_it_is_new(
