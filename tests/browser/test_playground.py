@@ -1,6 +1,7 @@
 """The playground in real Chromium: what a new user sees, and what is stored."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ Press = Callable[[str, str], None]
 ONE, TWO, CLOCK = "Device 1", "Device 2", "Clock"
 GUEST, REGISTER, LINK, LOG_IN = "Sign in as a guest", "Register", "Link", "Log in"
 REFRESH, WHO, LOG_OUT = "Refresh", "Who am I?", "Log out"
+REPEAT = "Repeat"
 MAIL = {
     "sender": "The App <app@example.com>",
     "confirm_url": "https://www.example.com/confirm",
@@ -47,6 +49,13 @@ def stored(server: LocalServer, user_id: str) -> dict[str, Any] | None:
     got = dynamodb.get_item(TableName="anonauth-local", Key=key)
     item: dict[str, Any] | None = got.get("Item")
     return item
+
+
+def is_guest(server: LocalServer, user_id: str) -> bool:
+    """Tell whether a user, who has to be stored, is anonymous."""
+    item = stored(server, user_id)
+    assert item is not None
+    return bool(item["anonymous"]["BOOL"])
 
 
 def event_types(server: LocalServer, user_id: str) -> list[str]:
@@ -74,9 +83,12 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     person.reads("A guest (an anonymous user).", at=ONE)
     person.reads("good for 29 min", at=ONE)
     first = person.user_id(ONE)
-    item = stored(server, first)
-    assert item is not None
-    assert item["anonymous"]["BOOL"] is True
+    assert is_guest(server, first)
+
+    press(REPEAT, ONE)
+    person.reads("the same user, and the same session", at=ONE)
+    assert person.user_id(ONE) == first
+    assert event_types(server, first) == ["user.created"]
 
     press(REFRESH, ONE)
     person.reads("A new access token.", at=ONE)
@@ -87,9 +99,7 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     person.reads("A permanent user.", at=ONE)
     person.reads("never", at=ONE)
     assert person.user_id(ONE) == first
-    item = stored(server, first)
-    assert item is not None
-    assert item["anonymous"]["BOOL"] is False
+    assert not is_guest(server, first)
 
     press(LOG_IN, TWO)
     person.reads("✓ The same user as on Device 1", at=TWO)
@@ -255,11 +265,13 @@ def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     )
 
     user_id = person.user_id(ONE)
-    assert anonymous["user_id"] not in {"", user_id}
-    assert profile["user_id"] == user_id
+    assert anonymous["user_id"] == profile["user_id"] == user_id
     assert linked["user_id"] == logged_in["user_id"] == user_id
     assert password not in shown
     assert logged_in["refresh_token"][:40] not in shown
+    login_key = re.search(r'"login_key":"([\w-]{43})"', person.copied(1))
+    assert login_key is not None
+    assert login_key[1] not in shown
 
 
 @pytest.fixture
@@ -297,9 +309,7 @@ def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
     person.press(LINK, ONE)
     person.reads("A permanent user.", at=ONE)
 
-    item = stored(with_mail, person.user_id(ONE))
-    assert item is not None
-    assert item["anonymous"]["BOOL"] is False
+    assert not is_guest(with_mail, person.user_id(ONE))
 
 
 @pytest.fixture
@@ -347,7 +357,7 @@ def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
     assert off
     (asked,) = verifier.asked
     assert asked.form["response"] == "an answer of more than 20 characters"
-    assert '{"options":{"challenge":"an answer …ters"}}' in shown
+    assert '"options":{"challenge":"an answer …ters"}}' in shown
 
 
 @pytest.mark.long

@@ -22,6 +22,7 @@ const CLAIM_MEANINGS = {
 
 const BUTTON_LABELS = {
   guest: "Sign in as a guest",
+  repeat: "Repeat",
   register: "Register",
   link: "Link",
   login: "Log in",
@@ -73,7 +74,8 @@ const shortToken = (token) =>
 function shortenSecret(key, value) {
   if (typeof value !== "string") return value;
   if (key === "password") return "••••••";
-  return key.endsWith("_token") || key === "challenge" ? shortToken(value) : value;
+  const isLong = key.endsWith("_token") || key === "challenge" || key === "login_key";
+  return isLong ? shortToken(value) : value;
 }
 
 /** Return the call as a line for a shell; with `shown`, its secrets are shortened. */
@@ -165,6 +167,13 @@ async function copyLine(line, code) {
   }
 }
 
+/** Return 32 random bytes as base64url: a login key. */
+function makeLoginKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  const text = btoa(String.fromCharCode(...bytes)).slice(0, 43);
+  return text.replaceAll("+", "-").replaceAll("/", "_");
+}
+
 function announce(words) {
   find("#status").textContent = words;
 }
@@ -181,6 +190,7 @@ class Device {
     this.name = `Device ${number}`;
     this.id = `device-${number}`;
     this.note = "";
+    this.loginKey = ""; // of the last sign-in as a guest
     this.forget();
 
     this.root = find("#device").content.firstElementChild.cloneNode(true);
@@ -244,6 +254,10 @@ class Device {
     if (withMail && !(this.email && this.password)) {
       return "fill in an address and a password";
     }
+    if (action === "repeat") {
+      if (!this.loginKey) return "sign in as a guest first";
+      return app.challenge && !this.challenge ? "fill in an answer to the challenge" : "";
+    }
     if (action === "guest" || action === "login") {
       if (this.accessToken) return "log out first";
       const unsolved = action === "guest" && app.challenge && !this.challenge;
@@ -263,14 +277,29 @@ class Device {
   }
 
   async guest(label) {
-    const path = `${providerPath("anon-user")}/login`;
-    const body = app.challenge ? { options: { challenge: this.challenge } } : undefined;
-    const answer = await send(label, { method: "POST", path, body });
+    this.loginKey = makeLoginKey();
+    const answer = await this.logInAnonymously(label);
     if (!this.noteRefusal(answer)) {
       this.openSession(answer.json);
       this.note = "Signed in as a guest, without entering anything.";
       markDone(this.id === "device-1" ? "guest" : isStepDone("same") ? "other" : "");
     }
+  }
+
+  async repeat(label) {
+    const answer = await this.logInAnonymously(label);
+    if (!this.noteRefusal(answer)) {
+      this.openSession(answer.json);
+      this.note = "Repeated with the same login key: the same user, and the same session.";
+      if (this.id === "device-1") markDone("repeat");
+    }
+  }
+
+  logInAnonymously(label) {
+    const path = `${providerPath("anon-user")}/login`;
+    const body = { login_key: this.loginKey };
+    if (app.challenge) body.options = { challenge: this.challenge };
+    return send(label, { method: "POST", path, body });
   }
 
   async register(label) {
