@@ -149,6 +149,12 @@ def rotate(world: World) -> None:
             4,
             id="refresh",
         ),
+        pytest.param(
+            lambda w: w.cases.log_in(login_key="A" * 43),
+            "create_user_once",
+            4,
+            id="log in with a login key",
+        ),
         pytest.param(link, "link_identity", 10, id="link"),
         pytest.param(log_in, "open_session", 10, id="log in"),
         pytest.param(

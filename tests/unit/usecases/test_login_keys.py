@@ -26,6 +26,7 @@ from support.service.harness import (
 from support.service.linked import link, open_session
 from support.service.provider_logins import PROVIDERS_ON, by_token
 from support.service.provider_logins import log_in as log_in_by
+from support.service.story import Story
 from support.service.wire import lost_reply, preceded_by, transaction_conflict
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -133,6 +134,21 @@ def test_given_other_keys_when_logging_in_then_each_makes_a_user(
     assert len(users) == 5
     assert len(service.items("USER#")) == 5
     assert len(service.items("ONCE#")) == 3
+
+
+def test_given_a_key_used_twice_when_changes_are_told_then_one_user_was_created(
+    service: Deployment, story: Story
+) -> None:
+    body = log_in(service)
+    log_in(service)
+
+    created = [(e["detail-type"], e["detail"]["uid"]) for e in story.told()]
+
+    assert created == [("user.created", body["user_id"])]
+    service.now += DAY + SECOND
+    story.sweep()
+    assert not service.items("ONCE#")
+    assert story.told() == []
 
 
 def test_given_two_apps_when_one_key_is_used_then_no_token_is_shared(
