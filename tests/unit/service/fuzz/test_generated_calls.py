@@ -40,11 +40,14 @@ def words(service: Deployment, session: dict[str, str]) -> dict[str, list[str]]:
     key = service.send(
         CREATE_KEY, token=session["refresh_token"], body='{"name": "ci"}'
     ).json
+    claims_of_session = service.services.tokens.read_refresh_token(
+        session["refresh_token"], service.now
+    )
     (issuer,) = UNREACHABLE_PROVIDERS["apps"][APP]["custom-token"]["issuers"]
     claims = {"sub": "grace", "aud": APP, "exp": int(service.now.timestamp()) + 3600}
     return {
         "path.appId": [APP],
-        "path.id": [key["_id"]],
+        "path.id": [key["_id"], claims_of_session.session_id],
         "body.email": [ACCOUNT["email"], "grace@example.com"],
         "body.username": [ACCOUNT["email"]],
         "body.password": [ACCOUNT["password"]],
