@@ -29,7 +29,7 @@ Press = Callable[[str, str], None]
 ONE, TWO, CLOCK = "Device 1", "Device 2", "Clock"
 GUEST, REGISTER, LINK, LOG_IN = "Sign in as a guest", "Register", "Link", "Log in"
 REFRESH, WHO, LOG_OUT = "Refresh", "Who am I?", "Log out"
-REPEAT = "Repeat"
+REPEAT, EVERYWHERE = "Repeat", "Log out everywhere"
 MAIL = {
     "sender": "The App <app@example.com>",
     "confirm_url": "https://www.example.com/confirm",
@@ -186,7 +186,8 @@ def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
     person.tab_to(REFRESH, ONE)
     person.page.keyboard.press("Enter")
     person.reads("Refresh: nobody is signed in here.", at="Calls")
-    person.reads("Link, Refresh, Who am I?, Log out: nobody is signed in here.", at=ONE)
+    off_alike = f"Link, Refresh, Who am I?, Log out, {EVERYWHERE}"
+    person.reads(f"{off_alike}: nobody is signed in here.", at=ONE)
     focus = person.focus()
     person.press(GUEST, ONE)
     person.reads("Sign in as a guest, Log in: log out first.", at=ONE)
@@ -217,6 +218,26 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
 
     person.reads("A permanent user.", at=TWO)
     assert person.user_id(ONE) != person.user_id(TWO)
+
+
+@pytest.mark.long
+def test_given_two_devices_when_one_logs_out_everywhere_then_the_other_is_refused(
+    server: LocalServer, visit: Visit
+) -> None:
+    person = visit(server)
+    person.press(REGISTER, ONE)
+    person.press(LOG_IN, ONE)
+    person.press(LOG_IN, TWO)
+    user_id = person.user_id(TWO)
+
+    person.press(EVERYWHERE, ONE)
+    person.reads("Logged out on all devices.", at=ONE)
+    person.press(REFRESH, TWO)
+    person.reads("The user can log in again.", at=TWO)
+
+    item = stored(server, user_id)
+    assert item is not None
+    assert item["sessions"] == {"M": {}}
 
 
 @pytest.mark.long

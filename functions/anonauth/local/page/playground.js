@@ -29,6 +29,7 @@ const BUTTON_LABELS = {
   refresh: "Refresh",
   profile: "Who am I?",
   logout: "Log out",
+  everywhere: "Log out everywhere",
 };
 
 const find = (selector, within = document) => within.querySelector(selector);
@@ -366,8 +367,12 @@ class Device {
     this.note = `Identities: ${providers}.${data.email ? ` E-mail: ${data.email}.` : ""}`;
   }
 
-  async logout(label) {
-    const path = `${API}/auth/session`;
+  async everywhere(label) {
+    await this.logout(label, "?everywhere=true");
+  }
+
+  async logout(label, query = "") {
+    const path = `${API}/auth/session${query}`;
     const wasGuest = this.isGuest;
     const answer = await send(label, { method: "DELETE", path, token: this.refreshToken });
     if (this.noteRefusal(answer)) {
@@ -377,8 +382,10 @@ class Device {
     this.forget();
     this.note = wasGuest
       ? "Logged out. The guest was deleted, because no one could sign in as this guest again."
-      : "Logged out. The user still exists.";
-    if (this.id === "device-2" && isStepDone("same")) markDone("logout");
+      : query
+        ? "Logged out on all devices. The user still exists."
+        : "Logged out. The user still exists.";
+    if (this.id === "device-2" && isStepDone("same") && !query) markDone("logout");
   }
 
   /** Show the service's error message, if there is one; return whether there was. */
