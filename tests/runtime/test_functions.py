@@ -4,6 +4,7 @@ The tests of this module share one table and run in order: the first makes the k
 """
 
 import json
+import secrets
 import threading
 
 import pytest
@@ -98,9 +99,21 @@ def test_given_a_challenge_when_logging_in_then_the_service_is_asked(
 
     assert (without, given) == (400, 503)
     assert '"ProviderUnavailable"' in login.log()
-    # The other grant is for a login whose outcome is unclear.
-    unused = cloud.gate.policies.unused("LoginFunction")
-    assert unused == ["dynamodb:GetItem Table USER#*"]
+
+
+def test_given_a_login_key_when_a_login_is_repeated_then_it_is_the_same_user(
+    functions: dict[str, Function], cloud: Aws
+) -> None:
+    body = {"login_key": secrets.token_urlsafe(32)}
+
+    first, again = (
+        call(functions["LoginFunction"], "login", body=body) for _ in range(2)
+    )
+
+    assert (first[0], again[0]) == (200, 200)
+    assert again[1]["user_id"] == first[1]["user_id"]
+    # With the logins above, each grant of the function was needed.
+    assert cloud.gate.policies.unused("LoginFunction") == []
 
 
 def test_given_a_session_when_refreshed_then_there_is_a_new_access_token(

@@ -45,6 +45,7 @@ COMMANDS: dict[str, list[str]] = {
     "keys list": ["--endpoint-url"],
     "keys revoke": ["none", "--yes", "--endpoint-url"],
     "keys rotate": ["--endpoint-url"],
+    "restore": ["--from", "none", "--yes", "--endpoint-url"],
     "serve": ["--port", "0", "--endpoint-url"],
     "stats": ["--endpoint-url"],
     "users delete": ["none", "--yes", "--app", APP, "--endpoint-url"],
