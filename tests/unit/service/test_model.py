@@ -29,7 +29,6 @@ from anonauth.usecases._authenticate import (
 from anonauth.usecases.credential import require_room
 from anonauth.usecases.link import IdentityLinking, _check_owner
 from anonauth.usecases.logout import Logout
-from anonauth.usecases.sessions import SessionManagement
 from anonauth.usecases.unlink import IdentityUnlinking, _find_identity
 from support.hostile.faults import replace_line
 from support.model.machine import Machine
@@ -75,18 +74,6 @@ FAULTS = [
     ),
 ]
 MORE_FAULTS = [
-    pytest.param(
-        Logout.log_out_everywhere, "authenticator.to_change", "authenticator.refresh",
-        id="a key logs its owner out",
-    ),
-    pytest.param(
-        SessionManagement.end, "session_id != asking.id", "False",
-        id="a key ends a session of its owner",
-    ),
-    pytest.param(
-        SessionManagement.list_all, "if user.live_session(s.id, now)", "",
-        id="ended sessions are listed",
-    ),
     pytest.param(
         User.is_expired, "self.expires_at <= now", "self.expires_at < now",
         id="alive in the second after",
