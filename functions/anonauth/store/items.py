@@ -265,10 +265,8 @@ def mark_fields(mark: DeletionMark) -> dict[str, Any]:
 
 def mark_of(item: GoneItem) -> DeletionMark:
     """Return the deletion mark that an item holds."""
-    if item.reason not in {"requested", "merged"}:
-        raise ValueError(item.reason)
     return DeletionMark(
-        item.reason,  # type: ignore[arg-type]
+        "merged" if item.reason == "merged" else "requested",
         into=item.into or "",
         provider=item.provider or "",
         token_hash=item.hash or "",
