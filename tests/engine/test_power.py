@@ -21,6 +21,7 @@ from anonauth.store.api_keys import ApiKeyRecords
 from anonauth.store.expiring import Expiring
 from anonauth.store.identities import Identities
 from anonauth.store.login_keys import LoginKeys
+from anonauth.store.merges import Merges
 from anonauth.store.ring import Rings
 from anonauth.store.users import Users
 from support.engine import scenes
@@ -139,6 +140,28 @@ GUARDS = (
         Identities.unlink_identity,
         "asked_by.version",
         by=Plan(("unlink",) * 8, (Member(holds=(0, 1)),), "cc"),
+    ),
+    guard(
+        Merges.absorb_guest,
+        "as_read.version",
+        by=Plan(("merge",) * 8, (*GUEST * 3, *LINKED), "c"),
+    ),
+    guard(
+        Merges.absorb_guest,
+        "room(ended)",
+        by=partial(scenes.log_in_at_the_limit, sessions=31, logins=1, guests=1),
+    ),
+    guard(
+        Merges.absorb_guest,
+        "is_anonymous",
+        by=Plan((*["merge"] * 4, *["link"] * 4), (*GUEST, *LINKED), "cc"),
+    ),
+    guard(
+        Merges.absorb_guest,
+        "alive(now)",
+        "its_session",
+        "is_anonymous",
+        by=Plan(("merge",) * 8, (*GUEST, *LINKED, Member(holds=(1,))), "cc"),
     ),
     guard(
         Identities.add_back_identity,
@@ -294,6 +317,10 @@ EXCUSED = {
     ("Identities._bind", "record_in_time(now)"): _TIME,
     ("Identities.unlink_identity", "asked_by.alive"): _GONE,
     ("Identities.unlink_identity", "asked_by.mine"): _LOGOUT,
+    ("Merges.absorb_guest", "as_read.alive"): _GONE,
+    ("Merges.absorb_guest", "is_permanent"): (
+        "a user who has an identity is permanent, and no user becomes a guest again"
+    ),
     ("ApiKeyRecords.create_api_key", "asked_by.alive"): _GONE,
     ("ApiKeyRecords.create_api_key", "asked_by.mine"): _LOGOUT,
     ("ApiKeyRecords.delete_api_key", "asked_by.alive"): _GONE,

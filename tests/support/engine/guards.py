@@ -23,6 +23,7 @@ from anonauth.store import (
     expiring,
     identities,
     login_keys,
+    merges,
     ring,
     users,
 )
@@ -34,6 +35,7 @@ WRITERS: tuple[ModuleType, ...] = (
     expiring,
     identities,
     login_keys,
+    merges,
     ring,
     users,
 )

@@ -38,6 +38,7 @@ ACTS = (
     "refresh tomorrow",
     "read",
     "link",
+    "merge",
     "unlink",
     "log out",
     "log out everywhere",
@@ -248,6 +249,7 @@ class Mix:
             "refresh tomorrow": lambda: service.refresh(opened, now),
             "read": lambda: service.read(opened, now),
             "link": lambda: service.link(opened, by, credential),
+            "merge": lambda: service.log_in_by(by, credential, guest=opened),
             "unlink": lambda: service.unlink(opened, by, subject.id),
             "log out": lambda: service.log_out(opened, now),
             "log out everywhere": lambda: service.log_out_everywhere(opened, now),
@@ -304,7 +306,9 @@ def _deal_act(name: str, world: World, dice: random.Random) -> Act:
     Clocks differ by up to two days, but agree on whether a guest has expired.
     """
     expiring = [each for each in world.opened if each.user.created_at == LONG_AGO]
-    opened = dice.choice((name == "sweep" and expiring) or world.opened)
+    guests = [each for each in world.opened if world.users[each.user.id].anonymous]
+    likely = {"sweep": expiring, "merge": guests * 3 + world.opened}
+    opened = dice.choice(likely.get(name) or world.opened)
     addresses = [s for s in world.subjects if s.provider == USERPASS]
     user = world.users[opened.user.id]
     held = [s for s in world.subjects if user.find_identity(s.provider, s.key)]

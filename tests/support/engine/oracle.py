@@ -6,6 +6,7 @@ explains a failure of the engine, or a 401 of a session that was not ended.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from anonauth.domain.expiry import expiry_after, utc_day
 from anonauth.domain.providers import USERPASS
@@ -17,6 +18,7 @@ from anonauth.errors import (
     AuthError,
     IdentityNotFound,
     IdentityTaken,
+    InvalidParameter,
     InvalidSession,
     LastIdentity,
     PasswordRefused,
@@ -73,7 +75,7 @@ class _Oracle:
 
     def __init__(self, played: Played, items: Sequence[Item]) -> None:
         self._before = played.world
-        self._effects = played.effects
+        self._effects = [told for each in played.effects for told in _told(*each)]
         self._refused = [act for act, _ in played.refusals]
         self._items = {item["pk"]["S"]: item for item in items}
         users = [
@@ -113,6 +115,24 @@ class _Oracle:
             and subject in (None, act.subject)
         ]
 
+    def _absorbed(self, guest_id: str) -> list[str]:
+        """Return into whom each caller was told that a guest was merged."""
+        return [
+            outcome.user.id
+            for act, outcome in self._effects
+            if act.name == "absorb"
+            and isinstance(outcome, OpenedSession)
+            and act.opened.user.id == guest_id
+        ]
+
+    def _changes(self, user_id: str) -> int:
+        """Return how often others have raised the version of a user."""
+        done = self._done("link", "unlink", "log out everywhere", by=user_id)
+        absorbed = [
+            guest for guest in self._before.users if user_id in self._absorbed(guest)
+        ]
+        return len(done) + len(absorbed)
+
     def _had(self, user_id: str, subject: Subject) -> bool:
         user = self._before.users.get(user_id)
         return (
@@ -143,7 +163,9 @@ class _Oracle:
     def _enders(self, user_id: str, session: Session) -> list[Act]:
         """Return the acts that end a session."""
         ends = self._done("log out", session=session.id)
-        ends += self._done("log out everywhere", "delete", "sweep", by=user_id)
+        ends += self._done(
+            "log out everywhere", "delete", "sweep", "absorb", by=user_id
+        )
         # Refused resets count, too: the sessions end first, and then another caller
         # used the token, or the address was taken from the user.
         resets = [act for act in self._refused if act.name == "reset"]
@@ -173,21 +195,27 @@ class _Oracle:
             case StoreUnavailable():
                 # The only 503: an act that needs the user as read gives up after others
                 # have changed it that often. It has never been seen.
-                changes = self._done("link", "unlink", by=user_id)
-                is_explained = (
-                    name in {"delete", "unlink"} and len(changes) >= FEWEST_READS
-                ) or (
+                changed = {
+                    "delete": {user_id},
+                    "unlink": {user_id},
                     # A login needs the version as read, too.
-                    name == "log in by"
-                    and any(
-                        len(self._done("log out everywhere", by=owner)) >= FEWEST_READS
-                        for owner in self._owners(subject)
-                    )
+                    "log in by": self._owners(subject),
+                    "merge": self._owners(subject) | {user_id},
+                }.get(name, set())
+                is_explained = any(
+                    self._changes(each) >= FEWEST_READS for each in changed
                 )
             case InvalidSession():
                 told = SessionNotFound if name in BY_REFRESH_TOKEN else InvalidSession
                 ended = self._enders(user_id, act.opened.session)
-                is_explained = type(refusal) is told and bool(ended)
+                is_explained = type(refusal) is told and bool(ended) and name != "merge"
+            case InvalidParameter():
+                user = self._before.users[user_id]
+                permanent = not user.anonymous or self._done("link", by=user_id)
+                own = self._had(user_id, subject)
+                is_explained = name == "merge" and bool(
+                    permanent and not (own and not self._takers(user_id, subject))
+                )
             case IdentityTaken():
                 is_explained = name == "link" and bool(
                     self._owners(subject) - {user_id}
@@ -202,7 +230,8 @@ class _Oracle:
                     )
                 )
             case WrongPassword():
-                is_explained = name == "log in by" and self._is_outdated(subject)
+                logs_in = name in {"log in by", "merge"}
+                is_explained = logs_in and self._is_outdated(subject)
             case PasswordRefused():
                 is_explained = name == "link" and self._is_outdated(subject)
             case UserpassTokenInvalid():
@@ -233,6 +262,11 @@ class _Oracle:
         """A user ends once, by an act that ends it, and only then has a mark."""
         for user_id, user in self._before.users.items():
             ends = self._done("delete", "sweep", by=user_id)
+            # Any number of callers may be told of the one merge.
+            absorbed = self._absorbed(user_id)
+            assert len(set(absorbed)) <= 1, absorbed
+            into = absorbed[0] if absorbed else None
+            ends += self._done("absorb", by=user_id)[:1]
             logged_out = self._done("log out", "log out everywhere", by=user_id)
             if user.anonymous and not self._done("link", by=user_id):
                 ends += logged_out
@@ -241,8 +275,9 @@ class _Oracle:
             assert len(ends) <= 1, ends
             is_there = user_id in self._users
             assert is_there == (not ends), f"{user_id} is there: {is_there}"
-            has_mark = f"GONE#{user.app}#{user_id}" in self._items
-            assert has_mark == bool(self._done("delete", by=user_id))
+            mark = self._items.get(f"GONE#{user.app}#{user_id}")
+            assert (mark is None) == (not self._done("delete", "absorb", by=user_id))
+            assert (mark or {}).get("into", {}).get("S") == into
 
     def check_sessions(self) -> None:
         """A session lives unless it was ended, and is gone if it surely was."""
@@ -267,7 +302,7 @@ class _Oracle:
             act
             for act in enders
             if act not in self._refused
-            if act.name in {"log out", "delete", "sweep"}
+            if act.name in {"log out", "delete", "sweep", "absorb"}
             or (act.name in {"log out everywhere", "reset", "unlink"} and had_before)
             or (act.name == "reset" and act.subject.key == session.identity_key)
         ]
@@ -342,3 +377,19 @@ class _Oracle:
             assert {key.kid for key in ring.keys} <= kids, ring
         latest = max(ring.version for ring in [self._before.ring, *rings])
         assert int(kept["version"]["N"]) == latest
+
+
+def _told(act: Act, outcome: object) -> list[tuple[Act, object]]:
+    """Return what a caller was told, in the words of the other acts.
+
+    A login with a guest was a link of the guest, or a login, which may have absorbed
+    the guest.
+    """
+    if act.name != "merge" or not isinstance(outcome, OpenedSession):
+        return [(act, outcome)]
+    if outcome.refresh_token == act.opened.refresh_token:
+        return [(replace(act, name="link"), outcome)]
+    told: list[tuple[Act, object]] = [(replace(act, name="log in by"), outcome)]
+    if outcome.merged:
+        told.append((replace(act, name="absorb"), outcome))
+    return told

@@ -13,7 +13,13 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
 
 from anonauth.domain.providers import API_KEY, USERPASS
-from anonauth.domain.users import MOST_API_KEYS, MOST_IDENTITIES, MOST_SESSIONS, User
+from anonauth.domain.users import (
+    MOST_API_KEYS,
+    MOST_FORMER_IDS,
+    MOST_IDENTITIES,
+    MOST_SESSIONS,
+    User,
+)
 from anonauth.errors import AuthError
 from anonauth.store import Store
 from anonauth.usecases.login import OpenedSession
@@ -133,12 +139,14 @@ def assert_whole(item: Item) -> None:
     assert len(providers) <= MOST_IDENTITIES, item
     assert len(item["sessions"]["M"]) <= MOST_SESSIONS, item
     assert len(item["api_keys"]["M"]) <= MOST_API_KEYS, item
+    assert len(_former_ids(item)) <= MOST_FORMER_IDS, item
     assert providers.count(USERPASS) <= 1, item
     if item["anonymous"]["BOOL"]:
         day_after_expiry = int(item["expires_at"]["N"]) + 24 * 3600
         assert int(item["ttl"]["N"]) == day_after_expiry, item
         assert providers == ["anon-user"], item
         assert len(item["sessions"]["M"]) == 1, item
+        assert "former_ids" not in item, item
     else:
         assert not {"ttl", "expires_at"} & item.keys(), item
         assert set(providers) - {"anon-user"}, item
@@ -193,9 +201,35 @@ def assert_items_whole(items: Sequence[Item], lost: Collection[str] = ()) -> Non
                 assert int(item["ttl"]["N"]) > int(item["expires_at"]["N"]), item
         elif kind == "ONCE":
             assert item["ttl"] == item["expires_at"], item
+    _assert_merges_whole(items, lost)
     unlisted = {key: entry for key, entry in bound.items() if key not in listed}
     assert {entry.user_id for entry in unlisted.values()} <= made_again | {*lost}
     assert {key: bound[key] for key in bound.keys() - unlisted.keys()} == listed
+
+
+def _assert_merges_whole(items: Sequence[Item], lost: Collection[str]) -> None:
+    """Check that users list exactly the guests whose marks name them for good."""
+    users = {item["pk"]["S"]: item for item in items if _is_user(item)}
+    listed = [
+        (pk.replace("USER#", "GONE#").rpartition("#")[0] + f"#{former_id}", pk)
+        for pk, item in users.items()
+        for former_id in _former_ids(item)
+    ]
+    marked = {}
+    for item in items:
+        kind, _, rest = item["pk"]["S"].partition("#")
+        if kind == "GONE":
+            assert f"USER#{rest}" not in users, item
+        if kind == "GONE" and item["reason"]["S"] == "merged" and "ttl" not in item:
+            into = item["into"]["S"]
+            if into not in lost:
+                marked[f"GONE#{rest}"] = f"USER#{rest.partition('#')[0]}#{into}"
+    assert len(dict(listed)) == len(listed), listed
+    assert dict(listed) == marked
+
+
+def _former_ids(item: Item) -> list[str]:
+    return [each["S"] for each in item.get("former_ids", {"L": []})["L"]]
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,13 @@ def come_back_to_a_lost_user(stage: Stage) -> None:
     assert_items_whole(service.items())
 
 
-def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
-    """All log in to a user with this many sessions; there are never more than 32."""
+def log_in_at_the_limit(
+    stage: Stage, *, sessions: int, logins: int = 4, guests: int = 0
+) -> None:
+    """All log in to a user with this many sessions; there are never more than 32.
+
+    The `guests` are brought along, each by a login more.
+    """
     subject = a_subject()
     entry = Identity(subject, CUSTOM, identity_key(subject))
     open_before = [
@@ -217,7 +222,9 @@ def log_in_at_the_limit(stage: Stage, *, sessions: int) -> None:
     assert verified is not None
     identity = verified.verify({"token": subject}, network="", now=NOW)
     assert service.store.create_linked_user(user, identity, NOW)
-    race(*[partial(service.log_in_by, CUSTOM, {"token": subject})] * 4)
+    log_in = partial(service.log_in_by, CUSTOM, {"token": subject})
+    merges = [partial(log_in, guest=service.log_in()) for _ in range(guests)]
+    race(*merges, *[log_in] * logins)
     assert_items_whole(service.items())
 
 

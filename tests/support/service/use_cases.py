@@ -101,10 +101,16 @@ class UseCases:
         return AnonymousLogin(self.store, self.tokens, None).log_in(request, now)
 
     def log_in_by(
-        self, provider: str, credential: Mapping[str, str], now: datetime = NOW
+        self,
+        provider: str,
+        credential: Mapping[str, str],
+        now: datetime = NOW,
+        *,
+        guest: OpenedSession | None = None,
     ) -> OpenedSession:
         login = ProviderLogin(self.store, self.store, self, self.tokens, LIMITS)
-        return login.log_in(_request(provider, credential), now)
+        merge = None if guest is None else guest.refresh_token
+        return login.log_in(_request(provider, credential), now, merge=merge)
 
     def link(
         self,
