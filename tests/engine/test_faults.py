@@ -122,6 +122,7 @@ def test_given_a_warm_function_when_a_call_fails_then_its_client_gets_what_it_as
         pytest.param("refresh", 100, 10_000, marks=pytest.mark.long),
         pytest.param("link local-userpass", 60, 20, marks=pytest.mark.long),
         pytest.param("log in api-key", 60, 20, marks=pytest.mark.long),
+        pytest.param("merge into a user", 60, 20, marks=pytest.mark.long),
         pytest.param("reset", 60, 20, marks=pytest.mark.long),
     ],
     ids=str,
@@ -164,7 +165,9 @@ def test_given_any_call_that_fails_in_any_way_then_its_client_gets_what_it_asked
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["link local-userpass", "link custom-token", "delete"])
+@pytest.mark.parametrize(
+    "name", ["link local-userpass", "link custom-token", "merge into a user", "delete"]
+)
 def test_given_any_two_calls_that_fail_then_its_client_gets_what_it_asked_for(
     world: World, name: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -436,6 +436,45 @@ def _then(prepared: Prepared, more: Callable[[Items], None]) -> Prepared:
     return begin
 
 
+def merge_into_a_free_identity(world: World) -> Prepared:
+    """The guest keeps its id and its session, also in a repetition."""
+    guest = world.service.log_in()
+
+    def holds(reply: Reply | None, items: Items) -> None:
+        opened = assert_logged_in(world, reply, items)
+        assert (opened["user_id"], opened["merged"]) == (guest["user_id"], False)
+        assert providers_of(guest, items) == ["anon-user", "custom-token"]
+        assert len(of("USER#", items)) == 1
+        assert of("GONE#", items) == []
+
+    return _merge_of(world, guest, holds)
+
+
+def merge_into_a_user(world: World) -> Prepared:
+    """The guest is merged once, and a repetition is told so."""
+    user = world.linked("custom-token")
+    guest = world.service.log_in()
+
+    def holds(reply: Reply | None, items: Items) -> None:
+        opened = assert_logged_in(world, reply, items)
+        assert (opened["user_id"], opened["merged"]) == (user["user_id"], True)
+        (kept,) = of("USER#", items)
+        assert kept["former_ids"] == {"L": [{"S": guest["user_id"]}]}
+        (mark,) = of("GONE#", items)
+        assert mark["pk"]["S"].endswith(guest["user_id"])
+        assert mark["into"] == {"S": user["user_id"]}
+        assert "ttl" not in mark
+
+    return _merge_of(world, guest, holds)
+
+
+def _merge_of(
+    world: World, guest: Json, holds: Callable[[Reply | None, Items], None]
+) -> Prepared:
+    body = {**world.credential("custom-token"), "merge": guest["refresh_token"]}
+    return lambda: Wish(lambda: world.by("custom-token", body), holds)
+
+
 def _login_of(world: World, user: Json, provider: str, credential: Json) -> Prepared:
     def holds(reply: Reply | None, items: Items) -> None:
         opened = assert_logged_in(world, reply, items)
@@ -945,6 +984,8 @@ _LOGINS = {
     "log in local-userpass, user lost": Operation(login_of_a_lost_user(USERPASS)),
     "log in custom-token, user lost": Operation(login_of_a_lost_user("custom-token")),
     "log in custom-token, comes back": Operation(login_that_comes_back),
+    "merge into a free identity": Operation(merge_into_a_free_identity),
+    "merge into a user": Operation(merge_into_a_user),
 }
 _ACCOUNTS = {
     "register": Operation(register),
