@@ -227,6 +227,69 @@ class Machine(Player):
             options = {"parameters": parameters, "query": TO_LINK, "body": body}
         self.ask(route, refuse, token=text, **options)
 
+    # -- Merges -----------------------------------------------------------------------
+
+    def a_guest(self, nth: int) -> Token:
+        """Return a refresh token, mostly that of a guest."""
+        guests = [t for t in self.refreshing if t.session.user.anonymous]
+        return self.one_of(guests if guests and nth % 4 else self.refreshing, nth)
+
+    @rule(nth=NTH, subject=SUBJECTS, name=NAMES, flaw=FLAWS, at_home=MOSTLY)
+    def merge(
+        self, nth: int, subject: str, name: str, flaw: str, *, at_home: bool
+    ) -> None:
+        token = self.a_guest(nth)
+        app = or_other(token.session.user.app, at_home)
+        self.merge_with(token, app, a_jwt(app, subject, name, flaw))
+
+    @rule(nth=NTH, whose=NTH, which=NTH, again=st.booleans())
+    def merge_into_what_somebody_has(
+        self, nth: int, whose: int, which: int, *, again: bool
+    ) -> None:
+        token = self.a_guest(nth)
+        app = token.session.user.app
+        near = [other for other in self.access if other.session.user.app is app]
+        credential = self.credential_of(self.one_of(near, whose).session.user, which)
+        if credential is not None:
+            for _ in range(1 + again):
+                self.merge_with(token, app, credential)
+
+    @rule(
+        whose=NTH,
+        which=NTH,
+        then=st.sampled_from(["repeat", "read", "delete"]),
+    )
+    def merge_a_new_guest(self, whose: int, which: int, then: str) -> None:
+        user = self.one_of(self.access, whose).session.user
+        credential = self.credential_of(user, which)
+        if credential is None:
+            return
+        self.log_in_anonymously(user.app, None)
+        guest = self.refreshing[-1]
+        self.merge_with(guest, user.app, credential)
+        self.as_told()
+        if then == "repeat":
+            self.merge_with(guest, user.app, credential)
+        elif then == "read":
+            self.read_profile_with(self.access[-1])
+        else:
+            self.delete_with(self.access[-1])
+
+    @rule(
+        nth=NTH,
+        subject=SUBJECTS,
+        forged=st.sampled_from(["other kind", "edited", "other signature"]),
+    )
+    def merge_a_forged_guest(self, nth: int, subject: str, forged: str) -> None:
+        token = self.a_guest(nth)
+        text = {
+            "other kind": self.one_of(self.access, nth).text,
+            "edited": edited(token.text),
+            "other signature": other_signature(token.text),
+        }[forged]
+        app = token.session.user.app
+        self.merge_with(token, app, a_jwt(app, subject, "Ada", ""), forged=text)
+
     # -- Identities -------------------------------------------------------------------
 
     @rule(app=APPS, email=EMAILS, password=PASSWORDS, network=NETWORKS)

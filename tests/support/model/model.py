@@ -44,6 +44,7 @@ _PENDING_LIFE = 24 * _HOUR
 _UNBOUND_LIFE = 30 * _DAY
 _DELETED_AFTER = 24 * _HOUR
 _REMEMBERED = 30 * _DAY
+_MERGE_REMEMBERED = 100 * _DAY
 _COUNTED = 30 * _DAY
 _NOTICES = (3, 14)
 
@@ -68,6 +69,7 @@ class Model:
         self.accounts: list[Account] = []
         self.forgotten_at: dict[tuple[str, str], datetime | None] = {}
         self.login_keys: dict[tuple[App, str], tuple[Session, datetime]] = {}
+        self.merged_into: dict[str, User] = {}  # by the guest's id
         self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
         self._in_a_row: Counter[tuple[App, str]] = Counter()
         self._counted_until: dict[tuple[App, str], datetime] = {}
@@ -148,6 +150,9 @@ class Model:
         # The mark stays for good if other identities may still name the user.
         forgotten_at = None if user.made_again else self.now + _REMEMBERED
         self.forgotten_at[user.app.id, user.id] = forgotten_at
+        for former_id in user.former_ids:
+            merge_forgotten_at = self.now + _MERGE_REMEMBERED
+            self.forgotten_at[user.app.id, former_id] = merge_forgotten_at
         return user
 
     def session_of(self, token: Token) -> Session:
@@ -185,6 +190,54 @@ class Model:
         elif isinstance(credential, Jwt):
             identity.data = {"name": credential.name}
         return self._open(user, credential.provider, identity)
+
+    def merge(self, app: App, credential: Credential, token: Token | None) -> Session:
+        """Log in, and bring a guest along; no token stands for a forged one."""
+        if credential.provider not in app.providers:
+            raise Refused(_BAD_SESSION)
+        is_bad = (
+            token is None or token.kind != "refresh" or self._is_over(token.ends_at)
+        )
+        if isinstance(credential, ApiKey) or is_bad:
+            raise Refused((400, "InvalidParameter"))
+        assert token is not None
+        guest = token.session.user
+        if guest.app is not app:
+            raise Refused((400, "InvalidParameter"))
+        if not self.is_alive(token.session):
+            return self.log_in(app, credential)
+        self._prove(app, credential, refused=401)
+        owner, identity = self._named(app, credential)
+        if not guest.anonymous:
+            if owner is guest:
+                return self.log_in(app, credential)
+            raise Refused((400, "InvalidParameter"))
+        if owner is None or identity is None or self._is_free(owner, identity):
+            return self._link_guest(token.session, credential, identity)
+        if (owner, identity) in self.orphans:
+            owner = self._come_back(owner, identity)
+        session = self._open(owner, credential.provider, identity)
+        self.users.remove(guest)
+        owner.former_ids.append(guest.id)
+        self.merged_into[guest.id] = owner
+        self.forgotten_at[app.id, guest.id] = None
+        return session
+
+    def _is_free(self, user: User, identity: Identity) -> bool:
+        if identity in user.identities:
+            return False
+        return user.made_again == "closed" or self._is_deleted(user)
+
+    def _link_guest(
+        self, session: Session, credential: Password | Jwt, identity: Identity | None
+    ) -> Session:
+        session.user.ends_at, session.begun_at = None, self.now
+        self._is_active(session)
+        if identity is None:
+            self._bind(session.user, credential)
+        else:
+            self._list(session.user, identity)
+        return session
 
     def _come_back(self, user: User, identity: Identity) -> User:
         """Return the user for an identity's session after its own user was lost.
@@ -405,7 +458,7 @@ class Model:
         usable = [i for i in user.identities if i.provider != ANONYMOUS]
         self.orphans += [(user, identity) for identity in usable]
         self.lost_keys += user.keys
-        user.sessions, user.keys = [], []
+        user.sessions, user.keys, user.former_ids = [], [], []
 
     def free_of(self) -> set[str]:
         """Return the ids of users that identities may be taken from."""

@@ -110,7 +110,8 @@ class Player(RuleBasedStateMachine):
         before, self.items = self.items, self.stage.items()
         user_id = _user_id(told) or reply.json.get("user_id")  # of a new user
         address = email and email.lower()
-        require_untouched(before, self.items, user_id, address, free_of)
+        user_ids = [user_id, *_former_ids(told)]
+        require_untouched(before, self.items, user_ids, address, free_of)
         return told, reply
 
     def teardown(self) -> None:
@@ -141,6 +142,29 @@ class Player(RuleBasedStateMachine):
             **options,
         )
         self.opened(session, reply, NO_DEVICE)
+
+    def merge_with(
+        self, token: Token, app: App, credential: Credential, *, forged: str = ""
+    ) -> None:
+        """Log in with a guest's refresh token, or with a forged one."""
+        guest = token.session.user
+        session, reply = self.ask(
+            LINK,
+            lambda: self.model.merge(app, credential, None if forged else token),
+            app=app.id,
+            parameters={"provider": credential.provider},
+            body={**self.body_of(credential), "merge": forged or token.text},
+        )
+        if session is None:
+            return
+        merged = self.model.merged_into.get(guest.id) is session.user
+        assert reply.json["merged"] == merged
+        if session is not token.session:
+            self.opened(session, reply, NO_DEVICE)
+            return
+        assert reply.json["refresh_token"] == token.text
+        assert reply.json["user_id"] == guest.id
+        self.issued(session, reply)
 
     def link_to(self, token: Token, app: App, credential: Credential) -> None:
         session, reply = self.ask(
@@ -269,6 +293,7 @@ class Player(RuleBasedStateMachine):
         if not session.id:
             session.id = self._new(claims["sid"])
         said = {name: claims[name] for name in ("sub", "aud", "sid", "anonymous")}
+        assert claims.get("former_ids", []) == user.former_ids
         assert claims["baas_device_id"] == claims["stitch_devId"] == session.device
         assert said == {
             "sub": user.id,
@@ -343,6 +368,11 @@ def _user_id(told: Session | User | Account | ApiKey | None) -> str | None:
     return None if user is None else user.id
 
 
+def _former_ids(told: Session | User | Account | ApiKey | None) -> list[str]:
+    user = told if isinstance(told, User | None) else told.user
+    return [] if user is None else user.former_ids
+
+
 def _claims(token: str) -> Any:
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -409,4 +439,5 @@ def _profile(session: Session) -> dict[str, Any]:
         "identities": identities,
         "data": data,
         **({"expires_at": expires_at} if expires_at else {}),
+        **({"former_ids": user.former_ids} if user.former_ids else {}),
     }

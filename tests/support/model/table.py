@@ -28,13 +28,14 @@ def require_as_told(items: Items, model: Model) -> None:
 def require_untouched(
     before: Items,
     after: Items,
-    user_id: str | None,
+    user_ids: Collection[str | None],
     email: str | None,
     free_of: Collection[str],
 ) -> None:
     """Fail if a call has changed anything that belongs to another user or address.
 
     Args:
+        user_ids: The caller's id, and those of the guests that were merged into it.
         free_of: Ids of users that identities may be taken from.
     """
     for pk in {*before, *after}:
@@ -51,7 +52,7 @@ def require_untouched(
         if pk.startswith("ONCE#"):
             owners = {(new or old)["user_id"]["S"]}
         if owners:
-            assert owners == {user_id}, f"{pk} is not of {user_id}: {old} to {new}"
+            assert owners <= {*user_ids}, f"{pk} is not of {user_ids}: {old} to {new}"
         else:
             spelt = (new or old)["data"]["M"]["email"]["S"].lower()
             assert spelt == email, f"{pk} is not of {email}: {old} to {new}"
@@ -102,6 +103,7 @@ def _told_user(user: User, model: Model) -> Facts:
         "anonymous": user.anonymous,
         "ends": _ends(user.ends_at),
         "made_again": user.made_again,
+        "former_ids": user.former_ids,
         "identities": [(i.provider, i.id, i.key) for i in user.identities],
         "keys": {key.id: (key.name, key.disabled) for key in user.keys},
         "sessions": {
@@ -182,6 +184,7 @@ def _stored_user(item: Mapping[str, Any], now: datetime) -> Facts:
         "anonymous": item["anonymous"]["BOOL"],
         "ends": _stored_ends(item),
         "made_again": _text(item, "made_again"),
+        "former_ids": [each["S"] for each in item.get("former_ids", {"L": []})["L"]],
         "identities": [
             (
                 entry["M"]["provider"]["S"],

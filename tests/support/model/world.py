@@ -99,6 +99,7 @@ class User:
     """A user; anonymous, with an end, until an identity is linked.
 
     `made_again` after the user was lost: whether its other identities may come back.
+    `former_ids` are those of the guests that were merged into it.
     """
 
     app: App
@@ -108,6 +109,7 @@ class User:
     keys: list[ApiKey] = field(default_factory=list)
     id: str = ""
     made_again: str | None = None
+    former_ids: list[str] = field(default_factory=list)
 
     @property
     def anonymous(self) -> bool:
