@@ -48,10 +48,8 @@ const SDKS = {
   },
   "realm-web 1.7.1": () => {
     const oldWeb = oldWebModule.default ?? oldWebModule;
-    const { lines, send } = recorder();
-    const transport = { fetch: ({ url, timeoutMs: _, ...init }) => send(url, init) };
-    const config = { id: APP, baseUrl: BASE_URL, transport, storage: new MapStorage() };
-    return fromWeb(oldWeb, new oldWeb.App(config), lines);
+    const { app, lines } = openApp({ AppClass: oldWeb.App });
+    return fromWeb(oldWeb, app, lines);
   },
   "Stitch 4.9.0": () => ({
     lines: stitchWire.lines,

@@ -1,44 +1,16 @@
 // Anonymous logins with a login key, by an unmodified realm-web.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { createServer } from "node:http";
 import { test } from "node:test";
 
 import { Credentials } from "realm-web";
 
-import { BASE_URL, allEvents, byToken, claimsOf, openApp } from "./support.mjs";
+import { allEvents, byToken, claimsOf, cutting, openApp } from "./support.mjs";
 
 const aKey = () => randomBytes(32).toString("base64url");
 
 const byKey = (login_key) =>
   new Credentials("anon-user", "anon-user", false, { login_key });
-
-/** A `fetch` whose connections are cut, this many times, after the service's answer. */
-async function cutting(context, times) {
-  let left = times;
-  const proxy = createServer(async (request, response) => {
-    const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
-    const answer = await fetch(BASE_URL + request.url, {
-      method: request.method,
-      headers: { "content-type": "application/json" },
-      body: Buffer.concat(chunks),
-    });
-    const text = await answer.text();
-    if (left-- > 0) return response.socket.destroy();
-    response.writeHead(answer.status, { "content-type": "application/json" });
-    response.end(text);
-  });
-  proxy.listen(0, "127.0.0.1");
-  await once(proxy, "listening");
-  context.after(() => proxy.close());
-  const { port } = proxy.address();
-  return (url, init) =>
-    url.endsWith("/anon-user/login")
-      ? fetch(url.replace(BASE_URL, `http://127.0.0.1:${port}`), init)
-      : fetch(url, init);
-}
 
 test("given one key when 64 log in at once then one user is created", async () => {
   const key = aKey();
@@ -57,7 +29,7 @@ test("given one key when 64 log in at once then one user is created", async () =
 
 test("given a cut connection when repeated then it is the same guest", async (t) => {
   const key = aKey();
-  const net = await cutting(t, 2);
+  const net = await cutting(t, 2, "anon-user");
   const before = (await allEvents()).length;
   const { app } = openApp({ net });
 
@@ -73,7 +45,7 @@ test("given a cut connection when repeated then it is the same guest", async (t)
 });
 
 test("given no key when a connection is cut then there are two guests", async (t) => {
-  const net = await cutting(t, 1);
+  const net = await cutting(t, 1, "anon-user");
   const before = (await allEvents()).length;
   const { app } = openApp({ net });
 

@@ -1,7 +1,9 @@
 // Shared by the scenarios: apps with their own storage, credentials, and records of the
 // requests that they send.
 import { createHmac, randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 
 import { App, Credentials } from "realm-web";
 
@@ -55,25 +57,35 @@ export class MapStorage {
   removeListener() {}
 }
 
-/** An app as its developer would create it; `calls` collects its requests. */
-export function openApp({ id = APP, storage = new MapStorage(), net = fetch } = {}) {
+/**
+ * An app as its developer would create it; `calls` collects its requests. The class may
+ * be the `App` of realm-web 1 as well, which has a `transport` in place of a `fetch`.
+ */
+export function openApp({
+  id = APP,
+  storage = new MapStorage(),
+  net = fetch,
+  AppClass = App,
+} = {}) {
   const calls = [];
-  const app = new App({
+  const send = async (url, init) => {
+    if (calls.length >= MOST_CALLS) {
+      throw new Error(`the SDK does not stop: ${calls.at(-1).line}`);
+    }
+    const response = await net(url, init);
+    const path = url.replace(API, "");
+    calls.push({
+      line: `${init.method} ${path} ${response.status}`,
+      body: init.body ? JSON.parse(init.body) : null,
+    });
+    return response;
+  };
+  const app = new AppClass({
     id,
     baseUrl: BASE_URL,
     storage,
-    fetch: async (url, init) => {
-      if (calls.length >= MOST_CALLS) {
-        throw new Error(`the SDK does not stop: ${calls.at(-1).line}`);
-      }
-      const response = await net(url, init);
-      const path = url.replace(API, "");
-      calls.push({
-        line: `${init.method} ${path} ${response.status}`,
-        body: init.body ? JSON.parse(init.body) : null,
-      });
-      return response;
-    },
+    fetch: send,
+    transport: { fetch: ({ url, timeoutMs: _, ...init }) => send(url, init) },
   });
   return { app, calls, lines: () => calls.map((call) => call.line), storage };
 }
@@ -84,6 +96,35 @@ export async function openGuest(options) {
   const user = await opened.app.logIn(Credentials.anonymous());
   const before = opened.calls.length;
   return { ...opened, user, since: () => opened.lines().slice(before) };
+}
+
+/**
+ * Return a `fetch` whose logins with a provider lose the service's answer: this many
+ * times the connection is cut when the service has answered.
+ */
+export async function cutting(context, times, provider) {
+  let left = times;
+  const proxy = createServer(async (request, response) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const answer = await fetch(BASE_URL + request.url, {
+      method: request.method,
+      headers: { "content-type": "application/json" },
+      body: Buffer.concat(chunks),
+    });
+    const text = await answer.text();
+    if (left-- > 0) return response.socket.destroy();
+    response.writeHead(answer.status, { "content-type": "application/json" });
+    response.end(text);
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  context.after(() => proxy.close());
+  const { port } = proxy.address();
+  return (url, init) =>
+    url.endsWith(`/${provider}/login`)
+      ? fetch(url.replace(BASE_URL, `http://127.0.0.1:${port}`), init)
+      : fetch(url, init);
 }
 
 /** Return the line of a link request in `lines`. */

@@ -24,7 +24,7 @@ SETTINGS = HERE / "settings.json"
 
 # Packages that the scenarios use beside realm-web.
 OTHERS = ("realm-web-1", "mongodb-stitch-server-sdk", "realm")
-OTHER_SDKS = {"fresh": OTHERS, "gone": OTHERS}
+OTHER_SDKS = {"fresh": OTHERS, "gone": OTHERS, "merge": ("realm-web-1",)}
 
 
 def require_sdk(*others: str) -> None:
@@ -54,6 +54,7 @@ LONG = {
     "gone",
     "link",
     "loginkeys",
+    "merge",
     "refusals",
     "userpass",
 }
