@@ -326,16 +326,22 @@ def test_given_an_example_when_checked_then_it_is_what_its_schema_says() -> None
             assert told == [], (route, value)
 
 
+SHOWN_GUEST = bodies(OPERATIONS[LINK])["local-userpass-merge"]["merge"]
+
+
 class Client:
     """Sends bodies to an operation, with what else it needs."""
 
     def __init__(self, service: Deployment) -> None:
         self._service = service
         self._linked = log_in_linked(service)
+        self._guest = service.log_in()
 
     def refuses(self, route: str, body: str | None, example: str = "") -> bool:
         """Tell whether the form of a body is refused."""
         takes_refresh_token = route in REFRESH_ROUTES
+        # It is checked before the credential, so a guest of this service is needed.
+        body = body and body.replace(SHOWN_GUEST, self._guest["refresh_token"])
         reply = self._service.send(
             route,
             body=body,
@@ -344,9 +350,11 @@ class Client:
             # Refused when the body has been read: to make users would take a second.
             query={"link": "true"} if route == LOGIN else None,
         )
-        code = reply.json.get("error_code")
+        code, error = reply.json.get("error_code"), reply.json.get("error")
         # Whatever else it says, it has come to look at what the body means.
         assert code not in {"AppNotFound", "AuthProviderNotFound", "InvalidSession"}
+        if error == "'merge' is not a valid refresh token":
+            return False  # no schema can say which tokens this service has signed
         return reply.status == 400 and code in {"BadRequest", "InvalidParameter"}
 
 
@@ -388,7 +396,8 @@ VALUES: list[Any] = [
     "grace@example.com",
     "grace@example",
     "gr\u00e4ce@example.com",
-    *("a" * n for n in (5, 6, 23, 24, 64, 65, 128, 129, 256, 257, 8192, 8193)),
+    *("a" * n for n in (5, 6, 23, 24, 64, 65, 128, 129, 256, 257)),
+    *("a" * n for n in (4096, 4097, 8192, 8193)),
 ]
 
 
