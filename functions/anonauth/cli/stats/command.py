@@ -50,17 +50,17 @@ def stats_command(  # noqa: PLR0913 - an option each
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count current users, and the users created, linked and deleted on each day.
+    """Count current users, and those created, linked, merged or deleted on each day.
 
     **Current users** are counted by a scan of the whole table: anonymous and permanent
     users, by app and by provider, and the day on which they were created. Scanning a
     million guests (0.5 KB each) costs less than a cent.
 
     **History**, deleted users included, comes from the CloudWatch metrics of a
-    `--stack`: users created, linked and deleted with the reason, and the share of new
-    guests that became permanent, by provider. Metrics are some minutes late. They are 0
-    if the stack was deployed with `Metrics=false`. An expired user is counted on the
-    day on which DynamoDB deletes it.
+    `--stack`: users created, linked, merged, and deleted with the reason, and the
+    share of new guests that became permanent, by provider. Metrics are some minutes
+    late. They are 0 if the stack was deployed with `Metrics=false`. An expired user is
+    counted on the day on which DynamoDB deletes it.
 
     **Examples**
 

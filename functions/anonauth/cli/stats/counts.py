@@ -198,6 +198,7 @@ _CREATED = [
     for name in (ANONYMOUS, *LINKABLE_PROVIDERS)
 ]
 _LINKED = [Metric("UsersLinked", "provider", name) for name in LINKABLE_PROVIDERS]
+_MERGED = [Metric("UsersMerged", "provider", name) for name in LINKABLE_PROVIDERS]
 _DELETED = [Metric("UsersDeleted", "reason", reason) for reason in DELETION_REASONS]
 
 
@@ -265,6 +266,7 @@ class UserFlow:
             for name, metrics in (
                 ("created", _CREATED),
                 ("linked", _LINKED),
+                ("merged", _MERGED),
                 ("deleted", _DELETED),
             )
         }
@@ -278,7 +280,7 @@ def read_flow(cloudwatch: Any, *, service: str, days: DayRange) -> UserFlow:
         service: The stack's name, which the metrics have as a dimension.
         days: A day that is not over has the counts so far.
     """
-    metrics = [*_CREATED, *_LINKED, *_DELETED]
+    metrics = [*_CREATED, *_LINKED, *_MERGED, *_DELETED]
     queries = [
         {
             "Id": f"m{number}",
@@ -318,6 +320,7 @@ def make_day_table(
         ("new guests", _CREATED[:1]),
         ("other new users", _CREATED[1:]),
         ("guests linked", _LINKED),
+        ("guests merged", _MERGED),
         *[(metric.value, [metric]) for metric in _DELETED],
     ]
     told = f"{days.count} days" if days.count > 1 else "1 day"

@@ -30,10 +30,11 @@ from support.contracts.identity_contract import (
     a_user_with_account,
     lose,
 )
+from support.contracts.merge_contract import absorb
 from support.contracts.store_contract import DAY, NOW, a_guest
 from support.memory_store import MemoryStore
 from support.service.harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
-from support.service.linked import link
+from support.service.linked import link, stored_user
 from support.service.stacks import template_with_outputs
 from support.service.story import Story
 
@@ -149,6 +150,8 @@ def cloudwatch(moto: None) -> Any:
     put(client, "UsersCreated", 2, NOW, provider="custom-token")
     put(client, "UsersLinked", 4, NOW, provider="local-userpass")
     put(client, "UsersLinked", 1, before, provider="oauth2-google")
+    put(client, "UsersMerged", 6, NOW, provider="local-userpass")
+    put(client, "UsersMerged", 2, before, provider="oauth2-apple")
     put(client, "UsersDeleted", 3, NOW, reason="logout")
     put(client, "UsersDeleted", 2, before, reason="expired")
     put(client, "UsersDeleted", 7, NOW - 20 * DAY, reason="expired")
@@ -171,12 +174,15 @@ def test_given_metrics_when_read_then_each_day_has_its_own_and_others_are_0(
     assert by_day["10"]["created"]["anon-user"] == 5
     assert by_day["10"]["created"]["custom-token"] == 2
     assert by_day["10"]["linked"]["local-userpass"] == 4
+    assert by_day["10"]["merged"]["local-userpass"] == 6
+    assert by_day["08"]["merged"]["oauth2-apple"] == 2
     assert not any(
         count
-        for kind in ("created", "linked", "deleted")
+        for kind in ("created", "linked", "merged", "deleted")
         for count in by_day["09"][kind].values()
     )
     assert body["total"]["created"]["anon-user"] == 20
+    assert sum(body["total"]["merged"].values()) == 8
     assert body["total"]["deleted"] == {"logout": 3, "expired": 2, "requested": 0}
     assert body["conversion"] == {
         "local-userpass": 0.2,
@@ -196,10 +202,12 @@ def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
     """The functions and `stats` use the same names."""
     story = Story(service)
     capsys.readouterr()
-    guests = [service.log_in() for _ in range(3)]
+    guests = [service.log_in() for _ in range(4)]
     link(service, guests[0], "custom-token", "ada")
     service.send(DELETE, token=guests[1]["access_token"])
     service.send(LOGOUT, token=guests[2]["refresh_token"])
+    owner, guest = (stored_user(service, guests[n]["user_id"]) for n in (0, 3))
+    assert absorb(service.services.store, owner, guest)
     story.tell()
     client = boto3.client("cloudwatch")
 
@@ -211,9 +219,10 @@ def test_given_what_the_functions_write_when_read_then_it_is_what_happened(
     name = service.services.settings.stack_name
     body = read_flow(client, service=name, days=today).as_json()
 
-    assert body["total"]["created"]["anon-user"] == 3
+    assert body["total"]["created"]["anon-user"] == 4
+    assert body["total"]["merged"]["custom-token"] == 1
     assert body["total"]["deleted"] == {"logout": 1, "expired": 0, "requested": 1}
-    assert body["conversion"]["custom-token"] == pytest.approx(1 / 3)
+    assert body["conversion"]["custom-token"] == pytest.approx(1 / 4)
 
 
 def _put_embedded(client: Any, directive: dict[str, Any], blob: dict[str, Any]) -> None:
@@ -278,15 +287,16 @@ def test_given_both_when_shown_to_people_then_a_row_a_day_and_their_sums(
         "new guests",
         "other new users",
         "guests linked",
+        "guests merged",
         "logout",
         "expired",
         "requested",
         "still existing",
     ]
     rows = list(zip(*cells, strict=True))
-    assert rows[-2] == ("2026-03-10", "5", "2", "4", "3", "0", "0", "1")
-    assert rows[-1] == ("all", "20", "2", "5", "3", "2", "0", "1")
-    assert len(make_day_table(WEEK, None, flow).columns) == 7
+    assert rows[-2] == ("2026-03-10", "5", "2", "4", "6", "3", "0", "0", "1")
+    assert rows[-1] == ("all", "20", "2", "5", "8", "3", "2", "0", "1")
+    assert len(make_day_table(WEEK, None, flow).columns) == 8
     assert len(make_day_table(WEEK, counted(store), None).columns) == 2
 
 
