@@ -27,7 +27,9 @@ class Overview(Scans):
             is_key = UserItem.pk.contains(f"#{API_KEY}#")
             bound = IdentityItem.uid.exists() & ~is_key
             return self._scan_page(segment, segments, after, condition | bound, "uid")
-        return self._scan_page(segment, segments, after, condition, whole=wanted.whole)
+        return self._scan_page(
+            segment, segments, after, condition, "former_ids", whole=wanted.whole
+        )
 
     def get_data_of(self, users: Sequence[User]) -> list[list[Mapping[str, str]]]:
         """Read display data, 100 items per BatchGetItem; see `OverviewStore`."""

@@ -67,6 +67,9 @@ class ShownUser:
             f"  created {rfc3339(user.created_at)}, last active on "
             f"{user.last_active_day}"
         )
+        if user.former_ids:
+            yield f"guests merged into it, the newest last: {len(user.former_ids)}"
+            yield from (f"  {printable(former_id)}" for former_id in user.former_ids)
         yield f"identities: {len(user.identities)}"
         for identity, data in zip(user.identities, self.data, strict=True):
             named = f"  key {identity.key}" if identity.has_issuer else ""
@@ -117,6 +120,21 @@ class ShownUser:
 
     def _is_live(self, session: Session) -> bool:
         return self.user.live_session(session.id, self.now) is not None
+
+
+class MergedGuest(CommandError):
+    """The user was a guest that was merged into another user, and exists no more."""
+
+    def __init__(self, app: str, user_id: str, into: str) -> None:
+        super().__init__(
+            f"user '{printable(user_id)}' of app '{printable(app)}' was a guest, and "
+            f"was merged into user '{printable(into)}'"
+        )
+        self._as_json = {"app": app, "uid": user_id, "merged_into": into}
+
+    def as_json(self) -> dict[str, str]:
+        """Return the ids as JSON."""
+        return self._as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +203,8 @@ def user_as_json(
     """Return a user as JSON without sessions and API keys, as in an export.
 
     An identity has a `key` if its id comes from an issuer. The key of `local-userpass`
-    would let a reader confirm a guessed e-mail address.
+    would let a reader confirm a guessed e-mail address. `former_ids` are there only if
+    guests were merged into the user.
 
     Args:
         data: Data of the identities, in their order. None leaves it out.
@@ -205,6 +224,7 @@ def user_as_json(
         "last_active_day": user.last_active_day.isoformat(),
         "expires_at": user.expires_at and rfc3339(user.expires_at),
         "identities": identities,
+        **({"former_ids": list(user.former_ids)} if user.former_ids else {}),
     }
 
 
@@ -233,11 +253,12 @@ def read_user(services: wiring.Services, app: str, user_id: str) -> ShownUser:
     """Read a user and the data of its identities, with two calls.
 
     Raises:
+        MergedGuest: The user was a guest that was merged into another user.
         CommandError: The app has no user with that id.
     """
     user = services.store.get_user(app, user_id)
     if user is None:
-        raise CommandError(_unknown_user_message(app, user_id))
+        raise _absent_user_error(services, app, user_id)
     data = services.store.get_identity_data(app, user.identities)
     return ShownUser(user, data, services.clock())
 
@@ -319,13 +340,14 @@ def delete_shown_user(shown: ShownUser, services: wiring.Services) -> None:
     """Delete a user, if it still is as it was shown.
 
     Raises:
+        MergedGuest: The user was a guest and was merged while it was shown.
         CommandError: The user has changed and was not deleted, or no longer exists.
     """
     user = shown.user
     try:
         OperatorActions(services.store).delete_as_shown(user, services.clock())
     except UnknownUser as exc:
-        raise CommandError(_unknown_user_message(user.app, user.id)) from exc
+        raise _absent_user_error(services, user.app, user.id) from exc
     except UserChanged as exc:
         raise CommandError(
             f"user {user.id} has changed while it was shown, and was not deleted: "
@@ -367,7 +389,7 @@ def end_sessions(user: User, services: wiring.Services) -> int:
             user.app, user.id, services.clock()
         )
     except UnknownUser as exc:
-        raise CommandError(_unknown_user_message(user.app, user.id)) from exc
+        raise _absent_user_error(services, user.app, user.id) from exc
     except AnonymousUser as exc:
         raise CommandError(_anonymous_user_message(user.id)) from exc
     return len(was.sessions)
@@ -379,8 +401,13 @@ _BEARER_NOTE = (
 )
 
 
-def _unknown_user_message(app: str, user_id: str) -> str:
-    return f"no user '{printable(user_id)}' in app '{printable(app)}'"
+def _absent_user_error(
+    services: wiring.Services, app: str, user_id: str
+) -> CommandError:
+    mark = services.store.get_mark(app, user_id)
+    if mark is not None and mark.reason == "merged":
+        return MergedGuest(app, user_id, mark.into)
+    return CommandError(f"no user '{printable(user_id)}' in app '{printable(app)}'")
 
 
 def _anonymous_user_message(user_id: str) -> str:

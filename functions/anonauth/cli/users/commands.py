@@ -68,9 +68,10 @@ def users_show(
     endpoint_url: EndpointUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a user: its state, identities, sessions and API keys.
+    """Show a user: its state, former ids, identities, sessions and API keys.
 
-    Reads two items of the table, three with `--email`.
+    Reads two items of the table, three with `--email`. The exit code is 1 if there is
+    no such user. If a guest was merged into another user, the command says into which.
 
     **Examples**
 
@@ -83,13 +84,23 @@ def users_show(
         raise typer.BadParameter("give either a user's id or --email")
     options = check_options(DeploymentOptions(stack, table, None, region, endpoint_url))
     from anonauth.cli.deployment import open_deployment
-    from anonauth.cli.users.actions import find_app, find_user_by_email, read_user
+    from anonauth.cli.users.actions import (
+        MergedGuest,
+        find_app,
+        find_user_by_email,
+        read_user,
+    )
 
     with open_deployment(options) as deployment:
         app_of_user, services = find_app(deployment, app_id), deployment.services()
         if user_id is None:
             user_id = find_user_by_email(services, app_of_user, email or "")
-        shown = read_user(services, app_of_user, user_id)
+        try:
+            shown = read_user(services, app_of_user, user_id)
+        except MergedGuest as exc:
+            if as_json:
+                print_json(exc.as_json())
+            raise
     if as_json:
         print_json(shown.as_json())
     else:
@@ -288,7 +299,7 @@ def users_export(  # noqa: PLR0913 - an option each
     exit code is 1.
 
     A line has no secrets and no sessions. `expires_at` is null unless the user is
-    anonymous:
+    anonymous. `former_ids` come last if guests were merged into the user:
 
     `{"app": "myapp-abcde", "uid": "65f0…", "anonymous": true, "created_at":
     "2026-11-24T12:00:00Z", "last_active_day": "2026-11-24", "expires_at":

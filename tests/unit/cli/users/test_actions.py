@@ -1,5 +1,6 @@
 """`anonauth users`: find, show, log out and delete the user who wrote in."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from anonauth.local.server import LocalServer
 from anonauth.store import Store
 from anonauth.wiring import utc_now
 from support.contracts.identity_contract import a_foreign_identity
+from support.contracts.merge_contract import a_user_with_guests, absorb
 from support.contracts.store_contract import (
     DAY,
     a_guest,
@@ -146,6 +148,72 @@ def test_given_a_user_when_shown_to_people_then_no_stranger_steers_the_terminal(
     assert "\x1b" not in told
     assert f"{'k' * 24}  ci, created 2" in told
     assert not [each for each in hashes(ada) if each in told]
+
+
+def test_given_a_user_with_merged_guests_when_shown_then_their_ids(
+    store: Store,
+) -> None:
+    user = a_user_with_guests(store, 2)
+
+    body = printed(run("show", user.id, *THERE, "--json"))
+    told = run("show", user.id, *THERE).stdout
+
+    assert body["former_ids"] == list(user.former_ids)
+    first, second = user.former_ids
+    heading = "guests merged into it, the newest last: 2"
+    assert f"\n{heading}\n  {first}\n  {second}\nidentities: 2\n" in told
+
+
+def test_given_a_user_without_merged_guests_when_shown_then_no_word_of_them(
+    ada: User,
+) -> None:
+    assert "former_ids" not in printed(run("show", ada.id, *THERE, "--json"))
+    assert "merged" not in run("show", ada.id, *THERE).stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["show"], ["delete", "--yes"], ["delete"], ["revoke", "--yes"]]
+)
+def test_given_a_merged_guest_when_named_then_it_says_into_which_user(
+    store: Store, command: list[str]
+) -> None:
+    user = a_user_with_guests(store, 1)
+    (guest_id,) = user.former_ids
+
+    told = problem(run(*command, guest_id, *THERE))
+
+    assert told == (
+        f"user '{guest_id}' of app '{APP}' was a guest, and was merged into user "
+        f"'{user.id}'"
+    )
+    assert stored(store, user) == user
+
+
+def test_given_a_merged_guest_when_shown_as_json_then_the_id_of_its_user(
+    store: Store,
+) -> None:
+    user = a_user_with_guests(store, 1)
+    (guest_id,) = user.former_ids
+
+    result = run("show", guest_id, *THERE, "--json")
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, CommandError)
+    assert json.loads(result.stdout) == {
+        "app": APP,
+        "uid": guest_id,
+        "merged_into": user.id,
+    }
+
+
+def test_given_a_user_that_was_deleted_on_request_when_shown_then_it_is_unknown(
+    store: Store, ada: User
+) -> None:
+    assert store.delete_user(ada, None, utc_now())
+
+    told = problem(run("show", ada.id, *THERE, "--json"))
+
+    assert told == f"no user '{ada.id}' in app '{APP}'"
 
 
 @pytest.mark.parametrize(
@@ -508,6 +576,25 @@ def test_given_a_user_that_changes_while_it_is_shown_when_deleted_then_it_stays(
         app(["users", "delete", ada.id, *THERE], standalone_mode=False)
 
     assert len(stored(store, ada).identities) == len(ada.identities) + 1
+
+
+def test_given_a_guest_that_is_merged_while_it_is_shown_when_deleted_then_it_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = a_user_with_guests(store, 0)
+    guest = a_guest(utc_now())
+    store.create_user(guest)
+
+    class Terminal(_Terminal):
+        def readline(self) -> str:
+            assert absorb(store, user, guest)
+            return "y\n"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    with pytest.raises(CommandError, match=f"was merged into user '{user.id}'"):
+        app(["users", "delete", guest.id, *THERE], standalone_mode=False)
+
+    assert stored(store, user).former_ids == (guest.id,)
 
 
 def test_given_keys_that_go_while_it_is_shown_when_deleted_then_it_is_gone(

@@ -29,6 +29,7 @@ from anonauth.local.command_error import CommandError
 from anonauth.ports import OverviewStore
 from anonauth.store import Store
 from support.contracts.identity_contract import a_linked_user
+from support.contracts.merge_contract import a_user_with_guests
 from support.contracts.store_contract import a_guest
 from support.memory_store import MemoryStore
 from support.project.pages import block
@@ -195,6 +196,23 @@ def test_given_the_line_on_the_page_when_read_then_it_is_one_of_an_export(
             assert list(identity) == [
                 name for name in told["identities"][0] if of_issuer or name != "key"
             ]
+
+
+def test_given_merged_guests_when_exported_then_only_their_user_names_them(
+    table: str, clients: Clients, file: Path
+) -> None:
+    """On the real table, because its scan reads named attributes only."""
+    store = clients.store(table)
+    user, other = a_user_with_guests(store, 2), a_linked_user(store)
+
+    result = command(str(file))
+
+    assert result.exit_code == 0, result
+    by_id = {line["uid"]: line for line in lines(file)}
+    assert by_id.keys() == {user.id, other.id}
+    assert list(by_id[user.id])[-1] == "former_ids"
+    assert by_id[user.id]["former_ids"] == list(user.former_ids)
+    assert "former_ids" not in by_id[other.id]
 
 
 def test_given_an_app_when_exported_then_no_user_of_another(
