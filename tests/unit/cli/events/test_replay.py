@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,10 +23,13 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from anonauth.cli.commands import app
+from anonauth.domain.users import MOST_FORMER_IDS, User
 from anonauth.local.dynamodb.live_table import Record
+from support.contracts.identity_contract import a_stored_guest, read
+from support.contracts.merge_contract import a_user_with_guests, absorb
 from support.service.command_results import problem
 from support.service.harness import Deployment
-from support.service.story import Story, types
+from support.service.story import Entry, Story, types
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -156,6 +160,48 @@ def test_given_failed_batches_when_replayed_then_all_is_published_and_removed(
     assert "1 of 2 batches published" in result.stderr
     assert cloud.story.published() == first_time
     assert cloud.left() == []
+
+
+@pytest.mark.parametrize(
+    ("guests", "is_owner_deleted"),
+    [
+        pytest.param(1, False, id="still listed"),
+        pytest.param(MOST_FORMER_IDS + 1, False, id="fell off the list"),
+        pytest.param(1, True, id="user deleted"),
+    ],
+)
+def test_given_a_merge_when_replayed_89_days_later_then_it_is_no_deletion(
+    cloud: Cloud, guests: int, *, is_owner_deleted: bool
+) -> None:
+    """The bucket keeps a batch for 90 days, and the guest's mark has to last."""
+    store, service = cloud.story.service.services.store, cloud.story.service
+    owner = a_user_with_guests(store, 0)
+    first = a_stored_guest(store)
+    assert absorb(store, owner, first)
+    removal = cloud.story.records()[-3:]
+    for _ in range(guests - 1):
+        owner = read(store, owner)
+        assert absorb(store, owner, a_stored_guest(store))
+    if is_owner_deleted:
+        assert store.delete_user(read(store, owner), None, service.now)
+    cloud.story.tell(removal)
+    (first_time,) = [e for e in cloud.story.published() if is_about(e, first)]
+    cloud.fail(removal, "2026-11-24T12.00.00-a")
+
+    service.advance(timedelta(days=89))
+    cloud.story.sweep()
+    result = cloud.replay()
+
+    assert result.exit_code == 0, result
+    (event,) = [e for e in cloud.story.published() if is_about(e, first)]
+    assert event == first_time
+    assert event["detail-type"] == "user.merged"
+    assert event["detail"]["into"] == owner.id
+    assert cloud.left() == []
+
+
+def is_about(event: Entry, user: User) -> bool:
+    return bool(event["detail"]["uid"] == user.id)
 
 
 def test_given_batches_of_one_second_when_replayed_then_in_the_order_of_the_stream(

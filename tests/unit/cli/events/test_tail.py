@@ -19,6 +19,7 @@ from anonauth.local.server import LocalServer
 from support.project.tools import ROOT
 from support.service.calls import API, APP, call, log_in
 from support.service.ctrl_c import COMMAND, ended, in_the_background
+from support.service.served import Direct
 
 
 class Enough(Exception):
@@ -71,6 +72,36 @@ def test_given_events_when_followed_then_each_is_told_once(server: LocalServer) 
 
     assert types(told) == ["user.created", "user.deleted", "user.created"]
     assert told == call(server.base_url, "GET", "/_local/events").json()
+
+
+def test_given_a_merge_when_followed_then_its_line_says_into_which_user(
+    server: LocalServer,
+) -> None:
+    client, password = Direct(server), "correct horse"
+    provider = f"{API}/app/{APP}/auth/providers/local-userpass"
+    account = {"email": "ada@example.com", "password": password}
+    client.send("POST", f"{provider}/register", body=account)
+    credential = {"username": "ada@example.com", "password": password}
+    owner = client.send("POST", f"{provider}/login", body=credential)
+    guest = log_in(server.base_url)
+    merge = credential | {"merge": guest["refresh_token"]}
+    call(server.base_url, "DELETE", "/_local/events")
+
+    told = seen(
+        server,
+        lambda: None,
+        lambda: client.send("POST", f"{provider}/login", body=merge),
+    )
+
+    line = format_event(next(e for e in told if e["detail"]["uid"] == guest["user_id"]))
+    assert sorted(types(told)) == ["user.logged_in", "user.merged"]
+    assert line.split("  ")[1:] == [
+        "user.merged",
+        APP,
+        guest["user_id"],
+        f'into="{owner["user_id"]}"',
+        'provider="local-userpass"',
+    ]
 
 
 def test_given_a_list_that_is_emptied_and_a_clock_that_moves_then_none_is_hidden(
