@@ -95,6 +95,7 @@ ANSWERS = {
     "lifecycle-modify": {"batchItemFailures"},
     "link": {"access_token", "device_id", "user_id"},
     "link-login": TOKENS | {"merged"},
+    "link-merge": TOKENS | {"merged"},
     "login": TOKENS | {"expires_at"},
     "login-base64": TOKENS | {"expires_at"},
     "login-key": TOKENS | {"expires_at"},

@@ -33,7 +33,7 @@ from anonauth.usecases.provider_login import ProviderLogin
 from anonauth.usecases.userpass import UserpassAccounts
 
 TOKEN_PLACEHOLDER = "REPLACE_WITH_TOKEN"  # noqa: S105 - the opposite of a secret
-"""Placeholder for a token in an event's Authorization header."""
+"""Placeholder for a token, in the Authorization header or the body of an event."""
 
 URL_PLACEHOLDER = "REPLACE_WITH_URL"
 """Placeholder for the URL that takes the answer of a custom resource."""
@@ -99,6 +99,9 @@ def fill_event(
             users = _SampleUsers(settings, app)
             if account is not None:
                 _fill_body(event, users.prepare(step, account))
+                if TOKEN_PLACEHOLDER in event["body"]:
+                    guest = users.log_in_anonymously()
+                    _fill_body(event, {"merge": guest.refresh_token})
             if is_authorized:
                 _fill_tokens(event, users)
         except (Unavailable, ValueError) as exc:  # the second: not a URL

@@ -143,6 +143,22 @@ def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(
     assert after == ["custom-token"]
 
 
+def test_given_an_event_that_merges_when_filled_then_a_new_guest_comes_along(
+    with_aws: LocalServer,
+) -> None:
+    event = fill("link-merge", with_aws)
+
+    answer = with_aws.deployment.invoke("LinkFunction", event)
+
+    guest = jwt.decode(
+        json.loads(event["body"])["merge"], options={"verify_signature": False}
+    )
+    opened = json.loads(answer["body"])
+    assert guest["typ"] == "refresh"
+    # Nobody has the address yet, so it is linked to the guest.
+    assert (opened["user_id"], opened["merged"]) == (guest["sub"], False)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("link", "user"))])
 def test_given_an_event_with_an_address_when_filled_then_the_address_is_new(
