@@ -234,31 +234,49 @@ class Machine(Player):
         guests = [t for t in self.refreshing if t.session.user.anonymous]
         return self.one_of(guests if guests and nth % 4 else self.refreshing, nth)
 
-    @rule(nth=NTH, subject=SUBJECTS, name=NAMES, flaw=FLAWS, at_home=MOSTLY)
+    @rule(
+        how=st.sampled_from(["any", "taken", "new guest", "new guest", "forged"]),
+        nth=NTH,
+        whose=NTH,
+        subject=SUBJECTS,
+        flaw=FLAWS,
+        at_home=MOSTLY,
+        then=st.sampled_from(["repeat", "read", "delete"]),
+    )
     def merge(
-        self, nth: int, subject: str, name: str, flaw: str, *, at_home: bool
+        self,
+        how: str,
+        nth: int,
+        whose: int,
+        subject: str,
+        flaw: str,
+        *,
+        at_home: bool,
+        then: str,
     ) -> None:
-        token = self.a_guest(nth)
-        app = or_other(token.session.user.app, at_home)
-        self.merge_with(token, app, a_jwt(app, subject, name, flaw))
+        """Merge in one of four ways: four rules would leave less to the others."""
+        if how == "any":
+            token = self.a_guest(nth)
+            app = or_other(token.session.user.app, at_home)
+            self.merge_with(token, app, a_jwt(app, subject, "Ada", flaw))
+        elif how == "taken":
+            self.merge_into_what_somebody_has(nth, whose, again=then == "repeat")
+        elif how == "new guest":
+            self.merge_a_new_guest(whose, nth, then)
+        else:
+            self.merge_a_forged_guest(nth, subject)
 
-    @rule(nth=NTH, whose=NTH, which=NTH, again=st.booleans())
     def merge_into_what_somebody_has(
-        self, nth: int, whose: int, which: int, *, again: bool
+        self, nth: int, whose: int, *, again: bool
     ) -> None:
         token = self.a_guest(nth)
         app = token.session.user.app
         near = [other for other in self.access if other.session.user.app is app]
-        credential = self.credential_of(self.one_of(near, whose).session.user, which)
+        credential = self.credential_of(self.one_of(near, whose).session.user, nth)
         if credential is not None:
             for _ in range(1 + again):
                 self.merge_with(token, app, credential)
 
-    @rule(
-        whose=NTH,
-        which=NTH,
-        then=st.sampled_from(["repeat", "read", "delete"]),
-    )
     def merge_a_new_guest(self, whose: int, which: int, then: str) -> None:
         user = self.one_of(self.access, whose).session.user
         credential = self.credential_of(user, which)
@@ -275,19 +293,15 @@ class Machine(Player):
         else:
             self.delete_with(self.access[-1])
 
-    @rule(
-        nth=NTH,
-        subject=SUBJECTS,
-        forged=st.sampled_from(["other kind", "edited", "other signature"]),
-    )
-    def merge_a_forged_guest(self, nth: int, subject: str, forged: str) -> None:
+    def merge_a_forged_guest(self, nth: int, subject: str) -> None:
         token = self.a_guest(nth)
-        text = {
-            "other kind": self.one_of(self.access, nth).text,
-            "edited": edited(token.text),
-            "other signature": other_signature(token.text),
-        }[forged]
+        forged = (
+            self.one_of(self.access, nth).text,  # of the other kind
+            edited(token.text),
+            other_signature(token.text),
+        )
         app = token.session.user.app
+        text = forged[nth % len(forged)]
         self.merge_with(token, app, a_jwt(app, subject, "Ada", ""), forged=text)
 
     # -- Identities -------------------------------------------------------------------
@@ -315,10 +329,12 @@ class Machine(Player):
             self.log_in_with(user.app, credential)
 
     @precondition(lambda self: self.keys)
-    @rule(nth=NTH, at_home=MOSTLY)
-    def log_in_by_key(self, nth: int, *, at_home: bool) -> None:
+    @rule(nth=NTH, at_home=MOSTLY, goes_on=MOSTLY)
+    def log_in_by_key(self, nth: int, *, at_home: bool, goes_on: bool) -> None:
         key = self.a_key(nth)
         self.log_in_with(or_other(key.user.app, at_home), key)
+        if not goes_on:
+            self.log_out_by_saying("true", self.refreshing[-1])
 
     @precondition(lambda self: self.keys and "sessions" not in self.crowded)
     @rule(nth=NTH)
