@@ -512,9 +512,10 @@ class RestoreStore(OverviewStore, Protocol):
     ) -> bool:
         """Write a user with its records, all or nothing.
 
-        Return False, and write nothing, if the user is there, or has a deletion mark.
-        The same holds if one of the `records` is there and has not expired, or if one
-        of the `kept` records is no longer the user's, with the version that was read.
+        The guests that were merged into the user have their marks again. Return False,
+        and write nothing, if the user is there, or has a deletion mark. The same holds
+        if one of the `records` is there and has not expired, or if one of the `kept`
+        records is no longer the user's, with the version that was read.
         """
         ...
 

@@ -641,6 +641,10 @@ class MemoryStore:
         self._put_user(user)
         for record in records:
             self._put_record(record)
+        for former_id in user.former_ids:
+            known = self.get_mark(user.app, former_id) or DeletionMark("merged")
+            mark = known._replace(reason="merged", into=user.id)
+            self.gone[user.app, former_id] = (mark, _NEVER)
         return True
 
     def restore_records(

@@ -13,7 +13,9 @@ from anonauth.domain.users import User
 from anonauth.store.conditions import as_read
 from anonauth.store.identities import Identities
 from anonauth.store.items import (
+    GoneItem,
     IdentityItem,
+    gone_pk,
     identity_pk,
     record_fields,
     record_of,
@@ -69,6 +71,8 @@ class Restoring(Identities):
             self._put_records(transaction, records, now)
             for record in kept:
                 self._check_bound(transaction, user, record)
+            for former_id in user.former_ids:
+                self._list_mark(transaction, user, former_id)
 
         return self._try_write(
             self._transaction(fill),
@@ -98,6 +102,20 @@ class Restoring(Identities):
                 for each in records
             ),
             conflicts=MOST_CONFLICTS,
+        )
+
+    def _list_mark(
+        self, transaction: TransactWrite, user: User, former_id: str
+    ) -> None:
+        # As `absorb_guest` leaves it. The hash of the guest's token is lost if the mark
+        # is: a merge that is repeated then counts as a plain login.
+        transaction.update(
+            self._gone_item(gone_pk(user.app, former_id)),
+            [
+                GoneItem.reason.set("merged"),
+                GoneItem.into.set(user.id),
+                GoneItem.ttl.remove(),
+            ],
         )
 
     def _put_records(

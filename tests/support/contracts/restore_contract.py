@@ -10,8 +10,10 @@ import pytest
 
 from anonauth.domain.identities import IdentityRecord
 from anonauth.domain.providers import API_KEY
-from anonauth.domain.users import User, UserFilter
+from anonauth.domain.users import DeletionMark, User, UserFilter
 from anonauth.ports import RestoreStore
+from anonauth.store import Store
+from anonauth.store.items import gone_pk
 from support.contracts.identity_contract import (
     a_foreign_identity,
     a_linked_user,
@@ -24,6 +26,7 @@ from support.contracts.identity_contract import (
     lose,
     read,
 )
+from support.contracts.merge_contract import a_user_with_guests
 from support.contracts.overview_contract import found
 from support.contracts.store_contract import (
     APP,
@@ -34,6 +37,7 @@ from support.contracts.store_contract import (
     a_guest,
     only_session,
 )
+from support.memory_store import MemoryStore
 
 
 class AnyRestoreStore(AnyStore, RestoreStore):
@@ -60,6 +64,14 @@ def put(store: AnyRestoreStore, record: IdentityRecord) -> IdentityRecord:
     assert store.restore_user(owner, [record], [], NOW)
     lose(store, owner)
     return record
+
+
+def remove_mark(store: AnyRestoreStore, user_id: str) -> None:
+    if isinstance(store, Store):
+        store._gone_item(gone_pk(APP, user_id)).delete()
+    else:
+        assert isinstance(store, MemoryStore)
+        del store.gone[APP, user_id]
 
 
 class RestoreContract:
@@ -148,6 +160,22 @@ class RestoreContract:
 
         assert store.get_user(APP, user.id) == user
         assert store.get_records([name_of(record)]) == {}
+
+    def test_given_a_user_with_former_ids_when_restored_then_their_marks_are_back(
+        self, store: AnyRestoreStore
+    ) -> None:
+        """One mark was lost with the table, and one is still there."""
+        user = a_user_with_guests(store, 2)
+        lost, kept = user.former_ids
+        remove_mark(store, lost)
+        before = store.get_mark(APP, kept)
+        lose(store, user)
+
+        assert store.restore_user(a_lost_user(user), [a_bound_record(user)], [], NOW)
+
+        assert read(store, user).former_ids == user.former_ids
+        assert store.get_mark(APP, lost) == DeletionMark("merged", into=user.id)
+        assert store.get_mark(APP, kept) == before
 
     def test_given_a_deletion_mark_when_restored_then_the_user_stays_gone(
         self, store: AnyRestoreStore
