@@ -30,6 +30,7 @@ ONE, TWO, CLOCK = "Device 1", "Device 2", "Clock"
 GUEST, REGISTER, LINK, LOG_IN = "Sign in as a guest", "Register", "Link", "Log in"
 REFRESH, WHO, LOG_OUT = "Refresh", "Who am I?", "Log out"
 REPEAT, EVERYWHERE = "Repeat", "Log out everywhere"
+MERGE = "Log in and bring the guest along"
 MAIL = {
     "sender": "The App <app@example.com>",
     "confirm_url": "https://www.example.com/confirm",
@@ -77,6 +78,21 @@ def run(line: str) -> Any:
     return json.loads(ran.stdout)
 
 
+def merge_the_guest(
+    server: LocalServer, person: Person, press: Press, owner: str
+) -> None:
+    """Merge the guest of the second device, and make another one there."""
+    guest = person.user_id(TWO)
+    press(MERGE, TWO)
+    person.reads(f"The guest {guest} was merged into this user", at=TWO)
+    assert person.user_id(TWO) == owner
+    assert stored(server, guest) is None
+    assert event_types(server, guest) == ["user.created", "user.merged"]
+    press(LOG_OUT, TWO)
+    press(GUEST, TWO)
+    person.reads("A guest (an anonymous user).", at=TWO)
+
+
 def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     """Follow the page's steps in order; after each, check the page and the table."""
     press(GUEST, ONE)
@@ -112,8 +128,10 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
 
     press(GUEST, TWO)
     person.reads("A guest (an anonymous user).", at=TWO)
+    assert person.user_id(TWO) != first
+
+    merge_the_guest(server, person, press, first)
     second = person.user_id(TWO)
-    assert second != first
 
     press("+ 91 days and 1 hour", CLOCK)
     person.reads("expired. Press Refresh.", at=TWO)
@@ -132,7 +150,7 @@ def follow_the_story(server: LocalServer, person: Person, press: Press) -> None:
     press(LOG_IN, ONE)
     person.reads("A permanent user.", at=ONE)
     assert person.user_id(ONE) == first
-    assert event_types(server, first) == ["user.created", "user.linked"] + 2 * [
+    assert event_types(server, first) == ["user.created", "user.linked"] + 3 * [
         "user.logged_in"
     ]
     story = person.at("Try this, in order")
@@ -186,7 +204,7 @@ def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
     person.tab_to(REFRESH, ONE)
     person.page.keyboard.press("Enter")
     person.reads("Refresh: nobody is signed in here.", at="Calls")
-    off_alike = f"Link, Refresh, Who am I?, Log out, {EVERYWHERE}"
+    off_alike = f"Link, {MERGE}, Refresh, Who am I?, Log out, {EVERYWHERE}"
     person.reads(f"{off_alike}: nobody is signed in here.", at=ONE)
     focus = person.focus()
     person.press(GUEST, ONE)

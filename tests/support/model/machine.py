@@ -341,7 +341,7 @@ class Machine(Player):
     def log_in_by_key_again_and_again(self, nth: int) -> None:
         self.crowded.add("sessions")
         for _ in range(9):
-            self.log_in_by_key(nth, at_home=True)
+            self.log_in_by_key(nth, at_home=True, goes_on=True)
 
     @rule(nth=NTH, fresh=MOSTLY, at_home=MOSTLY, email=EMAILS, password=PASSWORDS)
     def link_password(

@@ -26,6 +26,7 @@ const BUTTON_LABELS = {
   register: "Register",
   link: "Link",
   login: "Log in",
+  merge: "Log in and bring the guest along",
   refresh: "Refresh",
   profile: "Who am I?",
   logout: "Log out",
@@ -75,7 +76,7 @@ const shortToken = (token) =>
 function shortenSecret(key, value) {
   if (typeof value !== "string") return value;
   if (key === "password") return "••••••";
-  const isLong = key.endsWith("_token") || key === "challenge" || key === "login_key";
+  const isLong = key.endsWith("_token") || ["challenge", "login_key", "merge"].includes(key);
   return isLong ? shortToken(value) : value;
 }
 
@@ -248,7 +249,7 @@ class Device {
 
   /** Return why a button is disabled now; "" if it is not. */
   whyDisabled(action) {
-    const withMail = ["register", "link", "login"].includes(action);
+    const withMail = ["register", "link", "login", "merge"].includes(action);
     if (withMail && !app.providers.includes(USERPASS)) {
       return "this app does not use e-mail and password";
     }
@@ -266,7 +267,7 @@ class Device {
     }
     if (action === "register") return "";
     if (!this.accessToken) return "nobody is signed in here";
-    if (action === "link" && !this.isGuest) return "the user is permanent already";
+    if (["link", "merge"].includes(action) && !this.isGuest) return "the user is permanent already";
     return "";
   }
 
@@ -336,6 +337,19 @@ class Device {
       if (this.id === "device-2" && otherDevice(this).userId === this.userId) markDone("same");
       if (this.id === "device-1" && isStepDone("dead")) markDone("stays");
     }
+  }
+
+  async merge(label) {
+    const path = `${providerPath(USERPASS)}/login`;
+    const body = { username: this.email, password: this.password, merge: this.refreshToken };
+    const guestId = this.userId;
+    const answer = await send(label, { method: "POST", path, body });
+    if (this.noteRefusal(answer)) return;
+    this.openSession(answer.json);
+    this.note = answer.json.merged
+      ? `Logged in. The guest ${guestId} was merged into this user, as a former id.`
+      : "Logged in. The address had no user, so it was linked to the guest.";
+    if (this.id === "device-2" && answer.json.merged) markDone("merge");
   }
 
   async refresh(label) {
@@ -604,7 +618,8 @@ function eventItem({ time, "detail-type": type, detail }) {
   heading.append(makeElement("code", type));
   const user = makeElement("p");
   user.append("user ", makeElement("code", detail.uid));
-  const about = [days || detail.reason || detail.linked?.[0]?.provider || detail.provider];
+  const into = detail.into && `into ${detail.into}`;
+  const about = [days || into || detail.reason || detail.linked?.[0]?.provider || detail.provider];
   about.push(timeText(Date.parse(time)));
   const more = makeElement("details");
   more.append(makeElement("summary", "All fields"), makeElement("pre", JSON.stringify(detail, null, 2)));
