@@ -88,6 +88,9 @@ def merge_the_guest(
     assert person.user_id(TWO) == owner
     assert stored(server, guest) is None
     assert event_types(server, guest) == ["user.created", "user.merged"]
+    person.at(TWO).get_by_text("What the access token says").click()
+    person.reads(f'["{guest}"]', at=TWO)
+    person.reads(f"into {owner}", at="Events")
     press(LOG_OUT, TWO)
     press(GUEST, TWO)
     person.reads("A guest (an anonymous user).", at=TWO)
@@ -236,6 +239,40 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
 
     person.reads("A permanent user.", at=TWO)
     assert person.user_id(ONE) != person.user_id(TWO)
+
+
+@pytest.mark.long
+def test_given_a_guest_that_is_gone_when_brought_along_then_the_page_says_so(
+    server: LocalServer, visit: Visit
+) -> None:
+    person = visit(server)
+    person.press(REGISTER, ONE)
+    person.press(LOG_IN, ONE)
+    person.press(GUEST, TWO)
+    guest = person.user_id(TWO)
+    person.press("+ 91 days and 1 hour", CLOCK)
+
+    person.press(MERGE, TWO)
+    person.reads(f"The guest {guest} was gone already", at=TWO)
+
+    assert person.user_id(TWO) == person.user_id(ONE)
+    assert "user.merged" not in event_types(server, guest)
+
+
+@pytest.mark.long
+def test_given_a_guest_and_a_new_address_when_brought_along_then_it_is_linked(
+    server: LocalServer, visit: Visit
+) -> None:
+    person = visit(server)
+    person.press(REGISTER, ONE)
+    person.press(GUEST, TWO)
+    guest = person.user_id(TWO)
+
+    person.press(MERGE, TWO)
+    person.reads("so it was linked to the guest.", at=TWO)
+
+    assert person.user_id(TWO) == guest
+    assert not is_guest(server, guest)
 
 
 @pytest.mark.long

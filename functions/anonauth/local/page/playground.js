@@ -18,6 +18,7 @@ const CLAIM_MEANINGS = {
   typ: "the kind of token",
   anonymous: "whether the user is a guest",
   provider: "how the user signed in",
+  former_ids: "the ids of guests that were merged into the user",
 };
 
 const BUTTON_LABELS = {
@@ -348,7 +349,9 @@ class Device {
     this.openSession(answer.json);
     this.note = answer.json.merged
       ? `Logged in. The guest ${guestId} was merged into this user, as a former id.`
-      : "Logged in. The address had no user, so it was linked to the guest.";
+      : this.userId === guestId
+        ? "Logged in. The address had no user, so it was linked to the guest."
+        : `Logged in. The guest ${guestId} was gone already, so it was not merged.`;
     if (this.id === "device-2" && answer.json.merged) markDone("merge");
   }
 
