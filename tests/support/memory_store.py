@@ -28,6 +28,7 @@ from anonauth.domain.users import (
     MOST_SESSIONS,
     ApiKey,
     DeletionMark,
+    MergedGuest,
     OwnedIdentity,
     Session,
     User,
@@ -219,6 +220,14 @@ class MemoryStore:
             position=page[-1] if len(ahead) > len(page) else None,
             read=len(page),
             owners=self._owners() if wanted.with_owners and not after else (),
+            merges=self._merges() if wanted.with_owners and not after else (),
+        )
+
+    def _merges(self) -> tuple[MergedGuest, ...]:
+        return tuple(
+            MergedGuest(app, guest_id, mark.into)
+            for (app, guest_id), (mark, ttl) in self.gone.items()
+            if mark.into and ttl == _NEVER
         )
 
     def _owners(self) -> tuple[OwnedIdentity, ...]:
@@ -637,6 +646,8 @@ class MemoryStore:
         if not self._can_put_again(user) or not self._are_free(records, now):
             return False
         if not all(self._is_bound(user, record) for record in kept):
+            return False
+        if any((user.app, each) in self.users for each in user.former_ids):
             return False
         self._put_user(user)
         for record in records:

@@ -3,14 +3,14 @@
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from anonauth.domain.identities import Identity, IdentityRecord
 from anonauth.domain.providers import API_KEY, USERPASS
-from anonauth.domain.users import MOST_IDENTITIES, ApiKey, User
+from anonauth.domain.users import MOST_FORMER_IDS, MOST_IDENTITIES, ApiKey, User
 
 UserName = tuple[str, str]
 """App and id of a user."""
@@ -63,6 +63,39 @@ class Conflict:
     reason: ConflictReason
 
 
+class Merges:
+    """The guests that were merged into users, as an archive or the live table says.
+
+    What is added later replaces what was known of a guest.
+    """
+
+    def __init__(self) -> None:
+        self._into: dict[UserName, str] = {}
+        self._guests: dict[UserName, list[str]] = {}
+
+    def add(self, app: str, guest_id: str, into: str) -> None:
+        """Note that a guest was merged into a user."""
+        before = self._into.get((app, guest_id))
+        if before is not None:
+            self._guests[app, before].remove(guest_id)
+        self._into[app, guest_id] = into
+        self._guests.setdefault((app, into), []).append(guest_id)
+
+    def has(self, guest: UserName) -> bool:
+        """Tell whether a guest was merged."""
+        return guest in self._into
+
+    def former_ids(self, user: User) -> list[str]:
+        """Return the guests that were merged into a user, the newest last."""
+        own = [
+            each
+            for each in user.former_ids
+            if self._into.get((user.app, each), user.id) == user.id
+        ]
+        later = self._guests.get((user.app, user.id), [])
+        return list(dict.fromkeys([*own, *later]))
+
+
 @dataclass(frozen=True, slots=True)
 class RestoreRules:
     """Who may come back.
@@ -73,6 +106,7 @@ class RestoreRules:
 
     guests: bool = False
     deletions: Mapping[UserName, datetime] = field(default_factory=dict)
+    merges: Merges = field(default_factory=Merges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +114,15 @@ class LiveState:
     """What the live table has of a user.
 
     `user` is None if it is not there, or if `is_there` is true and its item cannot be
-    read. The same holds for a record whose name is in `records`.
+    read. The same holds for a record whose name is in `records`. `guests` are the ids
+    of those former ids of the user that are users of the table.
     """
 
     is_there: bool = False
     user: User | None = None
     is_gone: bool = False
     records: Mapping[RecordName, IdentityRecord | None] = field(default_factory=dict)
+    guests: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +175,8 @@ def plan_restore(
     # An earlier deletion is of an item that was lost and came back before the backup.
     if deleted_at is not None and deleted_at >= (old.restored_at or old.created_at):
         return RestorePlan("deleted")
+    if rules.merges.has((old.app, old.id)):
+        return RestorePlan("gone")
     return _Draft(old, records, live, now).plan(rules)
 
 
@@ -185,6 +223,7 @@ class _Draft:
             api_keys=keys,
             made_again=old.made_again or (None if is_complete else "open"),
             restored_at=self._now,
+            former_ids=self._former_ids(rules),
         )
         return RestorePlan(
             "restored",
@@ -193,6 +232,12 @@ class _Draft:
             tuple(self._kept),
             tuple(self._conflicts),
         )
+
+    def _former_ids(self, rules: RestoreRules) -> tuple[str, ...]:
+        ids = rules.merges.former_ids(self._old)
+        # A guest that came back from an older backup is its own user again.
+        absent = [each for each in ids if each not in self._live.guests]
+        return tuple(absent[-MOST_FORMER_IDS:])
 
     def _entry(self, identity: Identity) -> Identity | None:
         """Return the entry of an identity that the user keeps or gets back."""

@@ -293,8 +293,8 @@ class UserFilter:
     """Selects users for a scan. A field that is None does not restrict it.
 
     `created_from` is the earliest time of creation. `with_owners` also asks for the
-    users that the records of identities name, whatever the other fields say. `whole`
-    asks for the users' sessions and API keys too.
+    users that the records of identities and the marks of merged guests name, whatever
+    the other fields say. `whole` asks for the users' sessions and API keys too.
     """
 
     app: str | None = None
@@ -313,15 +313,24 @@ class OwnedIdentity(NamedTuple):
     key: str
 
 
+class MergedGuest(NamedTuple):
+    """The id of a guest that was merged, and of the user that it was merged into."""
+
+    app: str
+    guest_id: str
+    into: str
+
+
 @dataclass(frozen=True, slots=True)
 class UserPage:
     """The result of one read of a scan over users.
 
     `users` come without their sessions and API keys, unless these were asked for.
-    `position` is the key after which
-    to go on, None at the end of the segment. `read` counts the items of any kind,
-    `units` the read units that they cost, and `unreadable` the items that are left out.
-    `owners` has each bound identity and its user, API keys left out.
+    `position` is the key after which to go on, None at the end of the segment. `read`
+    counts the items of any kind, `units` the read units that they cost, and
+    `unreadable` the items that are left out. `owners` has each bound identity and its
+    user, API keys left out. `merges` has each guest whose mark says that a user lists
+    it.
     """
 
     users: tuple[User, ...]
@@ -330,3 +339,4 @@ class UserPage:
     units: float = 0
     unreadable: int = 0
     owners: tuple[OwnedIdentity, ...] = ()
+    merges: tuple[MergedGuest, ...] = ()

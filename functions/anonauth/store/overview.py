@@ -7,7 +7,7 @@ from pynamodb.expressions.condition import Condition
 
 from anonauth.domain.providers import API_KEY
 from anonauth.domain.users import User, UserFilter, UserPage
-from anonauth.store.items import IdentityItem, UserItem, identity_pk
+from anonauth.store.items import GoneItem, IdentityItem, UserItem, identity_pk
 from anonauth.store.scans import Scans, active_users
 
 _DISPLAYED = ["pk", "data"]
@@ -26,7 +26,15 @@ class Overview(Scans):
         if wanted.with_owners:
             is_key = UserItem.pk.contains(f"#{API_KEY}#")
             bound = IdentityItem.uid.exists() & ~is_key
-            return self._scan_page(segment, segments, after, condition | bound, "uid")
+            # A mark with a `ttl` is of a guest that no user lists any more.
+            listed = GoneItem.into.exists() & GoneItem.ttl.does_not_exist()
+            return self._scan_page(
+                segment,
+                segments,
+                after,
+                condition | bound | listed,
+                *("uid", "into", "former_ids"),
+            )
         return self._scan_page(
             segment, segments, after, condition, "former_ids", whole=wanted.whole
         )

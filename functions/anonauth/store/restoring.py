@@ -15,6 +15,7 @@ from anonauth.store.identities import Identities
 from anonauth.store.items import (
     GoneItem,
     IdentityItem,
+    UserItem,
     gone_pk,
     identity_pk,
     record_fields,
@@ -72,6 +73,11 @@ class Restoring(Identities):
             for record in kept:
                 self._check_bound(transaction, user, record)
             for former_id in user.former_ids:
+                transaction.condition_check(
+                    self._user_item,
+                    user_pk(user.app, former_id),
+                    condition=UserItem.pk.does_not_exist(),
+                )
                 self._list_mark(transaction, user, former_id)
 
         return self._try_write(

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from pynamodb.expressions.condition import Condition
 
-from anonauth.domain.users import OwnedIdentity, User, UserPage
+from anonauth.domain.users import MergedGuest, OwnedIdentity, User, UserPage
 from anonauth.store.items import USER_PREFIX, UserItem, user_in, user_pk
 from anonauth.store.table import Table
 
@@ -61,7 +61,12 @@ class Scans(Table):
         last = page.get("LastEvaluatedKey")
         users: list[User] = []
         owners: list[OwnedIdentity] = []
+        merges: list[MergedGuest] = []
         for raw in page["Items"]:
+            if "into" in raw:
+                _, app, guest_id = raw["pk"]["S"].split("#")
+                merges.append(MergedGuest(app, guest_id, raw["into"]["S"]))
+                continue
             if "uid" in raw:
                 _, app, provider, key = raw["pk"]["S"].split("#")
                 owners.append(OwnedIdentity(app, raw["uid"]["S"], provider, key))
@@ -74,8 +79,9 @@ class Scans(Table):
             position=last["pk"]["S"] if last else None,
             read=int(page["ScannedCount"]),
             units=float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)),
-            unreadable=len(page["Items"]) - len(users) - len(owners),
+            unreadable=len(page["Items"]) - len(users) - len(owners) - len(merges),
             owners=tuple(owners),
+            merges=tuple(merges),
         )
 
 

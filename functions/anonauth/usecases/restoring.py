@@ -61,7 +61,9 @@ class UserRestore:
             StoreUnavailable: Nothing was written. Repeat.
         """
         names = [(user.app, user.id) for user in users]
-        there = self.live.get_users(names)
+        merges = self.rules.merges
+        former = [(u.app, each) for u in users for each in merges.former_ids(u)]
+        there = self.live.get_users({*names, *former})
         missing = [user for user in users if (user.app, user.id) not in there]
         gone = self.live.marks_of(missing)
         wanted = {
@@ -80,6 +82,7 @@ class UserRestore:
                 user=there.get(name),
                 is_gone=name in gone,
                 records={r: live[r] for r in wanted[name] if r in live},
+                guests=[i for i in merges.former_ids(user) if (user.app, i) in there],
             )
             plan = plan_restore(user, backup, state, self.rules, self.now)
             plans.append((user, plan))

@@ -12,13 +12,14 @@ from anonauth.domain.users import (
     DeletionMark,
     Session,
     User,
+    UserFilter,
 )
 from support.contracts.identity_contract import (
     IN_60_DAYS,
-    STALE,
     a_foreign_identity,
     a_linked_user,
     a_stored_guest,
+    changed,
     gone,
     link,
     read,
@@ -107,12 +108,10 @@ class MergeContract:
         )
         assert store.get_mark(APP, user.id) is None
 
-    @pytest.mark.parametrize("change", STALE)
+    @pytest.mark.parametrize("change", [gone, changed])
     def test_given_a_stale_read_of_the_user_when_merged_then_nothing_is_written(
         self, store: AnyStore, change: Callable[[AnyStore, User], User]
     ) -> None:
-        if change.__name__ == "logged_out":
-            pytest.skip("a logout leaves the version, and room for the session")
         guest = a_stored_guest(store)
         user = change(store, a_linked_user(store))
 
@@ -210,6 +209,18 @@ class MergeContract:
         assert store.delete_user(user, only_session(user), NOW)
 
         assert store.get_mark(APP, lost) == DeletionMark("merged", into=user.id)
+
+    def test_given_merges_when_scanned_then_each_guest_that_a_user_lists_is_told(
+        self, store: AnyStore
+    ) -> None:
+        user = a_user_with_guests(store, MOST_FORMER_IDS + 1)
+        requested = gone(store, a_linked_user(store))
+
+        page = store.scan_users(0, 1, "", UserFilter(with_owners=True))
+
+        told = {merge.guest_id: merge.into for merge in page.merges}
+        assert {g for g, into in told.items() if into == user.id} == {*user.former_ids}
+        assert requested.id not in told
 
     def test_given_a_user_that_is_gone_when_a_guest_is_merged_then_it_stays(
         self, store: AnyStore

@@ -177,6 +177,16 @@ class RestoreContract:
         assert store.get_mark(APP, lost) == DeletionMark("merged", into=user.id)
         assert store.get_mark(APP, kept) == before
 
+    def test_given_a_former_id_of_a_live_user_when_restored_then_nothing_is_written(
+        self, store: AnyRestoreStore
+    ) -> None:
+        user = a_lost_user(replace(a_guest(), former_ids=(a_stored_guest(store).id,)))
+
+        assert not store.restore_user(user, [a_bound_record(user)], [], NOW)
+
+        assert store.get_user(APP, user.id) is None
+        assert store.get_mark(APP, user.former_ids[0]) is None
+
     def test_given_a_deletion_mark_when_restored_then_the_user_stays_gone(
         self, store: AnyRestoreStore
     ) -> None:

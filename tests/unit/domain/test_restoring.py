@@ -11,12 +11,13 @@ from anonauth.domain.identities import Identity, IdentityRecord, MailToken
 from anonauth.domain.providers import ANONYMOUS, API_KEY, USERPASS
 from anonauth.domain.restoring import (
     LiveState,
+    Merges,
     RecordName,
     RestorePlan,
     RestoreRules,
     plan_restore,
 )
-from anonauth.domain.users import MOST_IDENTITIES, ApiKey, User
+from anonauth.domain.users import MOST_FORMER_IDS, MOST_IDENTITIES, ApiKey, User
 from support.contracts.store_contract import APP, DAY, NOW, SECOND, a_guest, a_session
 
 GUESTS = RestoreRules(guests=True)
@@ -409,3 +410,49 @@ def test_given_an_identity_unlinked_later_when_planned_then_it_stays_unlinked() 
     )
 
     assert (planned.outcome, planned.records) == ("present", ())
+
+
+def merges(*told: tuple[str, str]) -> Merges:
+    merges = Merges()
+    for guest_id, into in told:
+        merges.add(APP, guest_id, into)
+    return merges
+
+
+def test_given_merges_when_restored_then_the_user_lists_the_newest_guest_last() -> None:
+    old = permanent(GOOGLE, former_ids=("g1", "elsewhere"))
+    told = merges(("g2", OTHER_USER), ("elsewhere", OTHER_USER), ("g2", GUEST.id))
+    rules = RestoreRules(merges=told)
+
+    planned = plan(old, named(record(GOOGLE)), rules=rules)
+
+    assert planned.user is not None
+    assert planned.user.former_ids == ("g1", "g2")
+
+
+@pytest.mark.parametrize("number", [MOST_FORMER_IDS, MOST_FORMER_IDS + 1])
+def test_given_many_merges_when_restored_then_the_user_lists_twenty(
+    number: int,
+) -> None:
+    guests = [f"g{each}" for each in range(number)]
+    rules = RestoreRules(merges=merges(*((each, GUEST.id) for each in guests)))
+
+    planned = plan(permanent(GOOGLE), named(record(GOOGLE)), rules=rules)
+
+    assert planned.user is not None
+    assert list(planned.user.former_ids) == guests[-MOST_FORMER_IDS:]
+
+
+def test_given_a_former_id_that_is_a_user_when_restored_then_it_is_not_listed() -> None:
+    old = permanent(GOOGLE, former_ids=("g1", "g2"))
+
+    planned = plan(old, named(record(GOOGLE)), LiveState(guests=["g1"]))
+
+    assert planned.user is not None
+    assert planned.user.former_ids == ("g2",)
+
+
+def test_given_a_guest_that_a_user_lists_when_restored_then_it_stays_gone() -> None:
+    rules = RestoreRules(guests=True, merges=merges((GUEST.id, OTHER_USER)))
+
+    assert plan(GUEST, rules=rules) == RestorePlan("gone")

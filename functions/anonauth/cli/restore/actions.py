@@ -287,7 +287,11 @@ class RestoreRun:
     pause: Callable[[float], None] = field(default=time.sleep)
 
     def find_lost_users(self) -> dict[UserName, list[RecordName]]:
-        """Return the users that identities of the live table name, but it has lost."""
+        """Return the users that identities of the live table name, but it has lost.
+
+        The merges that the live table shows are added to `rules.merges`: by the mark of
+        a guest, and by the former ids of a user.
+        """
         lost: dict[UserName, list[RecordName]] = {}
         lock = threading.Lock()
         scan = ParallelScan(
@@ -304,6 +308,11 @@ class RestoreRun:
                 with lock:
                     for user, records in found.items():
                         lost.setdefault(user, []).extend(records)
+                    for merge in page.merges:
+                        self.rules.merges.add(*merge)
+                    for owner in page.users:
+                        for guest_id in owner.former_ids:
+                            self.rules.merges.add(owner.app, guest_id, owner.id)
                 advance(page.read)
 
             scan.run(dict.fromkeys(range(self.segments), ""), take)

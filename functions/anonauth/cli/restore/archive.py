@@ -10,7 +10,7 @@ from typing import Any
 
 from anonauth.cli.options import printable
 from anonauth.domain.encoding import rfc3339
-from anonauth.domain.restoring import UserName
+from anonauth.domain.restoring import Merges, UserName
 from anonauth.event_bus import SOURCE
 from anonauth.local.command_error import CommandError
 
@@ -24,8 +24,8 @@ _DELETIONS = {"user.deleted", "user.merged"}
 class EventArchive:
     """The events of an archive, as far as a restore needs them.
 
-    `deletions` has the time at which each user was last deleted or merged. `ignored`
-    counts the events after `until`.
+    `deletions` has the time at which each user was last deleted or merged, and `into`
+    the user that each guest was merged into. `ignored` counts the events after `until`.
     """
 
     until: datetime | None
@@ -34,6 +34,7 @@ class EventArchive:
     first: datetime | None = None
     last: datetime | None = None
     deletions: dict[UserName, datetime] = field(default_factory=dict)
+    into: dict[UserName, str] = field(default_factory=dict)
 
     def add(self, event: dict[str, Any]) -> None:
         """Count an event, and note the user that it deletes.
@@ -54,6 +55,15 @@ class EventArchive:
         if kind in _DELETIONS:
             user = (str(detail["app"]), str(detail["uid"]))
             self.deletions[user] = max(at, self.deletions.get(user, at))
+            if kind == "user.merged":
+                self.into[user] = str(detail["into"])
+
+    def merges(self) -> Merges:
+        """Return the merges, oldest first."""
+        merges = Merges()
+        for app, uid in sorted(self.into, key=self.deletions.__getitem__):
+            merges.add(app, uid, self.into[app, uid])
+        return merges
 
     def line(self) -> str:
         """Return the content of the archive in words."""

@@ -127,7 +127,7 @@ def restore_command(  # noqa: PLR0913 - an option each
     )
     from anonauth.cli.restore.archive import read_archive
     from anonauth.cli.table_scan import read_table_size
-    from anonauth.domain.restoring import RestoreRules
+    from anonauth.domain.restoring import Merges, RestoreRules
 
     archive = None if events is None else read_archive(events, events_until)
     with open_deployment(options) as deployment:
@@ -153,6 +153,7 @@ def restore_command(  # noqa: PLR0913 - an option each
         rules = RestoreRules(
             guests=wants_guests and ring.verifies,
             deletions={} if archive is None else archive.deletions,
+            merges=Merges() if archive is None else archive.merges(),
         )
         run = RestoreRun(
             live.store,

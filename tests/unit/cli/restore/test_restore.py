@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import secrets
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +338,90 @@ def event(kind: str, uid: str, at: Any, **fields: Any) -> dict[str, Any]:
     }
 
 
+def merge_event(guest_id: str, owner_id: str, at: datetime) -> dict[str, Any]:
+    merged = event("user.merged", guest_id, at)
+    merged["detail"]["into"] = owner_id
+    return merged
+
+
+def merge(live: Deployment, owner: dict[str, Any], guest: dict[str, Any]) -> None:
+    """Merge a guest into a user, as a login with `merge` does."""
+    user, merged = (stored_user(live, each["user_id"]) for each in (owner, guest))
+    (old,), (own,) = user.sessions.values(), merged.sessions.values()
+    session = replace(old, id=secrets.token_hex(12), token_hash=secrets.token_hex())
+    store = live.services.store
+    assert store.absorb_guest(user, session, [], merged, own, live.now)
+
+
+def assert_merged(
+    live: Deployment, owner: dict[str, Any], guest: dict[str, Any]
+) -> None:
+    """The guest is gone and its owner lists it, as design.md §4.7 has it."""
+    guest_id, owner_id = guest["user_id"], owner["user_id"]
+    assert live.user_item(guest_id) is None
+    assert stored_user(live, owner_id).former_ids == (guest_id,)
+    mark = live.items("GONE#")[f"GONE#{APP}#{guest_id}"]
+    assert (mark["into"]["S"], mark.get("ttl")) == (owner_id, None)
+
+
+@pytest.mark.parametrize(
+    ("lost", "tells"),
+    [
+        pytest.param(("USER#", "IDENT#"), False, id="marks kept"),
+        pytest.param(("USER#", "IDENT#", "GONE#"), True, id="archived"),
+    ],
+)
+def test_given_a_merge_after_the_backup_when_restored_then_the_owner_lists_the_guest(
+    disaster: Disaster, tmp_path: Path, lost: tuple[str, ...], *, tells: bool
+) -> None:
+    live = disaster.live
+    guest, owner = live.log_in(), log_in_linked(live)
+    disaster.back_up()
+    merge(live, owner, guest)
+    disaster.lose(*lost)
+    archive = tmp_path / "events.jsonl"
+    archived = merge_event(guest["user_id"], owner["user_id"], live.now)
+    archive.write_text(json.dumps(archived))
+
+    disaster.restored("--guests", *(["--events", str(archive)] if tells else []))
+
+    assert_merged(live, owner, guest)
+
+
+def test_given_a_lost_mark_when_restored_then_a_guest_that_is_listed_stays_gone(
+    disaster: Disaster,
+) -> None:
+    live = disaster.live
+    guest, owner = live.log_in(), log_in_linked(live)
+    disaster.back_up()
+    merge(live, owner, guest)
+    disaster.lose("GONE#")
+
+    assert disaster.restored("--guests") == counts(present=1, gone=1)
+
+    assert live.user_item(guest["user_id"]) is None
+    assert stored_user(live, owner["user_id"]).former_ids == (guest["user_id"],)
+
+
+def test_given_a_guest_that_is_back_when_its_owner_is_restored_then_it_is_not_listed(
+    disaster: Disaster,
+) -> None:
+    """The guest came back from an older backup."""
+    live = disaster.live
+    guest, owner = live.log_in(), log_in_linked(live)
+    item = live.user_item(guest["user_id"])
+    assert item is not None
+    merge(live, owner, guest)
+    disaster.back_up()
+    disaster.lose("USER#", "IDENT#", "GONE#")
+    disaster.db.put_item(TableName=TABLE, Item=item)
+
+    assert disaster.restored("--guests") == counts(restored=1)
+
+    assert stored_user(live, owner["user_id"]).former_ids == ()
+    assert not live.items("GONE#")
+
+
 def test_given_archived_deletions_when_restored_then_these_users_stay_gone(
     disaster: Disaster, tmp_path: Path
 ) -> None:
@@ -348,7 +434,7 @@ def test_given_archived_deletions_when_restored_then_these_users_stay_gone(
     events = [
         event("user.created", stays["user_id"], live.now),
         event("user.deleted", left["user_id"], live.now),
-        event("user.merged", merged["user_id"], live.now),
+        merge_event(merged["user_id"], gone["user_id"], live.now),
         event("user.deleted", gone["user_id"], live.now),
         event("user.deleted", stays["user_id"], live.now, source="other"),
         event("user.deleted", stays["user_id"], live.now + HOUR),
