@@ -4,6 +4,7 @@ The routes are those of `openapi.json`, so that a new one is covered by itself.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +42,13 @@ from support.service.harness import (
 )
 from support.service.linked import log_in_linked
 from support.service.mailed_accounts import MailedAccounts
+from support.service.provider_logins import (
+    PASSWORD,
+    PROVIDERS_ON,
+    by_password,
+    log_in,
+    register,
+)
 from support.service.rings import RingInMemory
 
 
@@ -105,7 +113,7 @@ class World:
                 yield f"of {name} jti", target.signed(target.claims | {"jti": jti})
         yield "of another app's user", self._moved(target, kind)
         yield from self._ended(kind)
-        yield from self._of_other_keys(target, kind)
+        yield from self.of_other_keys(kind)
 
     def _moved(self, target: Target, kind: TokenKind) -> str:
         token = self.service.log_in(app=OTHER_APP)[f"{kind}_token"]
@@ -126,9 +134,9 @@ class World:
         assert send(LOGOUT, token=left["refresh_token"]).status == 200
         yield "of an ended session", left[f"{kind}_token"]
 
-    def _of_other_keys(
-        self, target: Target, kind: TokenKind
-    ) -> Iterator[tuple[str, str]]:
+    def of_other_keys(self, kind: TokenKind) -> Iterator[tuple[str, str]]:
+        """Yield tokens by keys that were revoked, or that another service has."""
+        target = self.target(kind)
         elsewhere = RingInMemory()
         elsewhere.rotate(self.service.now)
         theirs = _signing_keys(elsewhere.open(), self.service.now)
@@ -262,6 +270,76 @@ def test_given_forged_tokens_of_an_issuer_when_presented_then_no_user_comes_of_i
     assert other == {}
     assert service.items() == before
     assert present(target.token).status == 200
+
+
+def merge(world: World, token: str, password: str) -> Reply:
+    """Log in by a password, and bring along the guest of a refresh token."""
+    body = by_password(password) | {"merge": token}
+    return log_in(world.service, "local-userpass", body)
+
+
+def refusal(token: str) -> str:
+    """Return the code of the answer to a token in a body (client-api.md §1.6)."""
+    breaks_body = len(token) > 16_000 or re.search("[\x00\ud800-\udfff]", token)
+    return "BadRequest" if breaks_body else "InvalidParameter"
+
+
+def test_given_forged_tokens_when_merging_then_400_before_the_credential_is_tried(
+    world: World,
+) -> None:
+    """A wrong password that was tried would be counted in the table."""
+    service = world.service
+    service.restart_with(PROVIDERS_ON)
+    register(service)
+    elsewhere = service.log_in(app=OTHER_APP)["refresh_token"]
+    forged = (
+        forgeries(world.target("refresh"))
+        | dict(world.of_other_keys("refresh"))
+        | {"of another app": elsewhere}
+    )
+    before = service.items()
+
+    replies = {name: merge(world, token, "wrong") for name, token in forged.items()}
+
+    other = {
+        name: (reply.status, reply.text)
+        for name, reply in replies.items()
+        if (reply.status, reply.json["error_code"]) != (400, refusal(forged[name]))
+        or not is_contract_error(reply)
+    }
+    assert other == {}
+    assert service.items() == before
+    assert len(forged) > 300
+    good = service.log_in()["refresh_token"]
+    assert merge(world, good, "wrong").status == 401
+    assert service.items("RATE#").keys() - before.keys()
+
+
+def test_given_tokens_of_strangers_when_merging_then_they_bring_nobody_along(
+    world: World,
+) -> None:
+    """The service has signed them, so their guests are looked for, and are gone."""
+    service = world.service
+    service.restart_with(PROVIDERS_ON)
+    register(service)
+    owner = log_in(service, "local-userpass", by_password()).json["user_id"]
+    strangers = dict(world.strangers("refresh"))
+    for name, _ in world.of_other_keys("refresh"):
+        del strangers[name]
+    before = service.items()
+
+    replies = {name: merge(world, t, PASSWORD) for name, t in strangers.items()}
+
+    refused = {name for name, reply in replies.items() if reply.status == 400}
+    assert refused == {"of an empty subject", "of an empty session"}
+    for name in replies.keys() - refused:
+        answer = replies[name].json
+        assert (answer["user_id"], answer["merged"]) == (owner, False), name
+    after = service.items()
+    pk = f"USER#{APP}#{owner}"
+    assert {key for key in after if after[key] != before.get(key)} == {pk}
+    assert after.keys() == before.keys()
+    assert "former_ids" not in after[pk]
 
 
 @pytest.mark.parametrize("call", ["confirm", "reset"])
