@@ -148,6 +148,15 @@ GUARDS = (
     ),
     guard(
         Merges.absorb_guest,
+        "as_read.version",
+        by=Plan(
+            ("merge", *["unlink"] * 3),
+            (*GUEST * 2, Member(holds=(0, 1), sessions=3)),
+            "cc",
+        ),
+    ),
+    guard(
+        Merges.absorb_guest,
         "room(ended)",
         by=partial(scenes.log_in_at_the_limit, sessions=31, logins=1, guests=1),
     ),

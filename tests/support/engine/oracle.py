@@ -62,6 +62,7 @@ def assert_explained(played: Played, items: Sequence[Item]) -> None:
         oracle.check_ends()
         oracle.check_sessions()
         oracle.check_identities()
+        oracle.check_merges()
         oracle.check_passwords()
         oracle.check_activity()
         oracle.check_ring()
@@ -327,6 +328,24 @@ class _Oracle:
                 links = self._done("link", by=user_id, subject=subject)
                 had = self._had(user_id, subject)
                 assert len(unlinks) <= had + len(links), unlinks
+
+    def check_merges(self) -> None:
+        """No merge came by an identity that was taken from its user before.
+
+        Whatever takes the identity away also removes the sessions that it reads. So the
+        session of a merge is there only if the merge came later. A plain login may
+        leave such a session, which is dead: it does not raise the version.
+        """
+        for act, opened in self._effects:
+            user_id = act.opened.user.id
+            if act.name != "absorb" or not isinstance(opened, OpenedSession):
+                continue
+            # If more callers are told of one merge, all others only logged in.
+            is_sure = len(self._absorbed(user_id)) == 1
+            user = self._users.get(opened.user.id)
+            if is_sure and user is not None and opened.session.id in user.sessions:
+                opener = user.opener_of(opened.session)
+                assert opener is not None, f"{act} came after its identity"
 
     def check_passwords(self) -> None:
         """A reset takes effect once, and for good."""
