@@ -53,8 +53,9 @@ def stats_command(  # noqa: PLR0913 - an option each
     """Count current users, and those created, linked, merged or deleted on each day.
 
     **Current users** are counted by a scan of the whole table: anonymous and permanent
-    users, by app and by provider, and the day on which they were created. Scanning a
-    million guests (0.5 KB each) costs less than a cent.
+    users, by app and by provider, the day on which they were created, and the users
+    that guests were merged into. Scanning a million guests (0.5 KB each) costs less
+    than a cent.
 
     **History**, deleted users included, comes from the CloudWatch metrics of a
     `--stack`: users created, linked, merged, and deleted with the reason, and the

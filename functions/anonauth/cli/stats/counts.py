@@ -89,7 +89,8 @@ class UserStock:
     """The number of current users. Threads may share it.
 
     Expired users only wait for DynamoDB to delete them. They are counted apart, and in
-    no other count.
+    no other count. `merged_into` counts the users that guests were merged into, and
+    `former_ids` the ids of these guests that the users list.
     """
 
     def __init__(self, days: DayRange, now: datetime) -> None:
@@ -100,6 +101,8 @@ class UserStock:
         self.providers: Counter[str] = Counter()
         self.created: Counter[date] = Counter()
         self.unreadable = 0
+        self.merged_into = 0
+        self.former_ids = 0
         self._owners: Counter[tuple[str, str]] = Counter()
         self._there: set[tuple[str, str]] = set()
 
@@ -140,6 +143,8 @@ class UserStock:
             },
             "by_provider": {name: self.providers[name] for name in LINKABLE_PROVIDERS},
             "created": {day.isoformat(): self.created[day] for day in self._days.all()},
+            "merged_into": self.merged_into,
+            "former_ids": self.former_ids,
             "orphans": self.orphans,
             "unreadable": self.unreadable,
         }
@@ -159,9 +164,14 @@ class UserStock:
         return table
 
     def lines(self) -> Iterator[str]:
-        """Yield how many users have an identity of each provider."""
+        """Yield how many users have an identity of each provider, and the rest."""
         told = [f"{name} {self.providers[name]:,}" for name in LINKABLE_PROVIDERS]
         yield f"permanent, by provider (one may have several): {', '.join(told)}"
+        if self.merged_into:
+            yield (
+                f"users that guests were merged into: {self.merged_into:,}; they list "
+                f"{self.former_ids:,} former ids"
+            )
         if self.orphans:
             yield (
                 f"identities whose user's item is lost: {self.orphans} (a login with "
@@ -179,6 +189,8 @@ class UserStock:
         self.created[utc_day(user.created_at)] += 1
         linked = {identity.provider for identity in user.identities}
         self.providers.update(linked - {ANONYMOUS})
+        self.merged_into += bool(user.former_ids)
+        self.former_ids += len(user.former_ids)
 
 
 _USER_KINDS = ("anonymous", "permanent", "expired")

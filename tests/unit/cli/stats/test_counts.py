@@ -30,7 +30,7 @@ from support.contracts.identity_contract import (
     a_user_with_account,
     lose,
 )
-from support.contracts.merge_contract import absorb
+from support.contracts.merge_contract import a_user_with_guests, absorb
 from support.contracts.store_contract import DAY, NOW, a_guest
 from support.memory_store import MemoryStore
 from support.service.harness import APP, DELETE, LOGOUT, OTHER_APP, TABLE, Deployment
@@ -115,6 +115,30 @@ def test_given_all_users_there_when_counted_then_no_orphan_is_told() -> None:
 
     assert stock.as_json()["orphans"] == 0
     assert "lost" not in "".join(stock.lines())
+
+
+@pytest.mark.parametrize(
+    ("guests", "counts", "told"),
+    [
+        pytest.param((), (0, 0), [], id="none"),
+        pytest.param((0, 1), (1, 1), ["into: 1; they list 1 former ids"], id="one"),
+        pytest.param((2, 0, 1), (2, 3), ["into: 2; they list 3 former ids"], id="some"),
+    ],
+)
+def test_given_merged_guests_when_counted_then_their_users_and_ids_are(
+    guests: tuple[int, ...], counts: tuple[int, int], told: list[str]
+) -> None:
+    store = MemoryStore()
+    for number in guests:
+        a_user_with_guests(store, number)
+
+    stock = counted(store)
+
+    body = stock.as_json()
+    assert (body["merged_into"], body["former_ids"]) == counts
+    assert body["permanent"] == len(guests)
+    lines = [line for line in stock.lines() if "guests were merged" in line]
+    assert lines == [f"users that guests were merged {each}" for each in told]
 
 
 def test_given_the_providers_that_can_be_linked_then_each_has_a_column() -> None:
