@@ -92,6 +92,7 @@ ANSWERS = {
     "key_ring-delete": CUSTOM_RESOURCE,
     "lifecycle": {"batchItemFailures"},
     "lifecycle-insert": {"batchItemFailures"},
+    "lifecycle-merged": {"batchItemFailures"},
     "lifecycle-modify": {"batchItemFailures"},
     "link": {"access_token", "device_id", "user_id"},
     "link-login": TOKENS | {"merged"},

@@ -41,6 +41,9 @@ URL_PLACEHOLDER = "REPLACE_WITH_URL"
 SESSION_ID_PLACEHOLDER = "REPLACE_WITH_SESSION_ID"
 """Placeholder for the id of the session that an event ends."""
 
+GUEST_ID_PLACEHOLDER = "REPLACE_WITH_GUEST_ID"
+"""Placeholder for the id of a guest that was merged, in the keys of a stream record."""
+
 _API_KEYS = "/auth/api_keys"
 _SESSIONS = "/auth/sessions"
 _IDENTITIES = "/auth/identities"
@@ -62,7 +65,8 @@ def fill_event(
     The event's provider must be enabled. A token in the event belongs to a user who was
     made for it: a permanent user for API keys and for calls about several sessions, and
     a user with the identity in question for unlinking. An e-mail address in it is new,
-    and the steps that come before the event have been done for it.
+    and the steps that come before the event have been done for it. A guest whose merge
+    an event reports was merged.
 
     Args:
         name: Name of the event's file, without `.json`.
@@ -90,9 +94,11 @@ def fill_event(
         event["ResponseURL"] = f"{seen_from_container}{CUSTOM_RESOURCE_PATH}"
     authorization = _authorization_header(event)
     is_authorized = authorization is not None
-    if not is_authorized and step in {"", "register"}:
+    merged_in_app = _app_of_merged_guest(event)
+    if not is_authorized and not merged_in_app and step in {"", "register"}:
         return event
-    app = event.get("pathParameters", {}).get("appId") or _first_app(env_vars)
+    named = event.get("pathParameters", {}).get("appId") or merged_in_app
+    app = named or _first_app(env_vars)
     settings = _read_settings(env_vars, endpoint_url)
     with aws.isolate_environment():
         try:
@@ -104,6 +110,8 @@ def fill_event(
                     _fill_body(event, {"merge": guest.refresh_token})
             if is_authorized:
                 _fill_tokens(event, users)
+            if merged_in_app:
+                _fill_guest_id(event, users.merge_guest())
         except (Unavailable, ValueError) as exc:  # the second: not a URL
             raise CommandError(
                 f"cannot log in with DynamoDB and KMS at {endpoint_url}; "
@@ -151,6 +159,22 @@ def _fill_tokens(event: SampleEvent, users: "_SampleUsers") -> None:
     token = opened.refresh_token if is_refresh else opened.access_token
     name = _authorization_header(event)
     headers[name] = headers[name].replace(TOKEN_PLACEHOLDER, token)
+
+
+def _app_of_merged_guest(event: SampleEvent) -> str:
+    """Return the app of the guest whose id the event lacks, "" if it lacks none."""
+    for record in event.get("Records", ()):
+        _, app, user_id = record["dynamodb"]["Keys"]["pk"]["S"].split("#")
+        if user_id == GUEST_ID_PLACEHOLDER:
+            return str(app)
+    return ""
+
+
+def _fill_guest_id(event: SampleEvent, guest_id: str) -> None:
+    for record in event["Records"]:
+        stream = record["dynamodb"]
+        for item in (stream["Keys"], stream["OldImage"]):
+            item["pk"]["S"] = item["pk"]["S"].replace(GUEST_ID_PLACEHOLDER, guest_id)
 
 
 def _is_everywhere(event: SampleEvent) -> bool:
@@ -236,7 +260,16 @@ class _SampleUsers:
         first = self._log_in(identity)
         return self._log_in(identity), first.session.id
 
-    def _log_in(self, identity: VerifiedIdentity) -> OpenedSession:
+    def merge_guest(self) -> str:
+        """Merge a new guest into a new permanent user, and return the guest's id."""
+        identity, guest = _new_identity("custom-token"), self.log_in_anonymously()
+        self._log_in(identity)
+        self._log_in(identity, merge=guest.refresh_token)
+        return guest.user.id
+
+    def _log_in(
+        self, identity: VerifiedIdentity, *, merge: str | None = None
+    ) -> OpenedSession:
         services = self._services
         login = ProviderLogin(
             users=services.store,
@@ -245,7 +278,7 @@ class _SampleUsers:
             tokens=services.tokens,
             limits=services.settings.session_limits,
         )
-        return login.log_in(self._request(identity), services.clock())
+        return login.log_in(self._request(identity), services.clock(), merge=merge)
 
     def log_in_with_two_identities(self, provider: str) -> tuple[OpenedSession, str]:
         """Open a session of a user with two identities, and return the second's id."""

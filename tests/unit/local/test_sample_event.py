@@ -159,6 +159,25 @@ def test_given_an_event_that_merges_when_filled_then_a_new_guest_comes_along(
     assert (opened["user_id"], opened["merged"]) == (guest["sub"], False)
 
 
+def test_given_the_event_of_a_merged_guest_when_filled_then_user_merged_is_published(
+    with_aws: LocalServer,
+) -> None:
+    event = fill("lifecycle-merged", with_aws)
+    (record,) = event["Records"]
+    guest = record["dynamodb"]["Keys"]["pk"]["S"].rpartition("#")[2]
+
+    with_aws.deployment.invoke("LifecycleFunction", event)
+
+    event_id = f"{record['eventID']}:user.merged"
+    *_, told = [e for e in with_aws.deployment.events.entries() if e.id == event_id]
+    assert (told.type, told.user_id) == ("user.merged", guest)
+    into = boto3.client("dynamodb", "eu-central-1").get_item(
+        TableName="anonauth-local",
+        Key={"pk": {"S": f"USER#{told.app}#{told.detail['into']}"}},
+    )["Item"]
+    assert into["former_ids"] == {"L": [{"S": guest}]}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("link", "user"))])
 def test_given_an_event_with_an_address_when_filled_then_the_address_is_new(
