@@ -15,8 +15,8 @@ ONE_CORE = 1769
 SIZES = (10_000, 100_000, 1_000_000)
 """Monthly active users for which the price lists are compared."""
 
-# Lifecycle publishes an event for these (design.md §6).
-_TELLING = ("login", "log in", "logout", "link", "delete")
+# Events that Lifecycle publishes for operations whose names begin so (design.md §6).
+_EVENTS = {"login": 1, "log in": 1, "logout": 1, "link": 1, "merge": 2, "delete": 1}
 _SILENT = "logout, permanent user"  # the user remains, so there is no event
 
 
@@ -85,7 +85,9 @@ def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
         counted["read_units"] * aws["dynamodb_read_unit"]
         + counted["write_units"] * aws["dynamodb_write_unit"]
     )
-    events = int(name.startswith(_TELLING) and name != _SILENT)
+    events = sum(n for start, n in _EVENTS.items() if name.startswith(start))
+    if name == _SILENT:
+        events = 0
     logged = counted["log_bytes"] + assumed["log_bytes_of_lambda_itself"]
     each = {
         "API Gateway": aws["http_api_request"],

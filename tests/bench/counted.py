@@ -24,6 +24,7 @@ _LOG_IN = (["GetItem", "GetItem", "UpdateItem"], 2, 1)
 EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "login": (["UpdateItem", "PutItem"], 0, 2),
     "login, no budget": (["PutItem"], 0, 1),
+    "login with a key, no budget": (["TransactWriteItems"], 0, 4),
     "refresh": (["GetItem"], 1, 0),
     "refresh, first of a day": (["GetItem", "UpdateItem"], 1, 1),
     "profile": (["GetItem"], 1, 0),
@@ -53,6 +54,8 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
         3,
     ),
     "log in custom-token, first time": _LINK,
+    # It reads the identity, its user and the guest.
+    "merge a guest": (["GetItem", "GetItem", "GetItem", "TransactWriteItems"], 3, 6),
     "register": (["UpdateItem", "GetItem", "PutItem"], 1, 2),
     "delete": _LINK,
 }

@@ -1,6 +1,7 @@
 """The clients' calls, each as an event for a function, with users made for it."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from datetime import timedelta
 
 import jwt
 
+from anonauth.domain.encoding import base64url
 from anonauth.wiring import utc_now
 from bench.stage import APP, CLIENT_ID, HS256_ISSUER, RS256_ISSUER, SECRET, Stage
 from runtime.client import request
@@ -36,6 +38,11 @@ class People:
         number = next(self.stage.numbers)
         event["requestContext"]["http"]["sourceIp"] = f"198.51.100.{number % 250}"
         return event
+
+    def login_with_key(self) -> Json:
+        """Return an anonymous login with a login key that has not been used yet."""
+        key = base64url(secrets.token_bytes(32))
+        return request("login-key", body={"login_key": key})
 
     def permanent(self, provider: str = "custom-token") -> tuple[Json, Json]:
         """Return the answer to a new credential's first login, and the credential."""
@@ -178,6 +185,12 @@ def operations() -> Iterator[Operation]:
         variables={"LOGINS_PER_NETWORK": "0"},
     )
     yield Operation(
+        "login with a key, no budget",
+        "LoginFunction",
+        lambda people: people.login_with_key(),
+        variables={"LOGINS_PER_NETWORK": "0"},
+    )
+    yield Operation(
         "refresh",
         "SessionFunction",
         lambda people: _refresh(people.guest()),
@@ -214,6 +227,7 @@ def operations() -> Iterator[Operation]:
         ),
         batch=5,
     )
+    yield Operation("merge a guest", "LinkFunction", _merge, batch=5)
     yield Operation(
         "register", "UserpassFunction", lambda people: people.register(), batch=2
     )
@@ -239,6 +253,12 @@ def _link(provider: str) -> Callable[[People], Json]:
         return people.attempt(provider, people.credential(provider), token)
 
     return event
+
+
+def _merge(people: People) -> Json:
+    _, credential = people.permanent()
+    guest = people.guest()["refresh_token"]
+    return people.attempt("custom-token", credential | {"merge": guest})
 
 
 def _again(provider: str) -> Callable[[People], Json]:

@@ -188,6 +188,8 @@ def test_given_measured_figures_when_priced_then_the_parts_are_those_of_the_list
     assert parts["Lambda"] == pytest.approx(1e6 * (aws["lambda_request"] + computing))
     assert parts["events"] == pytest.approx(1)
     assert cost["per_million"]["logout, permanent user"]["events"] == 0
+    # `user.logged_in` of the user and `user.merged` of the guest.
+    assert cost["per_million"]["merge a guest"]["events"] == pytest.approx(2)
     # At 256 MB the same 2.5 ms take seven times as long, rounded up to a full ms.
     assert cost["by_memory"]["login"]["256"]["seconds"] == pytest.approx(0.026)
     assert cost["per_month"]["Supabase Pro"]["1000000"] == pytest.approx(2950)
