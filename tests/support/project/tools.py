@@ -94,6 +94,16 @@ def _axe() -> Path | None:
     return script if script.exists() else None
 
 
+def _frameworks() -> Path | None:
+    python = TOOLS / "frameworks/bin/python"
+    return python if python.exists() else None
+
+
+def _express() -> Path | None:
+    package = ROOT / "tests/sdk/node_modules/express"
+    return package if package.is_dir() else None
+
+
 _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "python3.13": _python313,
     "awslambdaric": _awslambdaric,
@@ -101,6 +111,8 @@ _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "playwright": _playwright,
     "chromium": _chromium,
     "axe-core": _axe,
+    "frameworks": _frameworks,
+    "express": _express,
 }
 
 

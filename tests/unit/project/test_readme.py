@@ -372,7 +372,11 @@ def test_given_functions_that_pages_show_then_each_has_time_memory_and_a_test() 
 
     # A new function needs a test such as the one below.
     assert shown.keys() == {"CleanUp", "MoveNotes"}
-    assert handlers == [block("the consumer"), block("the consumer of merges")]
+    assert handlers == [
+        block("the consumer"),
+        block("the consumer of merges"),
+        block("the function behind API Gateway"),
+    ]
     for function in shown.values():
         assert 3 < function["Timeout"] <= 900  # without it, 3 s
         assert 128 < function["MemorySize"] <= 10_240  # without it, 128 MB
