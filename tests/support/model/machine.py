@@ -93,12 +93,23 @@ class Machine(Player):
 
     # -- Guests and sessions ----------------------------------------------------------
 
-    @initialize()
-    def first_users(self) -> None:
+    @initialize(guests=st.sampled_from([0, 19, 20]))
+    def first_users(self, guests: int) -> None:
         self.log_in_anonymously(WITHOUT_MAIL, None)
         self.log_in_by_jwt(WITH_MAIL, "ada", "Ada", "")
         self.make_key(1, "first")
         self.link_new_address(1, "ada@example.org", "correct horse")
+        self.log_in_anonymously(WITH_MAIL, None)
+        if guests:
+            self.bring_along_guests(guests)
+
+    def bring_along_guests(self, count: int) -> None:
+        """Merge this many guests into Ada, and one more."""
+        ada = Jwt(WITH_MAIL, "ada", "Ada")
+        self.merge_with(self.refreshing[-1], WITH_MAIL, ada)
+        self.give_former_ids(self.access[-1].session.user, count - 1)
+        self.log_in_anonymously(WITH_MAIL, None)
+        self.merge_with(self.refreshing[-1], WITH_MAIL, ada)
         self.log_in_anonymously(WITH_MAIL, None)
 
     @rule(app=APPS, device=st.sampled_from([None, NO_DEVICE, DEVICE]))

@@ -46,6 +46,7 @@ _DELETED_AFTER = 24 * _HOUR
 _REMEMBERED = 30 * _DAY
 _MERGE_REMEMBERED = 100 * _DAY
 _COUNTED = 30 * _DAY
+_MOST_FORMER_IDS = 20
 _NOTICES = (3, 14)
 
 
@@ -70,6 +71,7 @@ class Model:
         self.forgotten_at: dict[tuple[str, str], datetime | None] = {}
         self.login_keys: dict[tuple[App, str], tuple[Session, datetime]] = {}
         self.merged_into: dict[str, User] = {}  # by the guest's id
+        self.pushed_out: dict[str, str] = {}  # a former id, by the newest one's id
         self._wrong_passwords: Counter[tuple[object, ...]] = Counter()
         self._in_a_row: Counter[tuple[App, str]] = Counter()
         self._counted_until: dict[tuple[App, str], datetime] = {}
@@ -78,6 +80,7 @@ class Model:
         self._warned_up_to: date | None = None
         self.orphans: list[tuple[User, Identity]] = []  # no longer listed by their user
         self.lost_keys: list[ApiKey] = []
+        self.lost: set[tuple[str, str]] = set()  # app and id, also of those back again
         self.came_back: Counter[str] = Counter()
 
     # -- Sessions ---------------------------------------------------------------------
@@ -218,10 +221,19 @@ class Model:
             owner = self._come_back(owner, identity)
         session = self._open(owner, credential.provider, identity)
         self.users.remove(guest)
-        owner.former_ids.append(guest.id)
-        self.merged_into[guest.id] = owner
-        self.forgotten_at[app.id, guest.id] = None
+        self.absorb(owner, guest.id)
         return session
+
+    def absorb(self, owner: User, guest_id: str) -> None:
+        """Note that a guest is now a user's, which may be one too many to list."""
+        owner.former_ids.append(guest_id)
+        self.merged_into[guest_id] = owner
+        self.forgotten_at[owner.app.id, guest_id] = None
+        if len(owner.former_ids) > _MOST_FORMER_IDS:
+            oldest = owner.former_ids.pop(0)
+            self.pushed_out[guest_id] = oldest
+            forgotten_at = self.now + _MERGE_REMEMBERED
+            self.forgotten_at[owner.app.id, oldest] = forgotten_at
 
     def _is_free(self, user: User, identity: Identity) -> bool:
         if identity in user.identities:
@@ -455,6 +467,7 @@ class Model:
     def lose(self, user: User) -> None:
         """Lose a permanent user's item by accident; items that name it remain."""
         self.users.remove(user)
+        self.lost.add((user.app.id, user.id))
         usable = [i for i in user.identities if i.provider != ANONYMOUS]
         self.orphans += [(user, identity) for identity in usable]
         self.lost_keys += user.keys

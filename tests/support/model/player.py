@@ -110,18 +110,52 @@ class Player(RuleBasedStateMachine):
         before, self.items = self.items, self.stage.items()
         user_id = _user_id(told) or reply.json.get("user_id")  # of a new user
         address = email and email.lower()
-        user_ids = [user_id, *_former_ids(told)]
+        user_ids = [user_id, *self._former_ids(told)]
         require_untouched(before, self.items, user_ids, address, free_of)
         return told, reply
 
     def teardown(self) -> None:
         self.stage.came_back += self.model.came_back
+        self.stage.pushed_out += len(self.model.pushed_out)
+
+    def _former_ids(self, told: Session | User | Account | ApiKey | None) -> list[str]:
+        """Return the former ids of a call's user, and those that they pushed out."""
+        user = told if isinstance(told, User | None) else told.user
+        listed = [] if user is None else user.former_ids
+        pushed_out = self.model.pushed_out
+        return [*listed, *[pushed_out[each] for each in listed if each in pushed_out]]
 
     def lose(self, user: User) -> None:
         """Delete a permanent user's item, as by hand."""
         pk = {"S": f"USER#{user.app.id}#{user.id}"}
         self.service.db.delete_item(TableName=self.service.table, Key={"pk": pk})
         self.model.lose(user)
+        self.look()
+
+    def give_former_ids(self, user: User, count: int) -> None:
+        """Give a user more ids of guests, as so many merges would."""
+        new = [f"{number:024x}" for number in range(count)]
+        marks = [
+            {
+                "pk": {"S": f"GONE#{user.app.id}#{former_id}"},
+                "reason": {"S": "merged"},
+                "into": {"S": user.id},
+                "provider": {"S": CUSTOM},
+                "hash": {"S": "nobody's"},
+            }
+            for former_id in new
+        ]
+        db, table = self.service.db, self.service.table
+        puts: Any = [{"PutRequest": {"Item": mark}} for mark in marks]
+        db.batch_write_item(RequestItems={table: puts})
+        db.update_item(
+            TableName=table,
+            Key={"pk": {"S": f"USER#{user.app.id}#{user.id}"}},
+            UpdateExpression="SET former_ids = list_append(former_ids, :new)",
+            ExpressionAttributeValues={":new": {"L": [{"S": each} for each in new]}},
+        )
+        for former_id in new:
+            self.model.absorb(user, former_id)
         self.look()
 
     def look(self) -> None:
@@ -148,6 +182,7 @@ class Player(RuleBasedStateMachine):
     ) -> None:
         """Log in with a guest's refresh token, or with a forged one."""
         guest = token.session.user
+        before = self.items
         session, reply = self.ask(
             LINK,
             lambda: self.model.merge(app, credential, None if forged else token),
@@ -157,8 +192,14 @@ class Player(RuleBasedStateMachine):
         )
         if session is None:
             return
-        merged = self.model.merged_into.get(guest.id) is session.user
-        assert reply.json["merged"] == merged
+        is_remembered = (app.id, guest.id) in self.model.forgotten_at
+        into = self.model.merged_into.get(guest.id) if is_remembered else None
+        assert reply.json["merged"] == (into is session.user)
+        pk = f"USER#{app.id}#{guest.id}"
+        if into is not None and pk in before:
+            detail = self.stage.told_of_merge(before[pk])
+            assert (detail["uid"], detail["into"]) == (guest.id, into.id)
+            assert detail.get("dropped") == self.model.pushed_out.get(guest.id)
         if session is not token.session:
             self.opened(session, reply, NO_DEVICE)
             return
@@ -366,11 +407,6 @@ def refuse_for_now() -> None:
 def _user_id(told: Session | User | Account | ApiKey | None) -> str | None:
     user = told if isinstance(told, User | None) else told.user
     return None if user is None else user.id
-
-
-def _former_ids(told: Session | User | Account | ApiKey | None) -> list[str]:
-    user = told if isinstance(told, User | None) else told.user
-    return [] if user is None else user.former_ids
 
 
 def _claims(token: str) -> Any:

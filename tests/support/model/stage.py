@@ -1,6 +1,7 @@
 """The stage of the model: three apps, and what only AWS does or sees."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -74,6 +75,7 @@ class Stage:
         self.runs = 0
         self.answers: Counter[tuple[str, int, str]] = Counter()
         self.came_back: Counter[str] = Counter()
+        self.pushed_out = 0  # former ids of users that had too many
         self._ring = service.items("KEY#")["KEY#ring"]
         service.restart_with(DOCUMENT)  # leaves it in the state the next runs expect
 
@@ -97,9 +99,24 @@ class Stage:
 
     def warned(self) -> list[dict[str, Any]]:
         """Run the daily search for expiring users; return its events."""
+        return self._published("ExpiringFunction", {"detail-type": "Scheduled"})
+
+    def told_of_merge(self, guest: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass on that the item of a merged guest is gone; return the event."""
+        change = {
+            "ApproximateCreationDateTime": int(self.service.now.timestamp()),
+            "Keys": {"pk": guest["pk"]},
+            "OldImage": guest,
+            "SequenceNumber": "1",
+        }
+        record = {"eventID": "1", "eventName": "REMOVE", "dynamodb": change}
+        (detail,) = self._published("LifecycleFunction", {"Records": [record]})
+        return detail
+
+    def _published(self, function: str, event: dict[str, Any]) -> list[dict[str, Any]]:
         wire = self.service.wire
         wire.reset()
-        self.service.invoke("ExpiringFunction", {"detail-type": "Scheduled"})
+        self.service.invoke(function, event)
         return [
             as_event(entry)["detail"]
             for call, body in zip(wire.calls, wire.bodies, strict=True)
@@ -139,6 +156,7 @@ class Stage:
         # Ways back to users whose item was lost.
         ways_back = {"login", "another login", "reset"}
         assert not ways_back - self.came_back.keys(), self.came_back
+        assert self.pushed_out
 
     def sweep(self) -> None:
         """Delete the items that the table's TTL would have deleted by now."""

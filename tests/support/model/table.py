@@ -23,6 +23,29 @@ def require_as_told(items: Items, model: Model) -> None:
         kind: (stored[kind], told[kind]) for kind in told if stored[kind] != told[kind]
     }
     assert not differing, f"stored, and told: {differing}"
+    _require_whole_merges(stored, model)
+
+
+def _require_whole_merges(stored: Facts, model: Model) -> None:
+    """Fail unless users list exactly the guests whose marks name them for good.
+
+    The list of a user that was lost is lost with it, and its marks are not.
+    """
+    lost = {_key(app_id, user_id) for app_id, user_id in model.lost}
+    listed = [
+        (_key(key.split()[0], former_id), key)
+        for key, user in stored["users"].items()
+        for former_id in user["former_ids"]
+        if key not in lost
+    ]
+    marked = {
+        key: into
+        for key, (ttl, into, _) in stored["gone"].items()
+        if into is not None and ttl is None and into not in lost
+    }
+    assert len(dict(listed)) == len(listed), listed
+    assert dict(listed) == marked
+    assert not stored["gone"].keys() & stored["users"].keys()
 
 
 def require_untouched(
@@ -35,7 +58,7 @@ def require_untouched(
     """Fail if a call has changed anything that belongs to another user or address.
 
     Args:
-        user_ids: The caller's id, and those of the guests that were merged into it.
+        user_ids: The caller's id, and those of all guests that it lists or listed.
         free_of: Ids of users that identities may be taken from.
     """
     for pk in {*before, *after}:
@@ -90,7 +113,10 @@ def _told(model: Model) -> Facts:
     return {
         "users": {_key(u.app.id, u.id): _told_user(u, model) for u in model.users},
         "records": sorted(records, key=repr),
-        "gone": {_key(*key): _seconds(at) for key, at in model.forgotten_at.items()},
+        "gone": {
+            _key(app_id, user_id): _told_mark(app_id, user_id, model)
+            for app_id, user_id in model.forgotten_at
+        },
         "login keys": sorted(
             (app.id, session.user.id, _seconds(until), _seconds(until))
             for (app, _), (session, until) in model.login_keys.items()
@@ -112,6 +138,15 @@ def _told_user(user: User, model: Model) -> Facts:
             if s.ends_at is None or s.ends_at > model.now
         },
     }
+
+
+def _told_mark(app_id: str, user_id: str, model: Model) -> tuple[object, ...]:
+    owner = model.merged_into.get(user_id)
+    return (
+        _seconds(model.forgotten_at[app_id, user_id]),
+        owner and _key(app_id, owner.id),
+        model.pushed_out.get(user_id),
+    )
 
 
 def _custom_record(user: User, identity: Identity) -> Facts:
@@ -165,7 +200,12 @@ def _stored(items: Items, now: datetime) -> Facts:
         elif kind == "IDENT":
             records.append(_stored_record(item, *rest[:2]))
         elif kind == "GONE":
-            gone[_key(*rest)] = _number(item, "ttl")
+            into = _text(item, "into")
+            gone[_key(*rest)] = (
+                _number(item, "ttl"),
+                into and _key(rest[0], into),
+                _text(item, "dropped"),
+            )
         elif kind == "ONCE":
             login_keys.append((rest[0], _text(item, "user_id"), *_stored_ends(item)))
         else:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from anonauth.domain.expiry import expiry_after
-from anonauth.domain.users import Session, User
+from anonauth.domain.users import Session, User, user_after_merge
 from anonauth.providers.custom_token import CustomToken
 from anonauth.providers.local_userpass import LocalUserpass
 from anonauth.store import Store
@@ -72,6 +72,10 @@ FAULTS = [
         "self.users.end_sessions(user.app, user.id, now) is not None",
         "self.users.end_session(claims, now)", id="everywhere is only here",
     ),
+    pytest.param(
+        Store.absorb_guest, "self._release_mark(transaction, user, dropped, now)",
+        "pass", id="a former id falls off and is marked for good",
+    ),
 ]
 MORE_FAULTS = [
     pytest.param(
@@ -87,6 +91,14 @@ MORE_FAULTS = [
     pytest.param(
         Store.create_user_once, "OnceItem.expires_at <= now",
         "OnceItem.expires_at < now", id="a login key a second too long",
+    ),
+    pytest.param(
+        user_after_merge, "len(former) > MOST_FORMER_IDS",
+        "len(former) >= MOST_FORMER_IDS", id="a former id is let go, and listed",
+    ),
+    pytest.param(
+        user_after_merge, "former[-MOST_FORMER_IDS:]", "former[:MOST_FORMER_IDS]",
+        id="the newest former id falls off",
     ),
     pytest.param(
         _is_before_link, "claims.anonymous and not user.anonymous", "False",
