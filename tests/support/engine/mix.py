@@ -283,9 +283,16 @@ def deal_plan(dice: random.Random) -> Plan:
     """
     subjects = "".join(dice.choice("ca") for _ in range(dice.randint(2, 4)))
     free = dice.sample(range(len(subjects)), k=len(subjects))
+    possible = [name for name in ACTS if name != "reset" or "a" in subjects]
+    kinds = dice.sample(possible, k=dice.randint(2, 5))
+    users = dice.choices(
+        ("guest", "expiring", "permanent", "permanent"), k=dice.randint(1, 2)
+    )
+    if "merge" in kinds and dice.randint(0, 1):
+        # Few worlds would have both, and few merges would absorb a guest.
+        users = [dice.choice(("guest", "expiring")), "permanent"]
     members = []
-    for _ in range(dice.randint(1, 2)):
-        kind = dice.choice(("guest", "expiring", "permanent", "permanent"))
+    for kind in users:
         if kind == "permanent" and free:
             holds = [free.pop() for _ in range(dice.randint(1, len(free)))]
             # A user has one address at most: the others stay free.
@@ -294,8 +301,6 @@ def deal_plan(dice: random.Random) -> Plan:
             members.append(Member(kept, sessions=dice.randint(1, 2)))
         else:
             members.append(Member(expiring=kind == "expiring"))
-    possible = [name for name in ACTS if name != "reset" or "a" in subjects]
-    kinds = dice.sample(possible, k=dice.randint(2, 5))
     acts = dice.choices(kinds, k=CALLERS)
     return Plan(tuple(acts), tuple(members), subjects)
 
@@ -312,7 +317,16 @@ def _deal_act(name: str, world: World, dice: random.Random) -> Act:
     addresses = [s for s in world.subjects if s.provider == USERPASS]
     user = world.users[opened.user.id]
     held = [s for s in world.subjects if user.find_identity(s.provider, s.key)]
-    subjects = {"reset": addresses, "unlink": held + world.subjects}
+    taken = [
+        s
+        for s in world.subjects
+        if any(each.find_identity(s.provider, s.key) for each in world.users.values())
+    ]
+    subjects = {
+        "reset": addresses,
+        "unlink": held + world.subjects,
+        "merge": taken * 2 + world.subjects,
+    }
     subject = dice.choice(subjects.get(name, world.subjects))
     days = 0
     if name == "sweep":
