@@ -124,7 +124,9 @@ PARTS: Mapping[str, Part] = {
             ),
             _use_case("merge", "usecases/test_merge.py"),
             _use_case("logout", "usecases/test_logout.py"),
-            _use_case("sessions", "usecases/test_sessions.py"),
+            _use_case(
+                "sessions", "usecases/test_sessions.py", "handlers/test_authorizer.py"
+            ),
             _use_case(
                 "operator", "usecases/test_operator.py", "usecases/test_giving_up.py"
             ),

@@ -43,6 +43,7 @@ from support.project import sam_template
 from support.project.pages import block
 from support.project.sam_template import Json
 from support.project.tools import ROOT, machine, require_tool
+from support.service.authorizer import is_allowed, question
 from support.service.calls import APP
 from support.service.story import VALIDATOR
 
@@ -79,9 +80,15 @@ LISTED_SESSION = {"created_at", "current", "device", "expires_at", "id", "provid
 LISTED_SESSION |= {"used_day"}
 CUSTOM_RESOURCE = {"LogicalResourceId", "PhysicalResourceId", "RequestId", "StackId"}
 CUSTOM_RESOURCE |= {"Status"}
+POLICY = {"context", "policyDocument", "principalId"}
 ANSWERS = {
     "api_keys": {"_id", "disabled", "key", "name"},
     "api_keys-list": [],
+    "authorizer": {"context", "isAuthorized"},
+    "authorizer-http1": POLICY,
+    "authorizer-rest-request": POLICY,
+    "authorizer-rest-token": POLICY,
+    "authorizer-websocket": POLICY,
     "discovery": {"deployment_model", "hostname", "location", "ws_hostname"},
     "discovery-jwks": {"keys"},
     "discovery-preflight": set(),
@@ -471,6 +478,30 @@ def test_given_parameters_of_a_company_when_deployed_then_the_resources_have_the
     assert key["KeyMetadata"]["MultiRegion"] is True
 
 
+def test_given_a_deployed_stack_when_another_api_asks_then_a_logout_ends_its_calls(
+    deployed: Deployed,
+) -> None:
+    """Asked by the ARN that other stacks get, as API Gateway would."""
+    guest = deployed.call("LoginFunction", "login")
+    asked = json.dumps(question("authorizer-rest-token", guest["access_token"]))
+
+    def ask() -> Any:
+        answer = deployed.connect("lambda").invoke(
+            FunctionName=deployed.outputs["AuthorizerArn"], Payload=asked.encode()
+        )
+        return json.loads(answer["Payload"].read())
+
+    before = ask()
+    deployed.call("LogoutFunction", "logout", guest["refresh_token"])
+    after = ask()
+    for _ in ("user.created", "user.deleted"):
+        deployed.next_event_of(guest["user_id"])
+
+    assert is_allowed(before)
+    assert before["context"]["sub"] == guest["user_id"]
+    assert after["errorMessage"] == "Unauthorized"
+
+
 def test_given_a_deployed_stack_when_a_user_deletes_itself_then_the_reason_is_told(
     deployed: Deployed,
 ) -> None:
@@ -530,7 +561,9 @@ def test_given_an_event_when_its_function_is_invoked_then_it_answers_as_document
 
     answer = deployed.invoke(sam_template.function_of(name), event)
 
-    if "routeKey" in event:
+    if "type" in event:
+        assert is_allowed(answer), answer
+    elif "routeKey" in event:
         assert answer["statusCode"] == 200, answer
         answer = json.loads(answer["body"])
     told = set(answer) if isinstance(answer, dict) else [set(each) for each in answer]

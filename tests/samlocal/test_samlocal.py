@@ -14,6 +14,7 @@ from support.project import sam_template
 from support.project.pages import block
 from support.project.sam_template import resources
 from support.project.tools import ROOT, require_tool
+from support.service.authorizer import is_allowed
 from support.service.calls import APP
 
 pytestmark = pytest.mark.long
@@ -26,7 +27,9 @@ NAMES = sorted(
 
 def assert_answered(name: str, event: Json, answer: Json) -> None:
     """Check that a function gave its documented answer to a sample event."""
-    if "routeKey" in event:
+    if "type" in event:
+        assert is_allowed(answer), (name, answer)
+    elif "routeKey" in event:
         assert answer["statusCode"] == 200, (name, answer)
     elif "Records" in event:
         assert answer == {"batchItemFailures": []}, name

@@ -83,6 +83,26 @@ def test_given_throttled_calls_when_counted_then_of_every_function_that_must_run
     assert counted == behind_the_api | {"LifecycleFunction", "KeysFunction"}
 
 
+def test_given_the_authorizers_errors_when_counted_then_no_alarm_counts_them() -> None:
+    """A REST API's 401 is an error of the function, so anybody can cause them.
+
+    A canary stops at ServerErrorsAlarm, which counts answers of this API alone.
+    """
+    found = {
+        name
+        for name, resource in deployed().items()
+        if resource["Type"] in {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"}
+        and "Authorizer" in str(resource)
+    }
+
+    assert found == set()
+    canary = alarms()["ServerErrorsAlarm"]
+    assert "AWS/Lambda" not in str(canary)
+    # Lambda's own report of a call says "error" in that case.
+    pattern = deployed()["TimeOutsFilter"]["Properties"]["FilterPattern"]
+    assert '$.record.status = "timeout"' in pattern
+
+
 def test_given_a_timed_out_call_when_lambda_logs_it_then_the_alarm_counts_it() -> None:
     """Source: AWS Lambda Developer Guide, "Telemetry API event schema reference"."""
     found = deployed()["TimeOutsFilter"]["Properties"]

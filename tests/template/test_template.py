@@ -171,6 +171,7 @@ GRANTS = {
         ("kms:Decrypt", "refresh"),
     },
     "DiscoveryFunction": {("dynamodb:GetItem", RING)},
+    "AuthorizerFunction": {("dynamodb:GetItem", RING), ("dynamodb:GetItem", USER)},
     "LifecycleFunction": {
         # Lambda itself reads the stream, and writes to the bucket, with this role.
         ("dynamodb:DescribeStream", STREAM),
@@ -794,6 +795,28 @@ def test_given_a_canary_when_it_is_not_enabled_then_aliases_are_updated_at_once(
     assert "UpdatePolicy" not in found["Resources"]["LoginFunctionAliaslive"]
 
 
+def test_given_the_authorizer_when_deployed_then_nothing_here_calls_it() -> None:
+    """Another stack gives its own gateway the permission."""
+    template = sam_template.translated()
+    name = "AuthorizerFunction"
+
+    outputs = [
+        key for key, output in template["Outputs"].items() if name in str(output)
+    ]
+
+    naming = {
+        key
+        for key, resource in template["Resources"].items()
+        if name in str(resource.get("Properties"))
+    }
+    assert naming == {name, f"{name}Role"}
+    assert name not in {route.function for route in sam_template.routes()}
+    assert outputs == ["AuthorizerArn"]
+    assert template["Outputs"]["AuthorizerArn"]["Value"] == {
+        "Fn::GetAtt": [name, "Arn"]
+    }
+
+
 def test_given_the_stack_is_deleted_then_users_records_and_key_outlive_it() -> None:
     template = sam_template.translated()
 
@@ -978,7 +1001,7 @@ def test_given_a_function_then_its_names_match_and_it_has_an_event(
     event = sam_template.event(name)
 
     assert properties["Handler"] == f"anonauth.handlers.{name}.handler"
-    if "routeKey" in event:
+    if "routeKey" in event and "type" not in event:
         assert Route(event["routeKey"], function) in set(sam_template.routes())
 
 
@@ -989,7 +1012,9 @@ def test_given_a_function_then_its_names_match_and_it_has_an_event(
 def test_given_an_event_then_it_is_as_its_source_makes_it(name: str) -> None:
     event = sam_template.event(name)
 
-    if "routeKey" in event:
+    if "type" in event:
+        assert_of_authorizer(event)
+    elif "routeKey" in event:
         assert_of_api_gateway(event)
         is_lower = all(header == header.lower() for header in event["headers"])
         assert is_lower != name.endswith("-capitals")
@@ -1029,6 +1054,40 @@ def test_given_events_without_a_route_then_they_are_those_of_what_else_starts_it
         assert ("Records" in event) == (kind == "stream"), name
         assert ("detail-type" in event) == (kind == "schedule"), name
         assert not template.functions[name].routes
+
+
+def assert_of_authorizer(event: Json) -> None:
+    """Amazon API Gateway Developer Guide: the input of Lambda authorizers.
+
+    For HTTP APIs it is in "Control access to HTTP APIs with AWS Lambda authorizers",
+    for the others in "Input to an API Gateway Lambda authorizer" and "Control access to
+    WebSocket APIs with AWS Lambda REQUEST authorizers".
+    """
+    arn = event.get("routeArn") or event["methodArn"]
+    tail = r"[a-z0-9]{10}/(\$default|prod)/(GET/notes|\$connect)"
+    assert re.fullmatch(rf"arn:aws:execute-api:[a-z0-9-]+:[0-9]{{12}}:{tail}", arn)
+    if event["type"] == "TOKEN":
+        assert event.keys() == {"type", "authorizationToken", "methodArn"}
+        assert event["authorizationToken"] == "Bearer REPLACE_WITH_TOKEN"
+        return
+    assert event["type"] == "REQUEST"
+    is_http_2 = event.get("version") == "2.0"
+    assert ("routeArn" in event) == is_http_2 == ("multiValueHeaders" not in event)
+    context = event["requestContext"]
+    assert f"/{context['stage']}/" in arn
+    assert f":{context['apiId']}/" in arn
+    assert (
+        event["headers"].get("host", event["headers"].get("Host"))
+        == (context["domainName"])
+    )
+    if not is_http_2:
+        lists = {name: [value] for name, value in event["headers"].items()}
+        assert event["multiValueHeaders"] == lists
+    # A browser cannot set Authorization when it opens a WebSocket.
+    is_connect = context.get("eventType") == "CONNECT"
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    assert ("authorization" in headers) != is_connect
+    assert ("sec-websocket-protocol" in headers) == is_connect
 
 
 def assert_of_custom_resource(event: Json) -> None:

@@ -266,16 +266,25 @@ class Request:
         """Return the token of the Authorization header, unchecked.
 
         Raises:
-            InvalidSession: The header is missing, has another scheme, or no token.
+            InvalidSession: See `read_bearer`.
         """
-        scheme, _, token = (self.header("authorization") or "").partition(" ")
-        # RFC 9110 §5.5. Other characters that look blank are part of the token.
-        token = token.strip(" \t")
-        if scheme.lower() != "bearer" or not token:
-            raise errors.InvalidSession(
-                "expected Authorization header with JWT (Bearer schema)"
-            )
-        return token
+        return read_bearer(self.header("authorization") or "")
+
+
+def read_bearer(authorization: str) -> str:
+    """Return the token in an Authorization header's value, unchecked.
+
+    Raises:
+        InvalidSession: The header is missing, has another scheme, or no token.
+    """
+    scheme, _, token = authorization.partition(" ")
+    # RFC 9110 §5.5. Other characters that look blank are part of the token.
+    token = token.strip(" \t")
+    if scheme.lower() != "bearer" or not token:
+        raise errors.InvalidSession(
+            "expected Authorization header with JWT (Bearer schema)"
+        )
+    return token
 
 
 def _require_origin_secret(request: Request) -> None:

@@ -92,12 +92,11 @@ def fill_event(
     if event.get("ResponseURL") == URL_PLACEHOLDER:
         seen_from_container = _read_json(env_vars)["Parameters"]["ENDPOINT_URL"]
         event["ResponseURL"] = f"{seen_from_container}{CUSTOM_RESOURCE_PATH}"
-    authorization = _authorization_header(event)
-    is_authorized = authorization is not None
+    is_authorized = _is_of_authorizer(event) or bool(_authorization_header(event))
     merged_in_app = _app_of_merged_guest(event)
     if not is_authorized and not merged_in_app and step in {"", "register"}:
         return event
-    named = event.get("pathParameters", {}).get("appId") or merged_in_app
+    named = (event.get("pathParameters") or {}).get("appId") or merged_in_app
     app = named or _first_app(env_vars)
     settings = _read_settings(env_vars, endpoint_url)
     with aws.isolate_environment():
@@ -109,6 +108,8 @@ def fill_event(
                     guest = users.log_in_anonymously()
                     _fill_body(event, {"merge": guest.refresh_token})
             if is_authorized:
+                if _is_of_authorizer(event):
+                    return _with_access_token(event, users)
                 _fill_tokens(event, users)
             if merged_in_app:
                 _fill_guest_id(event, users.merge_guest())
@@ -175,6 +176,18 @@ def _fill_guest_id(event: SampleEvent, guest_id: str) -> None:
         stream = record["dynamodb"]
         for item in (stream["Keys"], stream["OldImage"]):
             item["pk"]["S"] = item["pk"]["S"].replace(GUEST_ID_PLACEHOLDER, guest_id)
+
+
+def _is_of_authorizer(event: SampleEvent) -> bool:
+    return "type" in event
+
+
+def _with_access_token(event: SampleEvent, users: "_SampleUsers") -> SampleEvent:
+    # The gateway repeats the header in several members.
+    token = users.log_in_anonymously().access_token
+    filled = json.dumps(event).replace(TOKEN_PLACEHOLDER, token)
+    with_token: SampleEvent = json.loads(filled)
+    return with_token
 
 
 def _is_everywhere(event: SampleEvent) -> bool:

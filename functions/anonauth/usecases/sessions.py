@@ -1,4 +1,4 @@
-"""The sessions of a user: it lists them, and ends one of them."""
+"""The sessions of a user: whose one is, a list of all, and the end of one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,10 +24,26 @@ class SessionList:
 
 @dataclass(frozen=True, slots=True)
 class SessionManagement:
-    """Lists and ends the sessions of users by their refresh tokens."""
+    """Finds sessions by access tokens, lists and ends them by refresh tokens."""
 
     users: UserStore
     tokens: TokenIssuer
+
+    def find(self, access_token: str, now: datetime) -> tuple[User, Session]:
+        """Return the user and the session of an access token, if the session is open.
+
+        It is one consistent read, so a session is refused from the moment at which it
+        ends: by a logout, a merge, an unlink, or with its user.
+
+        Args:
+            access_token: As issued.
+            now: Aware UTC time of the request.
+
+        Raises:
+            InvalidSession: The token is bad, or its session or user no longer exists.
+            AppNotFound, KeysUnavailable, StoreUnavailable: The token may be good.
+        """
+        return Authenticator(self.users, self.tokens).access(access_token, now)
 
     def list_all(self, refresh_token: str, now: datetime) -> SessionList:
         """Return the live sessions of the user of a refresh token.

@@ -124,6 +124,9 @@ def _starts(
         for made in sam_template.resources(template, kind).values():
             if any(_names(value, name) for value in made.values()):
                 yield what
+    for output in template["Outputs"].values():
+        if output["Value"] == {"Fn::GetAtt": [name, "Arn"]}:
+            yield "authorizer of another API"
 
 
 def _names(value: Any, function: str) -> bool:
@@ -240,17 +243,20 @@ def _is_use_case(value: Any) -> bool:
 def _tests_of(use_cases: list[str], entry: str, handler: ModuleType) -> list[str]:
     # From the most specific word to the most general.
     found = [test for word in dict.fromkeys(use_cases) for test in _test_of(word)]
+    found += _test_in("handlers", _stem(handler))
     for word in (entry, entry.partition("_")[0], _stem(handler)):
         found = found or _test_of(word)
     return found
 
 
 def _test_of(word: str) -> list[str]:
-    for folder in _TEST_FOLDERS:
-        path = ROOT / "tests" / "unit" / folder / f"test_{word.strip('_')}.py"
-        if path.is_file():
-            return [path.relative_to(ROOT).as_posix()]
-    return []
+    tests = (_test_in(folder, word) for folder in _TEST_FOLDERS)
+    return next((found for found in tests if found), [])
+
+
+def _test_in(folder: str, word: str) -> list[str]:
+    path = ROOT / "tests" / "unit" / folder / f"test_{word.strip('_')}.py"
+    return [path.relative_to(ROOT).as_posix()] if path.is_file() else []
 
 
 def _stem(module: ModuleType) -> str:

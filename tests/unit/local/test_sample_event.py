@@ -18,6 +18,7 @@ from anonauth.local.settings_file import MAIL_APP
 from anonauth.local.template import find_template, read_template
 from support.project import sam_template
 from support.project.tools import ROOT
+from support.service.authorizer import SHAPES, is_allowed
 
 EVENTS = ROOT / "events"
 ENV_VARS = EVENTS / "env.local.json"
@@ -128,6 +129,15 @@ def test_given_an_event_when_filled_then_its_user_fits_the_route(
     user = user_of(event, with_aws)
     assert user["anonymous"]["BOOL"] is anonymous
     assert providers_of(user) == providers
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_given_an_event_of_the_authorizer_when_filled_then_its_call_may_pass(
+    name: str, with_aws: LocalServer
+) -> None:
+    answer = with_aws.deployment.invoke("AuthorizerFunction", fill(name, with_aws))
+
+    assert is_allowed(answer)
 
 
 def test_given_an_event_that_unlinks_when_filled_then_that_identity_is_there(

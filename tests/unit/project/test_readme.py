@@ -373,6 +373,9 @@ def test_given_functions_that_pages_show_then_each_has_time_memory_and_a_test() 
     # A new function needs a test such as the one below.
     assert shown.keys() == {"CleanUp", "MoveNotes"}
     assert handlers == [
+        # tests/template/test_authorizer_page.py has their tests.
+        block("the authorizers in CDK"),
+        block("the handler of a connection"),
         block("the consumer"),
         block("the consumer of merges"),
         block("the function behind API Gateway"),

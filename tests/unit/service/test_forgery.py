@@ -31,6 +31,7 @@ from support.forgery.forgeries import (
     of_issuer,
 )
 from support.forgery.key_server import Signer
+from support.service.authorizer import SHAPES, ask, question
 from support.service.harness import (
     APP,
     DELETE,
@@ -50,6 +51,9 @@ from support.service.provider_logins import (
     register,
 )
 from support.service.rings import RingInMemory
+
+Forged = list[tuple[str, str]]
+"""Forged tokens with their names."""
 
 
 class World:
@@ -226,6 +230,49 @@ def test_given_the_good_token_when_calling_as_a_forger_does_then_it_is_no_401(
         answered[route] = service.send(route, token=token, **options_of(route)).status
 
     assert 401 not in answered.values(), answered
+
+
+def refused_by_the_authorizer(world: World, shape: str, forged: Forged) -> None:
+    """Check that no call with one of the tokens passes, and none makes a 500."""
+    answers = {
+        name: ask(world.service, question(shape, token)) for name, token in forged
+    }
+    refusals = {
+        "authorizer": "{'isAuthorized': False}",
+        "authorizer-http1": "'Effect': 'Deny'",
+    }
+    refusal = refusals.get(shape, "Exception: Unauthorized")
+    other = {
+        name: answer for name, answer in answers.items() if refusal not in str(answer)
+    }
+    assert other == {}, shape
+
+
+def test_given_forged_tokens_when_other_apis_ask_then_none_of_their_calls_passes(
+    world: World,
+) -> None:
+    """Each kind of API gets another fifteenth of the forged tokens."""
+    forged = list(world.forged("access").items())
+    before = world.service.items()
+
+    for at, shape in enumerate(SHAPES):
+        refused_by_the_authorizer(world, shape, forged[at::15])
+
+    assert world.service.items() == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", SHAPES)
+def test_given_all_forged_tokens_when_an_api_asks_then_none_of_their_calls_passes(
+    world: World, shape: str
+) -> None:
+    forged = list(world.forged("access").items())
+    before = world.service.items()
+
+    refused_by_the_authorizer(world, shape, forged)
+
+    assert world.service.items() == before
+    assert len(forged) > 300
 
 
 @pytest.mark.parametrize(

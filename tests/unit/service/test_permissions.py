@@ -20,6 +20,7 @@ from anonauth.local.dynamodb.live_table import LiveTable
 from support.forgery.key_server import KeyServer
 from support.project.policies import Policies
 from support.project.sam_template import Json, passes_filter
+from support.service.authorizer import question
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -341,6 +342,8 @@ def use_all_operations(guarded: Guarded, client: Client) -> None:
     guarded.now += DAY
     guest |= client.refresh(guest)
     client.ok(PROFILE, token=guest["access_token"])
+    asked = question("authorizer", guest["access_token"])
+    assert guarded.invoke("AuthorizerFunction", asked)["isAuthorized"] is True
     client.ok(LOGOUT, token=guest["refresh_token"])
     # Passwords: a guest becomes permanent, and a new user logs in.
     ada = client.guest()
