@@ -87,6 +87,7 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
         "SessionFunction": lambda: request("session", refresh),
         "LogoutFunction": lambda: request("logout", people.guest()["refresh_token"]),
         "ProfileFunction": lambda: request("profile", access),
+        "AuthorizerFunction": lambda: request("authorizer", access),
         "DiscoveryFunction": lambda: request("discovery-jwks"),
         "LinkFunction": lambda: people.attempt(
             "custom-token",

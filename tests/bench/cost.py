@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.operations import AUTHORIZE
 from support.project.sam_template import Json
 
 MILLION = 1_000_000
@@ -89,8 +90,10 @@ def _per_million(name: str, warm: Json, counted: Json, listed: Json) -> Json:
     if name == _SILENT:
         events = 0
     logged = counted["log_bytes"] + assumed["log_bytes_of_lambda_itself"]
+    # The API that asks is another one. Its call costs the same without an authorizer.
+    is_of_this_api = name != AUTHORIZE
     each = {
-        "API Gateway": aws["http_api_request"],
+        "API Gateway": is_of_this_api * aws["http_api_request"],
         "Lambda": aws["lambda_request"] + computing["usd"],
         "DynamoDB": units,
         "events": events * aws["eventbridge_event"],

@@ -11,7 +11,7 @@ from typing import Any
 from bench import local
 from bench.figures import say
 from bench.meter import Call
-from bench.operations import Operation, People, operations
+from bench.operations import AUTHORIZE, Operation, People, is_success, operations
 from bench.stage import Stage
 from runtime.runtime_api import ISOLATED
 from support.project.bundle_size import MAX_BYTES, MAX_ZIPPED, files
@@ -28,6 +28,7 @@ EXPECTED: dict[str, tuple[list[str], float, float]] = {
     "refresh": (["GetItem"], 1, 0),
     "refresh, first of a day": (["GetItem", "UpdateItem"], 1, 1),
     "profile": (["GetItem"], 1, 0),
+    AUTHORIZE: (["GetItem"], 1, 0),
     "logout": (["DeleteItem"], 0, 1),
     "logout, permanent user": (["DeleteItem", "UpdateItem"], 0, 2),
     "link custom-token": _LINK,
@@ -79,6 +80,7 @@ _ARGON2 = {"_argon2_cffi_bindings", "argon2"}
 
 BESIDE: dict[str, set[str]] = {
     "ApiKeysFunction": {"jwt", "msgspec"},
+    "AuthorizerFunction": {"jwt"},
     "DiscoveryFunction": set(),
     "ExpiringFunction": set(),
     "KeysFunction": set(),
@@ -199,7 +201,7 @@ def _count(stage: Stage, people: People, operation: Operation) -> Json:
             del stage.meter.calls[:], stage.cloud.gate.calls[:]
             logged = len(function.log())
             answer: Any = function.invoke(event)
-            if answer["statusCode"] != 200:
+            if not is_success(answer):
                 raise ValueError(f"{operation.name} was answered {answer}")
             calls = list(stage.meter.calls)
             # The calls to KMS and SSM; those to the table do not pass through here.

@@ -17,6 +17,7 @@ from runtime.runtime_api import Function
 from support.project.sam_template import Json
 
 PASSWORD = "correct horse battery staple"
+AUTHORIZE = "authorize a call of another API"
 _EXPIRY = 4102444800  # 2100
 
 
@@ -121,6 +122,11 @@ class People:
         return body
 
 
+def is_success(answer: Json) -> bool:
+    """Tell whether an answer is a function's success."""
+    return answer.get("statusCode") == 200 or answer.get("isAuthorized") is True
+
+
 def yesterday() -> str:
     """Return the day before today, UTC."""
     return (utc_now() - timedelta(days=1)).date().isoformat()
@@ -205,6 +211,12 @@ def operations() -> Iterator[Operation]:
         "profile",
         "ProfileFunction",
         lambda people: request("profile", people.guest()["access_token"]),
+        is_repeatable=True,
+    )
+    yield Operation(
+        AUTHORIZE,
+        "AuthorizerFunction",
+        lambda people: request("authorizer", people.guest()["access_token"]),
         is_repeatable=True,
     )
     yield Operation("logout", "LogoutFunction", lambda people: _logout(people.guest()))
