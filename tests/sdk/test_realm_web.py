@@ -15,7 +15,7 @@ import pytest
 from anonauth.local.server import LocalServer
 from support.project.pages import block
 from support.project.tools import require_tool
-from support.service.calls import APP, OTHER_APP, log_in
+from support.service.calls import API, APP, OTHER_APP, log_in
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(HERE.glob("*.test.mjs"))
@@ -126,6 +126,71 @@ def test_given_a_program_of_a_page_when_copied_then_it_prints_what_it_says(
 
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(told, ended.stdout, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("await app.currentUser.logOut();", id="logout"),
+        pytest.param("await refuse(guest);", id="unnoticed"),
+        pytest.param(
+            "await refuse(guest); await guest.refreshCustomData().catch(() => {});",
+            id="noticed by another call",
+        ),
+    ],
+)
+def test_given_a_guest_that_has_ended_when_logging_in_by_the_page_then_a_new_guest(
+    end: str,
+) -> None:
+    """A plain `logIn` fails in each of these cases. No connection costs no user."""
+    node = require_tool("node")
+    require_sdk()
+    with LocalServer(app_ids=(APP,)) as server:
+        code = f"""
+            import * as Realm from "realm-web";
+            {block("the realm-web guest")}
+            let isOnline = true;
+            const down = () => Promise.reject(new TypeError("offline"));
+            const app = new Realm.App({{
+              id: "{APP}",
+              baseUrl: "{server.base_url}",
+              fetch: (...call) => (isOnline ? fetch(...call) : down()),
+            }});
+            const refuse = ({{ accessToken }}) =>
+              fetch("{server.base_url}{API}/auth/delete", {{
+                method: "DELETE",
+                headers: {{ Authorization: `Bearer ${{accessToken}}` }},
+              }});
+            const guest = await logInAsGuest(app);
+            const same = await logInAsGuest(app);
+            isOnline = false;
+            const failed = await logInAsGuest(app).catch((error) => error.message);
+            isOnline = true;
+            const still = await logInAsGuest(app);
+            {end}
+            const plain = app.logIn(Realm.Credentials.anonymous());
+            const status = await plain.catch((error) => error.statusCode);
+            const next = await logInAsGuest(app);
+            const last = await logInAsGuest(app);
+            console.log(guest === same, failed, guest === still, status);
+            console.log(next.id === guest.id, last === next, next.isLoggedIn);
+            console.log(Object.keys(app.allUsers).length);
+        """
+        ended = subprocess.run(  # noqa: S603 - the page's own words
+            [node, "--input-type=module", "--eval", code],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [
+        "true offline true 401",
+        "false true true",
+        "1",
+    ]
 
 
 def test_given_a_clock_that_moved_when_jose_takes_it_then_new_tokens_are_good() -> None:
