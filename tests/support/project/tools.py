@@ -104,6 +104,11 @@ def _express() -> Path | None:
     return package if package.is_dir() else None
 
 
+def _cdk() -> Path | None:
+    directory = TOOLS / "cdk"
+    return directory if (directory / "node_modules/aws-cdk-lib").is_dir() else None
+
+
 _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "python3.13": _python313,
     "awslambdaric": _awslambdaric,
@@ -113,6 +118,7 @@ _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "axe-core": _axe,
     "frameworks": _frameworks,
     "express": _express,
+    "cdk": _cdk,
 }
 
 
