@@ -106,9 +106,11 @@ class Machine(Player):
     def bring_along_guests(self, count: int) -> None:
         """Merge this many guests into Ada, and one more."""
         ada = Jwt(WITH_MAIL, "ada", "Ada")
+        self.as_told()  # learns the guest's ids before it is gone
         self.merge_with(self.refreshing[-1], WITH_MAIL, ada)
         self.give_former_ids(self.access[-1].session.user, count - 1)
         self.log_in_anonymously(WITH_MAIL, None)
+        self.as_told()
         self.merge_with(self.refreshing[-1], WITH_MAIL, ada)
         self.log_in_anonymously(WITH_MAIL, None)
 
