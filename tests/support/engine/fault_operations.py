@@ -18,6 +18,7 @@ from anonauth.domain.providers import USERPASS
 from anonauth.errors import Unavailable
 from anonauth.passwords import Argon2Passwords
 from support.engine.fault_world import NEW_PASSWORD, PASSWORD, Items, Json, World, done
+from support.service.authorizer import ask, is_allowed, question
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -187,6 +188,26 @@ def profile(world: World) -> Prepared:
         assert reply.json == wanted
 
     return lambda: Wish(ask, holds)
+
+
+def authorize(world: World) -> Prepared:
+    """Another API asks whether a call may pass: yes or an error, and never no."""
+    guest = world.service.log_in()
+    asked = question("authorizer", guest["access_token"])
+
+    def of_gateway() -> Reply:
+        answer = ask(world.service, asked)
+        failed = isinstance(answer, str)
+        return _reply(503) if failed else Reply(200, {}, json.dumps(answer))
+
+    wanted = done(of_gateway())
+    assert is_allowed(wanted)
+
+    def holds(reply: Reply | None, _: Items) -> None:
+        assert reply is not None
+        assert reply.json == wanted
+
+    return lambda: Wish(of_gateway, holds)
 
 
 def logout(world: World) -> Prepared:
@@ -954,6 +975,7 @@ _SESSIONS = {
     "refresh, first of a day": Operation(refresh_of_the_day),
     "refresh, first of a day, permanent user": Operation(refresh_of_the_day_permanent),
     "profile": Operation(profile),
+    "authorize": Operation(authorize),
     "logout": Operation(logout),
     "logout, permanent user": Operation(logout_permanent),
     "logout everywhere": Operation(logout_everywhere),

@@ -587,6 +587,24 @@ def test_given_a_warm_function_when_apis_ask_then_each_call_is_one_consistent_re
     assert later == ["GetItem", "GetItem"]  # the key ring is read every 5 minutes
 
 
+@pytest.mark.long
+def test_given_a_thousand_checks_when_counted_then_a_thousand_reads_and_the_rings(
+    service: Deployment, guest: dict[str, Any]
+) -> None:
+    asked = [question(shape, guest["access_token"]) for shape in SHAPES]
+    service.restart()
+
+    def check() -> None:
+        for number in range(1000):
+            assert is_allowed(ask(service, asked[number % len(asked)]))
+
+    calls = service.counted(check)
+
+    assert calls == ["GetItem"] * 1001
+    read = [body["Key"]["pk"]["S"] for body in service.wire.bodies[-1001:]]
+    assert read == ["KEY#ring"] + [f"USER#{APP}#{guest['user_id']}"] * 1000
+
+
 def test_given_refusals_and_trouble_when_logged_then_no_token_is_told(
     service: Deployment,
     guest: dict[str, Any],
