@@ -1,14 +1,17 @@
 """A person at a real browser, who presses buttons and reads the page."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from support.project.tools import ROOT
+from support.project.tools import ROOT, require_tool
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
+
+STEPS, LAST = "Try this, in order", "Last call"
 
 ARTEFACTS = ROOT / ".artefacts"
 """Screenshots to look at after a run; ignored by git."""
@@ -37,7 +40,7 @@ class Person:
         self.url = url
         self.faults: list[str] = []
         self.hosts: set[str] = set()
-        self._calls = 0
+        self.calls = 0
         self._context = browser.new_context(**look)
         self._context.set_default_timeout(10_000)
         self.page = self._context.new_page()
@@ -49,14 +52,15 @@ class Person:
         self.reads("Nobody is signed in.", at="Device 2")
 
     def close(self) -> None:
-        """Close the page; fail if it has logged an error or stored anything."""
-        stored = "[localStorage.length, sessionStorage.length, document.cookie]"
-        kept = self.page.evaluate(stored)
+        """Close the page; fail if it has logged an error or stored too much."""
+        stored = "[Object.keys(localStorage), sessionStorage.length, document.cookie]"
+        names, *rest = self.page.evaluate(stored)
         violations = self.page.evaluate("window.violations")
         self._context.close()
         assert self.faults == []
         assert violations == []
-        assert kept == [0, 0, ""]
+        assert {name.split(":")[0] for name in names} == {"anonauth-playground"}
+        assert rest == [0, ""]
         assert self.hosts == {urlsplit(self.url).netloc}
 
     def allow_copying(self) -> None:
@@ -73,14 +77,30 @@ class Person:
 
     def press(self, words: str, at: str) -> None:
         """Press a button that makes a call, and wait for the answer in the list."""
-        self.button(words, at).click()
+        self.tap(words, at)
         self.sees_call()
+
+    def tap(self, words: str, at: str) -> None:
+        """Press a button that makes no call."""
+        self.button(words, at).click()
+
+    def comes_back(self, reload: Callable[[], object], calls: int = 1) -> None:
+        """Reload the page, which makes calls of its own for users that it has kept."""
+        with self.page.expect_navigation():
+            reload()
+        self.calls = 0
+        for _ in range(calls):
+            self.sees_call()
 
     def press_key(self, words: str, at: str, key: str = "Enter") -> None:
         """Press the same button with the keyboard."""
+        self.type_key(words, at, key)
+        self.sees_call()
+
+    def type_key(self, words: str, at: str, key: str = "Enter") -> None:
+        """Press a button that makes no call with the keyboard."""
         self.tab_to(words, at)
         self.page.keyboard.press(key)
-        self.sees_call()
 
     def tab_to(self, words: str, at: str, key: str = "Tab") -> None:
         """Press Tab until an element has the focus.
@@ -103,8 +123,8 @@ class Person:
 
     def sees_call(self) -> None:
         """Wait until another call is listed."""
-        self._calls += 1
-        heading = re.compile(rf"^{self._calls}\. ")
+        self.calls += 1
+        heading = re.compile(rf"^{self.calls}\. ")
         self.at("Calls").get_by_role("heading", name=heading).wait_for()
 
     def reads(self, words: str, at: str) -> None:
@@ -122,9 +142,20 @@ class Person:
 
     def copied(self, number: int) -> str:
         """Press a call's Copy button and return the clipboard's text."""
-        self.button(f"Copy call {number} as a curl line", "Calls").click()
-        self.reads("Copied.", at="Calls")
+        self.button(f"Copy call {number}", "Calls").click()
+        self.reads(f"Copied call {number} for", at=LAST)
         return str(self.page.evaluate("navigator.clipboard.readText()"))
+
+    def axe_findings(self) -> list[tuple[str, Any, str]]:
+        """Return what axe finds wrong: rule, element and reason."""
+        self.page.evaluate(require_tool("axe-core").read_text())
+        result = self.page.evaluate("axe.run()")
+        assert len(result["passes"]) > 20
+        return [
+            (rule["id"], node["target"], node["failureSummary"])
+            for rule in result["violations"]
+            for node in rule["nodes"]
+        ]
 
     def is_off(self, words: str, at: str) -> bool:
         """Return whether a button is marked as disabled."""

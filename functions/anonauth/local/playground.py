@@ -12,7 +12,10 @@ PAGE_FILES: Mapping[str, tuple[str, str]] = {
     PAGE_PATH: ("index.html", "text/html; charset=utf-8"),
     # Under the local prefix, so that they cannot clash with a route of the API.
     "/_local/playground.css": ("playground.css", "text/css; charset=utf-8"),
-    "/_local/playground.js": ("playground.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/_local/{name}": (name, "text/javascript; charset=utf-8")
+        for name in ("playground.js", "page.js", "calls.js", "device.js", "news.js")
+    },
     "/_local/playground.svg": ("playground.svg", "image/svg+xml"),
 }
 """Name and content type of the file at each path. No request can name another file."""
