@@ -214,7 +214,7 @@ def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
     person.tab_to("Skip to Device 1", "")  # over the end, to the beginning
     person.tab_to("Copy call 1", "Calls", key="Shift+Tab")
 
-    assert skipped_to == ["SELECT", "Written for", "Calls"]
+    assert skipped_to == ["SELECT", "Copy as", "Calls"]
 
 
 @pytest.mark.long
@@ -503,7 +503,9 @@ def test_given_a_guest_and_a_new_address_when_logging_in_then_no_second_user_is_
     person = visit(server)
     person.press(GUEST, ONE)
     person.press(REGISTER, ONE)
+    person.press(REGISTER, ONE)
 
+    person.reads("That address is registered already.", at=ONE)
     person.reads("Log in: link the address, or bring the guest along", at=ONE)
     person.reads("Log in: link the address on Device 1 first", at=TWO)
     off = [person.is_off(LOG_IN, device) for device in (ONE, TWO)]
@@ -515,7 +517,7 @@ def test_given_a_guest_and_a_new_address_when_logging_in_then_no_second_user_is_
     person.reads("The address had no user yet, so this is a new user.", at=TWO)
 
     assert off == [True, True]
-    assert person.at("Calls").get_by_role("heading", level=3).count() == 4
+    assert person.at("Calls").get_by_role("heading", level=3).count() == 5
 
 
 @pytest.mark.long
@@ -622,7 +624,7 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
         person.press(words, TWO)
     person.reads("✓ The same user as on Device 1", at=TWO)
     user_id = person.user_id(ONE)
-    person.at("Calls").get_by_label("Written for").select_option(kind)
+    person.at("Calls").get_by_label("Copy as").select_option(kind)
     shown = person.at("Calls").inner_text()
 
     code = {number: person.copied(number) for number in (1, 2, 3, 5, 7, 9)}
@@ -633,7 +635,7 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
         code[5] = code[5].replace("grace@example.com", other["email"])
     answers = {number: run_code(kind, lines) for number, lines in code.items()}
     person.comes_back(person.page.reload, calls=2)
-    remembered = person.at("Calls").get_by_label("Written for").input_value()
+    remembered = person.at("Calls").get_by_label("Copy as").input_value()
 
     assert user_id in answers[7]
     assert user_id in answers[9]

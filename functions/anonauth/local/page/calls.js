@@ -92,11 +92,11 @@ function pythonCode(call) {
 const MODULE_CODE = {
   guest: () => "console.log(await auth.token(), auth.user);",
   repeat: () =>
-    "// It repeats a sign-in without an answer by itself, with the same login key.\n" +
+    "// The module sends a sign-in without an answer again, with the same login key.\n" +
     "console.log(await auth.token(), auth.user);",
   refresh: () =>
-    "// It refreshes by itself when the token is about to expire.\n" +
-    "console.log(await auth.token());",
+    "// Without `fresh` it refreshes a token that is about to expire.\n" +
+    "console.log(await auth.token({ fresh: true }));",
   profile: ({ url }) =>
     "const headers = { Authorization: `Bearer ${await auth.token()}` };\n" +
     `const answer = await fetch(${text(url)}, { headers });\n` +

@@ -224,6 +224,10 @@ export class Device {
     const path = `${providerPath(USERPASS)}/register`;
     const body = { email: this.email, password: this.password };
     const answer = await send(label, { action: "register", method: "POST", path, body });
+    if (answer.json?.error_code === "AccountNameInUse" && isUnlinked(body.email)) {
+      this.note = "That address is registered already. Now link it to a guest, or log in with it.";
+      return;
+    }
     if (this.noteRefusal(answer)) return;
     noteUnlinked(body.email, true);
     this.note = service.app.confirm_url
@@ -235,8 +239,8 @@ export class Device {
     const path = `${providerPath(USERPASS)}/login?link=true`;
     const body = { username: this.email, password: this.password };
     const answer = await this.callAsUser(label, { action: "link", method: "POST", path, body });
+    if (answer.status === 200 || answer.status === 409) noteUnlinked(body.username, false);
     if (this.noteRefusal(answer)) return;
-    noteUnlinked(body.username, false);
     this.update({ accessToken: answer.json.access_token, expiresAt: null });
     this.note += "Linked. The user id is the same, and the user no longer expires.";
     markDone("link");
