@@ -474,6 +474,25 @@ def test_given_an_expired_token_when_used_then_it_is_refreshed_and_repeated_once
 
 
 @pytest.mark.long
+def test_given_a_guest_that_has_expired_when_linking_then_no_user_is_made(
+    server: LocalServer, visit: Visit
+) -> None:
+    person = visit(server)
+    person.press(GUEST, ONE)
+    guest = person.user_id(ONE)
+    person.press(REGISTER, ONE)
+    person.press("+ 91 days and 1 hour", CLOCK)
+
+    person.press(LINK, ONE)
+    person.sees_call()
+    person.reads(f"the guest {guest} was removed for good. Nothing was linked.", at=ONE)
+
+    events = server.deployment.events.entries()
+    assert [event.type for event in events].count("user.created") == 1
+    assert done_steps(person) == ["guest"]
+
+
+@pytest.mark.long
 def test_given_a_lost_answer_when_signing_in_again_then_it_is_the_same_guest(
     server: LocalServer, visit: Visit
 ) -> None:

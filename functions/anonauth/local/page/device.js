@@ -240,7 +240,10 @@ export class Device {
     const body = { username: this.email, password: this.password };
     const answer = await this.callAsUser(label, { action: "link", method: "POST", path, body });
     if (answer.status === 200 || answer.status === 409) noteUnlinked(body.username, false);
-    if (this.noteRefusal(answer)) return;
+    if (this.noteRefusal(answer)) {
+      if (!this.isSignedIn) this.note += " Nothing was linked.";
+      return;
+    }
     this.update({ accessToken: answer.json.access_token, expiresAt: null });
     this.note += "Linked. The user id is the same, and the user no longer expires.";
     markDone("link");
