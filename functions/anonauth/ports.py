@@ -474,11 +474,29 @@ class OverviewStore(Protocol):
         ...
 
 
-class RestoreStore(OverviewStore, Protocol):
+class RecordSource(Protocol):
+    """Records of identities and API keys, which belong to users to restore.
+
+    A record is named by app, provider and key.
+    """
+
+    def get_records(
+        self, names: Collection[tuple[str, str, str]]
+    ) -> Mapping[tuple[str, str, str], IdentityRecord | None]:
+        """Return the records of identities and API keys that are there, by name.
+
+        The read is strongly consistent. A record that cannot be read is None.
+
+        Raises:
+            StoreUnavailable: DynamoDB did not answer; repeat.
+        """
+        ...
+
+
+class RestoreStore(RecordSource, OverviewStore, Protocol):
     """Users of a backup, or of the live table that they are restored to.
 
-    A user is named by app and id, a record by app, provider and key. Every method can
-    raise `StoreUnavailable`.
+    A user is named by app and id. Every method can raise `StoreUnavailable`.
     """
 
     def get_users(
@@ -487,15 +505,6 @@ class RestoreStore(OverviewStore, Protocol):
         """Return the users that are there, expired ones too, by name.
 
         The read is strongly consistent. A user whose item cannot be read is None.
-        """
-        ...
-
-    def get_records(
-        self, names: Collection[tuple[str, str, str]]
-    ) -> Mapping[tuple[str, str, str], IdentityRecord | None]:
-        """Return the records of identities and API keys that are there, by name.
-
-        The read is strongly consistent. A record that cannot be read is None.
         """
         ...
 

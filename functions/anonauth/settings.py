@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from anonauth.domain.expiry import SessionLimits
 
-_APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The form of a client app id."""
+
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 _USUAL_PORTS = {"https": ":443", "http": ":80"}
 # SSM allows 15 levels; the last is for secrets (see `provider_settings.document`).
@@ -72,7 +74,7 @@ class Settings:
         """
         app_ids = [app.strip() for app in _required(env, "APP_IDS").split(",")]
         for app in app_ids:
-            if not _APP_ID.fullmatch(app):
+            if not APP_ID.fullmatch(app):
                 raise SettingsError(
                     f"APP_IDS: '{app}' is not 1 to 64 ASCII letters, digits, '_', '-'"
                 )

@@ -1,4 +1,4 @@
-"""The forms of instants, subjects and secrets in tokens and in the table.
+"""The forms of instants, subjects, secrets and shown texts.
 
 Pure: no clock, no input or output. Instants are aware UTC datetimes, days UTC dates.
 """
@@ -7,6 +7,9 @@ import base64
 import hashlib
 import hmac
 from datetime import UTC, datetime
+
+MAX_SHOWN_LENGTH = 1024
+"""Characters of a text in a profile. One item of 400 KB holds all its texts."""
 
 
 def rfc3339(instant: datetime) -> str:
@@ -77,3 +80,12 @@ def sha256_base64url(text: str) -> str:
 def base64url(octets: bytes) -> str:
     """Return octets as base64url without padding (RFC 7515 §2)."""
     return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def shown(text: str) -> str:
+    """Return a text for a profile: cut, without NUL and without lone surrogates.
+
+    JSON can spell lone surrogates, which no store and no client can encode.
+    """
+    whole = text.replace("\0", "").encode(errors="replace").decode()
+    return whole[:MAX_SHOWN_LENGTH]

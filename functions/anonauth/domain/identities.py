@@ -61,7 +61,8 @@ class IdentityRecord:
     """An identity's own record: its user, and what is known of the identity.
 
     `data` is for display only (profile). The fields after it are for `local-userpass`
-    alone. `verified` says that the token of a mail to the address has ever come back.
+    alone. `password_hash` is empty if the account was imported without a password.
+    `verified` says that the token of a mail to the address has ever come back.
     `contested` says that several passwords were set before that, so it is not known
     whose password the mail has confirmed. `networks` has the networks that a right
     password came from, each with the day on which it was noted, in a form that does not

@@ -101,10 +101,12 @@ class RestoreRules:
     """Who may come back.
 
     `guests` says whether anonymous users may. `deletions` has the time of the last
-    `user.deleted` of each user that an archive of events names.
+    `user.deleted` of each user that an archive of events names. `tells_created` is for
+    users that are new to the apps: their `user.created` is published.
     """
 
     guests: bool = False
+    tells_created: bool = False
     deletions: Mapping[UserName, datetime] = field(default_factory=dict)
     merges: Merges = field(default_factory=Merges)
 
@@ -222,7 +224,7 @@ class _Draft:
             identities=(*_anonymous_identities(old), *identities),
             api_keys=keys,
             made_again=old.made_again or (None if is_complete else "open"),
-            restored_at=self._now,
+            restored_at=None if rules.tells_created else self._now,
             former_ids=self._former_ids(rules),
         )
         return RestorePlan(

@@ -108,8 +108,8 @@ class User:
     only if the user is anonymous. `made_again` is None unless the user's item was lost.
     In that case `created_at` is the time at which it was made again, and the user has
     no anonymous identity. `restored_at` is set if an operator restored the user from a
-    backup. `former_ids` are the ids of the guests that were merged into the user, the
-    newest last.
+    backup, or imported it. `former_ids` are the ids of the guests that were merged into
+    the user, the newest last.
     """
 
     app: str

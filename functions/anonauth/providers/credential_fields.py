@@ -1,15 +1,13 @@
-"""Reading fields of credentials, and cutting texts for profiles, for all providers."""
+"""Reading fields of credentials, and choosing texts for profiles, for all providers."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from anonauth.domain.encoding import shown
 from anonauth.errors import BadRequest
 
 MAX_LENGTH = 8192
 """Characters of a token; a whole body has 16 KB."""
-
-MAX_SHOWN_LENGTH = 1024
-"""Characters of a text in a profile. One item of 400 KB holds all its texts."""
 
 
 def credential_field(credential: Mapping[str, Any], name: str) -> str:
@@ -28,15 +26,6 @@ def credential_field(credential: Mapping[str, Any], name: str) -> str:
             f"expected '{name}', a string of 1 to {MAX_LENGTH} ASCII characters"
         )
     return value
-
-
-def shown(text: str) -> str:
-    """Return a text for a profile: cut, without NUL and without lone surrogates.
-
-    JSON can spell lone surrogates, which no store and no client can encode.
-    """
-    whole = text.replace("\0", "").encode(errors="replace").decode()
-    return whole[:MAX_SHOWN_LENGTH]
 
 
 def shown_claims(

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from anonauth.domain.encoding import identity_key
+from anonauth.domain.encoding import identity_key, shown
 from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.issuers.key_sets import Configuration, Key, KeySets, load_pem, load_secret
 from anonauth.issuers.tokens import Claims, ForeignToken
 from anonauth.provider_settings.schema import CustomTokenSettings, IssuerSettings
-from anonauth.providers.credential_fields import credential_field, shown
+from anonauth.providers.credential_fields import credential_field
 
 PROVIDER = "custom-token"
 """The provider's name, as routes spell it."""

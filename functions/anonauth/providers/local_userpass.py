@@ -105,7 +105,8 @@ class LocalUserpass:
             if failed.number >= self._limits.consecutive:
                 self._spend_strangers_try(key, now)
         _spend(self._accounts, tries, now)
-        stored = None if record is None else record.password_hash
+        # An imported account may have no password yet.
+        stored = None if record is None else record.password_hash or None
         right = self._passwords.verify(password, stored)
         if record is None or not right:
             self._accounts.count(sprays)

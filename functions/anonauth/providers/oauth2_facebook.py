@@ -11,14 +11,14 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from anonauth.domain.encoding import identity_key
+from anonauth.domain.encoding import identity_key, shown
 from anonauth.domain.identities import VerifiedIdentity
 from anonauth.errors import BadCredential, ProviderUnavailable, SettingsUnavailable
 from anonauth.issuers.fetch import AnswerRefused, Fetcher, Reply, UnclearRefusal
 from anonauth.issuers.id_tokens import verify_id_token
 from anonauth.issuers.key_sets import KeySets
 from anonauth.provider_settings.schema import FacebookSettings
-from anonauth.providers.credential_fields import credential_field, shown, shown_claims
+from anonauth.providers.credential_fields import credential_field, shown_claims
 from anonauth.providers.failures import Asking
 
 PROVIDER = "oauth2-facebook"

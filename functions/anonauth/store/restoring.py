@@ -83,7 +83,11 @@ class Restoring(Identities):
         return self._try_write(
             self._transaction(fill),
             is_written=lambda: self._user_shows(
-                user, lambda u: u.restored_at == user.restored_at
+                user,
+                # `restored_at` may be None, also in a user made again by a login.
+                lambda u: (
+                    (u.restored_at, u.created_at) == (user.restored_at, user.created_at)
+                ),
             ),
             conflicts=MOST_CONFLICTS,
         )

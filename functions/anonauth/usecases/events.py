@@ -136,6 +136,7 @@ def events_of(
 
     A refresh has none, nor has a logout that leaves the user. A user that an operator
     restores from a backup has none either, because its `user.created` was published.
+    The same holds for a user that is imported, unless the operator asks for the event.
 
     Args:
         marks: The marks of deleted users, by app and id.
@@ -150,11 +151,13 @@ def events_of(
     elif before is None:
         if after.restored_at is not None:
             return
-        # The session of its login names the provider. A copy that another program
-        # writes may have no session.
-        made_by = next(iter(after.sessions.values()), after.identities[0])
+        # The session of its login names the provider. An imported user has no session,
+        # and may have been a guest.
+        session = next(iter(after.sessions.values()), None)
+        identity = next(iter(after.usable_identities()), after.identities[0])
+        made_by = (session or identity).provider
         more = {"made_again": True} if after.made_again else {}
-        yield event("user.created", after, provider=made_by.provider, **more)
+        yield event("user.created", after, provider=made_by, **more)
     else:
         yield from _differences(event, before, after)
 

@@ -15,7 +15,7 @@ from anonauth.domain.restoring import (
     record_names,
 )
 from anonauth.domain.users import OwnedIdentity, User
-from anonauth.ports import RestoreStore
+from anonauth.ports import RecordSource, RestoreStore
 from anonauth.usecases._retry import decisions
 
 
@@ -40,12 +40,13 @@ class UserRestore:
     """Brings the users of a backup back to the live table.
 
     Args:
+        backup: Has the records of the users to restore.
         lost: Result of `find_lost` on the live table.
         now: Aware UTC time of the restore, in whole seconds. Users that are restored
             keep it.
     """
 
-    backup: RestoreStore
+    backup: RecordSource
     live: RestoreStore
     rules: RestoreRules
     lost: Mapping[UserName, Sequence[RecordName]]
@@ -101,7 +102,7 @@ class UserRestore:
             if self._write(plan):
                 break
             ((_, again),) = self.plan([old])
-            if again.outcome == "present" and _was_restored(again.user, self.now):
+            if again.outcome == "present" and self._has_written(plan, again.user):
                 break  # our own write, whose reply was lost
             plan = again
         return plan
@@ -113,14 +114,18 @@ class UserRestore:
             return self.live.restore_records(plan.user, plan.records, self.now)
         return self.live.restore_user(plan.user, plan.records, plan.kept, self.now)
 
+    def _has_written(self, plan: RestorePlan, user: User | None) -> bool:
+        if plan.outcome == "completed" or user is None or plan.user is None:
+            return False
+        # A login that made the lost user again has another time of creation.
+        restored_at = None if self.rules.tells_created else self.now
+        made = (user.restored_at, user.created_at)
+        return made == (restored_at, plan.user.created_at)
+
     def _wanted_records(self, old: User, there: User | None) -> list[RecordName]:
         if there is not None:
             return record_names(there)
         return [*record_names(old), *self.lost.get((old.app, old.id), ())]
-
-
-def _was_restored(user: User | None, now: datetime) -> bool:
-    return user is not None and user.restored_at == now
 
 
 def _is_missing(

@@ -50,6 +50,7 @@ COMMANDS: dict[str, list[str]] = {
     "stats": ["--endpoint-url"],
     "users delete": ["none", "--yes", "--app", APP, "--endpoint-url"],
     "users export": ["out.jsonl", "--endpoint-url"],
+    "users import": ["none.jsonl", "--endpoint-url"],
     "users list": ["--endpoint-url"],
     "users revoke": ["none", "--yes", "--app", APP, "--endpoint-url"],
     "users show": ["none", "--app", APP, "--endpoint-url"],

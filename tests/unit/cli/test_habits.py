@@ -38,7 +38,8 @@ COMMANDS = [
         ["events"],
     ),
     *(["keys", name] for name in ("list", "rotate", "revoke")),
-    *(["users", name] for name in ("show", "list", "delete", "revoke", "export")),
+    *(["users", name] for name in ("show", "list", "delete", "revoke")),
+    *(["users", name] for name in ("export", "import")),
     *(["events", name] for name in ("replay", "tail")),
 ]
 

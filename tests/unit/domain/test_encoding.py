@@ -9,12 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from anonauth.domain.encoding import (
+    MAX_SHOWN_LENGTH,
     base64url,
     hash_token_id,
     identity_key,
     internal_id,
     is_timestamp,
     rfc3339,
+    shown,
 )
 from anonauth.domain.expiry import SessionLimits, expiry_after, utc_day
 
@@ -97,3 +99,19 @@ def test_given_a_subject_when_hashed_then_it_is_sha256_in_base64url() -> None:
     empty = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"  # FIPS 180-4, empty input
 
     assert identity_key("") == empty
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("Ada \U0001f680", "Ada \U0001f680", id="whole"),
+        pytest.param("A\0da", "Ada", id="NUL"),
+        pytest.param("\ud83d", "?", id="lone surrogate"),
+        pytest.param("x" * 1024, "x" * 1024, id="longest"),
+        pytest.param("x" * 1025, "x" * MAX_SHOWN_LENGTH, id="too long"),
+    ],
+)
+def test_given_a_text_when_shown_then_any_store_and_client_can_have_it(
+    text: str, expected: str
+) -> None:
+    assert shown(text) == expected

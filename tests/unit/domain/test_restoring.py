@@ -88,6 +88,15 @@ def test_given_a_lost_user_when_planned_then_it_comes_back_without_sessions() ->
     )
 
 
+def test_given_a_user_that_apps_are_to_hear_of_when_planned_then_it_is_as_new() -> None:
+    planned = plan(
+        permanent(MAIL), named(record(MAIL)), rules=RestoreRules(tells_created=True)
+    )
+
+    assert planned.user is not None
+    assert planned.user.restored_at is None
+
+
 def test_given_a_lost_guest_when_planned_then_it_keeps_its_session() -> None:
     assert plan(GUEST) == RestorePlan("restored_guest", replace(GUEST, restored_at=NOW))
     assert plan(GUEST, rules=RestoreRules()) == RestorePlan("guest_left_out")

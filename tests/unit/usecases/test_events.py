@@ -703,7 +703,7 @@ def written_back(story: Story, **changes: Any) -> None:
 def test_given_a_user_without_sessions_when_written_then_it_was_made_by_its_identity(
     story: Story,
 ) -> None:
-    """No operation of ours leaves such an item. Its record raised StopIteration."""
+    """Only an import leaves such an item. It is not a guest any more."""
     written_back(story, sessions={"M": {}})
 
     answer = story.tell()
@@ -712,7 +712,7 @@ def test_given_a_user_without_sessions_when_written_then_it_was_made_by_its_iden
     assert answer == {"batchItemFailures": []}
     assert types(events) == ["user.created"] * 3
     assert events[1]["detail"]["anonymous"] is False
-    assert events[1]["detail"]["provider"] == "anon-user"
+    assert events[1]["detail"]["provider"] == "custom-token"
 
 
 def test_given_a_user_that_is_restored_when_written_then_no_event_says_it_is_new(

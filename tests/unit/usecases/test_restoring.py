@@ -232,6 +232,28 @@ def test_given_a_lost_reply_when_repeated_then_the_user_counts_as_restored(
     assert later.carry_out(old, plan).outcome == "present"
 
 
+def test_given_a_lost_reply_when_a_new_user_is_repeated_then_it_counts_as_written(
+    live: Racing,
+) -> None:
+    """Nothing in its item says that an operator wrote it."""
+    user = a_linked_user(live)
+    backup = back_up(live)
+    live.users.clear()
+    live.records.clear()
+    restore = replace(restoring(backup, live), rules=RestoreRules(tells_created=True))
+    ((old, plan),) = restore.plan([user])
+    live.is_reply_lost = True
+    with pytest.raises(StoreUnavailable):
+        restore.carry_out(old, plan)
+
+    assert restore.carry_out(old, plan) == plan
+    # A user that a login has made under the id meanwhile is not the one of the plan.
+    live.users[APP, user.id] = replace(
+        read(live, user), created_at=NOW + SECOND, made_again="open"
+    )
+    assert restore.carry_out(old, plan).outcome == "present"
+
+
 def test_given_somebody_faster_each_time_when_restored_then_it_gives_up(
     live: Racing,
 ) -> None:

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as AwsConnectionError
-
 from anonauth import wiring
-from anonauth.backoff import jittered_pause
 from anonauth.cli.deployment import Deployment, find_aws_error
 from anonauth.cli.keys.actions import read_keys_to_change
 from anonauth.cli.options import printable
+from anonauth.cli.patience import aws_error_code, repeat_patiently
 from anonauth.cli.restore.archive import EventArchive
+from anonauth.cli.restore.lost_users import find_lost_users
 from anonauth.cli.table_scan import ParallelScan, show_progress
 from anonauth.domain.encoding import rfc3339
 from anonauth.domain.restoring import (
@@ -30,33 +28,15 @@ from anonauth.domain.restoring import (
 )
 from anonauth.domain.signing_keys import Ring, RingKey
 from anonauth.domain.users import User, UserFilter, UserPage
-from anonauth.errors import KeysUnavailable, StoreUnavailable
+from anonauth.errors import KeysUnavailable
 from anonauth.local.command_error import CommandError
 from anonauth.ports import RestoreStore
 from anonauth.usecases.key_ring import KeyRotation
-from anonauth.usecases.restoring import UserRestore, find_lost
+from anonauth.usecases.restoring import UserRestore
 
 _T = TypeVar("_T")
 
 _MARK_LIFETIME = timedelta(days=30)
-
-# A table that throttles adapts within minutes. Each of these attempts is three calls.
-_ATTEMPTS = 40
-_FIRST_PAUSE = 0.5  # seconds, on average
-_LONGEST_PAUSE = 5.0  # seconds, for which Ctrl-C may have to wait
-
-# Codes by which DynamoDB says that it may answer later.
-_PASSING_CODES = {
-    "InternalFailure",
-    "InternalServerError",
-    "ProvisionedThroughputExceeded",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingError",
-    "TransactionConflict",
-    "TransactionCanceled",
-}
 
 # Codes by which KMS says that a key cannot decrypt something, whatever comes later.
 _LOST_KEY_CODES = {
@@ -169,7 +149,7 @@ def plan_ring(live: wiring.Services, backup: wiring.Services) -> RingPlan:
         try:
             former.append(live.key_maker.rewrap(key, backup.former_wrapping))
         except KeysUnavailable as exc:
-            cause, code = find_aws_error(exc), _error_code(exc)
+            cause, code = find_aws_error(exc), aws_error_code(exc)
             # Trouble with the live KMS key must end the command.
             is_decryption = getattr(cause, "operation_name", "") == "Decrypt"
             if not is_decryption or code not in _LOST_KEY_CODES:
@@ -287,36 +267,15 @@ class RestoreRun:
     pause: Callable[[float], None] = field(default=time.sleep)
 
     def find_lost_users(self) -> dict[UserName, list[RecordName]]:
-        """Return the users that identities of the live table name, but it has lost.
-
-        The merges that the live table shows are added to `rules.merges`: by the mark of
-        a guest, and by the former ids of a user.
-        """
-        lost: dict[UserName, list[RecordName]] = {}
-        lock = threading.Lock()
-        scan = ParallelScan(
+        """Return the users that the live table has lost; see `find_lost_users`."""
+        return find_lost_users(
             self.live,
+            self.rules.merges,
             segments=self.segments,
-            user_filter=UserFilter(anonymous=False, with_owners=True),
             rate=self.rate,
-            repeat=self._patiently,
+            items=self.live_items,
+            pause=self.pause,
         )
-        with show_progress(self.live_items) as advance:
-
-            def take(_segment: int, page: UserPage) -> None:
-                found = self._patiently(lambda: find_lost(self.live, page.owners))
-                with lock:
-                    for user, records in found.items():
-                        lost.setdefault(user, []).extend(records)
-                    for merge in page.merges:
-                        self.rules.merges.add(*merge)
-                    for owner in page.users:
-                        for guest_id in owner.former_ids:
-                            self.rules.merges.add(owner.app, guest_id, owner.id)
-                advance(page.read)
-
-            scan.run(dict.fromkeys(range(self.segments), ""), take)
-        return lost
 
     def run(
         self, lost: Mapping[UserName, Sequence[RecordName]], *, is_dry: bool
@@ -365,18 +324,8 @@ class RestoreRun:
         return self._patiently(lambda: restore.carry_out(old, plan))
 
     def _patiently(self, call: Callable[[], _T]) -> _T:
-        """Repeat a call for some minutes while the table throttles or is away.
-
-        A restore may take hours. Everything in it can be repeated.
-        """
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return call()
-            except StoreUnavailable as exc:
-                if not _may_pass(find_aws_error(exc)):
-                    raise
-            self.pause(jittered_pause(attempt, _FIRST_PAUSE, _LONGEST_PAUSE))
-        return call()
+        # A restore may take hours. Everything in it can be repeated.
+        return repeat_patiently(call, self.pause)
 
 
 def describe_restore(
@@ -435,17 +384,3 @@ def describe_restore(
 def _tell_progress(users: int, counts: RestoreCounts, *, is_dry: bool) -> None:
     if not is_dry and users % _LINE_EACH == 0 and not sys.stderr.isatty():
         print(f"users: {users:,}, written: {counts.written:,}", file=sys.stderr)
-
-
-def _may_pass(cause: BaseException) -> bool:
-    if isinstance(cause, ClientError):
-        return _error_code(cause) in _PASSING_CODES
-    return isinstance(cause, HTTPClientError | AwsConnectionError)
-
-
-def _error_code(exc: BaseException) -> str:
-    cause = find_aws_error(exc)
-    if not isinstance(cause, ClientError):
-        return ""
-    code: str = cause.response.get("Error", {}).get("Code", "")
-    return code.removesuffix("Exception")

@@ -25,6 +25,7 @@ from anonauth.cli.options import (
 )
 from anonauth.cli.preflight import check_options
 from anonauth.cli.typer_help import CommandGroup
+from anonauth.cli.users.import_command import users_import
 from anonauth.local.command_error import CommandError
 
 # ruff: noqa: PLC0415 - the commands import the service, their help does not need it
@@ -36,7 +37,7 @@ _UserIdArgument = Annotated[str, typer.Argument(metavar="UID", help="The user's 
 
 @users_app.callback()
 def users() -> None:
-    """Show, list, delete and export users, and end their sessions.
+    """Show, list, delete, export and import users, and end their sessions.
 
     No secret is ever shown. If a person asks to be forgotten:
 
@@ -352,3 +353,6 @@ def users_export(  # noqa: PLR0913 - an option each
             f"items that could not be read: {done.unreadable}; they are left out, and "
             f"{file} has all others"
         )
+
+
+import_command = users_app.command("import")(users_import)
