@@ -3,12 +3,16 @@
 The tests of this module share one table; each has its own e-mail addresses.
 """
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from typer.testing import CliRunner
 
+from anonauth.cli.commands import app
 from runtime.aws import PARAMETERS, Aws
 from runtime.client import call, claims, log_in
 from runtime.conftest import PARTNER, PARTNER_SECRET, Start
@@ -464,3 +468,41 @@ def test_given_all_these_requests_when_logs_are_read_then_no_secret_is_in_them(
         "203.0.113.7",
     ):
         assert secret not in logs
+
+
+def test_given_users_of_app_services_when_imported_then_the_bundle_knows_them(
+    client: Client, cloud: Aws, tmp_path: Path
+) -> None:
+    """A JWT at once, and an e-mail address by a reset, under the ids that they had."""
+    email = "moved@example.com"
+    moved = [
+        ("custom-token", "moved", {"nick": "ada"}),
+        ("local-userpass", "5f0c3b2a1d9e8f7a6b5c4d01", {"email": email}),
+    ]
+    users = [
+        {
+            "_id": f"5f0c3b2a1d9e8f7a6b5c4d3{number}",
+            "identities": [{"id": subject, "provider_type": provider}],
+            "creation_date": 1_650_000_000,
+            "data": data,
+        }
+        for number, (provider, subject, data) in enumerate(moved)
+    ]
+    file = tmp_path / "users.json"
+    file.write_text(json.dumps(users))
+    command = ["users", "import", str(file), "--from", "app-services", "--yes"]
+    command += ["--app", "myapp-abcde", "--issuer", PARTNER, "--segments", "1"]
+    where = ["--table", cloud.table_name, "--endpoint-url", cloud.endpoint_url]
+
+    result = CliRunner().invoke(app, [*command, *where])
+
+    password = {"username": email, "password": NEW_PASSWORD}
+    by_token = client.log_in(partner_token("moved"), "custom-token")
+    without = client.log_in(password)
+    reset = client.reset(email, NEW_PASSWORD)
+    by_password = client.log_in(password)
+    assert result.exit_code == 0, result.output
+    assert (by_token[0], by_token[1]["user_id"]) == (200, users[0]["_id"])
+    assert (without[0], without[1]["error_code"]) == (401, "InvalidPassword")
+    assert reset == (200, {})
+    assert (by_password[0], by_password[1]["user_id"]) == (200, users[1]["_id"])
