@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -156,8 +158,25 @@ def test_given_two_imports_at_once_then_each_user_is_written_once_and_whole(
 
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["dynoxide"], indirect=True)
-def test_given_an_import_that_is_killed_when_run_again_then_the_export_is_the_same(
-    service: Service, engine: engines.Engine, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        pytest.param(signal.SIGKILL, -9, "", id="killed"),
+        pytest.param(
+            signal.SIGINT,
+            130,
+            r"not complete; users written: [0-9,]+; run it again to continue\n",
+            id="Ctrl-C",
+        ),
+    ],
+)
+def test_given_an_import_that_is_ended_when_run_again_then_the_export_is_the_same(
+    service: Service,
+    engine: engines.Engine,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    said: str,
 ) -> None:
     lines = [a_line(n, a_subject(), a_subject()) for n in range(USERS)]
     file = write(tmp_path / "users.jsonl", *lines)
@@ -177,8 +196,10 @@ def test_given_an_import_that_is_killed_when_run_again_then_the_export_is_the_sa
                 process.wait(0.02)
                 assert process.stderr is not None
                 pytest.fail(f"it has ended: {process.stderr.read()}")
-        process.kill()
-        process.wait(10)
+        process.send_signal(number)
+        assert process.stderr is not None
+        assert process.wait(10) == code
+        assert re.search(said, process.stderr.read())
     killed = service.items()
 
     result = CliRunner().invoke(app, command)

@@ -1,11 +1,16 @@
 """`anonauth users import`: permanent users of a file keep their ids and identities."""
 
 import json
+import os
+import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -33,6 +38,8 @@ from support.contracts.merge_contract import a_user_with_guests
 from support.contracts.store_contract import NOW
 from support.forgery.key_server import KeyServer, Signer
 from support.memory_store import MemoryStore
+from support.project.pages import block
+from support.project.tools import require_tool
 from support.service.command_results import printed, problem
 from support.service.harness import APP, DELETE, OTHER_APP, TABLE, Deployment
 from support.service.linked import log_in_linked, stored_user
@@ -268,6 +275,50 @@ def test_given_jwts_without_an_issuer_when_imported_then_the_option_is_named(
     assert result.exit_code == 1
     assert "user 1, line 1: it logs in with JWTs: give --issuer" in result.stderr
     assert importer.live.items("USER#") == {}
+
+
+def test_given_pages_of_the_admin_api_when_downloaded_as_the_page_says_then_all_are_in(
+    importer: Importer, tmp_path: Path
+) -> None:
+    """Each call names the last user of the page before. The second one fails once."""
+    users = [old_user(("oauth2-google", str(n)), number=n) for n in range(1, 6)]
+    asked: list[str | None] = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            after = parse_qs(urlsplit(self.path).query).get("after", [None])[0]
+            asked.append(after)
+            if len(asked) == 2:
+                self.send_error(401)
+                return
+            left = [user for user in users if user["_id"] > (after or "")]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(left[:2]).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as api:
+        threading.Thread(target=api.serve_forever, daemon=True).start()
+        text = block("the download of users").replace(
+            "https://services.cloud.mongodb.com", f"http://127.0.0.1:{api.server_port}"
+        )
+        head, loop = text.split("\nwhile ", 1)
+        ran = subprocess.run(  # noqa: S603 - the page's own words
+            [require_tool("sh"), "-c", f"{head}\nwhile {loop}\nwhile {loop}"],
+            cwd=tmp_path,
+            env={**os.environ, "GROUP": "g", "APP": "a", "ACCESS_TOKEN": "t"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        api.shutdown()
+
+    assert asked == [None, uid(2), uid(2), uid(4), uid(5)]
+    assert (ran.stdout, "401" in ran.stderr) == ("complete\n", True)
+    told = importer.imported("--from", "app-services", "--app", APP)
+    assert told == {"applied": True, "imported": 5}
 
 
 # -- E-mail addresses ------------------------------------------------------------------
@@ -712,6 +763,37 @@ def test_given_an_export_of_many_users_when_imported_then_all_are_as_they_were(
     assert "users: 1," in capsys.readouterr().err
     again = run.run(is_dry=False)
     assert (again["imported"], again["present"]) == (0, 901)
+
+
+class Forgetful(MemoryStore):
+    """A table that takes every user and keeps none."""
+
+    def restore_user(self, *_: Any) -> bool:
+        return True
+
+
+@pytest.mark.long
+def test_given_a_file_ten_times_as_long_then_the_command_needs_no_more_memory(
+    tmp_path: Path,
+) -> None:
+    def peak(users: int) -> int:
+        file = tmp_path / "users"
+        with file.open("w") as lines:
+            for line in lines_of(users):
+                lines.write(json.dumps(line) + "\n")
+                lines.write("not JSON\n")
+        run = a_run(Forgetful(), file, threads=2)
+        tracemalloc.start()
+        try:
+            counts = run.run(is_dry=False)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            assert (counts["imported"], counts["invalid"]) == (users, users)
+
+    first = peak(2_000)
+
+    assert peak(20_000) < 1.25 * first
 
 
 def test_given_more_problems_than_are_listed_then_the_rest_is_counted() -> None:
