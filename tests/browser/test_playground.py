@@ -663,6 +663,37 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
     assert remembered == kind
 
 
+@pytest.mark.long
+def test_given_calls_copied_for_the_module_when_run_in_a_page_then_they_work(
+    server: LocalServer, visit: Visit
+) -> None:
+    if call(server.base_url, "GET", "/anonauth.mjs").status == 404:
+        pytest.skip("this service has no anonauth.mjs")
+    person = visit(server)
+    person.allow_copying()
+    for words in (GUEST, REFRESH, WHO, REGISTER, LINK):
+        person.press(words, ONE)
+    for words in (GUEST, MERGE):
+        person.press(words, TWO)
+    owner = person.user_id(ONE)
+    person.press(EVERYWHERE, TWO)
+    person.at("Calls").get_by_label("Copy as").select_option("anonauth.mjs")
+    printed: list[str] = []
+    person.page.on("console", lambda message: printed.append(message.text))
+
+    for number in (1, 2, 3, 7, 8):
+        person.page.evaluate(f"async () => {{ {person.copied(number)} }}")
+    kept = person.page.evaluate(
+        "Object.entries(localStorage).filter(([name]) => name.startsWith('anonauth '))"
+    )
+    for name, _ in kept:
+        person.page.evaluate("name => localStorage.removeItem(name)", name)
+
+    assert len(printed) == 4
+    assert owner in printed[3]  # the guest was brought along to the user of the address
+    assert [value for _, value in kept] == ["{}"]  # nobody, after the logout
+
+
 def run_code(kind: str, code: str) -> str:
     """Run code that was copied, and return what it prints."""
     python = [sys.executable, "-c", code]
