@@ -166,7 +166,7 @@ def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(
 
 # Heavy parts, and the functions that need them (design.md §10).
 NEEDS: dict[str, set[str]] = {
-    "jwt": {"Login", "Session", "Logout", "Profile", "Link", "ApiKeys"},
+    "jwt": {"ApiKeys", "Authorizer", "Link", "Login", "Logout", "Profile", "Session"},
     "pynamodb": {*(name.removesuffix("Function") for name in HANDLERS)},
     "argon2": {"Link", "Userpass"},
     "email_validator": {"Userpass"},
