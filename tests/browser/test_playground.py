@@ -667,8 +667,6 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
 def test_given_calls_copied_for_the_module_when_run_in_a_page_then_they_work(
     server: LocalServer, visit: Visit
 ) -> None:
-    if call(server.base_url, "GET", "/anonauth.mjs").status == 404:
-        pytest.skip("this service has no anonauth.mjs")
     person = visit(server)
     person.allow_copying()
     for words in (GUEST, REFRESH, WHO, REGISTER, LINK):

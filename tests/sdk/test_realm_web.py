@@ -227,3 +227,25 @@ def test_given_a_clock_that_moved_when_jose_takes_it_then_new_tokens_are_good() 
         "old ERR_JWT_EXPIRED",
         f"not seen to be old {APP}",
     ]
+
+
+@pytest.mark.long
+def test_given_the_module_when_compiled_then_its_types_are_what_its_users_need() -> (
+    None
+):
+    require_sdk("typescript")
+
+    checked = subprocess.run(  # noqa: S603
+        [
+            HERE / "node_modules/.bin/tsc",
+            *("--noEmit", "--allowJs", "--checkJs", "--strict"),
+            *("--target", "es2022", "--lib", "es2022,dom"),
+            *("--module", "esnext", "--moduleResolution", "bundler"),
+            HERE / "module_types.mts",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (checked.returncode, checked.stdout) == (0, "")

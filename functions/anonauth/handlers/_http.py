@@ -340,11 +340,13 @@ def _address(text: str, *, with_port: bool) -> str | None:
 class Answer:
     """A successful answer. Clients must not store it, unless its headers allow it.
 
-    An error is an `AuthError` instead.
+    A body that is text is sent as it is, with the `content-type` of the headers. Every
+    other body is sent as JSON. An error is an `AuthError` instead.
     """
 
     body: Any = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=lambda: _NOT_STORED)
+    status: HTTPStatus = HTTPStatus.OK
 
 
 RouteFunction = Callable[[Request], Answer]
@@ -384,7 +386,7 @@ def lambda_handler(
             return _refuse(refusal, request, context)
         except Exception as exc:  # noqa: BLE001 - a bug answers 503, never 401
             return _refuse(errors.AuthError(), request, context, cause=exc)
-        return _response(HTTPStatus.OK, answer.body, answer.headers, request.base_url)
+        return _response(answer.status, answer.body, answer.headers, request.base_url)
 
     return handler
 
@@ -463,6 +465,8 @@ def _response(
     return {
         "statusCode": int(status),
         "headers": {"content-type": _JSON, **_NOT_SNIFFED, **secure, **headers},
-        "body": json.dumps(body, separators=(",", ":")),
+        "body": body
+        if isinstance(body, str)
+        else json.dumps(body, separators=(",", ":")),
         "isBase64Encoded": False,
     }

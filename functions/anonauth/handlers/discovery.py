@@ -1,13 +1,16 @@
-"""Address, issuer, public keys and OpenAPI document. Other paths are answered 404."""
+"""Address, issuer, keys, OpenAPI document, web module. Other paths are answered 404."""
 
 import functools
+import hashlib
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from anonauth import wiring
 from anonauth.handlers._http import Answer, Request, lambda_handler
 from anonauth.usecases.discovery import (
+    has_current,
     location,
     openapi_document,
     openid_configuration,
@@ -17,6 +20,9 @@ from anonauth.usecases.discovery import (
 # Verifiers may cache the key set for some minutes, because keys are published months
 # ahead. With a list of origins the gateway's CORS headers differ for each origin.
 _CACHEABLE = {"cache-control": "public, max-age=300", "vary": "origin"}
+
+# A 304 has the type as well, because a cache takes over its headers (RFC 9111 §3.2).
+_MODULE = {"cache-control": "public, max-age=3600", "content-type": "text/javascript"}
 
 
 def locate(request: Request) -> Answer:
@@ -43,6 +49,15 @@ def openapi(request: Request) -> Answer:
     return Answer(openapi_document(_openapi(), request.base_url), _CACHEABLE)
 
 
+def module(request: Request) -> Answer:
+    """Answer with the JavaScript module for web pages, or 304 if the client has it."""
+    text, tag = _module()
+    headers = {**_CACHEABLE, **_MODULE, "etag": tag}
+    if has_current(request.header("if-none-match"), tag):
+        return Answer("", headers, HTTPStatus.NOT_MODIFIED)
+    return Answer(text, headers)
+
+
 def unknown(request: Request) -> Answer:
     """Refuse every call without a route of its own, except a browser's preflight.
 
@@ -63,6 +78,13 @@ def _openapi() -> dict[str, Any]:
     return document
 
 
+@functools.cache
+def _module() -> tuple[str, str]:
+    # The tag is that of the content, so all deployments of a version have the same.
+    text = (Path(__file__).parents[1] / "anonauth.mjs").read_text("utf-8")
+    return text, f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
 _APP = "/api/client/v2.0/app/{appId}"
 
 _DOCUMENTS = {
@@ -70,6 +92,7 @@ _DOCUMENTS = {
     f"{_APP}/.well-known/openid-configuration": configuration,
     f"{_APP}/.well-known/jwks.json": jwks,
     "/openapi.json": openapi,
+    "/anonauth.mjs": module,
 }
 
 # HEAD is answered like GET, with the body. The gateway cuts the body off, and sends the

@@ -215,6 +215,7 @@ class LocalDeployment:
             )
             if self._data is not None:
                 self._restore(self._data)
+                opening.callback(moto_state.delete_parameters, self._saved_aws)
             self._open_settings(opening)
             table = LiveTable(aws.TABLE_NAME, self._endpoint_url, self.clock)
             self._table = table

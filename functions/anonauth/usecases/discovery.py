@@ -61,6 +61,18 @@ def openapi_document(document: Mapping[str, Any], base_url: str) -> dict[str, An
     return {**document, "servers": [{"url": base_url}]}
 
 
+def has_current(known: str | None, tag: str) -> bool:
+    """Say whether a client knows the current version of a document (RFC 9110 §13.1.2).
+
+    Args:
+        known: The header `If-None-Match`: entity tags with commas between, or `*`. A
+            cache may have marked a tag as weak, which does not matter here.
+        tag: The current version's entity tag.
+    """
+    tags = [each.strip(" \t") for each in (known or "").split(",")]
+    return "*" in tags or tag in [each.removeprefix("W/") for each in tags]
+
+
 def openid_configuration(base_url: str, app: str) -> dict[str, Any]:
     """Return the fields of OpenID Connect Discovery 1.0 §3 that a verifier needs.
 

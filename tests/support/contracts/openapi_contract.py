@@ -173,7 +173,7 @@ def _compare(route: str, status: int, text: str) -> tuple[str, Schema]:
     if answer is None:
         return "no such status", {}
     response, checks = answer
-    body = json.loads(text)
+    body = json.loads(text) if "application/json" in response["content"] else text
     if checks.is_valid(body):
         return "", response
     return "; ".join(error.message for error in checks.iter_errors(body)), response

@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 
 from support.contracts.openapi_contract import (
+    JSON_TYPE,
     Schema,
     head_operations,
     operations,
@@ -83,7 +84,9 @@ def _body(operation: Schema) -> str:
 def _answer(operation: Schema) -> str:
     if "200" not in operation["responses"]:
         return "never a success"
-    (media,) = resolve(operation["responses"]["200"])["content"].values()
+    ((kind, media),) = resolve(operation["responses"]["200"])["content"].items()
+    if kind != JSON_TYPE:
+        return f"`{kind}`"
     return " or ".join(_object(kind) for kind in _alternatives(media["schema"]))
 
 

@@ -336,6 +336,8 @@ LOCATION = "GET /api/client/v2.0/app/{appId}/location"
 CONFIGURATION = "GET /api/client/v2.0/app/{appId}/.well-known/openid-configuration"
 JWKS = "GET /api/client/v2.0/app/{appId}/.well-known/jwks.json"
 OPENAPI = "GET /openapi.json"
+MODULE = "GET /anonauth.mjs"
 HEADS = [
-    route.replace("GET ", "HEAD ") for route in (LOCATION, CONFIGURATION, JWKS, OPENAPI)
+    route.replace("GET ", "HEAD ")
+    for route in (LOCATION, CONFIGURATION, JWKS, OPENAPI, MODULE)
 ]

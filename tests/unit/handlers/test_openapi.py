@@ -46,6 +46,7 @@ from support.service.harness import (
     LIST_SESSIONS,
     LOGIN,
     LOGOUT,
+    MODULE,
     OPENAPI,
     PROFILE,
     REGISTER,
@@ -156,7 +157,7 @@ def test_given_an_operation_when_read_then_its_token_is_the_one_that_it_takes() 
 
 
 def error_codes(response: Schema) -> Iterator[str]:
-    schema = response["content"][JSON_TYPE]["schema"]
+    schema = response["content"].get(JSON_TYPE, {}).get("schema", {})
     for kind in schema.get("anyOf", [schema]):
         if kind.get("$ref") == "#/components/schemas/Error":
             yield from kind["properties"]["error_code"]["enum"]
@@ -194,7 +195,7 @@ def test_given_each_route_when_called_then_what_it_answers_is_documented(
         return send(route, body=json.dumps(body), **options)
 
     for route in OPERATIONS:
-        if route.startswith("GET /api/client/v2.0/app") or route == OPENAPI:
+        if route.startswith("GET /api/client/v2.0/app") or route in {OPENAPI, MODULE}:
             send(route, parameters={"provider": "x"} if route == BROWSER else None)
     account = {"email": "ada@example.com", "password": "correct horse"}
 
@@ -469,6 +470,44 @@ def test_given_a_query_when_unlinking_then_document_and_service_agree(
         else validator(parameter["schema"]).is_valid(value)
     )
     assert reply.status == (404 if is_valid else 400)
+
+
+def test_given_the_module_when_counted_then_it_is_short_enough_to_be_read() -> None:
+    lines = (ROOT / "functions/anonauth/anonauth.mjs").read_text().splitlines()
+
+    assert len(lines) <= 150
+    assert max(map(len, lines)) <= 102
+
+
+KNOWN = [
+    pytest.param("", 200, id="no tag"),
+    pytest.param('"0123"', 200, id="an older version"),
+    pytest.param("{tag}", 304, id="this version"),
+    pytest.param("W/{tag}", 304, id="marked as weak by a cache"),
+    pytest.param('"0123" , {tag}', 304, id="both"),
+    pytest.param("*", 304, id="any version"),
+]
+
+
+@pytest.mark.parametrize(("known", "status"), KNOWN)
+def test_given_a_version_when_asked_for_the_module_then_only_a_new_one_is_sent(
+    service: Deployment, known: str, status: int
+) -> None:
+    tag = service.send(MODULE).headers["etag"]
+
+    reply = service.send(
+        MODULE, headers={"if-none-match": known.format(tag=tag)} if known else {}
+    )
+
+    text = (ROOT / "functions/anonauth/anonauth.mjs").read_text()
+    assert (reply.status, reply.text) == (status, text if status == 200 else "")
+    assert reply.headers == {
+        **COMMON_HEADERS,
+        "cache-control": "public, max-age=3600",
+        "content-type": "text/javascript",
+        "etag": tag,
+        "vary": "origin",
+    }
 
 
 def test_given_the_service_when_asked_for_the_document_then_it_has_its_address(

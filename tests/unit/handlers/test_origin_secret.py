@@ -12,6 +12,7 @@ from support.service.harness import (
     JWKS,
     LOCATION,
     LOGIN,
+    MODULE,
     OPENAPI,
     PROFILE,
     ROUTES,
@@ -75,6 +76,7 @@ def test_given_the_routes_when_counted_then_discovery_has_its_documents_only() -
             "/api/client/v2.0/app/{appId}/.well-known/openid-configuration",
             "/api/client/v2.0/app/{appId}/.well-known/jwks.json",
             "/openapi.json",
+            "/anonauth.mjs",
         )
     }
 
@@ -165,7 +167,7 @@ def test_given_the_secret_when_a_session_is_used_then_it_names_the_cdn(
     assert HOST not in refused.text
 
 
-@pytest.mark.parametrize("route", [LOCATION, JWKS, OPENAPI, *HEADS])
+@pytest.mark.parametrize("route", [LOCATION, JWKS, OPENAPI, MODULE, *HEADS])
 def test_given_a_document_when_asked_for_past_the_cdn_then_it_is_answered(
     service: Deployment, route: str
 ) -> None:

@@ -18,6 +18,7 @@ from support.service.harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    MODULE,
     OPENAPI,
     PROFILE,
     ROUTES,
@@ -32,7 +33,7 @@ TWO = f"{LISTED},http://localhost:3000"
 STRANGER = "https://elsewhere.example"
 
 CHANGES = [route for route in ROUTES if route.startswith(("POST", "PUT", "DELETE"))]
-READS = [LOCATION, CONFIGURATION, JWKS, OPENAPI, *HEADS, "$default"]
+READS = [LOCATION, CONFIGURATION, JWKS, OPENAPI, MODULE, *HEADS, "$default"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from support.service.harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    MODULE,
     OPENAPI,
     OTHER_APP,
     PROFILE,
@@ -165,6 +166,7 @@ def test_given_the_routes_when_tested_here_then_none_is_left_out() -> None:
         LOCATION,
         CONFIGURATION,
         OPENAPI,
+        MODULE,
         *HEADS,
         "$default",
     }

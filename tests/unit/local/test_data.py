@@ -234,6 +234,19 @@ def test_given_a_settings_document_when_started_without_it_then_it_stays(
     ]
 
 
+def test_given_a_process_that_mocks_aws_when_served_without_data_then_settings_are_gone(
+    tmp_path: Path, moto: None
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text('{"apps": {"*": {"api-key": {}}}}')
+    for settings in (file, None):  # the second time they are read from the directory
+        with serving(tmp_path / "data", settings=settings) as server:
+            assert server.providers == ["api-key"]
+
+    with LocalServer(aws_port=0) as fresh:
+        assert fresh.providers == ["local-userpass", "api-key"]
+
+
 @pytest.mark.long
 def test_given_a_directory_in_use_when_served_then_the_first_goes_on(
     tmp_path: Path,

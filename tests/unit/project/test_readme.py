@@ -89,55 +89,6 @@ def test_given_the_link_session_when_copied_then_the_guest_is_permanent(
     assert len(user_ids) == 2
 
 
-def test_given_the_app_when_it_signs_in_again_then_it_is_the_same_user(
-    server: LocalServer,
-) -> None:
-    """Trouble of the service never costs the user. Only a 401 makes a new one."""
-    node = require_tool("node")
-    code = (
-        block("the app", server.base_url)
-        + """
-        const kept = new Map();
-        const storage = {
-          getItem: (name) => kept.get(name),
-          setItem: (name, value) => kept.set(name, value),
-          removeItem: (name) => kept.delete(name),
-        };
-        const user = (token) => JSON.parse(atob(token.split(".")[1])).sub;
-        const signedIn = async () => user(await signIn(storage));
-        const real = fetch;
-        const first = await signedIn();
-        console.log(first === (await signedIn()));
-        globalThis.fetch = async () => new Response("{}", { status: 503 });
-        console.log(await signedIn().catch((error) => error.message));
-        globalThis.fetch = real;
-        console.log(first === (await signedIn()));
-        const headers = { Authorization: `Bearer ${kept.get("refresh_token")}` };
-        await fetch(`${api}/auth/session`, { method: "DELETE", headers });
-        console.log(await signedIn().catch((error) => error.message));
-        const second = await signedIn();
-        console.log(first === second, kept.get("refresh_token").length > 9);
-        kept.set("refresh_token", "a.b.c");
-        console.log(second === (await signedIn()));
-        kept.clear();
-        const tabs = await Promise.all(Array.from({ length: 8 }, signedIn));
-        console.log(new Set(tabs).size, tabs.includes(second));
-    """
-    )
-
-    told = run(str(node), "--input-type=module", "--eval", code)
-
-    assert told == [
-        "true",
-        "keep the token and try again later",
-        "true",
-        "try again later",
-        "false true",
-        "true",
-        "1 false",
-    ]
-
-
 def test_given_the_settings_document_when_copied_then_it_is_valid() -> None:
     document = parse(block("the settings document"))
 

@@ -23,6 +23,7 @@ from support.service.harness import (
     LIST_KEYS,
     LIST_SESSIONS,
     LOGOUT,
+    MODULE,
     OPENAPI,
     OTHER_APP,
     PROFILE,
@@ -196,7 +197,7 @@ def test_given_the_routes_when_listed_then_all_that_take_a_token_are_tried() -> 
         route
         for route in ROUTES
         if ("/app/{appId}" in route and route != LINK)
-        or route in {OPENAPI, *HEADS, "$default"}
+        or route in {OPENAPI, MODULE, *HEADS, "$default"}
     }
 
     assert set(WITH_TOKEN) == set(ROUTES) - without

@@ -66,6 +66,20 @@ def restore_state(saved: SavedState) -> None:
         _put_parameters(saved.aws["parameters"])
 
 
+def delete_parameters(aws: Mapping[str, Any]) -> None:
+    """Delete the restored parameters, so that the next service does not find them.
+
+    Moto forgets nothing while other code in this process mocks AWS too.
+
+    Args:
+        aws: As in `SavedState`, empty if nothing was restored.
+    """
+    from moto.ssm.models import ssm_backends  # noqa: PLC0415
+
+    names = list(aws.get("parameters", ()))
+    ssm_backends[ACCOUNT][REGION].delete_parameters(names)
+
+
 @contextmanager
 def _without_garbage() -> Iterator[None]:
     """Context manager: no garbage collection while lasting objects are made.
