@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,8 +99,8 @@ def _frameworks() -> Path | None:
     return python if python.exists() else None
 
 
-def _express() -> Path | None:
-    package = ROOT / "tests/sdk/node_modules/express"
+def _npm_package(name: str) -> Path | None:
+    package = ROOT / "tests/sdk/node_modules" / name
     return package if package.is_dir() else None
 
 
@@ -117,7 +117,8 @@ _SEARCHES: dict[str, Callable[[], Path | None]] = {
     "chromium": _chromium,
     "axe-core": _axe,
     "frameworks": _frameworks,
-    "express": _express,
+    "express": partial(_npm_package, "express"),
+    "react": partial(_npm_package, "react-dom"),
     "cdk": _cdk,
 }
 
