@@ -139,11 +139,14 @@ def by_moto(region: str) -> Upstream:
 def by_engine(endpoint_url: str) -> Iterator[Upstream]:
     """Yield an engine as the upstream of the socket; calls run one after another."""
     connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"))
+    # On a busy machine a client may give up and call again before the engine answers.
+    lock = threading.Lock()
 
     def upstream(asked: Asked) -> Answer:
-        connection.request("POST", asked.path, asked.body, dict(asked.headers))
-        found = connection.getresponse()
-        body = found.read()
+        with lock:
+            connection.request("POST", asked.path, asked.body, dict(asked.headers))
+            found = connection.getresponse()
+            body = found.read()
         headers = tuple(found.getheaders())
         if found.chunked:
             return Answer(found.status, headers, b"").with_body(body)
