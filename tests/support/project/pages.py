@@ -47,6 +47,12 @@ def section(name: str, heading: str) -> str:
     return "\n".join(lines[start:end])
 
 
+def rows_of(name: str, heading: str) -> list[list[str]]:
+    """Return the cells of a table, without its head."""
+    lines = re.findall(r"^\| (.*) \|$", section(name, heading), re.MULTILINE)
+    return [line.split(" | ") for line in lines[2:]]
+
+
 def block(name: str, base_url: str = SERVED_AT) -> str:
     """Return a code block, with another address of the service than in the pages."""
     found = [

@@ -4,14 +4,8 @@ import re
 
 from anonauth.provider_settings.schema import PasswordBudgets
 from support.project import sam_template
-from support.project.pages import section
+from support.project.pages import rows_of
 from support.project.tools import ROOT
-
-
-def rows_of(page: str, heading: str) -> list[list[str]]:
-    """Return the cells of a table, without its head."""
-    lines = re.findall(r"^\| (.*) \|$", section(page, heading), re.MULTILINE)
-    return [line.split(" | ") for line in lines[2:]]
 
 
 def test_given_the_tiers_when_counted_then_the_tests_page_lists_each() -> None:
