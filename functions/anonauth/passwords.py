@@ -1,4 +1,4 @@
-"""Password hashing with argon2id."""
+"""Password hashing with argon2id, and checking imported hashes by bcrypt."""
 
 import base64
 import functools
@@ -19,6 +19,9 @@ TIME_COST = 2
 _SALT_LENGTH = 16  # bytes; RFC 9106 §3.1 recommends it
 _HASH_LENGTH = 32  # bytes
 _LONGEST = 4 * 128  # characters; a letter has at most 4 in any form
+
+_BCRYPT = "$2"
+_BCRYPT_LENGTH = 72  # bytes that bcrypt reads of a password, as every program did
 
 
 class Argon2Passwords:
@@ -61,10 +64,19 @@ class Argon2Passwords:
     def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the hash belongs to the password; None takes the same time.
 
+        A hash by bcrypt comes from an import. It is of the password as it was sent,
+        since other programs normalise nothing.
+
         Raises:
-            Exception: The hash was not made by argon2. The table is damaged, and
+            Exception: The hash was made by another program. The table is damaged, and
                 nothing is known about the password.
         """
+        if password_hash is not None and password_hash.startswith(_BCRYPT):
+            # Here, since no other login needs it.
+            import bcrypt  # noqa: PLC0415
+
+            sent = password.encode()[:_BCRYPT_LENGTH]
+            return bcrypt.checkpw(sent, password_hash.encode())
         try:
             self._hasher.verify(
                 self._nobodys if password_hash is None else password_hash,
@@ -76,6 +88,8 @@ class Argon2Passwords:
 
     def is_outdated(self, password_hash: str) -> bool:
         """Tell whether the hash was made with parameters other than today's."""
+        if password_hash.startswith(_BCRYPT):
+            return True
         return self._hasher.check_needs_rehash(password_hash)
 
     @functools.cached_property

@@ -53,5 +53,5 @@ if __name__ == "__main__":
     )
     print("# the bundle from these wheels, one for each machine, and from no other.")
     texts = [Path(name).read_text() for name in sys.argv[1:]]
-    pins = pins_of(Path(__file__).with_name("requirements.txt").read_text())
+    pins = pins_of((Path(__file__).parents[1] / "requirements.txt").read_text())
     print("\n".join(lines_of(pins, map(json.loads, texts))))

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import jwt
 import pytest
 from typer.testing import CliRunner
@@ -506,3 +507,37 @@ def test_given_users_of_app_services_when_imported_then_the_bundle_knows_them(
     assert (without[0], without[1]["error_code"]) == (401, "InvalidPassword")
     assert reset == (200, {})
     assert (by_password[0], by_password[1]["user_id"]) == (200, users[1]["_id"])
+
+
+def test_given_a_hash_by_bcrypt_when_imported_then_the_bundle_can_check_it(
+    client: Client, cloud: Aws, tmp_path: Path
+) -> None:
+    email, uid = "hashed@example.com", "5f0c3b2a1d9e8f7a6b5c4d41"
+    made = bcrypt.hashpw(NEW_PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    identity = {
+        "provider": "local-userpass",
+        "id": "5f0c3b2a1d9e8f7a6b5c4d42",
+        "data": {"email": email},
+        "password_hash": made,
+    }
+    user = {
+        "app": "myapp-abcde",
+        "uid": uid,
+        "anonymous": False,
+        "created_at": "2024-11-24T12:00:00Z",
+        "last_active_day": "2025-11-24",
+        "expires_at": None,
+        "identities": [identity],
+    }
+    file = tmp_path / "users.jsonl"
+    file.write_text(f"{json.dumps(user)}\n")
+    command = ["users", "import", str(file), "--yes", "--segments", "1"]
+    where = ["--table", cloud.table_name, "--endpoint-url", cloud.endpoint_url]
+
+    result = CliRunner().invoke(app, [*command, *where])
+
+    wrong = client.log_in({"username": email, "password": f"{NEW_PASSWORD}x"})
+    right = [client.log_in({"username": email, "password": NEW_PASSWORD}) for _ in "12"]
+    assert result.exit_code == 0, result.output
+    assert (wrong[0], wrong[1]["error_code"]) == (401, "InvalidPassword")
+    assert [(status, body["user_id"]) for status, body in right] == [(200, uid)] * 2

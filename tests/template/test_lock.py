@@ -1,9 +1,11 @@
 """`requirements.lock`: the bundle is built from the wheels that were checked."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,33 @@ def test_given_a_pin_when_locked_then_each_machine_has_its_wheel() -> None:
         wheel = distribution(name).read_text("WHEEL") or ""
         is_pure = "Root-Is-Purelib: true" in wheel
         assert len(set(re.findall("[0-9a-f]{64}", hashes))) == (1 if is_pure else 2)
+
+
+def test_given_reports_of_pip_when_locked_then_the_program_prints_the_lock(
+    tmp_path: Path,
+) -> None:
+    reports = []
+    for machine_number in (0, -1):  # the first and the last hash of each pin
+        wheels = [
+            (*each[0].split("=="), each[1][machine_number])
+            for each in (
+                (pin, re.findall("[0-9a-f]{64}", hashes))
+                for pin, hashes in re.findall(
+                    r"^(\S+==\S+)((?: \\\n +--hash\S+)+)", LOCK, re.MULTILINE
+                )
+            )
+        ]
+        reports.append(tmp_path / f"{machine_number}.json")
+        reports[-1].write_text(json.dumps(report(*wheels)))
+
+    printed = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, FUNCTIONS / "bundle/lock.py", *reports],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert printed.stdout == LOCK
 
 
 def report(*wheels: tuple[str, str, str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """argon2id: parameters, the cost of unknown users, and damaged hashes."""
 
+import bcrypt
 import pytest
 from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -111,6 +112,55 @@ def test_given_no_such_user_when_verifying_then_it_is_the_same_hash_as_before(
     first, second, of_another_environment = verified
     assert first == second
     assert first != of_another_environment
+
+
+LONG = "correct horse battery staple " * 3  # 87 bytes, of which bcrypt reads 72
+
+
+@pytest.mark.parametrize("kind", ["2a", "2b", "2y"])
+@pytest.mark.parametrize(
+    ("chosen", "typed", "right"),
+    [
+        pytest.param(PASSWORD, PASSWORD, True, id="the same"),
+        pytest.param(PASSWORD, PASSWORD + " ", False, id="white space after it"),
+        pytest.param(PASSWORD, "", False, id="empty"),
+        pytest.param(DECOMPOSED, DECOMPOSED, True, id="NFD, as it was hashed"),
+        pytest.param(LONG, LONG, True, id="87 bytes"),
+        pytest.param(LONG, LONG[:72] + "x", True, id="other after 72 bytes"),
+        pytest.param(LONG, LONG[:71] + "x", False, id="other before"),
+        pytest.param(PASSWORD, "x" * 16_000, False, id="as long as a body"),
+    ],
+)
+def test_given_a_hash_by_bcrypt_when_verifying_then_only_its_password_is_right(
+    passwords: Argon2Passwords, kind: str, chosen: str, typed: str, right: bool
+) -> None:
+    made = bcrypt.hashpw(chosen.encode()[:72], bcrypt.gensalt(4)).decode()
+    made = made.replace("2b", kind, 1)
+
+    assert passwords.verify(typed, made) is right
+    assert passwords.is_outdated(made)
+
+
+# Published pairs of two other programs: crypt_blowfish, and jBCrypt.
+@pytest.mark.parametrize(
+    ("password", "made"),
+    [
+        ("U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
+        ("abc", "$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i"),
+    ],
+)
+def test_given_a_published_hash_by_bcrypt_when_verifying_then_it_is_right(
+    passwords: Argon2Passwords, password: str, made: str
+) -> None:
+    assert passwords.verify(password, made)
+
+
+def test_given_a_damaged_hash_by_bcrypt_when_verifying_then_it_is_no_wrong_password(
+    passwords: Argon2Passwords,
+) -> None:
+    for damaged in ("$2b$04$", "$2b$99$" + "a" * 53, "$2b$04$" + "!" * 53):
+        with pytest.raises(ValueError, match="salt"):
+            passwords.verify(PASSWORD, damaged)
 
 
 def test_given_a_damaged_hash_when_verifying_then_it_is_not_a_wrong_password(

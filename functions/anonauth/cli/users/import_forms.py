@@ -40,6 +40,11 @@ _ARGON2ID = re.compile(
     r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,86})"
 )
 # A login with more would take the function seconds, or memory that it does not have.
+# The salt has 128 bits, so only four characters can be its last.
+_BCRYPT = re.compile(
+    r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"
+)
+_MOST_ROUNDS = 13  # as a power of two; half a second of a whole processor
 _MOST_MEMORY = 128 * 1024  # KiB
 _MOST_WORK = 512 * 1024  # KiB, memory times passes
 _MOST_LANES = 8
@@ -326,21 +331,21 @@ def _password_hash(fields: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(password_hash, str):
         raise BadUser("'password_hash' is not a string")
-    if password_hash.startswith("$2"):
-        raise BadUser(
-            "'password_hash' is of bcrypt, which the service cannot check: leave it "
-            "out, and the person sets a new password by mail"
-        )
     if not is_usable_hash(password_hash):
-        raise BadUser("'password_hash' is not of argon2id, or needs too much memory")
+        raise BadUser(
+            "'password_hash' is not of argon2id or bcrypt, or is too slow to check"
+        )
     return password_hash
 
 
 def is_usable_hash(password_hash: str) -> bool:
     """Tell whether a login can check a password with a hash from another program.
 
-    It is the PHC string of argon2id, with parameters that a function can afford.
+    It is the PHC string of argon2id or the 60 characters of bcrypt, with parameters
+    that a function can afford.
     """
+    if by_bcrypt := _BCRYPT.fullmatch(password_hash):
+        return int(by_bcrypt[1]) <= _MOST_ROUNDS
     found = _ARGON2ID.fullmatch(password_hash)
     if found is None:
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import bcrypt
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from typer.testing import CliRunner, Result
@@ -382,16 +383,38 @@ def test_given_a_hash_of_argon2id_when_imported_then_the_old_password_is_good(
     assert accounts.log_in("new horse", EMAIL) == "WrongPassword"
 
 
-def test_given_a_hash_of_bcrypt_when_imported_then_its_user_is_refused(
+def test_given_a_hash_of_bcrypt_when_imported_then_the_first_login_replaces_it(
+    importer: Importer, sent: list[Any]
+) -> None:
+    accounts = MailedAccounts(importer.live, sent)
+    made = bcrypt.hashpw(b"old horse", bcrypt.gensalt(4)).decode()
+    importer.write(exported(password_hash=made))
+
+    told = importer.imported()
+    ((pk, before),) = importer.live.items("IDENT#").items()
+    wrong = accounts.log_in("new horse", EMAIL)
+    still = importer.live.items("IDENT#")[pk]
+    right = accounts.log_in("old horse", EMAIL)
+    after = importer.live.items("IDENT#")[pk]
+
+    assert told == {"applied": True, "imported": 1}
+    assert (wrong, right) == ("WrongPassword", "ok")
+    assert before["password_hash"] == still["password_hash"] == {"S": made}
+    assert after["password_hash"]["S"].startswith("$argon2id$")
+    assert accounts.log_in("old horse", EMAIL) == "ok"
+
+
+def test_given_a_hash_that_is_too_slow_when_imported_then_its_user_is_refused(
     importer: Importer,
 ) -> None:
-    hashed = "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
-    importer.write(exported(password_hash=hashed))
+    made = bcrypt.hashpw(b"old horse", bcrypt.gensalt(4)).decode()
+    slow = made.replace("$04$", "$14$")
+    importer.write(exported(password_hash=slow))
 
     result = importer.run("--yes")
 
-    assert "line 1: 'password_hash' is of bcrypt" in result.stderr
-    assert hashed not in result.output
+    assert "line 1: 'password_hash' is not of argon2id or bcrypt" in result.stderr
+    assert slow not in result.output
     assert importer.live.items("USER#") == {}
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher, Type
 
@@ -19,6 +20,7 @@ from anonauth.cli.users.import_forms import (
 from anonauth.domain.encoding import identity_key
 from anonauth.email_addresses import EmailSyntax
 from anonauth.local.command_error import CommandError
+from anonauth.passwords import Argon2Passwords
 from support.service.harness import APP
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -186,7 +188,7 @@ def test_given_times_of_app_services_when_read_then_a_missing_one_is_made_up_for
         ),
         pytest.param(account(verified=1), "'verified' is not true", id="verified"),
         pytest.param(account(password_hash=1), "is not a string", id="hash's type"),
-        pytest.param(account(password_hash="$2y$10$x"), "is of bcrypt", id="bcrypt"),
+        pytest.param(account(password_hash="$2y$10$x"), "or bcrypt", id="bcrypt, cut"),
         pytest.param(account(password_hash="x"), "is not of argon2id", id="hash"),
         pytest.param(
             listed("anon-user", "anon-user", "oauth2-google"),
@@ -279,6 +281,10 @@ def hashed(**parameters: Any) -> str:
     return PasswordHasher(**made).hash("a horse")
 
 
+def bcrypted() -> str:
+    return bcrypt.hashpw(b"a horse", bcrypt.gensalt(4)).decode()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -295,12 +301,29 @@ def hashed(**parameters: Any) -> str:
         pytest.param(hashed()[:-2], False, id="cut"),
         pytest.param(hashed() + "=", False, id="padding"),
         pytest.param("", False, id="empty"),
+        pytest.param(bcrypted(), True, id="bcrypt"),
+        pytest.param(bcrypted().replace("2b$04", "2a$13"), True, id="bcrypt, 2^13"),
+        pytest.param(bcrypted().replace("2b$04", "2y$14"), False, id="bcrypt, 2^14"),
+        pytest.param(bcrypted().replace("2b$04", "2b$03"), False, id="bcrypt, 2^3"),
+        pytest.param(
+            bcrypted().replace("2b", "2x"), False, id="bcrypt of another kind"
+        ),
+        pytest.param(bcrypted()[:-1], False, id="bcrypt, cut"),
+        pytest.param(f"{bcrypted()[:28]}/{bcrypted()[29:]}", False, id="bcrypt's salt"),
     ],
 )
-def test_given_a_hash_when_looked_at_then_only_an_affordable_argon2id_is_usable(
+def test_given_a_hash_when_looked_at_then_only_an_affordable_one_is_usable(
     text: str, expected: bool
 ) -> None:
     assert is_usable_hash(text) is expected
+
+
+def test_given_hashes_by_bcrypt_that_are_usable_then_each_can_be_checked() -> None:
+    for _ in range(64):
+        made = bcrypted()
+
+        assert is_usable_hash(made)
+        assert Argon2Passwords(memory_cost=8, time_cost=1).verify("a horse", made)
 
 
 def test_given_hashes_that_are_usable_then_argon2_can_check_each() -> None:
