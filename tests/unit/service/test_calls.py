@@ -19,6 +19,7 @@ from support.service.harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    MODULE,
     OPENAPI,
     PROFILE,
     SENDER,
@@ -47,6 +48,7 @@ def test_given_a_warm_service_when_used_then_each_operation_costs_what_it_must(
     assert calls(CONFIGURATION) == []
     assert calls(JWKS) == []
     assert calls(OPENAPI) == []
+    assert calls(MODULE) == []
     assert calls(LOGOUT, refresh) == ["DeleteItem"]
     assert calls(DELETE, guest["access_token"]) == ["GetItem", "TransactWriteItems"]
 

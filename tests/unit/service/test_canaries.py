@@ -30,6 +30,7 @@ from support.service.harness import (
     LOCATION,
     LOGIN,
     LOGOUT,
+    MODULE,
     OPENAPI,
     PROFILE,
     ROUTES,
@@ -173,7 +174,7 @@ def live_a_life(visitor: Visitor, world: MailedAccounts) -> None:
     """Use every route, with success and without."""
     by_password = {"username": EMAIL, "password": PASSWORD}
     by_token = {"token": a_jwt(SUBJECT, email=EMAIL, name="canary")}
-    for route in (CONFIGURATION, JWKS, LOCATION, OPENAPI, "$default"):
+    for route in (CONFIGURATION, JWKS, LOCATION, OPENAPI, MODULE, "$default"):
         visitor.send(route)
     log_in_anonymously(visitor)
     guest = visitor.log_in()
