@@ -160,6 +160,7 @@ def test_given_nobody_when_a_token_is_asked_for_then_a_guest_is_made_once(
     assert page.evaluate("users") == [user]
 
 
+@pytest.mark.long
 def test_given_a_guest_when_the_page_is_reloaded_then_nothing_is_asked(
     tabs: Tabs,
 ) -> None:
@@ -174,6 +175,7 @@ def test_given_a_guest_when_the_page_is_reloaded_then_nothing_is_asked(
     assert tabs.calls() == 0
 
 
+@pytest.mark.long
 def test_given_a_day_later_when_a_token_is_asked_for_then_the_expiry_has_moved(
     tabs: Tabs, server: LocalServer
 ) -> None:
@@ -233,6 +235,7 @@ def test_given_an_answer_that_is_lost_when_repeated_then_the_guest_is_the_same(
     assert tabs.created() == [page.evaluate("auth.user.id")]
 
 
+@pytest.mark.long
 def test_given_two_tabs_when_one_logs_out_then_the_other_is_told(tabs: Tabs) -> None:
     one, two = tabs.open(), tabs.open()
     one.evaluate("auth.token()")
@@ -247,6 +250,7 @@ def test_given_two_tabs_when_one_logs_out_then_the_other_is_told(tabs: Tabs) -> 
     assert two.evaluate("auth.user.id") != first
 
 
+@pytest.mark.long
 def test_given_a_guest_when_linked_then_it_keeps_its_id_and_another_browser_has_it(
     tabs: Tabs, server: LocalServer, elsewhere: Tabs
 ) -> None:
@@ -265,6 +269,7 @@ def test_given_a_guest_when_linked_then_it_keeps_its_id_and_another_browser_has_
     assert (merged, found) == (False, linked)
 
 
+@pytest.mark.long
 def test_given_a_taken_address_when_logged_in_with_merge_then_the_guest_comes_along(
     tabs: Tabs, server: LocalServer
 ) -> None:
@@ -284,6 +289,7 @@ def test_given_a_taken_address_when_logged_in_with_merge_then_the_guest_comes_al
     assert tabs.profile(page.evaluate("auth.token()"))["former_ids"] == [guest]
 
 
+@pytest.mark.long
 def test_given_a_session_that_has_ended_when_it_links_then_no_other_user_is_linked(
     tabs: Tabs, server: LocalServer
 ) -> None:
@@ -302,6 +308,7 @@ def test_given_a_session_that_has_ended_when_it_links_then_no_other_user_is_link
     assert page.evaluate("auth.user.anonymous") is True
 
 
+@pytest.mark.long
 def test_given_a_user_when_logged_out_everywhere_then_other_sessions_end(
     tabs: Tabs, server: LocalServer, elsewhere: Tabs
 ) -> None:
@@ -317,6 +324,7 @@ def test_given_a_user_when_logged_out_everywhere_then_other_sessions_end(
     assert [u and u["anonymous"] for u in other.evaluate("users")][-1] is True
 
 
+@pytest.mark.long
 def test_given_no_network_at_the_start_when_it_is_back_then_the_guest_is_kept(
     tabs: Tabs,
 ) -> None:
@@ -347,6 +355,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("status", "retry_after", "succeeds"), REFUSALS)
 def test_given_trouble_when_refreshed_then_the_user_is_kept(
     tabs: Tabs, status: int, retry_after: str | None, succeeds: bool
@@ -372,6 +381,7 @@ def test_given_trouble_when_refreshed_then_the_user_is_kept(
         assert (again, tabs.calls()) == (None, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("minutes", [-5, 5])
 def test_given_a_wrong_clock_when_tokens_are_asked_for_then_each_is_used_to_its_end(
     tabs: Tabs, minutes: int
@@ -392,6 +402,7 @@ def test_given_a_wrong_clock_when_tokens_are_asked_for_then_each_is_used_to_its_
     assert tabs.calls() == 2
 
 
+@pytest.mark.long
 def test_given_a_guest_that_expired_when_a_token_is_asked_for_then_a_new_one_is_made(
     tabs: Tabs, server: LocalServer
 ) -> None:
@@ -407,6 +418,7 @@ def test_given_a_guest_that_expired_when_a_token_is_asked_for_then_a_new_one_is_
     assert told[-1] == page.evaluate("auth.user.id") != first
 
 
+@pytest.mark.long
 def test_given_another_storage_when_used_then_it_has_a_user_of_its_own(
     tabs: Tabs,
 ) -> None:
@@ -423,6 +435,7 @@ def test_given_another_storage_when_used_then_it_has_a_user_of_its_own(
     assert tabs.created() == [page.evaluate("other.user.id")]
 
 
+@pytest.mark.long
 def test_given_a_service_for_other_origins_when_imported_then_the_browser_refuses(
     chromium: "Browser",
 ) -> None:
