@@ -412,7 +412,6 @@ def lose(cloud: Aws, user: Json) -> None:
     cloud.db.delete_item(TableName=cloud.table_name, Key={"pk": pk})
 
 
-@pytest.mark.long
 def test_given_21_guests_when_merged_into_a_user_then_it_has_the_last_20_as_former_ids(
     client: Client, cloud: Aws
 ) -> None:
