@@ -19,6 +19,7 @@ from anonauth.cli.signals import catch_stop_signals
 from anonauth.cli.stats.command import stats_command
 from anonauth.cli.typer_help import CommandGroup
 from anonauth.cli.users.commands import users_app
+from anonauth.cli.version import code_version
 from anonauth.local.command_error import CommandError
 from anonauth.local.names import ENVIRONMENT_FILE
 
@@ -50,9 +51,7 @@ app = _add_groups(
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415
-
-        print(f"anonauth {version('anonauth')}")
+        print(f"anonauth {code_version()}")
         raise typer.Exit
 
 

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,6 @@ COMMANDS = [
     *(["users", name] for name in ("export", "import")),
     *(["events", name] for name in ("replay", "tail")),
 ]
-
-
-def test_given_the_version_when_asked_for_then_it_is_that_of_the_package() -> None:
-    result = CliRunner().invoke(app, ["--version"])
-
-    assert (result.exit_code, result.stdout) == (0, f"anonauth {version('anonauth')}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -6,7 +6,6 @@ That all answers of the service are in it, `Deployment.send` checks for the whol
 import copy
 import importlib
 import json
-import tomllib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -80,12 +79,6 @@ def test_given_the_document_when_checked_then_it_is_openapi_3_1() -> None:
 
     assert found == []
     assert DOCUMENT["openapi"].startswith("3.1.")
-
-
-def test_given_the_document_when_read_then_its_version_is_the_packages() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-    assert DOCUMENT["info"]["version"] == project["version"]
 
 
 def handlers() -> Iterator[tuple[str, ModuleType]]:

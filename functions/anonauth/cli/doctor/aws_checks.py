@@ -8,6 +8,7 @@ from anonauth.cli.doctor.check_result import CheckResult, failure, ok, warning
 from anonauth.cli.doctor.probe import DeploymentProbe
 from anonauth.cli.events.replay import FAILED_BATCH_PREFIX
 from anonauth.cli.keys.actions import KeyList
+from anonauth.cli.version import code_version
 from anonauth.domain.encoding import rfc3339
 from anonauth.domain.signing_keys import KEY_LIFETIME, KeyUse, Ring
 from anonauth.domain.users import UserPage
@@ -29,10 +30,10 @@ _COMPLETE_STATES = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 
 
 def check_stack(probe: DeploymentProbe) -> CheckResult:
-    """Check that the last deployment is complete."""
+    """Check that the last deployment is complete, and is of the command's version."""
     status = probe.stack["StackStatus"]
     if status in _COMPLETE_STATES:
-        return ok(status)
+        return _check_version(status, probe.deployment.outputs.get("Version", ""))
     if status.endswith("_IN_PROGRESS"):
         return warning(
             status, "a deployment is in progress; run doctor again when it is complete"
@@ -43,6 +44,16 @@ def check_stack(probe: DeploymentProbe) -> CheckResult:
             "the stack's events say why; deploy again",
         )
     return failure(status, "the stack's events say why; deploy again")
+
+
+def _check_version(status: str, deployed: str) -> CheckResult:
+    ours = code_version()
+    if deployed == ours:
+        return ok(f"{status}, version {deployed}")
+    return warning(
+        f"{status}, version {deployed or 'unknown'}; this command has version {ours}",
+        "use the command of the version that is deployed, or deploy this version",
+    )
 
 
 def check_table(probe: DeploymentProbe) -> CheckResult:

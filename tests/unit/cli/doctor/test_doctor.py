@@ -38,6 +38,7 @@ from anonauth.cli.doctor.probe import DeploymentProbe
 from anonauth.cli.doctor.report import DoctorReport
 from anonauth.cli.doctor.runner import CHECKS
 from anonauth.cli.options import DeploymentOptions
+from anonauth.cli.version import code_version
 from anonauth.domain.signing_keys import (
     Ring,
 )
@@ -1017,6 +1018,26 @@ def test_given_a_stacks_status_when_judged_then_it_is_told(
     probe.stack = {"StackStatus": status}
 
     assert check_named("stack", probe).state == state
+
+
+@pytest.mark.parametrize(
+    ("deployed", "state", "says"),
+    [
+        pytest.param({"Version": code_version()}, "ok", code_version(), id="the same"),
+        pytest.param({"Version": "1.99.0"}, "warning", "1.99.0; this", id="another"),
+        pytest.param({}, "warning", "unknown; this", id="from before the output"),
+    ],
+)
+def test_given_a_stacks_version_when_checked_then_it_is_compared_with_the_commands(
+    cloud: Cloud, deployed: dict[str, str], state: str, says: str
+) -> None:
+    probe = cloud.probe()
+    probe.deployment = replace(probe.deployment, outputs=deployed)
+
+    found = check_named("stack", probe)
+
+    assert found.state == state
+    assert f"COMPLETE, version {says}" in found.says
 
 
 @pytest.mark.parametrize(
