@@ -237,6 +237,7 @@ def test_given_no_notices_when_deployed_then_nothing_scans_the_table() -> None:
     assert with_notices.keys() - without.keys() == {
         "ExpiringFunction",
         "ExpiringFailsAlarm",
+        "ExpiringLateAlarm",
     }
     functions = read_template(PATH, {"ExpiryNoticeDays": ""}).functions
     assert "ExpiringFunction" not in functions
@@ -252,16 +253,20 @@ def test_given_expiring_when_sam_translates_then_all_of_it_has_the_condition() -
         if name.startswith("Expiring")
     }
 
-    # The function, its role, its rule, the rule's right to run it, and the alarm.
-    assert len(made) == 5
+    # The function, its role, its rule, the rule's right to run it, and the alarms.
+    assert len(made) == 6
+    assert made.pop("ExpiringLateAlarm") == "HasNoticeMetrics"
     assert set(made.values()) == {"HasNotices"}
+    assert template["Conditions"]["HasNoticeMetrics"] == {
+        "Fn::And": [{"Condition": "HasNotices"}, {"Condition": "HasMetrics"}]
+    }
     assert template["Conditions"]["HasNotices"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "ExpiryNoticeDays"}, ""]}]
     }
     others = {
         name: resource
         for name, resource in template["Resources"].items()
-        if name not in made
+        if not name.startswith("Expiring")
     }
     assert "ExpiringFunction" not in str([others, template["Outputs"]])
 
@@ -270,9 +275,9 @@ def test_given_the_schedule_then_a_scan_that_takes_long_goes_on_the_same_day() -
     rules = resources(translated(), "AWS::Events::Rule")
     function = resources(translated(), "AWS::Lambda::Function")["ExpiringFunction"]
 
-    rule = rules["ExpiringFunctionHourly"]
+    rule = rules["ExpiringFunctionQuarterHourly"]
 
-    assert rule["ScheduleExpression"] == "rate(1 hour)"
+    assert rule["ScheduleExpression"] == "rate(15 minutes)"
     assert function["Timeout"] == 900  # Lambda's most
     assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": ["ExpiringFunction", "Arn"]}
 

@@ -140,12 +140,32 @@ def test_given_slow_requests_when_measured_then_the_slowest_hundredth_counts() -
     assert alarm["EvaluateLowSampleCountPercentile"] == "ignore"
 
 
+@pytest.mark.parametrize("rate", ["100", "2500"])
+def test_given_a_routes_limit_when_calls_come_near_it_then_an_alarm_goes_off(
+    rate: str,
+) -> None:
+    """Source: Amazon CloudWatch User Guide, "Using math expressions"."""
+    alarm = alarms(ThrottlingRateLimit=rate)["RateLimitNearAlarm"]
+
+    percent, calls = alarm["Metrics"]
+    metric = calls["MetricStat"]["Metric"]
+    assert (metric["Namespace"], metric["MetricName"]) == ("AWS/ApiGateway", "Count")
+    assert calls["MetricStat"]["Stat"] == "Sum"
+    assert not calls["ReturnData"]
+    assert percent["Expression"] == f"100 * calls / PERIOD(calls) / {rate}"
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "GreaterThanThreshold",
+        80,
+    )
+
+
 def test_given_metrics_off_when_deployed_then_no_alarm_waits_for_one() -> None:
     def own(**parameters: str) -> set[str]:
         made = alarms(**parameters).items()
         return {name for name, each in made if each.get("Namespace") == NAMESPACE}
 
-    assert own() == {"KeyAgeAlarm"}
+    assert own() == {"KeyAgeAlarm", "ExpiringLateAlarm"}
+    assert own(ExpiryNoticeDays="") == {"KeyAgeAlarm"}
     assert own(Metrics="false") == set()
     functions = read_template(PATH, {"Metrics": "false"}).functions.values()
     assert {function.environment["METRICS"] for function in functions} == {"false"}

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from anonauth.domain.events import MetricName
+from anonauth.domain.events import ExpiryScan, MetricName
+from anonauth.domain.expiry import utc_day
 from anonauth.metrics import NAMESPACE, Metrics
 from anonauth.usecases.key_ring import signing_key_age
 from support.project.sam_template import passes_filter
@@ -193,6 +194,25 @@ def test_given_the_daily_rotation_when_run_then_the_signing_keys_age_is_told(
     assert ages[:5] == [1, 2, 3, 4, 5]
     assert max(ages) == 89  # one day before the next takes over
     assert ages[-1] == 10
+
+
+@pytest.mark.parametrize("late", [0, 1, 7])
+def test_given_a_scan_of_an_earlier_day_when_it_goes_on_then_it_tells_how_late_it_is(
+    service: Deployment, figures: Figures, late: int
+) -> None:
+    service.restart(EXPIRY_NOTICE_DAYS="14,3")
+    day = utc_day(service.now) - timedelta(days=late)
+    left = ExpiryScan(version=1, since=None, day=day, positions={0: ""})
+    assert service.services.store.save_expiry_scan(left)
+    figures()
+
+    told = []
+    for _ in range(2):
+        service.invoke("ExpiringFunction", {})
+        told.append(figures())
+
+    # The run completes the late scan, and the next run makes that of the day.
+    assert told == [Counter({("ExpiryScanDaysLate",): late} if late else {}), Counter()]
 
 
 def test_given_no_key_that_signs_when_asked_for_its_age_then_there_is_none(

@@ -53,6 +53,7 @@ MetricName = Literal[
     "UsersDeleted",  # reason
     "UsersMerged",  # provider
     "SigningKeyAgeDays",
+    "ExpiryScanDaysLate",
 ]
 """The metrics. A comment names a metric's one dimension beside `service`.
 

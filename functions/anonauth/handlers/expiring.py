@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from anonauth import wiring
+from anonauth.domain.expiry import utc_day
 from anonauth.handlers._http import logger
 from anonauth.usecases.expiring import ExpiryWarnings
 
@@ -20,7 +21,7 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Continue today's scan. Return how far it has come.
 
     Raises:
-        AuthError: The scan stopped. Lambda retries, and the schedule does each hour.
+        AuthError: The scan stopped. Lambda retries, and so does the schedule.
     """
     services = wiring.services()
     warnings = ExpiryWarnings(
@@ -30,10 +31,14 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         stack=services.settings.stack_name,
         pause=services.pause,
     )
+    now = services.clock()
     scan = warnings.publish_due(
-        services.clock(),
+        now,
         has_time=lambda: context.get_remaining_time_in_millis() > _RESERVE,
     )
+    days_late = (utc_day(now) - scan.day).days
+    if days_late:  # a metric is billed for each hour in which it is sent
+        services.metrics.gauge("ExpiryScanDaysLate", days_late)
     report = {**asdict(scan), "day": scan.day.isoformat()}
     logger.info("expiry scan", extra=report)
     return report

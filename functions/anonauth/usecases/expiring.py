@@ -15,7 +15,7 @@ SEGMENTS = 4
 partitions."""
 
 # One partition serves 3,000 read units a second. Most of them are left to requests.
-_UNITS_PER_SECOND = 500
+_UNITS_PER_SECOND = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,10 +83,11 @@ def test_given_the_scan_when_computed_then_its_hours_are_those_of_the_page() -> 
     check(rows[1], units)
     check(rows[2], [pause / 3600 for pause in pauses])
     check(rows[3], [seconds / 3600 for seconds in work])
-    check(rows[4], ends_after(1))
-    check(rows[5], ends_after(0.25))
+    schedule = function["Events"]["QuarterHourly"]["Properties"]["Schedule"]
+    assert schedule == "rate(15 minutes)"
+    check(rows[4], ends_after(0.25))
     check(
-        rows[6], [30 * each * prices()["aws"]["dynamodb_read_unit"] for each in units]
+        rows[5], [30 * each * prices()["aws"]["dynamodb_read_unit"] for each in units]
     )
 
 

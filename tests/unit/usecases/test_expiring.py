@@ -395,7 +395,7 @@ def test_given_pages_when_read_then_most_of_the_table_is_left_to_others() -> Non
 
     run(PagedUsers(30), Bus(), pauses=pauses)
 
-    assert pauses == [0.2] * 16  # 500 read units a second
+    assert pauses == [0.1] * 16  # 1,000 read units a second
 
 
 @pytest.mark.parametrize("fault", FAULTS)
