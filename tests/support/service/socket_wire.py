@@ -144,9 +144,13 @@ def by_engine(endpoint_url: str) -> Iterator[Upstream]:
 
     def upstream(asked: Asked) -> Answer:
         with lock:
-            connection.request("POST", asked.path, asked.body, dict(asked.headers))
-            found = connection.getresponse()
-            body = found.read()
+            try:
+                connection.request("POST", asked.path, asked.body, dict(asked.headers))
+                found = connection.getresponse()
+                body = found.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()  # the next call opens another
+                raise
         headers = tuple(found.getheaders())
         if found.chunked:
             return Answer(found.status, headers, b"").with_body(body)
@@ -159,10 +163,15 @@ def by_engine(endpoint_url: str) -> Iterator[Upstream]:
 
 
 class Front:
-    """A port of loopback in front of AWS; a context manager."""
+    """A port of loopback in front of AWS; a context manager.
 
-    def __init__(self, upstream: Upstream) -> None:
+    Args:
+        usual: Answers each call for which `expect` has chosen no fault.
+    """
+
+    def __init__(self, upstream: Upstream, usual: Act = pass_on) -> None:
         self.upstream = upstream
+        self._usual = usual
         self._listener = socket.create_server(("127.0.0.1", 0))
         # Bound, but not listening, so a connection to it is refused.
         self._deaf = socket.socket()
@@ -170,7 +179,7 @@ class Front:
         self.url = _url(self._listener)
         self.deaf_url = _url(self._deaf)
         self._open: set[socket.socket] = set()
-        self._pending: Act = pass_on
+        self._pending = usual
         self._settled = threading.Event()
         self._settled.set()
 
@@ -216,7 +225,7 @@ class Front:
 
     def _answer(self, asked: Asked, connection: socket.socket, stream: BinaryIO) -> str:
         """Answer a call, and return what happened to the connection."""
-        act, self._pending = self._pending, pass_on
+        act, self._pending = self._pending, self._usual
         try:
             said = act(asked, self.upstream)
             if said.then == "silence":
