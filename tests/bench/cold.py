@@ -1,7 +1,8 @@
 """Cold starts: a function's process from its start to its first answer, on one core.
 
 Rounds are interleaved, and each has an empty handler. Other load on the machine then
-hits all functions alike; compare machines by the ratio to the empty handler.
+hits all functions alike; compare machines by the ratio to the empty handler. It makes
+no calls, so it is the same with TLS and without.
 """
 
 import os
@@ -20,6 +21,7 @@ from runtime.client import request
 from support.project.sam_template import Json, event
 
 EMPTY = "empty handler"
+NO_TLS = ", without TLS"
 
 _PLAIN = ("LoginFunction", "LinkFunction")  # also measured without bytecode
 
@@ -33,6 +35,7 @@ class _Start:
     event: Callable[[], Json]
     bundle: Path
     handler: str | None = None
+    has_tls: bool = True
 
 
 def measure(stage: Stage, rounds: int) -> Json:
@@ -67,7 +70,10 @@ def _measure(stage: Stage, start: _Start) -> dict[str, float]:
         with on_one_core():
             function = stack.enter_context(
                 stage.running(
-                    start.function, bundle=start.bundle, handler=start.handler
+                    start.function,
+                    bundle=start.bundle,
+                    handler=start.handler,
+                    has_tls=start.has_tls,
                 )
             )
         function.await_ready()
@@ -105,6 +111,7 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
     yield _Start(EMPTY, "DiscoveryFunction", dict, stage.empty, EMPTY_HANDLER)
     for name, made in events.items():
         yield _Start(name, name, made, stage.bundle)
+        yield _Start(f"{name}{NO_TLS}", name, made, stage.bundle, has_tls=False)
     plain = _without_bytecode(stage.bundle, stage.directory / "plain")
     for name in _PLAIN:
         yield _Start(f"{name}, no bytecode", name, events[name], plain)

@@ -1,7 +1,8 @@
 """The measured system: the built bundle in AWS's runtime client, on a DynamoDB engine.
 
 DynamoDB is dynoxide, the fastest engine (design.md §9), in its own process. KMS and SSM
-are moto's: warm functions do not call them. Other issuers are servers on loopback.
+are moto's: warm functions do not call them. Functions call all three over TLS, as on
+AWS, or without. Other issuers are servers on loopback.
 """
 
 import itertools
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import tls_front
 from bench.meter import Meter
+from bench.tls_front import TlsFront
 from runtime import aws, conftest, runtime_api
 from runtime.runtime_api import Function
 from support.engine import engines
@@ -50,6 +53,7 @@ class Stage:
     cloud: aws.Aws
     signer: Signer
     meter: Meter
+    tls: TlsFront
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -68,6 +72,7 @@ class Stage:
         bundle: Path | None = None,
         handler: str | None = None,
         is_metered: bool = False,
+        has_tls: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> Iterator[Function]:
         """Start an execution environment of a function; it ends with the block.
@@ -76,16 +81,20 @@ class Stage:
             bundle: Instead of the built bundle.
             handler: Instead of the template's handler.
             is_metered: Whether its calls to the table go through the meter.
+            has_tls: Whether it calls the table and the other services over TLS.
             variables: Environment variables that differ from those of a deployment.
         """
         function = resources(translated(), "AWS::Lambda::Function")[name]
         table_url = self.meter.url if is_metered else self.engine.endpoint_url
+        cloud_url = self.cloud.endpoint_url
+        if has_tls:
+            table_url, cloud_url = self.tls.table_url, self.tls.cloud_url
         environment = conftest.environment_of(function) | {
             "TABLE_NAME": self.table,
             "KMS_KEY_ID": self.cloud.key_arn,
             # As on AWS, where the SDK knows the addresses itself.
             "ENDPOINT_URL": "",
-            "AWS_ENDPOINT_URL": self.cloud.endpoint_url,
+            "AWS_ENDPOINT_URL": cloud_url,
             "AWS_ENDPOINT_URL_DYNAMODB": table_url,
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": name,
@@ -122,7 +131,13 @@ def setting(directory: Path) -> Iterator[Stage]:
         engine = stack.enter_context(engines.running("dynoxide", directory))
         table = stack.enter_context(engine.table())
         meter = stack.enter_context(Meter(engine.endpoint_url))
-        stage = Stage(directory, bundle, engine, table, cloud, signer, meter)
+        tls = stack.enter_context(
+            tls_front.serving(engine.endpoint_url, cloud.endpoint_url, directory)
+        )
+        # Reading the SDK's authorities takes time, so the run's own is added to them.
+        for authorities in (bundle / "botocore").glob("*.pem"):
+            authorities.write_text(tls.authority + authorities.read_text())
+        stage = Stage(directory, bundle, engine, table, cloud, signer, meter, tls)
         with stage.running("KeysFunction") as keys:
             keys.invoke(event("key_ring"))
         yield stage
