@@ -100,7 +100,12 @@ PARTS: Mapping[str, Part] = {
             ),
             _use_case("discovery", "usecases/test_discovery.py"),
             _use_case("expiring", "usecases/test_expiring.py"),
-            _use_case("key_ring", "test_keys.py", "usecases/test_giving_up.py"),
+            _use_case(
+                "key_ring",
+                "test_keys.py",
+                "usecases/test_key_ring.py",
+                "usecases/test_giving_up.py",
+            ),
             _use_case("events", "usecases/test_events.py"),
             _use_case(
                 "credential", "usecases/test_link.py", "usecases/test_provider_login.py"
@@ -114,7 +119,9 @@ PARTS: Mapping[str, Part] = {
             _use_case(
                 "provider_login",
                 "usecases/test_provider_login.py",
+                "usecases/test_merge.py",
                 "usecases/test_giving_up.py",
+                "service/test_lost_users.py",
             ),
             _use_case(
                 "login",
@@ -149,6 +156,7 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_userpass_calls.py",
                 "usecases/test_mails.py",
                 "usecases/test_giving_up.py",
+                "service/test_lost_users.py",
             ),
         ]
     ),

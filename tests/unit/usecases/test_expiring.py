@@ -240,9 +240,12 @@ def test_given_the_scan_when_it_reads_then_it_asks_for_no_secret(story: Story) -
 
 
 class PagedUsers:
-    """An `ExpiringStore` with pages of two users. Each page costs 100 read units."""
+    """An `ExpiringStore` with pages of two users. Each page costs 100 read units.
 
-    def __init__(self, users: int) -> None:
+    Every page also has `unreadable` items that nobody can read.
+    """
+
+    def __init__(self, users: int, *, unreadable: int = 0) -> None:
         expires_at = datetime(2026, 6, 9, 1, tzinfo=UTC)
         self.users = [
             replace(a_guest(), id=f"{n:024x}", expires_at=expires_at)
@@ -250,6 +253,8 @@ class PagedUsers:
         ]
         self.scan: ExpiryScan | None = None
         self.reads: list[tuple[int, str]] = []
+        self.until: set[datetime] = set()
+        self.unreadable = unreadable
         self.before_save: Callable[[], object] = lambda: None
 
     def load_expiry_scan(self) -> ExpiryScan | None:
@@ -266,6 +271,7 @@ class PagedUsers:
         self, segment: int, segments: int, after: str, *, now: datetime, until: datetime
     ) -> UserPage:
         self.reads.append((segment, after))
+        self.until.add(until)
         mine = self.users[segment::segments]
         start = int(after or 0)
         found = tuple(
@@ -274,7 +280,9 @@ class PagedUsers:
             if user.expires_at and now < user.expires_at < until
         )
         position = str(start + 2) if start + 2 < len(mine) else None
-        return UserPage(found, position, len(found), units=100.0)
+        return UserPage(
+            found, position, len(found), units=100.0, unreadable=self.unreadable
+        )
 
 
 class Bus:
@@ -385,9 +393,41 @@ def test_given_two_runs_at_once_when_one_has_saved_then_the_other_stops() -> Non
 
     report = run(users, bus)
 
-    assert (report.is_done, report.pages) == (False, 1)
+    assert report == ScanReport(date(2026, 5, 26), 1, 2, 0, is_done=False)
     assert run(users, bus).is_done
     assert len(set(bus.heard)) == 50
+
+
+def test_given_a_new_day_when_scanned_then_each_segment_is_read_from_its_start() -> (
+    None
+):
+    """The store leaves out users whose first notice is due on a later day."""
+    users = PagedUsers(SEGMENTS)
+
+    run(users, Bus())
+
+    assert users.reads == [(segment, "") for segment in range(SEGMENTS)]
+    assert users.until == {datetime(2026, 6, 10, tzinfo=UTC)}
+
+
+def test_given_a_page_with_a_user_that_is_not_due_then_the_others_are_warned() -> None:
+    users, bus = PagedUsers(SEGMENTS + 1), Bus()
+    users.scan = ExpiryScan(1, None, date(2026, 5, 25), {})
+    in_10_days = datetime(2026, 6, 5, 1, tzinfo=UTC)
+    users.users[0] = replace(users.users[0], expires_at=in_10_days)
+
+    run(users, bus)
+
+    assert len(bus.heard) == SEGMENTS
+    assert users.users[0].id not in str(bus.heard)
+
+
+def test_given_unreadable_items_on_several_pages_when_reported_then_all_count() -> None:
+    users = PagedUsers(3 * SEGMENTS, unreadable=2)
+
+    report = run(users, Bus())
+
+    assert (report.pages, report.unreadable) == (2 * SEGMENTS, 4 * SEGMENTS)
 
 
 def test_given_pages_when_read_then_most_of_the_table_is_left_to_others() -> None:

@@ -22,7 +22,7 @@ from support.service.harness import (
     provider_id,
 )
 from support.service.linked import link, log_in_linked, open_session
-from support.service.wire import FAULTS, Forward, lost_reply
+from support.service.wire import FAULTS, Forward, lost_reply, preceded_by
 
 
 def an_identity(
@@ -301,6 +301,19 @@ def test_given_a_change_in_between_when_deleting_then_it_is_read_again(
     assert service.send(DELETE, token=body["access_token"]).status == 200
     assert service.wire.calls.count("GetItem") == 2
     assert service.user_item(body["user_id"]) is None
+
+
+def test_given_a_logout_in_between_when_deleting_then_the_user_stays(
+    service: Deployment,
+) -> None:
+    body = log_in_linked(service)
+    log_out = preceded_by(lambda: service.send(LOGOUT, token=body["refresh_token"]))
+    service.wire.faults = [None, log_out]
+
+    reply = service.send(DELETE, token=body["access_token"])
+
+    assert (reply.status, reply.json["error_code"]) == (401, "InvalidSession")
+    assert service.user_item(body["user_id"]) is not None
 
 
 @pytest.mark.parametrize("route", [PROFILE, DELETE])

@@ -188,9 +188,6 @@ REFUSALS = [
         id="a key and no id",
     ),
     pytest.param(
-        {"provider": "api-key", "id": "ada"}, 400, "BadRequest", id="an API key"
-    ),
-    pytest.param(
         {"provider": "custom-token", "id": "eve"}, 404, "IdentityNotFound", id="not its"
     ),
     pytest.param(
@@ -224,6 +221,20 @@ def test_given_a_bad_query_when_unlinking_then_nothing_changes(
     reply = service.send(UNLINK, token=body["refresh_token"], query=query)
 
     assert (reply.status, reply.json["error_code"]) == (status, code)
+    assert service.items() == before
+
+
+def test_given_an_api_key_when_unlinking_then_400_names_the_route_that_removes_it(
+    service: Deployment, body: dict[str, Any]
+) -> None:
+    before = service.items()
+
+    reply = unlink(service, body["refresh_token"], "api-key", "ada")
+
+    assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
+    assert reply.json["error"] == (
+        "API keys are removed by DELETE …/auth/api_keys/{id}"
+    )
     assert service.items() == before
 
 
