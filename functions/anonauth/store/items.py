@@ -112,13 +112,16 @@ class AccountItem(IdentityItem, CounterItem):
 
     @classmethod
     def from_raw_data(cls, data: dict[str, Any]) -> "AccountItem":
-        """Return the item of DynamoDB's own form, with its parts."""
+        """Return the item of DynamoDB's own form, with its parts.
+
+        An account may have attributes of a later version, which need not be numbers.
+        """
         item = super().from_raw_data(data)
         known = cls.get_attributes()
         item.parts = {
             name: int(value[NUMBER])
             for name, value in data.items()
-            if name not in known
+            if name not in known and NUMBER in value
         }
         return item
 
