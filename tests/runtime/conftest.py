@@ -74,14 +74,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def build(directory: Path, platform: str | None = None) -> None:
-    """Build the bundle of a function, for this machine unless another is named."""
+def build(directory: Path, platform: str | None = None, root: Path = ROOT) -> None:
+    """Build the bundle of a function, for this machine unless another is named.
+
+    `root` is the directory of the repository, or of another state of it.
+    """
     platform = platform or machine()
     subprocess.run(  # noqa: S603 - our own Makefile
         [
             require_tool("make"),
             "--directory",
-            ROOT / "functions",
+            root / "functions",
             "build-LoginFunction",
             f"ARTIFACTS_DIR={directory}",
             f"PLATFORM={platform}",

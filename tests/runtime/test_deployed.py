@@ -7,22 +7,16 @@ stack and run in order: it is used, changed, and deleted at the end.
 
 import json
 import os
-import re
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 # The package ships no types.
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
@@ -38,7 +32,15 @@ from anonauth.local.settings_file import MAIL_APP
 from anonauth.local.template import read_template
 from anonauth.wiring import utc_now
 from runtime.client import claims
-from support.engine.engines import free_port
+from runtime.ministack import (
+    ANYBODY,
+    REGION,
+    client,
+    ministack,
+    operator_command,
+    queue_of_all_events,
+    without_metric_math,
+)
 from support.project import sam_template
 from support.project.pages import block
 from support.project.sam_template import Json
@@ -49,7 +51,6 @@ from support.service.story import VALIDATOR
 
 pytestmark = pytest.mark.long
 
-REGION = "eu-central-1"
 STACK = "anonauth"  # as .samconfig.toml has it
 SAM_CONFIG = ".samconfig.toml"
 SETTINGS = "/anonauth/settings"
@@ -128,7 +129,6 @@ FUNCTIONS = sam_template.resources(sam_template.load(), "AWS::Serverless::Functi
 HOST = "https://abcde12345.execute-api.eu-central-1.amazonaws.com"  # in the events
 CDN = "https://auth.example.com"
 OLD, NEW = "0" * 64, "f" * 64  # secrets that it sends
-ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 @dataclass(frozen=True)
@@ -259,28 +259,7 @@ class Deployed:
     def anonauth(self, *arguments: str) -> tuple[int, Any]:
         """Run the operator's command; return exit code and output."""
         target = ["--stack", STACK, "--region", REGION, "--json"]
-        ran = subprocess.run(  # noqa: S603 - our own command
-            [
-                sys.executable,
-                "-c",
-                "from anonauth.cli.main import main; main()",
-                *arguments,
-                *target,
-                "--endpoint-url",
-                self.endpoint_url,
-            ],
-            # The API's address is made up, so no request may go there.
-            env={
-                **os.environ,
-                **ANYBODY,
-                "PYTHONPATH": str(ROOT / "functions"),
-                "HTTPS_PROXY": "http://127.0.0.1:1",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        ran = operator_command(self.endpoint_url, *arguments, *target)
         assert ran.stdout, ran.stderr
         return ran.returncode, json.loads(ran.stdout)
 
@@ -303,57 +282,6 @@ class Deployed:
         while (event := self.next_event())["detail"]["uid"] != user_id:
             pass
         return event
-
-
-def client(service: str, endpoint_url: str) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        region_name=REGION,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=ANYBODY["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=ANYBODY["AWS_SECRET_ACCESS_KEY"],
-        config=Config(read_timeout=60, retries={"total_max_attempts": 1}),
-    )
-
-
-@contextmanager
-def ministack(directory: Path) -> Iterator[str]:
-    """Yield the address of an empty AWS; its functions end with the block."""
-    port = free_port()
-    log = directory / "log"
-    environment = {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",
-        "HOME": str(directory),
-        "TMPDIR": str(directory),
-        "PATH": os.environ["PATH"],
-        # Otherwise it removes the containers of any other ministack at its start.
-        "DOCKER_HOST": f"unix://{directory}/no-docker",
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - an installed tool
-            [require_tool("ministack")],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(400):
-            with suppress(BotoCoreError, ClientError):
-                client("dynamodb", url).list_tables()
-                break
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.05)
-                pytest.fail(f"ministack does not answer:\n{log.read_text()}")
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def run_sam(directory: Path, variables: Mapping[str, str], *arguments: str) -> None:
@@ -397,21 +325,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             MaxWriteRequestUnits="1000",
             PermissionsBoundaryArn=BOUNDARY,
         )
-        yield Deployed(url, outputs, a_queue_of_all_events(url), directory)
-
-
-def without_metric_math(template: str) -> str:
-    """Return the template with one metric for each sum; ministack refuses sums.
-
-    cfn-lint checks the original alarms in tests/template.
-    """
-    alarms = sam_template.resources(sam_template.load(), "AWS::CloudWatch::Alarm")
-    of_metrics = [name for name, alarm in alarms.items() if "Metrics" in alarm]
-    one = "Namespace: AWS/DynamoDB\n      MetricName: ReadThrottleEvents\n"
-    one += "      Statistic: Sum\n      Period: 300\n"
-    simple, replaced = re.subn(r"(?<=\n      )Metrics:\n(        .*\n)+", one, template)
-    assert replaced == len(of_metrics) > 0
-    return simple
+        yield Deployed(url, outputs, queue_of_all_events(url), directory)
 
 
 def build(directory: Path) -> None:
@@ -436,17 +350,6 @@ def deploy(directory: Path, url: str, **parameters: str) -> dict[str, str]:
     )
     (stack,) = client("cloudformation", url).describe_stacks(StackName=STACK)["Stacks"]
     return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-
-
-def a_queue_of_all_events(url: str) -> str:
-    sqs, events = client("sqs", url), client("events", url)
-    queue: str = sqs.create_queue(QueueName="heard")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    events.put_rule(Name="all", EventPattern='{"source": ["anonauth"]}')
-    events.put_targets(
-        Rule="all", Targets=[{"Id": "q", "Arn": arn["Attributes"]["QueueArn"]}]
-    )
-    return queue
 
 
 def test_given_a_deployed_stack_when_a_guest_comes_and_goes_then_a_rule_hears_of_it(
