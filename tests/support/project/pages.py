@@ -33,7 +33,12 @@ def page(name: str) -> str:
 
 def section(name: str, heading: str) -> str:
     """Return the text below a heading, up to the next heading of its level or above."""
-    lines = page(name).splitlines()
+    return section_of(page(name), heading)
+
+
+def section_of(text: str, heading: str) -> str:
+    """Return the text below a heading of a page that is given as text."""
+    lines = text.splitlines()
     start = lines.index(heading) + 1
     level = heading.partition(" ")[0]
     end = next(
