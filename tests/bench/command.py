@@ -6,13 +6,23 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
 from anonauth.wiring import utc_now
-from bench import checks, cold, cost, counted, enumeration, growth, local, warm
+from bench import (
+    background,
+    checks,
+    cold,
+    cost,
+    counted,
+    enumeration,
+    growth,
+    local,
+    warm,
+)
 from bench.figures import say
 from bench.report import report
 from bench.stage import Stage, setting
@@ -31,6 +41,14 @@ _PARTS = (
     "local",
     "cost",
 )
+_MORE = ("background",)
+
+
+_COMPARISONS: dict[str, Callable[[Json], Iterable[str]]] = {
+    "counted": counted.differences,
+    "growth": growth.differences,
+    "background": background.differences,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.json.write_text(json.dumps({"about": about, **figures}, indent=1) + "\n")
     load = f"{before[0]:.1f} before and {os.getloadavg()[0]:.1f} after"
     say(f"load average {load}; figures in {asked.json}")
-    different = counted.differences(figures["counted"]) if "counted" in figures else []
+    different = [
+        line
+        for name, compare in _COMPARISONS.items()
+        if name in figures
+        for line in compare(figures[name])
+    ]
     for line in different:
         say(line)
     return 1 if different else 0
@@ -79,6 +102,7 @@ def _measured(stage: Stage, asked: argparse.Namespace) -> Json:
         "warm": lambda: warm.measure(stage, asked.rounds, profiles),
         "checks": lambda: checks.measure(asked.rounds),
         "growth": lambda: growth.measure(stage, asked.users),
+        "background": lambda: background.measure(stage, asked.items),
         "enumeration": lambda: enumeration.measure(stage, asked.rounds),
         "local": lambda: local.measure(asked.users),
     }
@@ -91,7 +115,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only",
         type=_parts,
         default=_PARTS,
-        help=f"any of {', '.join(_PARTS)}, comma-separated; cost needs warm, counted",
+        help=f"any of {', '.join(_PARTS + _MORE)}, comma-separated, by default all but "
+        "the last; cost needs warm, counted",
     )
     parser.add_argument(
         "--short",
@@ -109,13 +134,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=growth.USERS[-1],
         help="most users in a table, when its growth is measured",
     )
+    parser.add_argument(
+        "--items",
+        type=int,
+        default=background.USUAL,
+        help="most guests in a scan and records in a stream, in the background; "
+        f"{background.SIZES[-1]:,} take an hour",
+    )
     parser.add_argument("--json", type=Path, default=ARTEFACTS / "bench.json")
     return parser.parse_args(arguments)
 
 
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(text.split(","))
-    if unknown := set(parts) - set(_PARTS):
+    if unknown := set(parts) - {*_PARTS, *_MORE}:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
     return parts
 

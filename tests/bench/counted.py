@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import local
+from bench.crowd import crowded
 from bench.figures import say
 from bench.meter import Call
 from bench.operations import AUTHORIZE, Operation, People, is_success, operations
@@ -93,6 +94,9 @@ BESIDE: dict[str, set[str]] = {
     "UserpassFunction": {"email_validator", "idna", "msgspec", *_ARGON2},
 }
 """Packages that a function imports at its start, beside those that all import."""
+
+USERS = 20_000
+"""Guests in the table: with more of them the counts must not grow."""
 
 _TWICE = 2  # the second count shows whether the first is stable
 
@@ -187,12 +191,14 @@ def _sizes(stage: Stage) -> Json:
 def _operations(stage: Stage) -> Iterator[tuple[str, Json]]:
     say("counting calls and units")
     with ExitStack() as stack:
-        people = People(stage, stack)
+        grown = stack.enter_context(crowded(stage, People(stage, stack), USERS))
+        people = People(grown, stack)
         for operation in operations():
-            yield operation.name, _count(stage, people, operation)
+            yield operation.name, count(grown, people, operation)
 
 
-def _count(stage: Stage, people: People, operation: Operation) -> Json:
+def count(stage: Stage, people: People, operation: Operation) -> Json:
+    """Return the calls and units of an operation, once it is warm, and its log."""
     with stage.running(
         operation.function, is_metered=True, variables=operation.variables
     ) as function:

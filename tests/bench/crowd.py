@@ -11,9 +11,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from anonauth.wiring import utc_now
+from bench.meter import Meter
 from bench.operations import People
 from bench.stage import APP, Stage
 from support.engine import engines
@@ -27,12 +30,19 @@ _ATTEMPTS = 6000  # 50 ms apart: five minutes
 
 
 @contextmanager
-def crowded(stage: Stage, people: People, users: int) -> Iterator[Stage]:
-    """Serve a table of this many guests, with the stage's own key ring."""
+def crowded(
+    stage: Stage, people: People, users: int, *, ending_every: int = 0
+) -> Iterator[Stage]:
+    """Serve a table of this many guests, with the stage's own key ring.
+
+    Args:
+        ending_every: One guest in so many expires tomorrow; 0 for none.
+    """
     directory = stage.directory / f"crowd-{users}"
     data = directory / "export" / TABLE / "data"
     data.mkdir(parents=True)
-    _write(data / "items.json.gz", stage, people.guest()["user_id"], users)
+    user_id = people.guest()["user_id"]
+    _write(data / "items.json.gz", stage, user_id, users, ending_every)
     made = sam_template.load()["Resources"]["Table"]["Properties"]
     schema = {
         "TableName": TABLE,
@@ -46,20 +56,29 @@ def crowded(stage: Stage, people: People, users: int) -> Iterator[Stage]:
         *(require_tool("dynoxide"), "import", "--serve", "--port", str(port)),
         *("--source", "export", "--schema", "schema.json"),
     ]
-    with engines.serving(
-        "dynoxide", port, command, {}, directory, attempts=_ATTEMPTS
-    ) as engine:
-        yield replace(stage, engine=engine, table=TABLE)
+    with (
+        engines.serving(
+            "dynoxide", port, command, {}, directory, attempts=_ATTEMPTS
+        ) as engine,
+        Meter(engine.endpoint_url) as meter,
+    ):
+        yield replace(stage, engine=engine, table=TABLE, meter=meter)
 
 
-def _write(path: Path, stage: Stage, user_id: str, users: int) -> None:
+def _write(
+    path: Path, stage: Stage, user_id: str, users: int, ending_every: int
+) -> None:
     ring = _item(stage, "KEY#ring")
     guest = _item(stage, f"USER#{APP}#{user_id}")
+    tomorrow = {"N": str(int((utc_now() + timedelta(days=1)).timestamp()))}
+    ending = guest | {"expires_at": tomorrow, "ttl": tomorrow}
     # All items are alike except for their ids, which are random like those of users.
-    before, after = json.dumps({"Item": guest}).split(user_id)
+    usual, other = (json.dumps({"Item": each}) for each in (guest, ending))
     with gzip.open(path, "wt", compresslevel=1) as file:
         file.write(json.dumps({"Item": ring}) + "\n")
-        for _ in range(users):
+        for number in range(1, users + 1):
+            is_ending = ending_every and number % ending_every == 0
+            before, after = (other if is_ending else usual).split(user_id)
             file.write(f"{before}{secrets.token_hex(12)}{after}\n")
 
 

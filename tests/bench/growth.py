@@ -6,10 +6,11 @@ load on the machine then hits all of them alike.
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from bench import counted
 from bench.crowd import crowded
 from bench.figures import low_and_middle, say
 from bench.meter import item_bytes
@@ -34,6 +35,8 @@ _OPERATIONS = (
     "log in custom-token",
 )
 
+_TABLES = "users in the table"
+
 _ROUNDS = 7
 _REPEATS = 3  # within a round, of operations that are measured singly
 
@@ -47,9 +50,7 @@ def measure(stage: Stage, most_users: int) -> Json:
         most_users: Larger tables are left out.
     """
     return {
-        "users in the table": _by_users(
-            stage, [users for users in USERS if users <= most_users]
-        ),
+        _TABLES: _by_users(stage, [users for users in USERS if users <= most_users]),
         "sessions of the user": _by_parts(
             stage, {number: (number, 1) for number in SESSIONS}
         ),
@@ -59,17 +60,34 @@ def measure(stage: Stage, most_users: int) -> Json:
     }
 
 
+def differences(found: Json) -> Iterator[str]:
+    """Yield a line for each operation that needs more in a larger table."""
+    for name, by_size in found[_TABLES].items():
+        fewest, *others = (
+            (size, [each[count] for count in ("calls", "read_units", "write_units")])
+            for size, each in by_size.items()
+        )
+        for size, needed in others:
+            if needed != fewest[1]:
+                yield (
+                    f"{name}: {needed} with {size} users, {fewest[1]} with {fewest[0]}"
+                )
+
+
 def _by_users(stage: Stage, sizes: list[int]) -> Json:
     rounds = _rounds()
     wanted = [each for each in operations() if each.name in _OPERATIONS]
     with ExitStack() as stack:
         founders = People(stage, stack)
         turns: list[tuple[Operation, int, Function, People]] = []
+        counts: Json = {operation.name: {} for operation in wanted}
         for size in sizes:
             say(f"a table of {size:,} users")
             grown = stack.enter_context(crowded(stage, founders, size))
             people = People(grown, stack)
             for operation in wanted:
+                count = counted.count(grown, people, operation)
+                counts[operation.name][str(size)] = count
                 function = start(grown, stack, operation, overlay(grown))
                 turns.append((operation, size, function, people))
         for number in range(1 + _ROUNDS):
@@ -79,7 +97,11 @@ def _by_users(stage: Stage, sizes: list[int]) -> Json:
                 answer = function.invoke({"events": events, "how": "time"})
                 if number:  # the first round warms up
                     _note(rounds, operation.name, size, answer)
-    return _figures(rounds)
+    figures = _figures(rounds)
+    for name, by_size in counts.items():
+        for at, count in by_size.items():
+            figures[name][at] |= count
+    return figures
 
 
 def _by_parts(stage: Stage, sizes: Mapping[int, tuple[int, int]]) -> Json:

@@ -32,6 +32,7 @@ def report(figures: Json) -> str:
         "counted": _counted,
         "checks": _checks,
         "growth": _growth,
+        "background": _background,
         "enumeration": _enumeration,
         "local": _local,
         "cost": _cost,
@@ -174,7 +175,7 @@ def _growth(growth: Json) -> Iterator[str]:
 
 def _grown(found: Json) -> str:
     cpu = f"{1000 * found['cpu']['min']:.2f}"
-    if "item_bytes" not in found:
+    if "read_units" not in found:
         return cpu
     return f"{cpu} ({found['read_units']:g}/{found['write_units']:g})"
 
@@ -187,6 +188,32 @@ def _growing(by_size: Json, clock: str) -> str:
         steps = int(sizes[-1]) - int(sizes[0])
         each = f", {1e6 * (last - first) / steps:.0f} us each"
     return f"{100 * (last / first - 1):+.0f} %{each}"
+
+
+def _background(background: Json) -> Iterator[str]:
+    for what, by_size in background.items():
+        unit = "guest" if what == "scan" else "record"
+        (first, few), *_ = by_size.items()
+        yield from _table(
+            f"In the background: {what}, by the number of {unit}s",
+            ("", "pages", "PutEvents", "CPU s", "s a million more", "wall s", "MB"),
+            (
+                (
+                    f"{int(size):,}",
+                    str(found.get("pages", "")),
+                    str(found["calls"]),
+                    f"{found['cpu']:.1f}",
+                    _slope(found["cpu"] - few["cpu"], int(size) - int(first)),
+                    f"{found['wall']:.0f}",
+                    f"{found['memory'] / 1e6:.0f}",
+                )
+                for size, found in by_size.items()
+            ),
+        )
+
+
+def _slope(seconds: float, number: int) -> str:
+    return f"{1e6 * seconds / number:.1f}" if number else ""
 
 
 def _enumeration(enumeration: Json) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench import background, growth
 from bench.cost import bill, measure, prices
 from bench.counted import BESIDE, EVERYWHERE, EXPECTED, differences
 from bench.figures import quartiles
@@ -118,6 +119,118 @@ def test_given_an_unexpected_operation_when_compared_then_a_line_names_it() -> N
     assert line.endswith("not None")
 
 
+def test_given_a_call_more_in_a_larger_table_when_compared_then_a_line_says_which() -> (
+    None
+):
+    few = {"calls": ["GetItem"], "read_units": 1.0, "write_units": 0}
+    many = few | {"calls": ["GetItem", "Scan"], "read_units": 9.0}
+    by_size = {"1000": few, "100000": few, "1000000": many}
+
+    found = growth.differences(
+        {"users in the table": {"login": {"1000": few}, "refresh": by_size}}
+    )
+
+    assert list(found) == [
+        (
+            "refresh: [['GetItem', 'Scan'], 9.0, 0] with 1000000 users, "
+            "[['GetItem'], 1.0, 0] with 1000"
+        )
+    ]
+
+
+def in_the_background() -> dict[str, Any]:
+    def scanned(size: int) -> dict[str, Any]:
+        pages = size * 475 // 2**20 + 4
+        return {
+            "pages": pages,
+            "warned": size // 61,
+            "events": size // 61,
+            "calls": size // 610 + pages,
+            "units": size * 475 // 8192,
+            "item_bytes": 475,
+            "memory": 48_000_000,
+        }
+
+    def published(events: int) -> dict[str, Any]:
+        calls = events // 10
+        return {"events": events, "calls": calls, "failed": 0, "memory": 54_000_000}
+
+    sizes = (20_000, 200_000)
+    return {
+        "scan": {str(size): scanned(size) for size in sizes},
+        "new guests": {str(size): published(size) for size in sizes},
+        "refreshes": {str(size): published(0) for size in sizes},
+    }
+
+
+def test_given_counts_that_grow_with_the_items_when_compared_then_all_is_well() -> None:
+    assert list(background.differences(in_the_background())) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        pytest.param(
+            ("scan", "200000", "warned"),
+            3_277,
+            "scan of 200000: 3277 warned by 3278 events, not 3278",
+            id="a warning too few",
+        ),
+        pytest.param(
+            ("scan", "200000", "events"),
+            3_279,
+            "scan of 200000: 3278 warned by 3279 events, not 3278",
+            id="an event too many",
+        ),
+        pytest.param(
+            ("scan", "200000", "pages"),
+            99,
+            "scan of 200000: 99 pages, 98 at most",
+            id="a page too many",
+        ),
+        pytest.param(
+            ("scan", "200000", "units"),
+            13_000,
+            "scan of 200000: 13000 units, 12202 at most",
+            id="units of the whole table for each page",
+        ),
+        pytest.param(
+            ("scan", "200000", "calls"),
+            3_278,
+            "scan of 200000: 3278 calls of PutEvents, 421 at most",
+            id="a call for each event",
+        ),
+        pytest.param(
+            ("new guests", "200000", "calls"),
+            20_001,
+            "new guests, 200000 records: (200000, 20001, 0) instead of "
+            "(200000, 20000, 0)",
+            id="a call too many",
+        ),
+        pytest.param(
+            ("refreshes", "20000", "failed"),
+            1,
+            "refreshes, 20000 records: (0, 0, 1) instead of (0, 0, 0)",
+            id="a record that fails",
+        ),
+        pytest.param(
+            ("refreshes", "200000", "memory"),
+            60_000_000,
+            "refreshes: the memory grows from 54000000 to 60000000 bytes",
+            id="memory that grows",
+        ),
+    ],
+)
+def test_given_another_count_in_the_background_when_compared_then_a_line_says_which(
+    path: tuple[str, str, str], value: int, said: str
+) -> None:
+    found = in_the_background()
+    what, size, name = path
+    found[what][size][name] = value
+
+    assert list(background.differences(found)) == [said]
+
+
 def test_given_times_when_quartiles_are_taken_then_all_three_are_returned() -> None:
     found = quartiles([5.0, 1.0, 3.0, 2.0, 4.0])
 
@@ -215,6 +328,14 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
         "counted": counted,
         "checks": {"1": {"bytes": 404, "seconds": 7.25e-06}},
         "growth": {"users": {"login": {"1000": grown, "100000": copy.deepcopy(grown)}}},
+        "background": {
+            "scan": {
+                "20000": {"pages": 12, "calls": 38, "cpu": 0.2, "wall": 6.3}
+                | {"memory": 48e6},
+                "200000": {"pages": 92, "calls": 380, "cpu": 1.1, "wall": 20}
+                | {"memory": 48e6},
+            }
+        },
         "enumeration": {
             "log in": {
                 "unknown": quartiles_of(0.040, 0.042, 0.05),
@@ -240,6 +361,8 @@ def test_given_figures_when_reported_then_each_part_has_its_table() -> None:
     assert "login 0 2 200 UpdateItem PutItem Decrypt" in lines
     assert "1 404 7.2 20" in lines
     assert "login 2.50 2.50 +0 % +0 %" in lines
+    assert "20,000 12 38 0.2 6 48" in lines
+    assert "200,000 92 380 1.1 5.0 20 48" in lines
     assert "login 26 (0.09) 17 (0.11) 13 (0.17) 11 (0.25)" in lines
     assert "confirmed 44.1 1.05 (0.95 to 1.50) 44.1 1.05 (0.95 to 1.50)" in lines
     assert "login 2.5 (1.00) 3.0 (1.20) 8" in lines
