@@ -8,6 +8,7 @@ version that requirements.txt pins. If the file is a different one, the build st
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,16 @@ STUBS: Mapping[str, str] = {
 """Files that are replaced by those in the directory `stubs`, each with the SHA-256 of
 the version that was reviewed."""
 
+AUTHORITIES = (
+    "Amazon Root CA 1",
+    "Amazon Root CA 2",
+    "Amazon Root CA 3",
+    "Amazon Root CA 4",
+    "Starfield Services Root Certificate Authority - G2",
+)
+"""Certificate authorities of Amazon Trust Services, for AWS's commercial regions
+(anonauth/aws_session.py)."""
+
 
 class Changed(Exception):
     """A file to replace differs from the version that was reviewed."""
@@ -113,6 +124,7 @@ def trim(directory: Path) -> None:
     _cut_endpoints(data / "endpoints.json")
     for path in list(data.glob("*/*/*.json.gz")):
         _unpack(path)
+    _select_authorities(directory / "botocore")
     for service, operations in OPERATIONS.items():
         for path in (data / service).glob("*/service-2.json"):
             _cut_model(path, operations)
@@ -121,6 +133,20 @@ def trim(directory: Path) -> None:
 def _unpack(path: Path) -> None:
     _write(path.with_suffix(""), json.loads(gzip.decompress(path.read_bytes())))
     path.unlink()
+
+
+def _select_authorities(directory: Path) -> None:
+    """Write Amazon's certificate authorities to a file of their own."""
+    whole = (directory / "cacert.pem").read_text()
+    certificates = dict(
+        re.findall(
+            r'^# Label: "([^"]+)"$.*?(^-----BEGIN.+?^-----END CERTIFICATE-----$)',
+            whole,
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+    selected = "\n".join(certificates[name] for name in AUTHORITIES)
+    (directory / "amazon.pem").write_text(f"{selected}\n")
 
 
 def _cut_endpoints(path: Path) -> None:

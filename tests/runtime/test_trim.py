@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import ssl
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import botocore
 import pytest
 
-from bundle.trim import OPERATIONS, STUBS, Changed, trim
+from bundle.trim import AUTHORITIES, OPERATIONS, STUBS, Changed, trim
 from runtime.runtime_api import run
 from support.project.sam_template import resources, translated
 
@@ -102,6 +103,26 @@ def test_given_a_model_in_the_bundle_then_our_operations_are_as_the_sdk_has_them
     }
     assert model["shapes"] == {name: whole["shapes"][name] for name in model["shapes"]}
     assert set(referred(model)) == model["shapes"].keys()
+
+
+def test_given_the_bundle_when_aws_is_called_then_amazons_five_roots_are_trusted(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    code = (
+        "from anonauth.aws_session import make_session\n"
+        "print(make_session('eu-central-1').get_config_variable('ca_bundle'))\n"
+    )
+    file = Path(run(code, bundle=bundle).strip())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    tls.load_verify_locations(file)
+
+    subjects: list[Any] = [each["subject"] for each in tls.get_ca_certs()]
+    trusted = {dict(name for (name,) in each)["commonName"] for each in subjects}
+    assert file == bundle / "botocore/amazon.pem"
+    assert trusted == set(AUTHORITIES)
 
 
 def test_given_functions_when_they_start_then_what_they_do_without_is_not_loaded(

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import TypeVar
 
 from botocore.config import Config
-from botocore.session import Session, get_session
+from botocore.session import Session
 from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from anonauth.aws_answers import check_answers
+from anonauth.aws_session import make_session
 from anonauth.backoff import jittered_pause
 from anonauth.errors import StoreUnavailable
 from anonauth.store.items import (
@@ -100,7 +101,7 @@ class Table:
         self._connection = base._get_connection().connection  # noqa: SLF001
         # PynamoDB would make a session for each thread. Only this one checks answers
         # for damage.
-        self._aws_session = get_session()
+        self._aws_session = make_session(region)
         self._connection._local = SimpleNamespace(session=self._aws_session)  # type: ignore[assignment]  # noqa: SLF001
         check_answers(self._aws_session)
         # The SDK would otherwise compose its user agent for each call, in 0.1 ms.
@@ -125,8 +126,7 @@ class Table:
         The answers to all its clients are checked (`check_answers`). Threads may share
         a client, but must not make clients at the same time.
 
-        A second session would cost 6 ms of a cold start: it registers 250 hooks and
-        reads AWS's endpoints again.
+        A second session would read AWS's endpoints again.
         """
         return self._aws_session
 
