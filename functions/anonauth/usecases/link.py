@@ -123,7 +123,7 @@ class IdentityLinking:
                 request.app, proven.provider, proven.key
             )
             is_listed = _check_owner(user, proven, record, only_repeats=only_repeats)
-            verified = _unchanged(proven, record, now)
+            verified = _unchanged(proven, record)
         return linked
 
 
@@ -160,7 +160,7 @@ def _check_owner(
 
 
 def _unchanged(
-    verified: VerifiedIdentity, record: IdentityRecord | None, now: datetime
+    verified: VerifiedIdentity, record: IdentityRecord | None
 ) -> VerifiedIdentity:
     """Return the identity as it can be linked now, if its verification still holds."""
     if verified.record is None:
@@ -169,10 +169,10 @@ def _unchanged(
         return replace(verified, record=record)
     if (
         record is None
-        or record.is_expired(now)
         or record.id != verified.record.id
         or record.version != verified.record.version
     ):
         # A reset in between has won: the old password is no longer valid.
         raise PasswordRefused(WrongPassword().reason)
-    return replace(verified, record=record)
+    # The record as verified, which has the network of this link.
+    return verified

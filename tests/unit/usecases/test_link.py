@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from anonauth.domain.encoding import identity_key
+from anonauth.domain.providers import USERPASS
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -45,6 +46,8 @@ from support.service.provider_logins import (
 from support.service.wire import FAULTS, no_connection, preceded_by
 
 pytestmark = pytest.mark.usefixtures("providers_on")
+
+WRONG_PASSWORD = "invalid username/password"
 
 
 def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
@@ -237,27 +240,57 @@ def test_given_ten_identities_when_one_more_is_linked_then_400(
     assert len(service.items("IDENT#")) == 9
 
 
-# Provider, body, and the error code of a login and of a link (client-api.md §4, §7).
+# Provider, body, the error code of a login and of a link, and the link's text
+# (client-api.md §4, §7).
 REFUSED = [
     pytest.param(
-        "custom-token", {"token": a_jwt(secret=OTHER_SECRET)}, "AuthError", id="forged"
+        "custom-token",
+        {"token": a_jwt(secret=OTHER_SECRET)},
+        "AuthError",
+        "invalid custom auth token: bad signature",
+        id="forged",
     ),
-    pytest.param("custom-token", {"token": "x"}, "AuthError", id="not a JWT"),
-    pytest.param("custom-token", by_token(aud=OTHER_APP), "AuthError", id="other aud"),
-    pytest.param("custom-token", by_token(exp=EXPIRED), "AuthError", id="expired"),
-    pytest.param("local-userpass", by_password("wrong"), "InvalidPassword", id="wrong"),
+    pytest.param(
+        "custom-token",
+        {"token": "x"},
+        "AuthError",
+        "invalid custom auth token: malformed",
+        id="not a JWT",
+    ),
+    pytest.param(
+        "custom-token",
+        by_token(aud=OTHER_APP),
+        "AuthError",
+        "invalid custom auth token: wrong audience",
+        id="other aud",
+    ),
+    pytest.param(
+        "custom-token",
+        by_token(exp=EXPIRED),
+        "AuthError",
+        "invalid custom auth token: expired",
+        id="expired",
+    ),
+    pytest.param(
+        "local-userpass",
+        by_password("wrong"),
+        "InvalidPassword",
+        WRONG_PASSWORD,
+        id="wrong",
+    ),
     pytest.param(
         "local-userpass",
         by_password(username="nobody@example.org"),
         "InvalidPassword",
+        WRONG_PASSWORD,
         id="unknown e-mail",
     ),
 ]
 
 
-@pytest.mark.parametrize(("provider", "body", "code"), REFUSED)
+@pytest.mark.parametrize(("provider", "body", "code", "text"), REFUSED)
 def test_given_a_bad_credential_when_used_then_401_to_log_in_and_403_to_link(
-    service: Deployment, provider: str, body: dict[str, Any], code: str
+    service: Deployment, provider: str, body: dict[str, Any], code: str, text: str
 ) -> None:
     register(service)
     guest = service.log_in()
@@ -269,7 +302,7 @@ def test_given_a_bad_credential_when_used_then_401_to_log_in_and_403_to_link(
     assert (login.status, login.json["error_code"]) == (401, code)
     assert login.json["error"] == "unauthorized"
     assert (linking.status, linking.json["error_code"]) == (403, code)
-    assert linking.json["error"] != "unauthorized"
+    assert linking.json["error"] == text
     assert service.items("USER#") == users
     assert is_as_before(service, guest)
 
@@ -615,6 +648,7 @@ def test_given_another_password_in_between_when_linking_then_403_and_a_guest_sta
     reply = link(service, guest, "local-userpass", by_password())
 
     assert (reply.status, reply.json["error_code"]) == (403, "InvalidPassword")
+    assert reply.json["error"] == WRONG_PASSWORD
     assert is_as_before(service, guest)
 
 
@@ -646,6 +680,26 @@ def test_given_another_link_in_between_when_linking_then_the_user_has_both(
     item = service.user_item(guest["user_id"])
     assert item is not None
     assert item["version"] == {"N": "4"}
+
+
+def test_given_another_link_in_between_when_linking_then_the_network_is_known(
+    service: Deployment,
+) -> None:
+    """The account knows the network of its link, however often the link is decided."""
+    register(service)
+    log_in(service, "custom-token", by_token("warm"))
+    guest = service.log_in()
+    link(service, guest, "custom-token", by_token("first"))
+    other = preceded_by(lambda: link(service, guest, "custom-token", by_token()))
+    service.wire.faults = [None, None, other]
+
+    reply = link(service, guest, "local-userpass", by_password())
+
+    assert reply.status == 200
+    assert service.wire.faults == []
+    record = service.services.store.get_identity(APP, USERPASS, identity_key(EMAIL))
+    assert record is not None
+    assert len(record.networks) == 1
 
 
 def test_given_a_guest_linked_in_between_when_linking_then_its_token_is_from_before(
