@@ -103,6 +103,7 @@ PARTS: Mapping[str, Part] = {
             _use_case(
                 "key_ring",
                 "test_keys.py",
+                "test_metrics.py",
                 "usecases/test_key_ring.py",
                 "usecases/test_giving_up.py",
             ),
@@ -114,6 +115,7 @@ PARTS: Mapping[str, Part] = {
                 "link",
                 "usecases/test_link.py",
                 "service/test_takeover.py",
+                "service/test_lost_users.py",
                 "usecases/test_giving_up.py",
             ),
             _use_case(

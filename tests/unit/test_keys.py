@@ -506,6 +506,38 @@ def test_given_a_rotation_of_refresh_keys_when_repeated_then_one_a_day(
     assert len(ring.ring.of("refresh")) == 3
 
 
+def test_given_a_refresh_key_that_is_yet_to_sign_when_revoked_then_no_other_is_made(
+    ring: RingInMemory,
+) -> None:
+    (signer,) = ring.ring.of("refresh")
+    waiting = ring.rotate_now("refresh", NOW).of("refresh")[1]
+
+    ring.revoke(waiting.kid, waiting.signs_from - SECOND)
+
+    assert ring.ring.of("refresh") == [signer]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "made"),
+    [
+        pytest.param(timedelta(), 0, id="as young: it signs"),
+        pytest.param(SECOND, 1, id="older: another is made"),
+    ],
+)
+def test_given_another_refresh_key_when_one_is_revoked_then_its_age_decides(
+    ring: RingInMemory, earlier: timedelta, made: int
+) -> None:
+    (revoked,) = ring.ring.of("refresh")
+    other = replace(revoked, kid="other", signs_from=revoked.signs_from - earlier)
+    ring.rings.ring = ring.ring.added(other)
+
+    ring.revoke(revoked.kid, NOW)
+
+    first, *rest = ring.ring.of("refresh")
+    assert first == other
+    assert len(rest) == made
+
+
 def rotated_daily(use: KeyUse, keys: int) -> tuple[RingInMemory, datetime]:
     """Return a ring of the given number of keys, and its last rotation by hand."""
     ring = RingInMemory(keys=NumberedKeys())

@@ -140,7 +140,7 @@ class KeyRotation:
         ring = replace(ring, keys=tuple(k for k in ring.keys if not k.is_spent(now)))
         for use in get_args(KeyUse):
             ring = ring.ensure_signer(use, now)
-        if all(key.has_stopped(now) for key in ring.of("refresh")):
+        if not ring.of("refresh"):
             ring = ring.added(self._new_refresh_key(ring, now))
         for due in (Ring.first_signing_period, Ring.standby_signing_period):
             period = due(ring, now)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from anonauth.domain.expiry import expiry_after
+from support.contracts.store_contract import NOW
+from support.memory_store import MemoryStore
 from support.service.harness import (
     APP,
     DELETE,
@@ -30,7 +32,9 @@ from support.service.provider_logins import (
     register,
 )
 from support.service.story import Story
+from support.service.use_cases import UseCases
 from support.service.wire import FAULTS, lost_reply, preceded_by
+from support.time_machine import PlainTokens
 
 pytestmark = pytest.mark.usefixtures("providers_on")
 
@@ -296,23 +300,51 @@ def test_given_a_silent_guest_when_merging_then_until_it_expires(
     assert (service.user_item(guest["user_id"]) is None) is merged
 
 
+@pytest.mark.parametrize("is_merged", [False, True], ids=["alive", "merged"])
+def test_given_another_token_of_its_session_when_merging_then_it_is_a_plain_login(
+    *, is_merged: bool
+) -> None:
+    tokens = PlainTokens()
+    cases = UseCases(MemoryStore(), tokens)
+    ada = {"token": "ada"}
+    owner, guest = cases.log_in_by("custom-token", ada), cases.log_in()
+    if is_merged:
+        assert cases.log_in_by("custom-token", ada, guest=guest).merged
+    before = cases.store.get_user(APP, guest.user.id)
+    another = tokens.refresh_token(guest.user, guest.session, jti="another", now=NOW)
+
+    opened = cases.log_in_by(
+        "custom-token", ada, guest=guest._replace(refresh_token=another)
+    )
+
+    assert opened.user.id == owner.user.id
+    assert opened.refresh_token != another
+    assert not opened.merged
+    assert cases.store.get_user(APP, guest.user.id) == before
+
+
 # Bad input.
 
 
+NO_TOKEN = "'merge' is not a valid refresh token"
+
+
 @pytest.mark.parametrize(
-    "token",
+    ("token", "text"),
     [
-        pytest.param(7, id="a number"),
-        pytest.param("", id="empty"),
-        pytest.param("x" * 4097, id="too long"),
-        pytest.param("a.b.c", id="not a token"),
-        pytest.param("access", id="an access token"),
-        pytest.param("altered", id="altered"),
-        pytest.param("foreign", id="of another app"),
+        pytest.param(7, "merge is not a string", id="a number"),
+        pytest.param("", NO_TOKEN, id="empty"),
+        pytest.param("x" * 4097, "merge is longer than 4096 characters", id="too long"),
+        pytest.param("a.b.c", NO_TOKEN, id="not a token"),
+        pytest.param("access", NO_TOKEN, id="an access token"),
+        pytest.param("altered", NO_TOKEN, id="altered"),
+        pytest.param(
+            "foreign", "'merge' is a refresh token of another app", id="of another app"
+        ),
     ],
 )
 def test_given_a_bad_token_when_merging_then_400_before_the_credential_is_tried(
-    service: Deployment, owner: dict[str, Any], token: Any
+    service: Deployment, owner: dict[str, Any], token: Any, text: str
 ) -> None:
     guest = service.log_in()
     good = guest["refresh_token"]
@@ -328,6 +360,7 @@ def test_given_a_bad_token_when_merging_then_400_before_the_credential_is_tried(
     reply = log_in(service, "local-userpass", body)
 
     assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
+    assert reply.json["error"] == text
     assert service.items("RATE#") == counted  # a wrong password would be in it
     assert is_as_before(service, guest)
 
@@ -377,7 +410,8 @@ def test_given_a_merge_when_counted_then_it_is_three_reads_and_one_transaction(
 ) -> None:
     register(service)
     log_in(service, "local-userpass", by_password())
-    guest, other, third = service.log_in(), service.log_in(), service.log_in()
+    guest, other, third, gone = (service.log_in() for _ in range(4))
+    linked_and_logged_out(service, gone)
 
     assert service.counted(lambda: merge(service, guest)) == [
         *["GetItem"] * 3,
@@ -391,6 +425,11 @@ def test_given_a_merge_when_counted_then_it_is_three_reads_and_one_transaction(
     assert service.counted(lambda: merge(service, third, "new")) == [
         *["GetItem"] * 2,
         "TransactWriteItems",
+    ]
+    # A user that is there cannot have been merged, so its mark is not looked for.
+    assert service.counted(lambda: merge(service, gone)) == [
+        *["GetItem"] * 3,
+        "UpdateItem",
     ]
 
 
