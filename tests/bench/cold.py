@@ -119,7 +119,8 @@ def _starts(stage: Stage, people: People) -> Iterator[_Start]:
 
 def _without_bytecode(bundle: Path, directory: Path) -> Path:
     """Return a copy of a bundle without bytecode, as SAM's own builder makes it."""
-    shutil.copytree(bundle, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    compiled = shutil.ignore_patterns("__pycache__", "compiled.bin")
+    shutil.copytree(bundle, directory, ignore=compiled)
     for folder, _, _ in os.walk(directory):
         # Python would write bytecode. A file in place of the folder prevents that, as
         # Lambda's read-only file system does.

@@ -23,8 +23,8 @@ from support.project.tools import require_tool
 _CLOSED = b""
 
 # Bundle first and runtime client last, as on Lambda. -I and -S hide all other packages
-# that are installed, and the working directory.
-ISOLATED = ["-I", "-S", "-W", "error", "-c"]
+# that are installed, and the working directory. -B, since a bundle is read-only there.
+ISOLATED = ["-I", "-S", "-B", "-W", "error", "-c"]
 _PATHS = "import sys; sys.path[:0] = [sys.argv.pop(1)]; sys.path += [sys.argv.pop(1)]\n"
 _BOOT = f"{_PATHS}from awslambdaric.__main__ import main; main(sys.argv)"
 

@@ -5,6 +5,8 @@ import importlib.util
 import logging
 import sys
 
+from anonauth import compiled
+
 
 def defer(name: str) -> None:
     """Load a module only when an attribute of it is first used.
@@ -24,6 +26,8 @@ def defer(name: str) -> None:
     setattr(sys.modules[package], child, module)
     spec.loader.exec_module(module)
 
+
+compiled.use(__file__.removesuffix("/anonauth/handlers/_cold_start.py"))
 
 # PyJWT uses it to find out whether a secret is a certificate. Our secrets never are.
 defer("cryptography.x509")

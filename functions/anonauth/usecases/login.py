@@ -31,7 +31,6 @@ class OpenedSession(NamedTuple):
     merged: bool = False
 
 
-# A named tuple, since a dataclass generates code for 0.5 ms of each cold start.
 class AnonymousLoginRequest(NamedTuple):
     """What a client sends to log in anonymously.
 

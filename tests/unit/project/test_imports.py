@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "aws_session": set(),
     "backoff": set(),
     "cached_copy": set(),
+    "compiled": set(),
     "settings": PURE,
     "ports": PURE,
     "usecases": PURE | {"ports", "usecases"},
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     | {"challenges", "email_addresses", "event_bus", "keys", "mailer", "metrics"}
     | {"passwords", "ports", "provider_settings", "providers", "settings", "store"}
     | {"tokens"},
-    "handlers": PURE | {"handlers", "settings", "usecases", "wiring"},
+    "handlers": PURE | {"compiled", "handlers", "settings", "usecases", "wiring"},
     # The local DynamoDB stands in for parts of the store, and reads the store's items.
     "local": PURE
     | {"aws_answers", "event_bus", "local", "ports", "provider_settings", "settings"}
@@ -64,7 +65,7 @@ ONLY = {
     "boto3": set(),  # botocore is enough
     "moto": {"local"},
     "aws_lambda_powertools": {"handlers", "metrics"},
-    "os": {"wiring", "cli", "local"},
+    "os": {"compiled", "wiring", "cli", "local"},
 }
 AT_IMPORT = (
     ast.FunctionDef,
