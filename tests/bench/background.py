@@ -39,7 +39,7 @@ MOST_GROWTH = 1.1
 _AT_ONCE = 10  # events in a call of PutEvents
 _SEGMENTS = 4  # of the scan
 _PAGE = 2**20  # bytes
-_UNIT = 2 * 4096  # bytes, since the scan is eventually consistent
+_UNITS_OF_PAGE = 128  # of 8 KB, since the scan is eventually consistent
 
 _SAMPLE_ID = "66b0c3c2f5a1e7d8c9b0a1f2"
 
@@ -158,16 +158,14 @@ def differences(found: Json) -> Iterator[str]:
     """Yield a line for each count that does not fit its size, or memory that grows."""
     for size, scan in found["scan"].items():
         warned = int(size) // ENDING_EVERY
-        read = int(size) * scan["item_bytes"]
-        most_pages = read // _PAGE + 2 * _SEGMENTS
-        most_units = (read + _SEGMENTS * _PAGE) // _UNIT + scan["pages"]
+        most_pages = int(size) * scan["item_bytes"] // _PAGE + 2 * _SEGMENTS
         if not scan["warned"] == scan["events"] == warned:
             seen = f"{scan['warned']} warned by {scan['events']} events"
             yield f"scan of {size}: {seen}, not {warned}"
         if scan["pages"] > most_pages:
             yield f"scan of {size}: {scan['pages']} pages, {most_pages} at most"
-        if scan["units"] > most_units:
-            yield f"scan of {size}: {scan['units']} units, {most_units} at most"
+        if scan["units_of_page"] > _UNITS_OF_PAGE:
+            yield f"scan of {size}: a page of {scan['units_of_page']} units"
         if scan["calls"] > (most := warned // _AT_ONCE + scan["pages"]):
             yield f"scan of {size}: {scan['calls']} calls of PutEvents, {most} at most"
     for kind in KINDS:
@@ -215,7 +213,7 @@ def _scan(stage: Stage, people: People, size: int) -> Json:
             "calls": bus.calls,
             "events": bus.events,
             "item_bytes": bytes_of_item,
-            "units": sum(call.read_units for call in meter.calls),
+            "units_of_page": max(call.read_units for call in meter.calls),
             "cpu": function.cpu_seconds() - cpu,
             "wall": time.perf_counter() - began,
             "memory": function.peak_memory(),
