@@ -32,6 +32,7 @@ from support.service.socket_wire import (
     Answer,
     Asked,
     Front,
+    RawTable,
     SocketClients,
     Upstream,
     by_engine,
@@ -73,7 +74,8 @@ def world(engine: Engine) -> Iterator[World]:
             clients = SocketClients(front, engine.region, key_id)
             without_moto(engine.db)
             service = Deployment(table, engine.db, key_id, clients)
-            yield World(service, clients, server, Signer(), backend.sent_messages)
+            raw, mails = RawTable(table, tables), backend.sent_messages
+            yield World(service, clients, raw, server, Signer(), mails)
             clients.close()
 
 

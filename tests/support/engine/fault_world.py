@@ -27,7 +27,7 @@ from support.service.harness import (
     Deployment,
     Reply,
 )
-from support.service.socket_wire import SocketClients
+from support.service.socket_wire import RawTable, SocketClients
 
 PASSWORD, NEW_PASSWORD = "correct horse", "battery staple"
 PARTNER = "partner-secret-of-at-least-32-bytes"
@@ -54,6 +54,7 @@ class World:
         self,
         service: Deployment,
         clients: SocketClients,
+        table: RawTable,
         server: KeyServer,
         signer: Signer,
         mails: list[Any],
@@ -62,6 +63,7 @@ class World:
         self.wire = clients.wire
         self.clients = clients
         self.mails = mails
+        self._table = table
         self._server = server
         self._signer = signer
         partner = {"Name": f"{SETTINGS}/partner", "Value": PARTNER}
@@ -70,7 +72,7 @@ class World:
         )
         service.restart_with(self._document())
         service.rotate()
-        self._ring = service.items()
+        self._ring = self.items()
         self.start()
 
     # -- State ---------------------------------------------------------------------
@@ -94,15 +96,12 @@ class World:
 
     def restore(self, items: Items, now: datetime) -> None:
         """Restore the table and the clock."""
-        table, db = self.service.table, self.service.db
-        there = self.service.items()
-        for key, item in there.items():
-            if key not in items:
-                db.delete_item(TableName=table, Key={"pk": item["pk"]})
-        for key, item in items.items():
-            if item != there.get(key):
-                db.put_item(TableName=table, Item=item)
+        self._table.become(items)
         self.service.now = now
+
+    def items(self) -> Items:
+        """Return the table's items by key, as DynamoDB stores them."""
+        return self._table.items()
 
     @contextmanager
     def stream(self) -> Iterator[LiveTable]:

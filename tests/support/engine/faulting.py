@@ -61,7 +61,7 @@ class Faults:
         self._world = world
         world.clear()
         self._begin = operation.prepare(world)
-        self._items, self._now = world.service.items(), world.service.now
+        self._items, self._now = world.items(), world.service.now
         self._lost = lost_users(list(self._items.values()))
         self._is_warm = False
         self._run_clean()
@@ -73,7 +73,7 @@ class Faults:
         reply = wish.ask()
         wire = self._world.wire
         made = list(wire.calls), list(wire.sites), list(wire.lengths)
-        self._check(wish, reply, self._world.service.items())
+        self._check(wish, reply, self._world.items())
         return made
 
     def try_all(self, tally: Tally, *, variants: bool = True) -> None:
@@ -197,7 +197,7 @@ class Faults:
 
         Then nothing that names it has changed.
         """
-        items = self._world.service.items()
+        items = self._world.items()
         found = list(items.values())
         assert_items_whole(found, lost=() if is_done else self._lost)
         still_lost = lost_users(found)

@@ -181,7 +181,7 @@ def _error(status: int, code: str) -> Said:
 
 def _with_body(asked: Asked, body: Any) -> Asked:
     raw = json.dumps(body).encode()
-    headers = {**asked.headers, "Content-Length": str(len(raw))}
+    headers = {**asked.headers, "content-length": str(len(raw))}
     return replace(asked, body=raw, headers=headers)
 
 
