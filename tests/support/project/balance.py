@@ -13,16 +13,27 @@ LIMIT = 300
 LONG_LIMIT = 1800
 """Seconds for each test in the long run: `pytest -m long`."""
 
+WHOLE = (
+    "tests/runtime/test_deployed.py",
+    "tests/samlocal/test_samlocal.py",
+    "tests/engine/test_restore.py",
+)
+"""Modules that take minutes and have expensive fixtures, so each has one worker.
+
+They begin first. While they wait for containers, the other workers compute.
+"""
+
 SLOWEST = (
-    "tests/unit/service/test_model.py",
     "tests/unit/service/fuzz/test_generated_calls.py",
+    "tests/engine/test_mix_races.py",
+    "tests/unit/service/test_model.py",
+    "tests/engine/test_faults.py",
     "tests/unit/service/test_mutations.py",
     "tests/unit/service/test_forgery.py",
     "tests/unit/service/test_time_machine.py",
+    "tests/engine/test_login_key_races.py",
     "tests/engine/test_link_races.py",
-    "tests/engine/test_mix_races.py",
     "tests/engine/test_races.py",
-    "tests/engine/test_faults.py",
     "tests/engine/test_power.py",
     "tests/engine/test_lifetimes.py",
     "tests/engine/test_time_machine.py",
@@ -36,9 +47,9 @@ def slowest_first(modules: Sequence[str]) -> list[int]:
 
     Otherwise a test of minutes could start when the other workers are about to end.
     """
-    ranks = {module: rank for rank, module in enumerate(SLOWEST)}
+    ranks = {module: rank for rank, module in enumerate((*WHOLE, *SLOWEST))}
     return sorted(
-        range(len(modules)), key=lambda at: ranks.get(modules[at], len(SLOWEST))
+        range(len(modules)), key=lambda at: ranks.get(modules[at], len(ranks))
     )
 
 

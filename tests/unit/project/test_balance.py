@@ -4,7 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from support.project.balance import LIMIT, LONG_LIMIT, SLOWEST, Balanced, slowest_first
+from support.project.balance import (
+    LIMIT,
+    LONG_LIMIT,
+    SLOWEST,
+    WHOLE,
+    Balanced,
+    slowest_first,
+)
 from support.project.tools import ROOT
 
 
@@ -16,14 +23,15 @@ def test_given_a_run_when_it_begins_then_each_test_has_a_limit(
 
 
 def test_given_the_slowest_modules_when_listed_then_each_exists() -> None:
-    assert len(set(SLOWEST)) == len(SLOWEST)
-    assert all((ROOT / module).is_file() for module in SLOWEST)
+    listed = (*WHOLE, *SLOWEST)
+    assert len(set(listed)) == len(listed)
+    assert all((ROOT / module).is_file() for module in listed)
 
 
 def test_given_tests_in_order_when_run_long_then_the_slowest_begin() -> None:
-    modules = ["tests/a.py", SLOWEST[1], SLOWEST[0], "tests/b.py", SLOWEST[1]]
+    modules = ["tests/a.py", SLOWEST[1], SLOWEST[0], "tests/b.py", WHOLE[0], SLOWEST[1]]
 
-    assert slowest_first(modules) == [2, 1, 4, 0, 3]
+    assert slowest_first(modules) == [4, 2, 1, 5, 0, 3]
 
 
 class Worker:
@@ -66,10 +74,12 @@ def test_given_two_workers_when_scheduled_then_slow_tests_are_on_both(
         assert set(worker.given) & whole in (set(), whole)
 
 
-def test_given_a_class_of_tests_when_split_then_it_stays_whole() -> None:
+@pytest.mark.parametrize("whole", ["tests/unit/test_quick.py::TestIt", *WHOLE])
+def test_given_a_class_or_a_whole_module_when_split_then_one_worker_has_it(
+    whole: str,
+) -> None:
     scheduler = Balanced.__new__(Balanced)
-    of_class = "tests/unit/test_quick.py::TestIt"
 
-    scopes = {scheduler._split_scope(f"{of_class}::test_{name}") for name in "ab"}
+    scopes = {scheduler._split_scope(f"{whole}::test_{name}") for name in "ab"}
 
-    assert scopes == {of_class}
+    assert scopes == {whole}
