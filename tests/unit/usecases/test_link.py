@@ -10,6 +10,7 @@ import pytest
 
 from anonauth.domain.encoding import identity_key
 from anonauth.domain.providers import USERPASS
+from support.memory_store import MemoryStore
 from support.service.harness import (
     APP,
     CREATE_KEY,
@@ -43,7 +44,9 @@ from support.service.provider_logins import (
     register_anew,
     reset_by_mail,
 )
+from support.service.use_cases import UseCases
 from support.service.wire import FAULTS, no_connection, preceded_by
+from support.time_machine import PlainTokens
 
 pytestmark = pytest.mark.usefixtures("providers_on")
 
@@ -64,7 +67,8 @@ def test_given_a_guest_when_linked_then_it_is_permanent_and_goes_on(
     claims = claims_of(reply.json["access_token"])
     assert claims["anonymous"] is False
     assert claims["sub"] == guest["user_id"]
-    assert claims["sid"] == claims_of(guest["access_token"])["sid"]
+    before = claims_of(guest["access_token"])
+    assert [claims[name] for name in ("iss", "sid")] == [before["iss"], before["sid"]]
     item = service.user_item(guest["user_id"])
     assert item is not None
     assert item["anonymous"] == {"BOOL": False}
@@ -456,6 +460,39 @@ def test_given_a_guest_older_than_the_cap_when_linked_then_its_session_goes_on(
     assert service.send(SESSION, token=guest["refresh_token"]).status == 200
     service.advance(DAY)
     assert service.send(SESSION, token=guest["refresh_token"]).status == 401
+
+
+@pytest.mark.parametrize(
+    ("wait", "status"),
+    [
+        pytest.param(timedelta(seconds=-1), 200, id="last second"),
+        pytest.param(timedelta(), 401, id="over"),
+    ],
+)
+def test_given_a_permanent_user_when_it_links_again_then_its_session_has_the_same_cap(
+    service: Deployment, wait: timedelta, status: int
+) -> None:
+    service.restart_with(PROVIDERS_ON, SESSION_MAX_DAYS="30")
+    body = service.log_in()
+    link(service, body, "custom-token", by_token("first"))
+    service.advance(20 * DAY)
+    body |= service.send(SESSION, token=body["refresh_token"]).json
+
+    assert link(service, body, "custom-token", by_token()).status == 200
+
+    service.advance(10 * DAY + wait)
+    assert service.send(SESSION, token=body["refresh_token"]).status == status
+
+
+def test_given_a_guest_when_linked_then_the_user_that_is_returned_is_permanent() -> (
+    None
+):
+    cases = UseCases(MemoryStore(), PlainTokens())
+    guest = cases.log_in()
+
+    linked = cases.link(guest, "custom-token", {"token": "ada"})
+
+    assert (linked.user.anonymous, linked.user.expires_at) == (False, None)
 
 
 @pytest.mark.parametrize("before", [NO_DEVICE, DEVICE_ID], ids=["none", "an id"])

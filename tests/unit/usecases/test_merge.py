@@ -137,7 +137,9 @@ def test_given_a_free_identity_when_merging_then_it_is_linked_to_the_guest(
         "device_id": guest["device_id"],
         "merged": False,
     }
-    assert claims_of(reply.json["access_token"])["anonymous"] is False
+    claims, before = (claims_of(b["access_token"]) for b in (reply.json, guest))
+    assert claims["anonymous"] is False
+    assert [claims[name] for name in ("iss", "sid")] == [before["iss"], before["sid"]]
     assert refreshes(service, guest)
     item = service.user_item(guest["user_id"])
     assert item is not None
@@ -387,6 +389,7 @@ def test_given_an_api_key_when_merging_then_400_and_the_guest_stays(
     reply = merge(service, guest, provider="api-key", body={"key": "x" * 43})
 
     assert (reply.status, reply.json["error_code"]) == (400, "InvalidParameter")
+    assert reply.json["error"] == "'merge' cannot go with an API key"
     assert is_as_before(service, guest)
 
 

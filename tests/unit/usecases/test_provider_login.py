@@ -1,11 +1,16 @@
 """POST …/auth/providers/{provider}/login without `?link=true`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from anonauth.domain.users import ApiKey
+from anonauth.errors import BadCredential
+from support.contracts.store_contract import NOW
+from support.memory_store import MemoryStore
 from support.service.harness import (
     APP,
     LOGOUT,
@@ -31,7 +36,9 @@ from support.service.provider_logins import (
     register_anew,
     reset_by_mail,
 )
+from support.service.use_cases import UseCases
 from support.service.wire import FAULTS, preceded_by
+from support.time_machine import PlainTokens
 
 pytestmark = pytest.mark.usefixtures("providers_on")
 
@@ -89,12 +96,43 @@ def test_given_a_new_identity_when_it_logs_in_then_a_permanent_user_is_made(
     assert item is not None
     assert item["anonymous"] == {"BOOL": False}
     assert not {"ttl", "expires_at"} & item.keys()
+    assert item["version"] == {"N": "1"}
+    assert item["last_active_day"] == {"S": "2026-03-10"}
     (identity,) = item["identities"]["L"]
     assert identity["M"]["provider"] == {"S": "custom-token"}
     assert identity["M"]["id"] == {"S": "ada"}
     second = log_in(service, "custom-token", by_token())
     assert second.json["user_id"] == reply.json["user_id"]
     assert second.json["refresh_token"] != reply.json["refresh_token"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda _: {}, id="not listed"),
+        pytest.param(
+            lambda key: {key.id: replace(key, disabled=True)}, id="switched off"
+        ),
+        pytest.param(lambda key: {key.id: replace(key, hash="x")}, id="other hash"),
+    ],
+)
+def test_given_a_key_that_the_user_does_not_list_so_when_logging_in_then_it_is_invalid(
+    change: Callable[[ApiKey], dict[str, ApiKey]],
+) -> None:
+    """The user's item decides, not the record by which the key was found."""
+    store = MemoryStore()
+    cases = UseCases(store, PlainTokens())
+    opened = cases.log_in_by("custom-token", {"token": "ada"})
+    key, secret = cases.create_api_key(opened, "ci")
+    by_key = cases.log_in_by("api-key", {"key": secret})
+    user = cases.read(opened, NOW)
+    store.users[APP, user.id] = replace(user, api_keys=change(key))
+
+    with pytest.raises(BadCredential) as refused:
+        cases.log_in_by("api-key", {"key": secret})
+
+    assert by_key.user.id == opened.user.id
+    assert refused.value.reason == "invalid API key"
 
 
 def test_given_a_provider_of_another_app_when_used_then_it_is_off(

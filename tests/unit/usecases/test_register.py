@@ -75,6 +75,7 @@ def test_given_a_registration_when_stored_then_no_secret_is_in_clear(
     )
     assert item["password_hash"]["S"].startswith("$argon2id$v=19$")
     assert PASSWORD not in str(item)
+    assert len(data["token"]) == 43  # 256 bits
     assert data["token"] not in str(item)
     assert world.stored().confirmation is not None
 
