@@ -3,11 +3,13 @@
 import math
 import re
 
+import pytest
+
 from anonauth.handlers import expiring as handler
 from anonauth.usecases import expiring
 from bench.cost import prices
 from support.project import sam_template
-from support.project.pages import rows_of
+from support.project.pages import rows_of, section
 
 GUESTS = (1_000_000, 10_000_000, 100_000_000)
 MONTH = 30 * 86_400  # seconds
@@ -89,6 +91,52 @@ def test_given_the_scan_when_computed_then_its_hours_are_those_of_the_page() -> 
     check(
         rows[5], [30 * each * prices()["aws"]["dynamodb_read_unit"] for each in units]
     )
+
+
+def test_given_what_was_measured_when_extrapolated_then_it_is_as_the_page_says() -> (
+    None
+):
+    heading = "### Measured with two million guests"
+    rows = {row[0]: row[1:] for row in rows_of("scale.md", heading)}
+    functions = sam_template.load()["Resources"]
+    month = prices()["month_of_a_user"]
+    whole_core = 1769  # MB
+    text = " ".join(section("scale.md", heading).split())
+
+    def seconds(row: str, records: float) -> float:
+        """Return the seconds for so many records, by the largest measured size."""
+        cells = [cell for cell in rows[row][:3] if cell[0].isdigit()]
+        size = rows["The stream"][len(cells) - 1].removesuffix(" records")
+        size = size.replace(",", "").replace(" million", "e6")
+        return float(cells[-1]) * records / float(size)
+
+    for row in ("pages", "calls of PutEvents", "CPU, seconds"):
+        *_, measured, computed = numbers_of(rows[row])
+        items = ITEMS_OF_A_GUEST * GUESTS[-1]
+        assert computed == pytest.approx(measured * items / 2e6, rel=0.01), row
+    day = GUESTS[-1] / 30
+    news = seconds("new guests: CPU, seconds", day * month["login"])
+    refreshes = seconds(
+        "first refreshes of a day: CPU, seconds", day * month["refresh, first of a day"]
+    )
+    told = [
+        float(rows[f"{what}: CPU, seconds"][-1].replace(",", ""))
+        for what in ("new guests", "first refreshes of a day")
+    ]
+    assert told == [pytest.approx(each, rel=0.01) for each in (news, refreshes)]
+
+    for name in ("ExpiringFunction", "LifecycleFunction"):
+        assert functions[name]["Properties"]["MemorySize"] == 512
+    share = 512 / whole_core
+    assert f"{share:.2f} of a core" in text
+    hours = numbers_of(rows["CPU, seconds"])[-1] / share / 3600
+    assert f"takes {hours:.1f} hours of its own" in text
+    batch = 1000 * seconds("new guests: CPU, seconds", 100)
+    assert f"takes {batch:.0f} ms of a core, or {batch / share:.0f} ms" in text
+    assert f"the rest, {(200 - batch / share) / 10:.0f} ms, for each" in text
+    # A deletion takes as long as a new guest: one image and one event.
+    busy = (2 * news + refreshes) / share / 86_400
+    assert f"keep {busy:.1f} environments busy" in text
 
 
 def test_given_the_costs_when_added_then_the_sum_is_right() -> None:
