@@ -1,5 +1,6 @@
 """Fixtures of the unit suite: moto is the only fake of AWS."""
 
+import copy
 import functools
 import gc
 import io
@@ -12,47 +13,35 @@ import botocore.loaders
 import botocore.session
 import pytest
 from argon2 import PasswordHasher
+from botocore.hooks import EventAliaser, HierarchicalEmitter
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
-from moto.core import responses, utils
 from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.core.serialize import ResponseSerializer
+from moto.dynamodb.models import dynamodb_backends
 from moto.ses.models import ses_backends
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth import keys
 from anonauth.handlers import _http
+from anonauth.local.dynamodb.moto_patches import patch_moto
 from anonauth.store import Store
 from support.service.harness import SENDER, TABLE, Clients, Deployment, make_table
 from support.service.rings import RsaKeys
 
 
 def pytest_configure() -> None:
-    # moto looks for every attribute under several names; DynamoDB's have the right one
-    # already, and the search takes half the time of the suite.
-    slow = ResponseSerializer.get_value
-
-    def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
-        service = self.operation_model.service_model.service_name
-        if service == "dynamodb" and type(value) is dict:
-            return value.get(key)
-        return slow(self, value, key, shape)
-
-    ResponseSerializer.get_value = get_value  # type: ignore[method-assign]
-
-    # For each call it lists the methods of a class again.
-    pytest.MonkeyPatch().setattr(
-        responses,
-        "method_names_from_class",
-        functools.cache(utils.method_names_from_class),
-    )
-
-    # Each session reads anew what botocore knows of a service, and each service that a
-    # test starts has a dozen sessions.
-    pytest.MonkeyPatch().setattr(
-        botocore.loaders,
+    # Each session would read anew what botocore knows of a service, and learn its names
+    # of events again. A service that a test starts has a dozen sessions.
+    patch = pytest.MonkeyPatch()
+    patch.setattr(
+        botocore.session,
         "create_loader",
         functools.cache(botocore.loaders.create_loader),
+    )
+    aliaser: Any = EventAliaser(HierarchicalEmitter())
+    alias = type(aliaser)._alias_event_name
+    patch.setattr(
+        EventAliaser, "_alias_event_name", lambda _, name: alias(aliaser, name)
     )
 
 
@@ -64,7 +53,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
+    # Without the patches a transaction copies the table, and moto keeps a gigabyte.
+    with pytest.MonkeyPatch.context() as patch, patch_moto(), mock_aws():
         patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         yield
 
@@ -79,12 +69,27 @@ def key_id(moto: None) -> str:
     return boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
 
 
-@pytest.fixture
-def table(db: DynamoDBClient) -> Iterator[str]:
-    """An empty table."""
+@pytest.fixture(scope="session")
+def made_table(db: DynamoDBClient) -> Any:
+    """An empty table as moto has it, to be copied: making it takes two calls."""
     make_table(db, TABLE)
+    return _moto_tables().pop(TABLE)
+
+
+@pytest.fixture
+def table(made_table: Any) -> Iterator[str]:
+    """An empty table."""
+    tables = _moto_tables()
+    tables[TABLE] = copy.deepcopy(made_table)
     yield TABLE
-    db.delete_table(TableName=TABLE)
+    del tables[TABLE]
+
+
+def _moto_tables() -> dict[str, Any]:
+    tables: dict[str, Any] = dynamodb_backends[DEFAULT_ACCOUNT_ID][
+        "eu-central-1"
+    ].tables
+    return tables
 
 
 @pytest.fixture(scope="session")
@@ -134,11 +139,13 @@ def service(new_service: Deployment, made_ring: dict[str, Any]) -> Deployment:
     """The service, deployed: it has a key ring, and has loaded nothing yet."""
     if made_ring:
         new_service.db.put_item(TableName=new_service.table, Item=made_ring)
+        return new_service
     with pytest.MonkeyPatch.context() as patch:
         # Its keys are in every test: no other key may be one of them.
         patch.setattr(keys, "generate_private_key", rsa.generate_private_key)
         new_service.rotate()
     made_ring.update(new_service.items("KEY#")["KEY#ring"])
+    new_service.wire.reset()
     new_service.restart()
     return new_service
 

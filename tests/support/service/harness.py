@@ -282,7 +282,7 @@ class Deployment:
 
 def make_table(db: DynamoDBClient, name: str, *, has_stream: bool = True) -> None:
     """Make an empty table like the template's; moto is faster without its stream."""
-    made = sam_template.load()["Resources"]["Table"]["Properties"]
+    made = _table_properties()
     db.create_table(
         TableName=name,
         KeySchema=made["KeySchema"],
@@ -295,6 +295,12 @@ def make_table(db: DynamoDBClient, name: str, *, has_stream: bool = True) -> Non
         if has_stream
         else {"StreamEnabled": False},
     )
+
+
+@functools.cache
+def _table_properties() -> dict[str, Any]:
+    properties: dict[str, Any] = sam_template.load()["Resources"]["Table"]["Properties"]
+    return properties
 
 
 # All functions have these, from Globals; only names of existing resources are replaced.

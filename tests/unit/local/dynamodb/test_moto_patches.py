@@ -14,6 +14,7 @@ from moto.dynamodb.models.table import Table
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth.local.command_error import CommandError
+from anonauth.local.dynamodb import moto_patches
 from anonauth.local.dynamodb.moto_patches import (
     MOTO_VERSION,
     patch_moto,
@@ -49,6 +50,17 @@ _UPDATES: list[dict[str, Any]] = [
     {"UpdateExpression": "SET missing.deep = :n", "values": {":n": {"S": "x"}}},
     {"UpdateExpression": "SET version = :gone", "values": {}},
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_moto(moto: None) -> Iterator[None]:
+    """Suspend the patches that the suite uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        (suspended,) = set(moto_patches._active_patches)
+        patch.setattr(moto_patches, "_active_patches", [])
+        suspended.stop()
+        yield
+        suspended.start()
 
 
 @pytest.fixture
