@@ -10,6 +10,10 @@ import pytest
 
 # Neither package ships types.
 from cfnlint.api import lint  # type: ignore[import-untyped]
+from cfnlint.rules import RulesCollection  # type: ignore[import-untyped]
+from cfnlint.rules.resources.CircularDependency import (  # type: ignore[import-untyped]
+    CircularDependency,
+)
 from samtranslator.model.exceptions import (  # type: ignore[import-untyped]
     InvalidDocumentException,
 )
@@ -705,9 +709,13 @@ def test_given_a_canary_when_the_alarm_has_to_stop_it_then_the_canary_is_longer(
 
 def test_given_a_canary_when_it_refers_to_the_alarm_then_it_is_a_cycle() -> None:
     """The reason why the alarm's name is written out."""
-    found = findings(deployed_gradually(depend_on_the_alarm))
+    rule = RulesCollection()
+    rule.register(CircularDependency())
 
-    assert any(each.startswith("E3004 ") for each in found)
+    cycles = lint(json.dumps(deployed_gradually(depend_on_the_alarm)), rule)
+
+    assert {match.rule.id for match in cycles} == {"E3004"}
+    assert lint(json.dumps(deployed_gradually()), rule) == []
 
 
 def test_given_a_canary_when_clients_and_schedules_call_then_they_get_the_alias() -> (
