@@ -162,6 +162,20 @@ def test_given_a_function_when_refresh_tokens_are_used_then_x509_is_not_loaded(
     assert run(code, bundle=bundle).splitlines() == ["{'sub': 'ada'}", "False", "True"]
 
 
+def test_given_a_partner_with_a_secret_when_it_is_read_then_x509_is_not_loaded(
+    bundle: Path,
+) -> None:
+    """PyJWT's own HMAC would ask it for certificates."""
+    code = (
+        "from anonauth import handlers\n"
+        "from anonauth.issuers.key_sets import load_secret\n"
+        "print(load_secret('s' * 32, 'HS256') == b's' * 32)\n"
+        "print('cryptography.x509.base' in sys.modules)\n"
+    )
+
+    assert run(code, bundle=bundle).splitlines() == ["True", "False"]
+
+
 def test_given_the_bundle_when_an_instant_is_parsed_then_it_is_as_ever(
     bundle: Path,
 ) -> None:

@@ -9,7 +9,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.algorithms import AllowedPublicKeys
+from jwt.algorithms import AllowedPublicKeys, HMACAlgorithm
 
 from anonauth.errors import ProviderUnavailable, SettingsUnavailable
 from anonauth.issuers.weak_keys import is_roca
@@ -194,10 +194,22 @@ def load_secret(secret: str, algorithm: str) -> Key:
     if not algorithm.startswith("HS") or "-----BEGIN " in secret:
         raise SettingsUnavailable
     try:
-        key: Key = jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
+        key: Key = _TextHMAC(HMACAlgorithm.SHA256).prepare_key(secret)
     except jwt.PyJWTError as exc:
         raise SettingsUnavailable from exc
     return key
+
+
+class _TextHMAC(HMACAlgorithm):
+    """HMAC with a secret that is a text, so it is no key or certificate in DER.
+
+    From 128 bytes on, DER has a length byte that UTF-8 does not allow there. PyJWT's
+    own class loads x509 to find out.
+    """
+
+    @staticmethod
+    def _is_der_key(key_bytes: bytes) -> bool:  # noqa: ARG004
+        return False
 
 
 _Check: TypeAlias = Callable[[Mapping[str, Any]], bool]
