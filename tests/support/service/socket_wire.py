@@ -156,6 +156,9 @@ def by_engine(endpoint_url: str) -> Iterator[Upstream]:
         with lock:
             try:
                 return connection.post(asked)
+            except ConnectionError:  # ministack closes a connection that is idle
+                connection.close()
+                return connection.post(asked)
             except (OSError, ValueError):
                 connection.close()  # the next call opens another
                 raise
@@ -183,7 +186,10 @@ class _Connection:
         lines = [f"{name}: {value}" for name, value in asked.headers.items()]
         head = _encoded([f"POST {asked.path} HTTP/1.1", *lines])
         self._socket.sendall(head + asked.body)
-        _, status, *_ = self._stream.readline().split()
+        line = self._stream.readline()
+        if not line:
+            raise ConnectionResetError
+        _, status, *_ = line.split()
         headers = _headers(self._stream)
         body = self._stream.read(int(headers["content-length"]))
         return Answer(int(status), tuple(headers.items()), body)
