@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from anonauth.domain.encoding import identity_key
 from anonauth.domain.users import ApiKey
 from anonauth.errors import BadCredential
 from support.contracts.store_contract import NOW
@@ -37,7 +38,7 @@ from support.service.provider_logins import (
     reset_by_mail,
 )
 from support.service.use_cases import UseCases
-from support.service.wire import FAULTS, preceded_by
+from support.service.wire import FAULTS, no_connection, preceded_by
 from support.time_machine import PlainTokens
 
 pytestmark = pytest.mark.usefixtures("providers_on")
@@ -60,7 +61,9 @@ def test_given_a_linked_user_when_it_logs_in_elsewhere_then_it_is_the_same_user(
         "merged",
     }
     assert reply.json["user_id"] == guest["user_id"]
-    assert claims_of(reply.json["access_token"])["provider"] == "custom-token"
+    claims = claims_of(reply.json["access_token"])
+    assert claims["provider"] == "custom-token"
+    assert claims["iss"] == claims_of(guest["access_token"])["iss"]
     identity = claims_of(reply.json["refresh_token"])["baas_identity"]
     assert identity["id"] == "ada"
     item = service.user_item(guest["user_id"])
@@ -135,6 +138,25 @@ def test_given_a_key_that_the_user_does_not_list_so_when_logging_in_then_it_is_i
     assert refused.value.reason == "invalid API key"
 
 
+def test_given_a_user_made_again_when_an_identity_is_back_then_it_is_as_it_was() -> (
+    None
+):
+    """The login returns the user as it is stored. Other tests: test_lost_users.py."""
+    store = MemoryStore()
+    cases = UseCases(store, PlainTokens())
+    opened = cases.log_in_by("custom-token", {"token": "ada"})
+    cases.link(opened, "custom-token", {"token": "bob"})
+    del store.users[APP, opened.user.id]
+    cases.log_in_by("custom-token", {"token": "ada"})
+    place = (APP, "custom-token", identity_key("bob"))
+    store.records[place] = replace(store.records[place], version=2)
+
+    back = cases.log_in_by("custom-token", {"token": "bob"})
+
+    assert back.user.identities == cases.read(back, NOW).identities
+    assert [(i.id, i.version) for i in back.user.identities] == [("ada", 1), ("bob", 2)]
+
+
 def test_given_a_provider_of_another_app_when_used_then_it_is_off(
     service: Deployment,
 ) -> None:
@@ -190,6 +212,21 @@ def test_given_display_data_that_changed_when_logging_in_then_the_profile_follow
     opened = log_in(service, "custom-token", by_token(nick="Ada L."))
 
     assert profile(service, opened.json["access_token"])["data"] == {"name": "Ada L."}
+
+
+def test_given_display_data_that_cannot_be_written_when_logging_in_then_later_it_is(
+    service: Deployment,
+) -> None:
+    """The session is open by then, so the login succeeds."""
+    log_in(service, "custom-token", by_token(nick="Ada"))
+    service.wire.faults = [*[None] * 3, *[no_connection] * 3]
+
+    first = log_in(service, "custom-token", by_token(nick="Ada L."))
+
+    assert (first.status, service.wire.faults) == (200, [])
+    assert profile(service, first.json["access_token"])["data"] == {"name": "Ada"}
+    later = log_in(service, "custom-token", by_token(nick="Ada L."))
+    assert profile(service, later.json["access_token"])["data"] == {"name": "Ada L."}
 
 
 def test_given_33_logins_when_counted_then_32_sessions_are_left_the_newest(
