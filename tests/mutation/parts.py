@@ -107,7 +107,7 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_key_ring.py",
                 "usecases/test_giving_up.py",
             ),
-            _use_case("events", "usecases/test_events.py"),
+            _use_case("events", "usecases/test_events.py", "test_metrics.py"),
             _use_case(
                 "credential", "usecases/test_link.py", "usecases/test_provider_login.py"
             ),
@@ -122,6 +122,7 @@ PARTS: Mapping[str, Part] = {
                 "provider_login",
                 "usecases/test_provider_login.py",
                 "usecases/test_merge.py",
+                "usecases/test_link.py",
                 "usecases/test_giving_up.py",
                 "service/test_lost_users.py",
             ),
