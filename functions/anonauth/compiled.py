@@ -94,7 +94,7 @@ class Compiled:
 
     def execute(self, source: str, *names: dict[str, Any]) -> None:
         """Execute generated code. Dataclasses call it in place of `exec`."""
-        exec(self._code_of(source), *names)  # noqa: S102 - theirs
+        exec(self._code_of(source), *names)  # noqa: S102 - theirs  # nosec B102
 
     def evaluate(self, source: str, names: dict[str, Any]) -> Any:
         """Evaluate generated code. Named tuples call it in place of `eval`."""
