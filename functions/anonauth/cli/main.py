@@ -40,10 +40,20 @@ def _run() -> None:
 
 
 def _command() -> None:
+    import os
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        # An exception in a callback of a weak reference is dropped, and imports have many
+        # of them. So Ctrl-C ends the process here, where nothing has been done yet.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
         from anonauth.cli.commands import app
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("anonauth"):
             raise
         sys.exit(f"anonauth: {exc.name} is missing; pip install 'anonauth[cli]'")
+    finally:
+        signal.signal(signal.SIGINT, before)
     app()
