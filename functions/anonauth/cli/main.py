@@ -43,10 +43,10 @@ def _command() -> None:
     import os
     import signal
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        # An exception in a callback of a weak reference is dropped, and imports have many
-        # of them. So Ctrl-C ends the process here, where nothing has been done yet.
+    raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if raises:
+        # Python drops an exception in a callback of a weak reference, and imports have
+        # many of them. So Ctrl-C ends the process here, where nothing was done yet.
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
         from anonauth.cli.commands import app
@@ -55,5 +55,6 @@ def _command() -> None:
             raise
         sys.exit(f"anonauth: {exc.name} is missing; pip install 'anonauth[cli]'")
     finally:
-        signal.signal(signal.SIGINT, before)
+        if raises:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
