@@ -7,7 +7,6 @@ time, and the peak memory, which must not grow with the size.
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -52,14 +51,11 @@ class Bus:
         self._server = QuietServer(("127.0.0.1", 0), self._handler())
 
     def __enter__(self) -> Self:
-        threading.Thread(
-            target=self._server.serve_forever, args=[0.02], daemon=True
-        ).start()
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
     @property
     def variables(self) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import http.client
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,12 +47,11 @@ def _front(url: str, context: ssl.SSLContext) -> Iterator[str]:
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
-    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    server.start()
     try:
         yield f"https://{_HOST}:{server.server_port}"
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
 
 def _handler(plain: str) -> type[BaseHTTPRequestHandler]:

@@ -39,6 +39,15 @@ class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def start(self) -> None:
+        """Serve in a thread."""
+        threading.Thread(target=self.serve_forever, args=[0.02], daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread, and close the port."""
+        self.shutdown()
+        self.server_close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report errors, except closed connections."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -165,8 +174,7 @@ def running(
     """
     ric = require_tool("awslambdaric")
     api = _RuntimeApi(timeout)
-    serving = threading.Thread(target=api.serve_forever, args=[0.02], daemon=True)
-    serving.start()
+    api.start()
     lambda_variables = {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_NAME": handler,
@@ -195,8 +203,7 @@ def running(
         process.kill()
         process.wait()
         api.events.put(_CLOSED)
-        api.shutdown()
-        api.server_close()
+        api.stop()
 
 
 def importable(modules: list[str], *, bundle: Path) -> list[str]:

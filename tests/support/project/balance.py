@@ -17,6 +17,7 @@ WHOLE = (
     "tests/runtime/test_deployed.py",
     "tests/samlocal/test_samlocal.py",
     "tests/engine/test_restore.py",
+    "tests/runtime/test_upgrade.py",
 )
 """Modules that take minutes and have expensive fixtures, so each has one worker.
 
