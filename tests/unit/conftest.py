@@ -13,6 +13,7 @@ import botocore.loaders
 import botocore.session
 import pytest
 from argon2 import PasswordHasher
+from botocore.config import Config
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
@@ -61,7 +62,7 @@ def moto() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def db(moto: None) -> DynamoDBClient:
-    return boto3.client("dynamodb")
+    return boto3.client("dynamodb", config=Config(user_agent="tests"))
 
 
 @pytest.fixture(scope="session")
@@ -130,21 +131,22 @@ def made_keys(rsa_keys: RsaKeys, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def made_ring() -> dict[str, Any]:
-    """Holds the first ring that a test deployed."""
+    """Holds the first ring that a test deployed, as moto has it."""
     return {}
 
 
 @pytest.fixture
 def service(new_service: Deployment, made_ring: dict[str, Any]) -> Deployment:
     """The service, deployed: it has a key ring, and has loaded nothing yet."""
+    items: Any = _moto_tables()[new_service.table].items
     if made_ring:
-        new_service.db.put_item(TableName=new_service.table, Item=made_ring)
+        items.update(copy.deepcopy(made_ring))
         return new_service
     with pytest.MonkeyPatch.context() as patch:
         # Its keys are in every test: no other key may be one of them.
         patch.setattr(keys, "generate_private_key", rsa.generate_private_key)
         new_service.rotate()
-    made_ring.update(new_service.items("KEY#")["KEY#ring"])
+    made_ring.update(copy.deepcopy(dict(items)))
     new_service.wire.reset()
     new_service.restart()
     return new_service

@@ -89,9 +89,11 @@ class Clients:
     def connect(self, service: str) -> Any:
         """Return the client of a service of AWS."""
         if service not in self._made:
-            # Without the SDK's own retries, which sleep.
+            # Without the SDK's own retries, which sleep. It would compose its own name
+            # anew for each call.
+            config = Config(retries={"total_max_attempts": 1}, user_agent="tests")
             client = boto3.session.Session().client(  # type: ignore[call-overload]
-                service, config=Config(retries={"total_max_attempts": 1})
+                service, config=config
             )
             self.wire.attach(client)
             self._made[service] = client

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from anonauth.local.command_error import CommandError
+from anonauth.local.dynamodb import moto_shortcuts as shortcuts
 
 if TYPE_CHECKING:
     from moto.dynamodb.models import DynamoDBBackend
@@ -67,27 +68,56 @@ class _Patches:
     """The patches to moto, in effect from `start` to `stop`."""
 
     def __init__(self) -> None:
-        from moto.core import responses, utils  # noqa: PLC0415
-        from moto.core.serialize import ResponseSerializer  # noqa: PLC0415
+        from moto import backend_index  # noqa: PLC0415
+        from moto.core import responses  # noqa: PLC0415
+        from moto.core.base_backend import BaseBackend  # noqa: PLC0415
+        from moto.core.parse import BaseJSONParser  # noqa: PLC0415
+        from moto.core.request import Request  # noqa: PLC0415
+        from moto.core.serialize import (  # noqa: PLC0415
+            BaseJSONSerializer,
+            ResponseSerializer,
+        )
+        from moto.dynamodb.comparisons import (  # noqa: PLC0415
+            ConditionExpressionParser,
+        )
         from moto.dynamodb.models import DynamoDBBackend  # noqa: PLC0415
         from moto.dynamodb.models.dynamo_type import Item  # noqa: PLC0415
         from moto.dynamodb.models.table import StreamRecord  # noqa: PLC0415
+        from moto.dynamodb.parsing.ast_nodes import (  # type: ignore[attr-defined]  # noqa: PLC0415
+            DepthFirstTraverser,
+            Node,
+        )
+        from moto.dynamodb.parsing.expressions import (  # type: ignore[attr-defined]  # noqa: PLC0415
+            UpdateExpressionParser,
+        )
         from moto.dynamodbstreams.models import ShardIterator  # noqa: PLC0415
 
         self._patches: list[Any] = [
-            patch.object(
-                DynamoDBBackend,
-                "transact_write_items",
-                _transaction(DynamoDBBackend.transact_write_items),
-            ),
-            patch.object(
-                ResponseSerializer, "get_value", _get_value(ResponseSerializer)
-            ),
-            patch.object(
-                responses,
-                "method_names_from_class",
-                functools.cache(utils.method_names_from_class),
-            ),
+            patch.object(owner, name, replace(getattr(owner, name)))
+            for owner, name, replace in (
+                (DynamoDBBackend, "transact_write_items", _transaction),
+                (ResponseSerializer, "get_value", _get_value),
+                (responses, "method_names_from_class", functools.cache),
+                (backend_index, "backend_url_patterns", _ours_first),
+                (BaseBackend, "urls", shortcuts.urls),
+                (Request, "from_primitives", shortcuts.from_primitives),
+                (BaseJSONParser, "_parse_structure", shortcuts.parse_structure),
+                (
+                    BaseJSONSerializer,
+                    "_serialize_type_structure",
+                    shortcuts.serialize_structure,
+                ),
+                (
+                    ConditionExpressionParser,
+                    "_lex_condition_expression",
+                    shortcuts.lex_condition,
+                ),
+                (UpdateExpressionParser, "make", shortcuts.make_update),
+                (DepthFirstTraverser, "traverse", lambda _: shortcuts.traverse(Node)),
+            )
+        ]
+        self._patches += [
+            patch.object(Node, "__deepcopy__", shortcuts.copy_node(Node), create=True),
             *(
                 patch.object(model, "instances_tracked", _AlwaysEmptyList())
                 for model in (Item, ShardIterator, StreamRecord)
@@ -108,6 +138,12 @@ class _AlwaysEmptyList(list[Any]):
 
     def append(self, made: Any) -> None:
         pass
+
+
+def _ours_first(patterns: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    # moto compares an address with the patterns of 200 services, one after the other.
+    ours = ("dynamodb", "events", "kms", "ssm")
+    return sorted(patterns, key=lambda pattern: pattern[0] not in ours)
 
 
 def _transaction(original: Any) -> Any:
@@ -175,9 +211,7 @@ class _StateBefore:
                 del table.stream_shard.items[self._lengths[name] :]
 
 
-def _get_value(serializer: Any) -> Any:
-    by_any_name = serializer.get_value
-
+def _get_value(by_any_name: Any) -> Any:
     def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
         # DynamoDB's attributes already have the right name.
         service = self.operation_model.service_model.service_name

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.request import Request
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.table import Table
 from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,7 +25,8 @@ from support.hostile.dice import dice_of
 from support.project.tools import ROOT
 
 PLAIN, QUICK = "plain-moto", "quick-moto"
-TRANSACTIONS = 300
+TRANSACTIONS = 150
+CALLS = 150
 
 _KEYS = [f"USER#{letter}" for letter in "abcdef"]
 _CONDITIONS: list[dict[str, Any]] = [
@@ -42,14 +44,44 @@ _CONDITIONS: list[dict[str, Any]] = [
 ]
 _UPDATES: list[dict[str, Any]] = [
     {"UpdateExpression": "ADD version :one", "values": {":one": {"N": "1"}}},
-    {"UpdateExpression": "SET names.ada = :n", "values": {":n": {"S": "Ada"}}},
+    {"UpdateExpression": "SET labels.ada = :n", "values": {":n": {"S": "Ada"}}},
     {"UpdateExpression": "SET tags = :t", "values": {":t": {"SS": ["a", "b"]}}},
-    {"UpdateExpression": "SET names = :m", "values": {":m": {"M": {}}}},
-    {"UpdateExpression": "REMOVE names", "values": {}},
-    {"UpdateExpression": "ADD names :one", "values": {":one": {"N": "1"}}},  # no number
+    {"UpdateExpression": "SET labels = :m", "values": {":m": {"M": {}}}},
+    {"UpdateExpression": "REMOVE labels", "values": {}},
+    {
+        "UpdateExpression": "ADD labels :one",
+        "values": {":one": {"N": "1"}},
+    },  # no number
     {"UpdateExpression": "SET missing.deep = :n", "values": {":n": {"S": "x"}}},
     {"UpdateExpression": "SET version = :gone", "values": {}},
+    {
+        "UpdateExpression": "SET every = :e, words = list_append(words, :l)",
+        "values": {":l": {"L": [{"S": "c"}]}},
+    },
+    {
+        "UpdateExpression": "SET version = version + :one REMOVE words[1], words[0]",
+        "values": {":one": {"N": "1"}},
+    },
+    {
+        "UpdateExpression": "SET names.ada = :n",
+        "values": {":n": {"S": "Ada"}},
+    },  # reserved
 ]
+_EVERY_TYPE: dict[str, Any] = {
+    "M": {
+        "text": {"S": "Ada, Ägypten"},
+        "empty": {"S": ""},
+        "number": {"N": "1.50"},
+        "yes": {"BOOL": True},
+        "nothing": {"NULL": True},
+        "binary": {"B": b"\0\xff"},
+        "texts": {"SS": ["a", "b"]},
+        "numbers": {"NS": ["1", "2"]},
+        "binaries": {"BS": [b"\1"]},
+        "list": {"L": [{"S": "a"}, {"L": []}, {"M": {"deep": {"N": "1"}}}]},
+        "map": {"M": {}},
+    }
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,8 +125,8 @@ def an_action(dice: random.Random, table: str) -> dict[str, Any]:
     if kind == "Put":
         version = str(dice.randrange(10))
         raw = {"version": {"N": version}, "raw": {"B": b"\0\1"}}
-        names = {"names": {"M": {"bob": {"S": "Bob"}, "raw": {"B": b"\2"}}}}
-        action["Item"] = {**key, **raw, **(names if dice.random() < 0.5 else {})}
+        labels = {"labels": {"M": {"bob": {"S": "Bob"}, "raw": {"B": b"\2"}}}}
+        action["Item"] = {**key, **raw, **(labels if dice.random() < 0.5 else {})}
         return {kind: action}
     action["Key"] = key
     if kind == "Update":
@@ -110,10 +142,55 @@ def an_action(dice: random.Random, table: str) -> dict[str, Any]:
     return {kind: action}
 
 
+def a_call(dice: random.Random, table: str) -> tuple[str, dict[str, Any]]:
+    """Return a random operation other than a transaction, and its arguments."""
+    key = {"pk": {"S": dice.choice(_KEYS)}}
+    operation = dice.choice(
+        ["get", "put", "update", "update", "update", "many", "scan"]
+    )
+    condition: dict[str, Any] = dict(dice.choice(_CONDITIONS))
+    if operation == "get":
+        return "get_item", {"TableName": table, "Key": key}
+    if operation == "many":
+        keys = [{"pk": {"S": each}} for each in _KEYS]
+        return "batch_get_item", {"RequestItems": {table: {"Keys": keys}}}
+    if operation == "scan":
+        condition.pop("ReturnValuesOnConditionCheckFailure", None)
+        if "ConditionExpression" in condition:
+            condition["FilterExpression"] = condition.pop("ConditionExpression")
+        return "scan", {
+            "TableName": table,
+            "ReturnConsumedCapacity": "TOTAL",
+        } | condition
+    if operation == "put":
+        words = {"words": {"L": [{"S": "a"}, {"S": "b"}]}}
+        item = {**key, "version": {"N": "3"}, "every": _EVERY_TYPE, **words}
+        returned = dice.choice(["NONE", "ALL_OLD"])
+        put = {"TableName": table, "Item": item, "ReturnValues": returned}
+        return "put_item", put | condition
+    update = dice.choice(_UPDATES)
+    values = condition.pop("ExpressionAttributeValues", {}) | update["values"]
+    if ":e" in update["UpdateExpression"]:
+        values[":e"] = _EVERY_TYPE
+    return "update_item", {
+        "TableName": table,
+        "Key": key,
+        "UpdateExpression": update["UpdateExpression"],
+        "ReturnValues": dice.choice(["NONE", "ALL_OLD", "ALL_NEW", "UPDATED_NEW"]),
+        **({"ExpressionAttributeValues": values} if values else {}),
+        **condition,
+    }
+
+
 def transact(db: DynamoDBClient, actions: list[Any]) -> Any:
     """Return the answer, without the parts that differ each time."""
+    return call(db, "transact_write_items", {"TransactItems": actions})
+
+
+def call(db: DynamoDBClient, operation: str, arguments: dict[str, Any]) -> Any:
+    """Return the answer, without the parts that differ each time."""
     try:
-        answer: Any = db.transact_write_items(TransactItems=actions)
+        answer: Any = getattr(db, operation)(**arguments)
     except ClientError as exc:
         answer = dict(exc.response)
     except Exception as exc:  # noqa: BLE001 - moto may raise anything
@@ -167,6 +244,69 @@ def test_given_random_transactions_when_compared_then_moto_answers_the_same(
 
     assert stream_of(moto_table(QUICK)) == stream_of(moto_table(PLAIN)), seed
     assert {"None", "TransactionCanceledException"} <= outcomes
+
+
+def test_given_random_calls_when_compared_then_moto_answers_the_same(
+    db: DynamoDBClient, tables: None
+) -> None:
+    dice, seed = dice_of("CALL_SEED")
+    outcomes = set()
+
+    for _ in range(CALLS):
+        state = dice.getstate()
+        plain = call(db, *a_call(dice, PLAIN))
+        dice.setstate(state)
+        with patch_moto():
+            quick = call(db, *a_call(dice, QUICK))
+
+        assert renamed(quick) == plain, seed
+        outcomes.add(str(plain.get("Error", {}).get("Code")))
+        assert items_of(moto_table(QUICK)) == items_of(moto_table(PLAIN)), seed
+
+    assert stream_of(moto_table(QUICK)) == stream_of(moto_table(PLAIN)), seed
+    assert outcomes == {
+        "None",
+        "ConditionalCheckFailedException",
+        "ValidationException",
+    }
+
+
+def renamed(answer: Any) -> Any:
+    """Return the answer as if it came from the other table."""
+    if isinstance(answer, dict):
+        return {renamed(name): renamed(value) for name, value in answer.items()}
+    if isinstance(answer, list):
+        return [renamed(value) for value in answer]
+    return PLAIN if answer == QUICK else answer
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body"),
+    [
+        ("POST", "https://dynamodb.eu-central-1.amazonaws.com/", b"{}"),
+        ("POST", "https://dynamodb.eu-central-1.amazonaws.com/", b""),
+        ("POST", "http://kms.eu-central-1.amazonaws.com/", b"{}"),
+        ("POST", "http://localhost:8000/", b"{}"),
+        ("POST", "https://email.eu-central-1.amazonaws.com/v2/email", b"{}"),
+        ("POST", "https://sts.amazonaws.com/?Action=GetCallerIdentity", b""),
+        ("GET", "https://email.eu-central-1.amazonaws.com/", None),
+    ],
+)
+def test_given_a_request_when_moto_reads_it_then_as_before(
+    method: str, url: str, body: bytes | None
+) -> None:
+    headers = {"Content-Type": b"application/x-amz-json-1.0", "X-Amz-Target": "A.B"}
+
+    plain = Request.from_primitives(method, url, headers, body)
+    with patch_moto():
+        quick = Request.from_primitives(method, url, headers, body)
+
+    own = ("wsgi.input", "wsgi.errors", "werkzeug.request")
+    assert {k: v for k, v in quick.environ.items() if k not in own} == {
+        k: v for k, v in plain.environ.items() if k not in own
+    }
+    assert quick.data == plain.data
+    assert quick.raw_url == plain.raw_url
 
 
 @pytest.mark.parametrize(
