@@ -101,6 +101,7 @@ class _Patches:
                 (backend_index, "backend_url_patterns", _ours_first),
                 (BaseBackend, "urls", shortcuts.urls),
                 (Request, "from_primitives", shortcuts.from_primitives),
+                (responses, "gen_amzn_requestid_long", shortcuts.request_id),
                 (BaseJSONParser, "_parse_structure", shortcuts.parse_structure),
                 (
                     BaseJSONSerializer,

@@ -8,6 +8,7 @@ one of moto's, which answers the same and leaves everything unusual to the origi
 
 import functools
 import io
+import secrets
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 _PLAIN = {"S": str, "N": str, "BOOL": bool, "NULL": bool}
 _MISSING = object()
 _KEPT_EXPRESSIONS = 1024
+_JSON = "application/x-amz-json"
 
 _is_kind: Callable[[Any, Any], bool] = functools.cache(issubclass)
 
@@ -75,10 +77,17 @@ def from_primitives(original: Callable[..., Any]) -> Any:
 
     werkzeug's builder is for forms, files and cookies, too.
     """
+    from moto.core.request import Request  # noqa: PLC0415
 
-    def build(cls: Any, method: str, url: str, headers: Any, body: Any = None) -> Any:
+    class Usual(Request):
+        want_form_data_parsed = False
+        raw_path: Any = "/"
+        raw_url: Any = None
+
+    def build(method: str, url: str, headers: Any, body: Any = None) -> Any:
         scheme, netloc, path, query, _ = urlsplit(url)
-        is_usual = path == "/" and not query and ":" not in netloc
+        is_json = _text(headers.get("Content-Type", "")).startswith(_JSON)
+        is_usual = is_json and path == "/" and not query and ":" not in netloc
         if method != "POST" or not is_usual or not isinstance(body, bytes):
             return original(method, url, headers, body)
         environ: dict[str, Any] = {
@@ -105,11 +114,28 @@ def from_primitives(original: Callable[..., Any]) -> Any:
         for name, value in headers.items():
             upper = name.upper().replace("-", "_")
             known = upper in ("CONTENT_TYPE", "CONTENT_LENGTH")
-            text = value.decode() if isinstance(value, bytes) else str(value)
-            environ[upper if known else f"HTTP_{upper}"] = text
-        return cls(environ)
+            environ[upper if known else f"HTTP_{upper}"] = _text(value)
+        request = Usual(environ)
+        request.raw_url = url
+        return request
 
-    return classmethod(build)
+    return staticmethod(build)
+
+
+def _text(header: str | bytes) -> str:
+    return header.decode() if isinstance(header, bytes) else header
+
+
+def request_id(_: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `gen_amzn_requestid_long` that does not draw each letter."""
+
+    def make(headers: dict[str, Any] | None = None) -> str:
+        made = secrets.token_hex(26)
+        if headers is not None:
+            headers["x-amzn-requestid"] = made
+        return made
+
+    return make
 
 
 def urls(original: property) -> property:

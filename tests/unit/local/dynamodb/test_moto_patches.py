@@ -283,7 +283,7 @@ def renamed(answer: Any) -> Any:
 @pytest.mark.parametrize(
     ("method", "url", "body"),
     [
-        ("POST", "https://dynamodb.eu-central-1.amazonaws.com/", b"{}"),
+        ("POST", "https://dynamodb.eu-central-1.amazonaws.com/", b'{"A": "\\u00e4"}'),
         ("POST", "https://dynamodb.eu-central-1.amazonaws.com/", b""),
         ("POST", "http://kms.eu-central-1.amazonaws.com/", b"{}"),
         ("POST", "http://localhost:8000/", b"{}"),
