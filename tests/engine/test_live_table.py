@@ -108,7 +108,7 @@ def events(live: LiveTable, store: Store, user: User) -> list[str]:
     return [
         " ".join([event.type, *filter(None, [event.detail.get("reason")])])
         for change in told(live, store)
-        for event in events_of(change, stack="anonauth")
+        for event in events_of(change, {}, stack="anonauth")
         if event.user_id == user.id
     ]
 

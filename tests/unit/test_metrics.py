@@ -19,11 +19,24 @@ from support.service.provider_logins import (
     PROVIDERS_ON,
     a_jwt,
     by_password,
+    by_token,
     link,
     log_in,
     register,
 )
-from support.service.story import Story
+from support.service.story import Story, types
+
+# As in operate.md, by metric. The others have no dimension.
+DIMENSIONS = {
+    "ColdStarts": "function",
+    "Logins": "provider",
+    "Links": "provider",
+    "Refusals": "error_code",
+    "UsersCreated": "provider",
+    "UsersLinked": "provider",
+    "UsersDeleted": "reason",
+    "UsersMerged": "provider",
+}
 
 Figure = tuple[str, str]  # a metric, and the value of its dimension, if it has one
 
@@ -49,8 +62,8 @@ def _read(blob: dict[str, Any]) -> dict[Figure, float]:
     assert directive["Namespace"] == NAMESPACE
     ((service, *others),) = directive["Dimensions"]
     assert (service, blob[service]) == ("service", "anonauth-local")
-    assert len(others) <= 1
     (metric,) = directive["Metrics"]
+    assert (others or [None]) == [DIMENSIONS.get(metric["Name"])]
     assert metric["Name"] in get_args(MetricName)
     assert metric["Unit"] in {"Count", "None"}
     # Nothing beside: no id of anybody, which would be searchable in the log.
@@ -151,10 +164,21 @@ def test_given_users_when_they_come_and_go_then_lifecycle_counts_them(
         ("UsersDeleted", "logout"): 1,
     }
 
+    for guest in guests[2:]:
+        log_in(
+            service, "custom-token", by_token("a") | {"merge": guest["refresh_token"]}
+        )
+    figures()
+    story.tell()
+    assert figures() == {("UsersMerged", "custom-token"): 2}
+
+    service.log_in()
+    story.tell()
+    figures()
     service.now += timedelta(days=95)
     story.sweep()
     story.tell()
-    assert figures() == {("UsersDeleted", "expired"): 2}
+    assert figures() == {("UsersDeleted", "expired"): 1}
 
 
 @pytest.mark.parametrize("done", [0, 1, 3])
@@ -181,6 +205,31 @@ def test_given_a_batch_that_stops_when_it_comes_again_then_each_is_counted_once(
         ("UsersCreated", "anon-user"): 1,
         ("UsersLinked", "custom-token"): 1,
     }
+
+
+def test_given_a_record_of_two_events_when_one_is_published_then_neither_is_counted(
+    service: Deployment, figures: Figures
+) -> None:
+    """The record comes again, and its events are counted then."""
+    story = Story(service)
+    guest = service.log_in()
+    story.records()
+    link(service, guest, "custom-token", by_token())
+    log_in(service, "custom-token", by_token())
+    linked, opened = (r for r in story.records() if passes_filter(r))
+    # The two changes, in one write.
+    opened["dynamodb"]["OldImage"] = linked["dynamodb"]["OldImage"]
+    figures()
+
+    left = iter([60_000, 0])
+    service.wire.reset()
+    assert story.tell([opened], remaining=lambda: next(left))["batchItemFailures"]
+    assert types(story.published()) == ["user.linked"]
+    assert figures() == {}
+    story.tell([opened])
+
+    assert types(story.published()) == ["user.linked", "user.logged_in"]
+    assert figures() == {("UsersLinked", "custom-token"): 1}
 
 
 def test_given_the_daily_rotation_when_run_then_the_signing_keys_age_is_told(

@@ -127,10 +127,7 @@ def _steps(events: Iterable[tuple[int, UserEvent]]) -> Iterator[_Step]:
 
 
 def events_of(
-    change: Change,
-    marks: Mapping[tuple[str, str], DeletionMark] | None = None,
-    *,
-    stack: str,
+    change: Change, marks: Mapping[tuple[str, str], DeletionMark], *, stack: str
 ) -> Iterator[UserEvent]:
     """Yield the events of one change.
 
@@ -146,18 +143,16 @@ def events_of(
     before, after = change.before, change.after
     if after is None:
         if before is not None:
-            mark = (marks or {}).get((before.app, before.id))
+            mark = marks.get((before.app, before.id))
             yield _deletion(event, change, before, mark)
     elif before is None:
         if after.restored_at is not None:
             return
-        # The session of its login names the provider. An imported user has no session,
-        # and may have been a guest.
-        session = next(iter(after.sessions.values()), None)
+        # A login makes a user with one identity. An imported user may have more, and
+        # may have been a guest.
         identity = next(iter(after.usable_identities()), after.identities[0])
-        made_by = (session or identity).provider
         more = {"made_again": True} if after.made_again else {}
-        yield event("user.created", after, provider=made_by, **more)
+        yield event("user.created", after, provider=identity.provider, **more)
     else:
         yield from _differences(event, before, after)
 

@@ -326,7 +326,7 @@ class Drill:
         with archive.open("a") as file:
             for number, user in enumerate(users):
                 change = Change(secrets.token_hex(), number, at, user, None)
-                (event,) = events_of(change, stack="anonauth")
+                (event,) = events_of(change, {}, stack="anonauth")
                 line = {
                     "version": "0",
                     "id": event.detail["id"],

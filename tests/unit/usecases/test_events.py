@@ -4,7 +4,7 @@ import copy
 import io
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import jsonschema
@@ -13,10 +13,8 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from anonauth.domain.encoding import identity_key
-from anonauth.domain.events import Change
 from anonauth.domain.expiry import expiry_after
 from anonauth.local.dynamodb.live_table import Record
-from anonauth.usecases.events import events_of
 from support.project import sam_template
 from support.service import wire
 from support.service.harness import (
@@ -290,12 +288,18 @@ def test_given_other_items_when_they_change_then_no_event_is_published(
     assert story.published() == []
 
 
-def test_given_a_change_without_images_when_told_then_no_event_is_published() -> None:
+def test_given_a_change_without_images_when_told_then_no_event_is_published(
+    story: Story,
+) -> None:
     """An operator may have changed our stream to one that has keys only."""
-    at = datetime(2026, 3, 10, 12, tzinfo=UTC)
-    change = Change("r", 1, at, before=None, after=None, swept=False)
+    story.service.log_in()
+    (record,) = story.records()
+    del record["dynamodb"]["NewImage"]
+    story.service.wire.reset()
 
-    assert list(events_of(change, stack="anonauth")) == []
+    assert story.tell([record]) == {"batchItemFailures": []}
+
+    assert story.published() == []
 
 
 # -- The record as AWS writes it -----------------------------------------------------
@@ -389,14 +393,26 @@ def test_given_a_batch_when_told_then_calls_are_few(story: Story) -> None:
     assert sizes == [10, 10, 10, 1]
 
 
-def test_given_no_removals_when_told_then_nothing_is_looked_up(story: Story) -> None:
+def test_given_no_deletion_by_a_call_when_told_then_no_mark_is_looked_up(
+    story: Story,
+) -> None:
+    """Guests that expire are most of the deletions. They never have a mark."""
     story.service.log_in()
+    log_in_linked(story.service)
+    story.service.now = expiry_after(START) + DAY
+    assert story.sweep() == 1
     records = story.records()
+    story.service.restart()
     story.service.wire.reset()
 
     story.tell(records)
 
-    assert story.service.wire.calls == ["PutEvents"]
+    assert set(story.service.wire.calls) == {"PutEvents"}
+    assert sorted(types(story.published())) == [
+        *["user.created"] * 2,
+        "user.deleted",
+        "user.linked",
+    ]
 
 
 def test_given_an_entry_when_sent_then_it_names_source_stack_bus_and_time(
@@ -652,6 +668,31 @@ def test_given_a_failure_anywhere_in_a_batch_when_retried_then_all_is_told_in_or
                 assert list(dict.fromkeys(heard)) == mine
 
 
+def test_given_a_mark_that_cannot_be_read_when_told_then_no_record_is_done(
+    story: Story,
+) -> None:
+    """The reason of a deletion would be a guess, and the order must stay."""
+    body = story.service.log_in()
+    story.service.send(DELETE, token=body["access_token"])
+    records = [r for r in story.records() if uid_of(r) == body["user_id"]]
+    story.service.restart()
+    story.service.wire.reset()
+    story.service.wire.faults = [FAULTS["throttled"]] * 9
+
+    answer = story.tell(records)
+    story.service.wire.faults = []
+    early = story.published()
+    again = story.tell(records)
+
+    failed = [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+    assert failed == [r["dynamodb"]["SequenceNumber"] for r in records]
+    assert early == []
+    assert again == {"batchItemFailures": []}
+    told = story.published()
+    assert types(told) == ["user.created", "user.deleted"]
+    assert told[1]["detail"]["reason"] == "requested"
+
+
 def test_given_an_unreadable_record_when_told_then_those_before_it_are_published(
     story: Story, log: io.StringIO
 ) -> None:
@@ -756,7 +797,7 @@ def test_given_an_unknown_form_of_item_when_written_then_those_before_are_publis
 
 
 def test_given_little_time_when_told_then_it_says_how_far_it_came(
-    story: Story,
+    story: Story, log: io.StringIO
 ) -> None:
     for _ in range(25):
         story.service.log_in()
@@ -769,6 +810,9 @@ def test_given_little_time_when_told_then_it_says_how_far_it_came(
     failed = [each["itemIdentifier"] for each in answer["batchItemFailures"]]
     assert failed == [r["dynamodb"]["SequenceNumber"] for r in records[20:]]
     assert len(story.published()) == 20
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["message"], line["detail"]) == ("EventsUnavailable", "out of time")
+    assert (line["done"], line["of"]) == (20, 25)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
