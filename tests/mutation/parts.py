@@ -107,7 +107,13 @@ PARTS: Mapping[str, Part] = {
                 "usecases/test_key_ring.py",
                 "usecases/test_giving_up.py",
             ),
-            _use_case("events", "usecases/test_events.py", "test_metrics.py"),
+            _use_case(
+                "events",
+                "usecases/test_events.py",
+                "usecases/test_merge.py",
+                "test_metrics.py",
+                "service/test_lost_users.py",
+            ),
             _use_case(
                 "credential", "usecases/test_link.py", "usecases/test_provider_login.py"
             ),
