@@ -214,9 +214,9 @@ class UserpassAccounts:
         if self.mail is None:
             raise BadRequest("please use reset password via function")
         key = identity_key(self.addresses.normalise(email))
-        # No record has this version, so its write is refused. The id is as long as any.
+        # No record has this id, which is as long as any. So its write is refused.
         no_id = "0" * 24
-        no_record = IdentityRecord(self.app, USERPASS, key, no_id, "pending", version=0)
+        no_record = IdentityRecord(self.app, USERPASS, key, no_id, "pending")
         self._spend_registration(network, now)
         record = self._find(key, now)
         share = self._share_of_mails(record, network, now)

@@ -14,6 +14,7 @@ from anonauth.errors import AuthError
 from anonauth.usecases.userpass import UserpassAccounts
 from support.service.harness import (
     APP,
+    LINK,
     Reply,
 )
 from support.service.mailed_accounts import (
@@ -26,6 +27,7 @@ from support.service.mailed_accounts import (
     MailedAccounts,
     refusal,
 )
+from support.service.rate_limits import NETWORK
 
 
 def test_given_no_mail_when_asking_for_a_reset_then_refused(
@@ -175,6 +177,20 @@ def test_given_a_user_when_its_password_is_reset_then_all_else_ends(
     assert (world.log_in(PASSWORD), world.log_in(OTHER)) == ("WrongPassword", "ok")
 
 
+def test_given_a_user_when_its_password_is_reset_then_one_call_follows_its_sessions(
+    world: MailedAccounts,
+) -> None:
+    """A session that opens in between takes more calls, so it cannot win every time."""
+    world.confirmed()
+    world.bind()
+    data = world.asked_for_reset()
+
+    calls = world.service.counted(lambda: world.post("reset", **data, password=OTHER))
+
+    assert calls == ["GetItem", "UpdateItem", "UpdateItem", "TransactWriteItems"]
+    assert world.log_in(OTHER) == "ok"
+
+
 def test_given_the_user_was_deleted_when_resetting_then_the_token_is_invalid(
     world: MailedAccounts,
 ) -> None:
@@ -243,10 +259,17 @@ def test_given_a_user_that_changes_when_resetting_then_it_is_read_again(
     assert world.log_in(OTHER) == ("ok" if ends == "ok" else "WrongPassword")
 
 
+@pytest.mark.parametrize("is_home", [False, True], ids=["away", "at home"])
 def test_given_an_unknown_address_when_asking_for_a_reset_then_only_no_mail_is_sent(
-    world: MailedAccounts,
+    world: MailedAccounts, is_home: bool
 ) -> None:
     world.confirmed()
+    if is_home:  # the account then knows the network, which has mails of its own
+        credential = json.dumps({"username": EMAIL, "password": PASSWORD})
+        reply = world.service.send(
+            LINK, parameters={"provider": USERPASS}, body=credential, network=NETWORK
+        )
+        assert reply.status == 200
     assert world.post("reset/send", email="bob@example.com").status == 200  # warm
 
     def ask(email: str) -> list[tuple[str, int]]:
@@ -265,6 +288,32 @@ def test_given_an_unknown_address_when_asking_for_a_reset_then_only_no_mail_is_s
         (r.status, r.text, r.headers) for r in replies[1:]
     ]
     assert len(world.service.items("IDENT#")) == 1
+
+
+def test_given_a_registration_meanwhile_when_asking_for_a_reset_then_as_if_unknown(
+    world: MailedAccounts,
+) -> None:
+    """The address is registered between our read and our write, which changes nothing.
+
+    Who asks again gets a mail.
+    """
+    store = world.service.services.store
+
+    class Racing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def set_reset(self, *args: Any) -> bool:
+            world.service.services.store = store
+            assert world.register().status == 200
+            return store.set_reset(*args)
+
+    world.service.services.store = Racing()  # type: ignore[assignment]
+
+    reply = world.post("reset/send", email=EMAIL)
+
+    assert (reply.status, len(world.sent)) == (200, 1)  # the confirm mail
+    assert (world.stored().version, world.stored().reset) == (1, None)
 
 
 def test_given_an_expired_account_when_asking_for_a_reset_then_as_if_unknown(
