@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import botocore.compat
+import botocore.hooks
 import botocore.loaders
 import botocore.session
 import pytest
+import typer.main
+import typer.testing
 from argon2 import PasswordHasher
 from botocore.config import Config
 from botocore.hooks import EventAliaser, HierarchicalEmitter
@@ -43,6 +47,17 @@ def pytest_configure() -> None:
     alias = type(aliaser)._alias_event_name
     patch.setattr(
         EventAliaser, "_alias_event_name", lambda _, name: alias(aliaser, name)
+    )
+    # It would also look at the signature of each of its handlers again.
+    accepts_kwargs = functools.lru_cache(1024)(botocore.compat.accepts_kwargs)
+    patch.setattr(
+        botocore.hooks,
+        "accepts_kwargs",
+        lambda handler: accepts_kwargs(getattr(handler, "__func__", handler)),
+    )
+    # Typer would build all commands anew for each that a test runs.
+    patch.setattr(
+        typer.testing, "_get_command", functools.cache(typer.main.get_command)
     )
 
 
