@@ -1,7 +1,7 @@
 """Runs an operation while calls to AWS fail, and checks the result."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,11 +76,15 @@ class Faults:
         self._check(wish, reply, self._world.items())
         return made
 
-    def try_all(self, tally: Tally, *, variants: bool = True) -> None:
-        """Let each call fail in each way, once and persistently."""
+    def try_all(self, tally: Tally, *, without_variants: Container[str] = ()) -> None:
+        """Let each call fail in each way, once and persistently.
+
+        Args:
+            without_variants: The sites whose calls do not fail in variants of a kind.
+        """
         for strike in _strikes(self.calls):
             is_variant = kind_of(strike.kind).is_variant
-            if is_variant and not variants:
+            if is_variant and self.sites[strike.place] in without_variants:
                 continue
             with self._named(strike):
                 self._fail_once(strike, tally)
@@ -88,9 +92,17 @@ class Faults:
                 with self._named(strike, "from then on"):
                     self._fail_from_then_on(strike, tally)
 
-    def try_cuts(self, tally: Tally, *, once: int, always: int) -> None:
-        """Cut off each answer at a number of positions, once and persistently."""
+    def try_cuts(
+        self, tally: Tally, *, once: int, always: int, without: Container[str] = ()
+    ) -> None:
+        """Cut off each answer at a number of positions, once and persistently.
+
+        Args:
+            without: The sites whose answers stay whole.
+        """
         for place, length in enumerate(self._lengths):
+            if self.sites[place] in without:
+                continue
             for kind in cuts(length, once):
                 with self._named(strike := Strike(place, kind)):
                     self._fail_once(strike, tally)
