@@ -186,15 +186,14 @@ def _deletion(
     user: User,
     mark: DeletionMark | None,
 ) -> UserEvent:
-    more: dict[str, Any] = {}
+    more: dict[str, Any]
     if mark is not None and mark.reason == "merged":
-        more |= {"into": mark.into, "provider": mark.provider}
-        if mark.dropped:
-            more["dropped"] = mark.dropped
+        more = {"dropped": mark.dropped} if mark.dropped else {}
         # Not a deletion: an app that cleans up would delete what the user now owns.
-        return event("user.merged", user, **more)
-    if user.former_ids:
-        more["former_ids"] = list(user.former_ids)
+        return event(
+            "user.merged", user, into=mark.into, provider=mark.provider, **more
+        )
+    more = {"former_ids": list(user.former_ids)} if user.former_ids else {}
     return event("user.deleted", user, reason=_reason(change, user, mark), **more)
 
 
