@@ -125,6 +125,23 @@ def test_given_the_bundle_when_aws_is_called_then_amazons_five_roots_are_trusted
     assert trusted == set(AUTHORITIES)
 
 
+def test_given_the_bundle_when_events_of_the_sdk_occur_then_they_keep_their_names(
+    bundle: Path,
+) -> None:
+    """The SDK would look for 65 old names of services in each name of an event."""
+    code = (
+        "from anonauth.aws_session import make_session\n"
+        "session = make_session('eu-central-1')\n"
+        "for name in ('happened.events', 'happened.eventbridge'):\n"
+        "    session.register(name, lambda event_name, **_: print(event_name))\n"
+        "    session.emit(name)\n"
+    )
+
+    named = run(code, bundle=bundle).split()
+
+    assert named == ["happened.events", "happened.eventbridge"]
+
+
 def test_given_functions_when_they_start_then_what_they_do_without_is_not_loaded(
     bundle: Path,
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from botocore.handlers import BUILTIN_HANDLERS
+from botocore.utils import EVENT_ALIASES
 
 from anonauth.aws_session import make_session
 from bundle.trim import OPERATIONS
@@ -28,6 +29,18 @@ def test_given_the_sdk_when_it_has_handlers_for_single_services_then_none_is_our
 
     assert {"s3", "ec2"} < single
     assert not ours & single
+
+
+def test_given_the_sdk_when_it_has_old_names_of_services_then_ours_are_new() -> None:
+    """The session does not look for old names in the names of events."""
+    session = make_session("eu-central-1")
+
+    ours = {
+        session.get_service_model(name).service_id.hyphenize() for name in OPERATIONS
+    }
+
+    assert EVENT_ALIASES["events"] in ours
+    assert not ours & EVENT_ALIASES.keys()
 
 
 @pytest.mark.parametrize(
