@@ -69,10 +69,9 @@ ROUTES = {f"POST {_LOGIN}": login, f"GET {_LOGIN}": refuse_browser}
 
 handler = lambda_handler(
     ROUTES,
+    # Not the modules of the providers: no request needs more than one of them.
     preload=(
         "anonauth.tokens",
         "anonauth.providers.registry",
-        "anonauth.providers.local_userpass",
-        "anonauth.passwords",
     ),
 )
