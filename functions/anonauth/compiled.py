@@ -16,7 +16,10 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import MAGIC_NUMBER
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.importlib import MetaPathFinderProtocol
 
 NAME = "anonauth/compiled.bin"
 """The file, in the directory of the bundle."""
@@ -49,7 +52,7 @@ class Compiled:
         self._start = len(head)
         self.modules: dict[str, Place] = {}
         self.packages: frozenset[str] = frozenset()
-        self.patterns: dict[tuple[str, int], Place] = {}
+        self.patterns: dict[tuple[str | bytes, int], Place] = {}
         self.code: dict[str, Place] = {}
         if self.is_for_this_python:
             size = int.from_bytes(head[len(HEAD) :], "big")
@@ -86,7 +89,9 @@ class Compiled:
 
     def compile_pattern(self, text: Any, flags: int = 0) -> "re.Pattern[Any]":
         """Return a pattern. `re` calls it for each that it has not in its cache."""
-        place = self.patterns.get((text, flags)) if type(text) is str else None
+        # `text` is a compiled pattern if `re` was given one, with flags or without.
+        is_text = type(text) is str or type(text) is bytes
+        place = self.patterns.get((text, flags)) if is_text else None
         if place is None:
             return _compile(text, flags)
         pattern: re.Pattern[Any] = _sre.compile(*self.read(place))
@@ -123,15 +128,21 @@ _compiler: Any = sys.modules["re._compiler"]
 _compile: Callable[[Any, int], "re.Pattern[Any]"] = _compiler.compile
 
 
-def use(bundle: str) -> None:
-    """Let Python use the file of a bundle, if it has one for this Python."""
+def use(bundle: str, *, first: "MetaPathFinderProtocol") -> None:
+    """Let Python use the file of a bundle, if it has one for this Python.
+
+    Args:
+        bundle: The bundle's directory.
+        first: A finder that Python asks before the file. Without a file, Python does
+            not ask it either.
+    """
     try:
         compiled = Compiled(bundle)
     except FileNotFoundError:
         return
     if not compiled.is_for_this_python:
         return
-    sys.meta_path.insert(0, compiled)
+    sys.meta_path[:0] = [first, compiled]
     # These modules look the names up at each call.
     _compiler.compile = compiled.compile_pattern
     vars(collections)["eval"] = compiled.evaluate

@@ -1,8 +1,8 @@
 """Compiles what a cold start would compile, and writes it and all bytecode to a file.
 
 The Makefile runs `python -I -S bundle/compiled.py DIRECTORY`. The bundle may be for
-another processor than this machine's, so packages with compiled parts are not loaded
-here. Each machine then writes the same file. `anonauth/compiled.py` reads it.
+another processor than this machine's, so stand-ins replace compiled modules here. Each
+machine then writes the same file. `anonauth/compiled.py` reads it.
 """
 
 import _sre  # type: ignore[import-not-found]
@@ -10,9 +10,11 @@ import collections
 import importlib
 import marshal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from importlib.util import cache_from_source
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _PYC_HEAD = 16  # bytes (PEP 552)
@@ -30,7 +32,7 @@ _IMPORTED_LATER = (
     "aws_lambda_powertools.utilities.batch",
     "email_validator",
 )
-"""Plain packages that only handlers and functions import."""
+"""Packages that only functions import."""
 
 
 def write(directory: Path) -> None:
@@ -40,6 +42,8 @@ def write(directory: Path) -> None:
     _keep_patterns(patterns)
     _keep_code(code)
     _import_modules(directory)
+    _call_sdk()
+    _drop_unstable(patterns)
     from anonauth.compiled import HEAD, NAME, SIZE  # noqa: PLC0415 - the bundle's
 
     modules = _move_bytecode(directory)
@@ -71,7 +75,7 @@ def _keep_patterns(kept: dict[Any, bytes]) -> None:
     def compile_and_keep(text: Any, flags: int = 0) -> Any:
         pattern = compile_pattern(text, flags)
         own_text, own_flags, numbers, *rest = made.pop()
-        if type(text) is str:
+        if type(text) in {str, bytes}:
             numbers = list(map(int, numbers))  # some have names
             kept[text, int(flags)] = marshal.dumps(
                 (own_text, own_flags, numbers, *rest)
@@ -101,24 +105,84 @@ def _keep_code(kept: dict[Any, bytes]) -> None:
     vars(dataclasses)["exec"] = keeping("exec", exec)
 
 
+class _StandIns:
+    """A finder of modules in place of the compiled ones, and of what they contain."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self,
+        name: str,
+        _path: Sequence[str] | None = None,
+        _target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if name in self._names or name.rpartition(".")[0] in self._names:
+            self._names.add(name)
+            return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, _: ModuleType) -> None:
+        """Do nothing: the module is complete."""
+
+
+class _StandIn(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything
+
+
+class _AnyClass(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything
+
+
+class _Anything(metaclass=_AnyClass):
+    """A class that modules can call and derive from. It does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __init_subclass__(cls, **_: Any) -> None: ...
+
+
 def _import_modules(directory: Path) -> None:
-    """Import the package's modules, as far as they are plain Python."""
+    """Import the package's modules."""
     compiled = {
-        path.relative_to(directory).parts[0].partition(".")[0]
+        _name_of(path.with_name(path.name.partition(".")[0]), directory)
         for path in directory.rglob("*.so")
     }
-    sys.modules.update(dict.fromkeys(compiled))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _StandIns(compiled))
     sys.path.insert(0, str(directory))
     ours = (directory / "anonauth").rglob("*.py")
-    names = [_name_of(path, directory) for path in ours]
-    # Handlers first import `wiring`, and thereby packages with compiled parts.
-    plain = sorted(n for n in names if not n.startswith("anonauth.handlers"))
-    for name in [*plain, *_IMPORTED_LATER]:
-        try:
-            importlib.import_module(name)
-        except ImportError as failure:
-            if (failure.name or "").partition(".")[0] not in compiled:
-                raise
+    names = sorted(_name_of(path, directory) for path in ours)
+    for name in [*names, *_IMPORTED_LATER]:
+        importlib.import_module(name)
+
+
+def _call_sdk() -> None:
+    """Let the SDK do what it does for a function's first call, without the network."""
+    from anonauth.aws_session import make_session  # noqa: PLC0415 - the bundle's
+
+    client: Any = make_session("us-east-1").create_client(
+        "kms",
+        region_name="us-east-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",  # noqa: S106  # nosec B106 - signs nothing
+    )
+    client.generate_presigned_url("decrypt", Params={"CiphertextBlob": b""})
+
+
+def _drop_unstable(patterns: dict[Any, bytes]) -> None:
+    from jwt import utils  # noqa: PLC0415 - the bundle's
+
+    # PyJWT makes it from a set, so it is another one in each process.
+    del patterns[utils._PEM_MARKER_RE.pattern, 0]  # noqa: SLF001
 
 
 def _move_bytecode(directory: Path) -> dict[str, bytes]:

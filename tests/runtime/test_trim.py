@@ -151,15 +151,43 @@ def test_given_functions_when_they_start_then_what_they_do_without_is_not_loaded
         "import importlib, json\n"
         "for handler in sys.argv[1:]: importlib.import_module(handler)\n"
         "import gc\n"
-        "print(json.dumps([list(sys.modules), gc.isenabled(), gc.get_freeze_count()]))"
+        "print(json.dumps([list(sys.modules), gc.isenabled(), gc.get_freeze_count(),"
+        " gc.get_threshold()[0]]))"
     )
 
-    loaded, collects, frozen = json.loads(run(code, *handlers, bundle=bundle))
+    loaded, collects, frozen, young = json.loads(run(code, *handlers, bundle=bundle))
 
     assert set(handlers) < set(loaded)
     assert not UNSEEN & set(loaded)
     assert collects
     assert frozen > 50_000
+    assert young > 10_000  # objects that a start and a first request create
+
+
+def test_given_functions_when_they_call_aws_then_unused_modules_are_not_loaded(
+    bundle: Path,
+) -> None:
+    # Powertools' batch processing, for Lifecycle, imports more.
+    handlers = [HANDLERS[name] for name in HANDLERS if name != "LifecycleFunction"]
+    code = (
+        "import importlib, json, types\n"
+        "for handler in sys.argv[1:]: importlib.import_module(handler)\n"
+        "from anonauth.aws_session import make_session\n"
+        "from anonauth.handlers._cold_start import UNUSED\n"
+        "session = make_session('eu-central-1')\n"
+        "session.create_client('ssm', region_name='eu-central-1')\n"
+        "'host'.encode('idna')\n"
+        "print(json.dumps([sorted(UNUSED), sorted(name for name, module"
+        " in sys.modules.items() if type(module).__name__ == '_LazyModule')]))\n"
+        "import shutil\n"
+        "print(shutil.which('sh') is not None, type(shutil) is types.ModuleType)\n"
+    )
+
+    listed, used = run(code, *handlers, bundle=bundle).splitlines()
+
+    unused, deferred = json.loads(listed)
+    assert deferred == unused
+    assert used == "True True"
 
 
 def test_given_a_function_when_refresh_tokens_are_used_then_x509_is_not_loaded(

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_given_a_file_of_no_use_when_a_function_starts_then_python_does_without(
         file.write_bytes(content)
     before = list(sys.meta_path), vars(sys.modules["re._compiler"])["compile"]
 
-    use(str(tmp_path))
+    use(str(tmp_path), first=PathFinder)
 
     assert before == (sys.meta_path, vars(sys.modules["re._compiler"])["compile"])
     assert re.compile("a file of no use").fullmatch("a file of no use")

@@ -1,36 +1,66 @@
 """Makes the imports of a function cheaper. It must run before any other import."""
 
 import gc
-import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import LazyLoader
+from types import ModuleType
 
 from anonauth import compiled
 
+UNUSED = frozenset(
+    {
+        "ast",  # `inspect`, to parse the signatures of compiled functions
+        "botocore.monitoring",
+        "botocore.vendored.six",
+        "botocore.waiter",
+        "configparser",  # the SDK, to read files of settings
+        # PyJWT uses it to find out whether a secret is a certificate. Our secrets never
+        # are.
+        "cryptography.x509",
+        "email.header",  # headers with letters beyond ASCII
+        "mimetypes",
+        "msgspec.inspect",
+        "shutil",
+        "signal",
+        "stringprep",  # host names with letters beyond ASCII
+    }
+)
+"""Modules that libraries import, and that no function uses to answer its requests."""
 
-def defer(name: str) -> None:
-    """Load a module only when an attribute of it is first used.
 
-    This works for `from package import module`, as PyJWT does it. `import
-    package.module` would load the module at once.
+class Deferring:
+    """A finder that loads a module only when an attribute of it is first used.
+
+    The first `import module` and `from package import module` use none. A second
+    `import module` may do so.
     """
-    if name in sys.modules:
-        return
-    package, _, child = name.rpartition(".")
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    setattr(sys.modules[package], child, module)
-    spec.loader.exec_module(module)
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Return how to load a module late, None if it is none of these names."""
+        if name not in self._names:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = LazyLoader(spec.loader)
+                return spec
+        return None
 
 
-compiled.use(__file__.removesuffix("/anonauth/handlers/_cold_start.py"))
-
-# PyJWT uses it to find out whether a secret is a certificate. Our secrets never are.
-defer("cryptography.x509")
+compiled.use(
+    __file__.removesuffix("/anonauth/handlers/_cold_start.py"), first=Deferring(UNUSED)
+)
 
 # Lambda's runtime writes to the log whatever libraries say at INFO. PynamoDB says where
 # it looks for settings, and botocore where it has found credentials.
@@ -48,4 +78,7 @@ except ImportError as failure:
     explain(failure)
 
 gc.freeze()
+# The rest of the start and the first request create some 10⁴ objects more that stay. By
+# default, the collector would look through the youngest after each 2,000.
+gc.set_threshold(50_000)
 gc.enable()
