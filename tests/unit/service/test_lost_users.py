@@ -473,6 +473,22 @@ def contest_and_link(
     return opened
 
 
+def test_given_a_lost_user_of_a_contested_address_when_reset_then_it_is_alone(
+    world: ContestedAddress,
+) -> None:
+    """A mail has confirmed the address, but perhaps with a stranger's password."""
+    old = contest_and_link(world, EMAIL, None)
+    lose(world, old["user_id"])
+
+    world.reset()
+
+    assert stored_user(world.service, old["user_id"]).made_again == "closed"
+    owner = world.log_in(USERPASS, by_password(NEW))
+    assert owner["user_id"] == old["user_id"]
+    assert world.log_in(CUSTOM, OTHER_JWT)["user_id"] != owner["user_id"]
+    assert world.providers(owner) == [USERPASS]
+
+
 def test_given_a_login_in_between_when_a_lost_user_resets_then_both_take_effect(
     world: ContestedAddress, ada: Opened
 ) -> None:

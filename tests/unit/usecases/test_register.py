@@ -224,8 +224,42 @@ def test_given_a_pending_address_when_mail_is_switched_off_then_anew_confirms_it
     world.registered()
 
     world.configure()
+    del world.passwords.asked[:]
 
     assert world.register(password=OTHER).status == 200
+    # Without mail nothing proves whose the address is, so nothing is compared.
+    assert world.passwords.asked == ["hash"]
+    assert not world.stored().contested
+    assert world.log_in(OTHER) == "ok"
+
+
+def test_given_a_contested_address_when_registered_again_then_it_stays_contested(
+    world: MailedAccounts,
+) -> None:
+    """The second person repeats its password: the first one's is still another."""
+    world.register(password=PASSWORD)
+    world.register(password=OTHER)
+    del world.passwords.asked[:]
+
+    assert world.register(password=OTHER).status == 200
+
+    assert world.passwords.asked == ["hash"]  # nothing is left to compare
+    assert (world.stored().version, world.stored().contested) == (3, True)
+
+
+def test_given_an_expired_registration_when_registered_anew_then_it_is_no_contest(
+    world: MailedAccounts,
+) -> None:
+    """DynamoDB deletes the record later. Its mail confirms nothing any more."""
+    world.register(password=PASSWORD)
+    world.wait(timedelta(hours=24))
+    del world.passwords.asked[:]
+
+    assert world.register(password=OTHER).status == 200
+
+    assert world.passwords.asked == ["hash"]
+    assert (world.stored().version, world.stored().contested) == (2, False)
+    assert world.post("confirm", **world.token_data()).status == 200
     assert world.log_in(OTHER) == "ok"
 
 
