@@ -77,7 +77,6 @@ EVERYWHERE = {
     "typing_extensions",
     "urllib3",
 }
-_ARGON2 = {"_argon2_cffi_bindings", "argon2"}
 
 BESIDE: dict[str, set[str]] = {
     "ApiKeysFunction": {"jwt", "msgspec"},
@@ -86,12 +85,18 @@ BESIDE: dict[str, set[str]] = {
     "ExpiringFunction": set(),
     "KeysFunction": set(),
     "LifecycleFunction": set(),
-    "LinkFunction": {"jwt", "msgspec", *_ARGON2},
+    "LinkFunction": {"jwt", "msgspec"},
     "LoginFunction": {"jwt"},
     "LogoutFunction": {"jwt"},
     "ProfileFunction": {"jwt"},
     "SessionFunction": {"jwt"},
-    "UserpassFunction": {"email_validator", "idna", "msgspec", *_ARGON2},
+    "UserpassFunction": {
+        "_argon2_cffi_bindings",
+        "argon2",
+        "email_validator",
+        "idna",
+        "msgspec",
+    },
 }
 """Packages that a function imports at its start, beside those that all import."""
 
