@@ -170,7 +170,7 @@ def test_given_the_daily_schedule_when_nothing_is_due_then_one_read(
 NEEDS: dict[str, set[str]] = {
     "jwt": {"ApiKeys", "Authorizer", "Link", "Login", "Logout", "Profile", "Session"},
     "pynamodb": {*(name.removesuffix("Function") for name in HANDLERS)},
-    "argon2": {"Link", "Userpass"},
+    "argon2": {"Userpass"},  # Link, only if a password is linked
     "email_validator": {"Userpass"},
     "msgspec": {"Link", "Userpass", "ApiKeys"},
     "anonauth.event_bus": set(),  # Lifecycle and Expiring, when they publish
