@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,12 @@ def make_image(variables: Mapping[str, str]) -> None:
 
 def bridge_address(variables: Mapping[str, str]) -> str:
     """Return the address at which containers reach this machine."""
-    form = "{{(index .IPAM.Config 0).Gateway}}"
+    form = "{{with index .IPAM.Config 0}}{{.Subnet}} {{.Gateway}}{{end}}"
     inspected = docker(variables, "network", "inspect", "bridge", "--format", form)
-    return inspected.strip()
+    subnet, *gateway = inspected.split()
+    # Docker 20.10 tells the gateway only if the bridge was there before the daemon. Its
+    # own choice is the first address.
+    return gateway[0] if gateway else str(ip_network(subnet)[1])
 
 
 def docker(variables: Mapping[str, str], *arguments: str) -> str:
