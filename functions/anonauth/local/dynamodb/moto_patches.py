@@ -102,6 +102,8 @@ class _Patches:
                 (BaseBackend, "urls", shortcuts.urls),
                 (Request, "from_primitives", shortcuts.from_primitives),
                 (responses, "gen_amzn_requestid_long", shortcuts.request_id),
+                (responses.BaseResponse, "setup_class", shortcuts.setup_class),
+                (responses.BaseResponse, "get_access_key", shortcuts.access_key),
                 (BaseJSONParser, "_parse_structure", shortcuts.parse_structure),
                 (
                     BaseJSONSerializer,

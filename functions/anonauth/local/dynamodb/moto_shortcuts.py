@@ -8,13 +8,14 @@ one of moto's, which answers the same and leaves everything unusual to the origi
 
 import functools
 import io
+import re
 import secrets
 import sys
 from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlparse, urlsplit
 
 _PLAIN = {"S": str, "N": str, "BOOL": bool, "NULL": bool}
 _MISSING = object()
@@ -78,17 +79,26 @@ def from_primitives(original: Callable[..., Any]) -> Any:
     werkzeug's builder is for forms, files and cookies, too.
     """
     from moto.core.request import Request  # noqa: PLC0415
+    from werkzeug.datastructures import MultiDict  # noqa: PLC0415
 
     class Usual(Request):
+        is_usual = True
         want_form_data_parsed = False
+        values: Any = MultiDict()  # no query and no form
         raw_path: Any = "/"
         raw_url: Any = None
+
+        def __init__(self, environ: dict[str, Any], url: str, body: bytes) -> None:
+            super().__init__(environ)
+            self.raw_url = url
+            self._cached_data = body
 
     def build(method: str, url: str, headers: Any, body: Any = None) -> Any:
         scheme, netloc, path, query, _ = urlsplit(url)
         is_json = _text(headers.get("Content-Type", "")).startswith(_JSON)
         is_usual = is_json and path == "/" and not query and ":" not in netloc
-        if method != "POST" or not is_usual or not isinstance(body, bytes):
+        is_plain = isinstance(body, bytes) and "Content-Encoding" not in headers
+        if method != "POST" or not is_usual or not is_plain:
             return original(method, url, headers, body)
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
@@ -115,15 +125,68 @@ def from_primitives(original: Callable[..., Any]) -> Any:
             upper = name.upper().replace("-", "_")
             known = upper in ("CONTENT_TYPE", "CONTENT_LENGTH")
             environ[upper if known else f"HTTP_{upper}"] = _text(value)
-        request = Usual(environ)
-        request.raw_url = url
-        return request
+        return Usual(environ, url, body)
 
     return staticmethod(build)
 
 
 def _text(header: str | bytes) -> str:
     return header.decode() if isinstance(header, bytes) else header
+
+
+def setup_class(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `BaseResponse.setup_class` that looks for no form in a usual request."""
+    from moto.core.utils import utcnow  # noqa: PLC0415
+    from moto.utilities.utils import get_partition  # noqa: PLC0415
+    from werkzeug.http import http_date  # noqa: PLC0415
+
+    parsed = functools.lru_cache(urlparse)
+    date = functools.lru_cache(1)(http_date)
+
+    def set_up(
+        self: Any, request: Any, full_url: Any = None, headers: Any = None, **raw: Any
+    ) -> None:
+        if not getattr(request, "is_usual", False) or self.use_raw_body or raw:
+            original(self, request, full_url, headers, **raw)
+            return
+        self.is_werkzeug_request = False
+        self.normalized_request = request
+        self.parsed_url = parsed(request.raw_url)
+        self.raw_body = request.get_data()
+        self.body = self.raw_body.decode()
+        self.form_data = {}
+        self.querystring = self.data = {}
+        self.uri = request.raw_url
+        self.path = self.raw_path = request.raw_path
+        self.method = request.method
+        self.region = self.get_region_from_url(request, request.raw_url)
+        self.partition = get_partition(self.region)
+        self.uri_match = {}
+        self.headers = request.headers
+        now = utcnow().replace(microsecond=0)
+        self.response_headers = {"server": "amazon.com", "date": date(now)}
+        if self.automated_parameter_parsing and self._get_action():
+            self.parse_parameters(request)
+        self.access_key = self.get_access_key()
+        self.current_account = self.get_current_account()
+
+    return set_up
+
+
+def access_key(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `BaseResponse.get_access_key` that remembers the keys of credentials."""
+
+    @functools.lru_cache
+    def key_of(pattern: re.Pattern[str], credential: str) -> str | None:
+        found = pattern.search(credential)
+        return found[1] if found else None
+
+    def look_up(self: Any) -> str:
+        # It begins with "AWS4-HMAC-SHA256 Credential=KEY/20260310/eu-central-1/...,".
+        credential = self.headers.get("Authorization", "").partition(",")[0]
+        return key_of(self.access_key_regex, credential) or original(self)
+
+    return look_up
 
 
 def request_id(_: Callable[..., Any]) -> Callable[..., Any]:

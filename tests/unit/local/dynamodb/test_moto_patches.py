@@ -1,5 +1,6 @@
 """The patched moto compared with the original: it is faster and answers the same."""
 
+import gzip
 import importlib.metadata
 import random
 import tomllib
@@ -10,8 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
+from moto.core.responses import BaseResponse
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
+from moto.events.responses import EventsHandler
+from moto.kms.responses import KmsResponse
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from anonauth.local.command_error import CommandError
@@ -24,6 +29,7 @@ from anonauth.local.dynamodb.moto_patches import (
 from support.hostile.dice import dice_of
 from support.project.tools import ROOT
 
+SIGNED = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE"
 PLAIN, QUICK = "plain-moto", "quick-moto"
 TRANSACTIONS = 150
 CALLS = 150
@@ -307,6 +313,52 @@ def test_given_a_request_when_moto_reads_it_then_as_before(
     }
     assert quick.data == plain.data
     assert quick.raw_url == plain.raw_url
+
+
+@pytest.mark.parametrize("response", [DynamoHandler, KmsResponse, EventsHandler])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": f"{SIGNED}/20260310/eu-west-1/dynamodb/aws4_request, Sig=0"},
+        {"Authorization": f"{SIGNED}/20260310/eu-west-1/kms/aws4_request,Sig=a/b:c"},
+        {"Authorization": "AWS4-HMAC-SHA256 Credential=x/2026/us-east-1/kms/a, Sig=0"},
+        {"Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"},
+        {"User-Agent": "Boto3 region/ap-south-1"},
+        {"x-moto-account-id": "210987654321"},
+        {"Content-Encoding": "gzip"},
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    ["https://kms.eu-central-1.amazonaws.com/", "https://x.example/"],
+)
+def test_given_a_request_when_moto_sets_itself_up_then_as_before(
+    response: Callable[[], Any], headers: dict[str, str], url: str
+) -> None:
+    body = b'{"TableName": "t", "Action": "a"}'
+    if "Content-Encoding" in headers:
+        body = gzip.compress(body)
+    headers |= {
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": "DynamoDB_20120810.DescribeTable",
+    }
+
+    def set_up() -> dict[str, Any]:
+        made: BaseResponse = response()
+        made.setup_class(Request.from_primitives("POST", url, headers, body))
+        made.response_headers["date"] = made.response_headers["date"][:16]  # the day
+        made.headers = dict(made.headers)
+        # A form, which JSON has none of.
+        for name in ("normalized_request", "querystring", "data", "form_data"):
+            delattr(made, name)
+        return vars(made)
+
+    plain = set_up()
+    with patch_moto():
+        quick = set_up()
+
+    assert quick == plain
 
 
 @pytest.mark.parametrize(
