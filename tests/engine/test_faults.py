@@ -105,7 +105,9 @@ def test_given_our_clients_when_made_then_they_give_up_as_is_counted_here(
         assert config.read_timeout == READ_TIMEOUT
 
 
-@pytest.mark.parametrize("name", HOT)
+@pytest.mark.parametrize(
+    "name", [*HOT, pytest.param("link local-userpass", marks=pytest.mark.long)]
+)
 def test_given_a_warm_function_when_a_call_fails_then_its_client_gets_what_it_asked_for(
     world: World, name: str
 ) -> None:

@@ -17,7 +17,7 @@ from support.engine.mix import ACTS, Mix, PooledKeys, deal_plan
 from support.engine.oracle import assert_explained
 from support.engine.racing import CALLERS, Service
 
-SOME = 30
+SOME = 15
 MANY = {"dynoxide": 2000}
 MANY_ELSEWHERE = 200
 ABSORBED = "guest absorbed"

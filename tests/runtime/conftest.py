@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import subprocess
@@ -68,9 +69,19 @@ class Start(Protocol):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle as `sam build` builds it, for this machine."""
-    directory = tmp_path_factory.mktemp("bundle")
-    build(directory)
+    """The bundle as `sam build` builds it, for this machine.
+
+    The processes of a test run share it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    directory = shared / "bundle"
+    with (shared / "bundle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            part = tmp_path_factory.mktemp("bundle")
+            build(part)
+            part.rename(directory)
     return directory
 
 

@@ -689,7 +689,11 @@ def test_given_the_lines_of_a_canary_when_deployed_then_codedeploy_shifts_aliase
             "CodeDeployDefault.Lambda${ConfigName}",
             {"ConfigName": "Canary10Percent30Minutes"},
         ]
-    assert findings(found) == []
+
+
+@pytest.mark.long
+def test_given_the_lines_of_a_canary_when_linted_then_cfn_lint_finds_nothing() -> None:
+    assert findings(deployed_gradually()) == []
 
 
 def test_given_a_canary_when_the_alarm_has_to_stop_it_then_the_canary_is_longer() -> (

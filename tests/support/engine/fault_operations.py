@@ -1057,6 +1057,5 @@ HOT = (
     "refresh",
     "refresh, first of a day",
     "logout",
-    "link local-userpass",
 )
-"""The most frequent operations, and those whose failure would harm clients most."""
+"""The most frequent operations."""

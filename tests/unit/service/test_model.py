@@ -188,9 +188,9 @@ def stage(service: Deployment, sent: list[Any]) -> Stage:
 def test_given_some_lives_when_lived_then_each_answer_is_as_the_model_says(
     stage: Stage,
 ) -> None:
-    play(stage, 3, (Phase.generate,), dice=1)
+    play(stage, 2, (Phase.generate,), dice=1)
 
-    assert stage.runs >= 3
+    assert stage.runs >= 2
 
 
 @pytest.mark.long
