@@ -167,7 +167,7 @@ def test_given_our_tokens_when_changed_then_they_are_refused(
                 mutator.text(good.encode()).decode("latin-1"),
             ]
         )
-        if token == good:
+        if token.strip(" \t") == good:  # blanks around it are no part of it
             continue
         reply = timely(
             caller.request(
