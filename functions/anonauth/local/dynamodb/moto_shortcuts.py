@@ -146,7 +146,9 @@ def setup_class(original: Callable[..., Any]) -> Callable[..., Any]:
     def set_up(
         self: Any, request: Any, full_url: Any = None, headers: Any = None, **raw: Any
     ) -> None:
-        if not getattr(request, "is_usual", False) or self.use_raw_body or raw:
+        is_usual = getattr(request, "is_usual", False) and not self.use_raw_body
+        # moto's own callers may name another address, or want the body as bytes.
+        if not is_usual or raw or full_url not in (None, request.raw_url):
             original(self, request, full_url, headers, **raw)
             return
         self.is_werkzeug_request = False
