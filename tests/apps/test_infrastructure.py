@@ -10,6 +10,8 @@ from support.project import sam_template
 from support.project.pages import block
 from support.project.tools import ROOT, require_tool
 
+pytestmark = pytest.mark.long
+
 ORIGIN = "https://www.example.com"
 
 
@@ -41,7 +43,6 @@ def synthesised(code: str, folder: Path) -> sam_template.Json:
     return template
 
 
-@pytest.mark.long
 def test_given_the_cdk_app_when_synthesised_then_its_stack_is_the_templates(
     tmp_path: Path,
 ) -> None:

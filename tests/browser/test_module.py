@@ -215,6 +215,7 @@ def test_given_two_tabs_when_both_start_at_once_then_there_is_one_guest(
     assert sorted(tabs.created()) == sorted(first for first, _ in found)
 
 
+@pytest.mark.long
 def test_given_an_answer_that_is_lost_when_repeated_then_the_guest_is_the_same(
     tabs: Tabs,
 ) -> None:
@@ -457,6 +458,7 @@ def test_given_a_service_for_other_origins_when_imported_then_the_browser_refuse
     assert refused == "TypeError"
 
 
+@pytest.mark.long
 def test_given_the_readme_when_copied_then_a_page_has_the_same_user_after_a_reload(
     chromium: "Browser", server: LocalServer
 ) -> None:

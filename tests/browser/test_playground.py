@@ -25,6 +25,8 @@ from support.service.calls import APP, OTHER_APP, call
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.long
+
 Visit = Callable[..., Person]
 Press = Callable[[str, str], None]
 
@@ -180,7 +182,6 @@ def follow_the_story(
     assert story.locator("li").count() == story.locator("li.done").count()
 
 
-@pytest.mark.long
 def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -191,7 +192,6 @@ def test_given_a_newcomer_when_following_the_story_then_it_is_as_the_page_says(
     assert person.draw("playground").stat().st_size > 10_000
 
 
-@pytest.mark.long
 def test_given_a_keyboard_alone_when_following_the_story_then_it_works_too(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -200,7 +200,6 @@ def test_given_a_keyboard_alone_when_following_the_story_then_it_works_too(
     follow_the_story(server, person, person.press_key, person.type_key)
 
 
-@pytest.mark.long
 def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -217,7 +216,6 @@ def test_given_a_keyboard_when_walking_through_the_page_then_nothing_traps_it(
     assert skipped_to == ["SELECT", "Copy as", "Calls"]
 
 
-@pytest.mark.long
 def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -239,7 +237,6 @@ def test_given_a_disabled_button_when_pressed_then_the_page_says_why(
     assert not person.is_off(REFRESH, ONE)
 
 
-@pytest.mark.long
 def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -262,7 +259,6 @@ def test_given_an_address_that_is_taken_when_used_then_it_says_to_choose_another
     assert person.user_id(ONE) != person.user_id(TWO)
 
 
-@pytest.mark.long
 def test_given_a_guest_that_is_gone_when_brought_along_then_the_page_says_so(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -281,7 +277,6 @@ def test_given_a_guest_that_is_gone_when_brought_along_then_the_page_says_so(
     assert "user.merged" not in event_types(server, guest)
 
 
-@pytest.mark.long
 def test_given_a_guest_and_a_new_address_when_brought_along_then_it_is_linked(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -297,7 +292,6 @@ def test_given_a_guest_and_a_new_address_when_brought_along_then_it_is_linked(
     assert not is_guest(server, guest)
 
 
-@pytest.mark.long
 def test_given_two_devices_when_one_logs_out_everywhere_then_the_other_is_refused(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -317,7 +311,6 @@ def test_given_two_devices_when_one_logs_out_everywhere_then_the_other_is_refuse
     assert item["sessions"] == {"M": {}}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("label", ["E-mail", "Password"])
 def test_given_a_field_when_enter_is_pressed_then_it_links_a_guest_or_logs_in(
     label: str, server: LocalServer, visit: Visit
@@ -340,7 +333,6 @@ def test_given_a_field_when_enter_is_pressed_then_it_links_a_guest_or_logs_in(
     assert person.page.url == server.page_url  # no form was sent
 
 
-@pytest.mark.long
 def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -372,7 +364,6 @@ def test_given_calls_when_their_lines_are_copied_then_a_terminal_gets_the_same(
     assert login_key[1] not in shown
 
 
-@pytest.mark.long
 def test_given_guests_when_the_page_is_reloaded_then_they_come_back_until_forgotten(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -400,7 +391,6 @@ def test_given_guests_when_the_page_is_reloaded_then_they_come_back_until_forgot
     assert all(is_guest(server, guest) for guest in guests)  # they expire by themselves
 
 
-@pytest.mark.long
 def test_given_a_service_that_is_new_when_reloaded_then_the_page_starts_again(
     chromium: "Browser",
 ) -> None:
@@ -419,7 +409,6 @@ def test_given_a_service_that_is_new_when_reloaded_then_the_page_starts_again(
     person.page.context.close()
 
 
-@pytest.mark.long
 def test_given_another_tab_when_it_signs_in_then_this_one_shows_it(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -434,7 +423,6 @@ def test_given_another_tab_when_it_signs_in_then_this_one_shows_it(
     other.locator("#device-1 .user-id").get_by_text(guest).wait_for()
 
 
-@pytest.mark.long
 def test_given_an_expired_token_when_used_then_it_is_refreshed_and_repeated_once(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -473,7 +461,6 @@ def test_given_an_expired_token_when_used_then_it_is_refreshed_and_repeated_once
     assert event_types(server, guest)[:2] == ["user.created", "user.linked"]
 
 
-@pytest.mark.long
 def test_given_a_guest_that_has_expired_when_linking_then_no_user_is_made(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -492,7 +479,6 @@ def test_given_a_guest_that_has_expired_when_linking_then_no_user_is_made(
     assert done_steps(person) == ["guest"]
 
 
-@pytest.mark.long
 def test_given_a_lost_answer_when_signing_in_again_then_it_is_the_same_guest(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -515,7 +501,6 @@ def test_given_a_lost_answer_when_signing_in_again_then_it_is_the_same_guest(
     assert created == [guest]
 
 
-@pytest.mark.long
 def test_given_a_guest_and_a_new_address_when_logging_in_then_no_second_user_is_made(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -539,7 +524,6 @@ def test_given_a_guest_and_a_new_address_when_logging_in_then_no_second_user_is_
     assert person.at("Calls").get_by_role("heading", level=3).count() == 5
 
 
-@pytest.mark.long
 def test_given_another_user_when_the_guest_is_brought_there_then_no_step_is_done(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -557,7 +541,6 @@ def test_given_another_user_when_the_guest_is_brought_there_then_no_step_is_done
     assert done_steps(person) == []
 
 
-@pytest.mark.long
 def test_given_events_when_filtered_or_cleared_then_the_list_has_the_rest(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -580,7 +563,6 @@ def test_given_events_when_filtered_or_cleared_then_the_list_has_the_rest(
     assert server.deployment.events.entries() == []
 
 
-@pytest.mark.long
 def test_given_a_laptop_when_the_page_opens_then_devices_and_steps_are_in_sight(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -598,7 +580,6 @@ def test_given_a_laptop_when_the_page_opens_then_devices_and_steps_are_in_sight(
     assert person.page.get_by_text("For development only").is_visible()
 
 
-@pytest.mark.long
 def test_given_a_telephone_when_following_the_list_then_the_last_call_is_in_sight(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -627,7 +608,6 @@ def test_given_a_telephone_when_following_the_list_then_the_last_call_is_in_sigh
     person.draw("playground-telephone")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["fetch", "realm-web", "Python"])
 def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
     kind: str, server: LocalServer, visit: Visit
@@ -663,7 +643,6 @@ def test_given_a_language_when_calls_are_copied_in_it_then_their_code_runs(
     assert remembered == kind
 
 
-@pytest.mark.long
 def test_given_calls_copied_for_the_module_when_run_in_a_page_then_they_work(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -727,7 +706,6 @@ def with_mail(tmp_path: Path) -> Iterator[LocalServer]:
         yield running
 
 
-@pytest.mark.long
 def test_given_confirmation_by_mail_when_linking_then_the_mails_button_confirms(
     with_mail: LocalServer, visit: Visit
 ) -> None:
@@ -767,7 +745,6 @@ def with_challenge(tmp_path: Path, verifier: KeyServer) -> Iterator[LocalServer]
         yield running
 
 
-@pytest.mark.long
 def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
     with_challenge: LocalServer, verifier: KeyServer, visit: Visit
 ) -> None:
@@ -793,7 +770,6 @@ def test_given_a_challenge_when_its_answer_is_filled_in_then_a_guest_comes_in(
     assert '"options":{"challenge":"an answer …ters"}}' in shown
 
 
-@pytest.mark.long
 def test_given_two_apps_when_the_other_is_chosen_then_the_page_starts_again(
     with_mail: LocalServer, visit: Visit
 ) -> None:
@@ -810,7 +786,6 @@ def test_given_two_apps_when_the_other_is_chosen_then_the_page_starts_again(
     person.reads(f"app/{OTHER_APP}/auth", at="Calls")
 
 
-@pytest.mark.long
 def test_given_text_with_tags_when_it_arrives_then_it_is_shown_and_not_run(
     with_mail: LocalServer, visit: Visit
 ) -> None:
@@ -826,7 +801,6 @@ def test_given_text_with_tags_when_it_arrives_then_it_is_shown_and_not_run(
     assert person.page.title() == "anonauth playground"
 
 
-@pytest.mark.long
 def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -843,7 +817,6 @@ def test_given_an_event_that_is_read_when_more_arrive_then_it_stays_open(
     assert person.user_id(ONE) in items.last.locator("details[open]").inner_text()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
     scheme: str, server: LocalServer, visit: Visit
@@ -871,7 +844,6 @@ def test_given_a_scheme_when_checked_by_axe_then_it_finds_nothing(
     assert bright == (scheme == "light")
 
 
-@pytest.mark.long
 def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
     server: LocalServer, visit: Visit
 ) -> None:
@@ -897,7 +869,6 @@ def test_given_a_small_telephone_when_the_page_is_read_then_it_fits_its_width(
     assert tops[order.index(CLOCK)] - tops[order.index("Calls")] < 640 + 100
 
 
-@pytest.mark.long
 def test_given_a_service_that_stops_when_the_page_asks_then_it_says_so(
     chromium: "Browser",
 ) -> None:
@@ -911,7 +882,6 @@ def test_given_a_service_that_stops_when_the_page_asks_then_it_says_so(
     person.page.context.close()
 
 
-@pytest.mark.long
 def test_given_a_page_elsewhere_when_it_embeds_or_reads_then_it_gets_nothing(
     server: LocalServer, chromium: "Browser", elsewhere: str
 ) -> None:

@@ -13,18 +13,13 @@ from support.engine.racing import Service, assert_all_whole
 from support.hostile.dice import dice_of
 from support.service.rings import RingInMemory
 
-_SLOW_ELSEWHERE = ("races.py", "expiring.py", "live_table.py", "local_server.py")
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # A second engine takes as long as the first, so it runs in CI's long step.
     for item in items:
-        module = item.nodeid.partition("::")[0].rpartition("/")[2]
-        engine_name = getattr(item, "callspec", None) and item.callspec.params.get(  # type: ignore[attr-defined]
-            "engine"
-        )
-        if engine_name == "ministack" and module.endswith(_SLOW_ELSEWHERE):
+        callspec = getattr(item, "callspec", None)
+        if callspec and callspec.params.get("engine") == "ministack":
             item.add_marker(pytest.mark.long)
 
 

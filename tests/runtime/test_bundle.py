@@ -5,6 +5,8 @@ import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pytest
+
 from bundle.trim import OPERATIONS
 from runtime.runtime_api import importable
 from support.project.bundle_size import MAX_BYTES, MAX_ZIPPED, files
@@ -17,6 +19,7 @@ def test_given_a_bundle_when_measured_then_it_is_small(bundle: Path) -> None:
     assert size <= MAX_BYTES
 
 
+@pytest.mark.long
 def test_given_a_bundle_when_zipped_as_sam_does_then_it_is_small(
     bundle: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def require_sdk(*others: str) -> None:
 # in and link in the default run.
 LONG = {
     "apikeys",
+    "apps",
     "everywhere",
     "expiry",
     "fresh",
@@ -132,10 +133,11 @@ def test_given_a_program_of_a_page_when_copied_then_it_prints_what_it_says(
     "end",
     [
         pytest.param("await app.currentUser.logOut();", id="logout"),
-        pytest.param("await refuse(guest);", id="unnoticed"),
+        pytest.param("await refuse(guest);", id="unnoticed", marks=pytest.mark.long),
         pytest.param(
             "await refuse(guest); await guest.refreshCustomData().catch(() => {});",
             id="noticed by another call",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
@@ -80,6 +81,15 @@ FAULTS: dict[str, Fault] = {
         transaction_conflict,
     )
 }
+
+# The other faults are much like one of these two.
+_USUAL = ("throttled", "lost_reply")
+
+EACH_FAULT = [
+    pytest.param(fault, id=name, marks=[] if name in _USUAL else [pytest.mark.long])
+    for name, fault in FAULTS.items()
+]
+"""The faults as parameters of a test. The default suite runs two of them."""
 
 
 def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:

@@ -100,6 +100,7 @@ def is_unasked(proxy: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_given_a_hostile_environment_when_served_then_it_works_and_stays_here(
     proxy: socket.socket, tmp_path: Path
 ) -> None:

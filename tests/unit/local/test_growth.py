@@ -41,6 +41,7 @@ def test_given_logins_when_counted_then_little_but_the_users_is_kept(
     assert kept(server, lambda: log_in(client)) < MOST_BYTES
 
 
+@pytest.mark.long
 def test_given_sessions_that_end_when_counted_then_nothing_is_kept(
     server: LocalServer,
 ) -> None:

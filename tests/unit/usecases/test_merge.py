@@ -33,7 +33,7 @@ from support.service.provider_logins import (
 )
 from support.service.story import Story
 from support.service.use_cases import UseCases
-from support.service.wire import FAULTS, lost_reply, preceded_by
+from support.service.wire import EACH_FAULT, lost_reply, preceded_by
 from support.time_machine import PlainTokens
 
 pytestmark = pytest.mark.usefixtures("providers_on")
@@ -499,7 +499,7 @@ def test_given_a_login_that_is_faster_when_merging_then_both_have_a_session(
     assert sessions_of(service, owner["user_id"]) == 3
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", EACH_FAULT)
 @pytest.mark.parametrize("call", range(5))
 @pytest.mark.parametrize("taken", [True, False], ids=["taken", "free"])
 def test_given_a_fault_at_any_call_when_merging_then_a_retry_converges(

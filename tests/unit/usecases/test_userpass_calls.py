@@ -32,10 +32,10 @@ from support.service.mailed_accounts import (
     refusal,
 )
 from support.service.rate_limits import CLIENT_PAIRS, NETWORK, assert_spent
-from support.service.wire import FAULTS, Fault
+from support.service.wire import EACH_FAULT, FAULTS, Fault
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", EACH_FAULT)
 def test_given_a_failing_counter_when_registering_then_the_contest_is_noted(
     world: MailedAccounts, fault: Fault
 ) -> None:
@@ -294,7 +294,7 @@ def test_given_a_warm_function_when_called_then_the_network_costs_one_write(
     assert made == ["UpdateItem", *calls]
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", EACH_FAULT)
 @pytest.mark.parametrize("call", SENDING)
 @pytest.mark.parametrize(
     "start", [pytest.param("cold", marks=pytest.mark.long), "warm"]
@@ -437,7 +437,7 @@ def test_given_a_bad_body_when_called_then_400(
         assert (reply.status, reply.json["error_code"]) == (400, "BadRequest")
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", EACH_FAULT)
 @pytest.mark.parametrize(
     "call", ["register", "confirm", "confirm/send", "reset", "reset/send"]
 )
