@@ -85,7 +85,9 @@ class _Patches:
         from moto.dynamodb.models.table import StreamRecord  # noqa: PLC0415
         from moto.dynamodb.parsing.ast_nodes import (  # type: ignore[attr-defined]  # noqa: PLC0415
             DepthFirstTraverser,
+            Expression,
             Node,
+            UpdateExpressionFunction,
         )
         from moto.dynamodb.parsing.expressions import (  # type: ignore[attr-defined]  # noqa: PLC0415
             UpdateExpressionParser,
@@ -110,17 +112,23 @@ class _Patches:
                     "_serialize_type_structure",
                     shortcuts.serialize_structure,
                 ),
-                (
-                    ConditionExpressionParser,
-                    "_lex_condition_expression",
-                    shortcuts.lex_condition,
-                ),
+                (ConditionExpressionParser, "parse", shortcuts.parse_condition),
+                (ConditionExpressionParser, "_make_operand", shortcuts.make_operand),
                 (UpdateExpressionParser, "make", shortcuts.make_update),
-                (DepthFirstTraverser, "traverse", lambda _: shortcuts.traverse(Node)),
             )
         ]
         self._patches += [
             patch.object(Node, "__deepcopy__", shortcuts.copy_node(Node), create=True),
+            patch.object(
+                Node,
+                "find_clauses",
+                shortcuts.find_clauses(Expression, UpdateExpressionFunction),
+            ),
+            patch.object(
+                DepthFirstTraverser,
+                "traverse",
+                shortcuts.traverse(Node, DepthFirstTraverser.pre_processing_of_child),
+            ),
             *(
                 patch.object(model, "instances_tracked", _AlwaysEmptyList())
                 for model in (Item, ShardIterator, StreamRecord)

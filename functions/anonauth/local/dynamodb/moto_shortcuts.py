@@ -11,7 +11,6 @@ import io
 import re
 import secrets
 import sys
-from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -216,17 +215,66 @@ def urls(original: property) -> property:
     return property(look_up)
 
 
-def lex_condition(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `_lex_condition_expression` that remembers the words of expressions."""
+def parse_condition(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `ConditionExpressionParser.parse` that remembers trees of expressions.
+
+    In a remembered tree each placeholder stands for itself; `make_operand` fills it in.
+    """
     from moto.dynamodb.comparisons import (  # noqa: PLC0415
         ConditionExpressionParser,
     )
 
-    @functools.lru_cache(_KEPT_EXPRESSIONS)
-    def words(expression: str) -> tuple[Any, ...]:
-        return tuple(original(ConditionExpressionParser(expression, None, None)))
+    class Tree(ConditionExpressionParser):
+        def _make_op_condition(self, node: Any) -> Any:
+            return node
 
-    return lambda self: deque(words(self.condition_expression))
+    @functools.lru_cache(_KEPT_EXPRESSIONS)
+    def read(expression: str) -> tuple[Any, list[str], list[str]]:
+        parser = Tree(expression, _Placeholders(), _Placeholders())
+        tree = original(parser)
+        return tree, parser.expr_attr_names_found, parser.expr_attr_values_found
+
+    def parse(self: Any) -> Any:
+        if not self.condition_expression:
+            return original(self)
+        try:
+            tree, names, values = read(self.condition_expression)
+            made = self._make_op_condition(tree)
+        except Exception:  # noqa: BLE001 - the original says what is wrong
+            return original(self)
+        self.expr_attr_names_found.extend(names)
+        self.expr_attr_values_found.extend(values)
+        return made
+
+    return parse
+
+
+class _Placeholders(dict[str, Any]):
+    def __missing__(self, placeholder: str) -> str:
+        return placeholder
+
+
+def make_operand(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `ConditionExpressionParser._make_operand` that fills in placeholders."""
+    from moto.dynamodb.comparisons import (  # noqa: PLC0415
+        AttributePath,
+        AttributeValue,
+    )
+
+    def make(self: Any, node: Any) -> Any:
+        if node.kind == "EXPRESSION_ATTRIBUTE_VALUE":
+            return AttributeValue(self.expression_attribute_values[node.text])
+        if node.kind != "PATH":
+            return original(self, node)
+        names = self.expression_attribute_names
+        return AttributePath(
+            [
+                names[child.text] if child.text.startswith("#") else child.value
+                for child in node.children
+            ]
+        )
+
+    return make
 
 
 def make_update(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,29 +305,57 @@ def _copied(child: Any, memo: dict[int, Any]) -> Any:
     return child if type(child) in (str, int) else deepcopy(child, memo)
 
 
-def traverse(node: Any) -> Callable[..., Any]:
+def traverse(node: Any, before_child: Callable[..., None]) -> Callable[..., Any]:
     """Return a `DepthFirstTraverser.traverse` that looks up the kinds of nodes.
 
     `isinstance` is slow for nodes, since their class is abstract.
+
+    Args:
+        node: moto's class of all nodes.
+        before_child: The traverser's own method for each child, which does nothing.
     """
 
     def traverse(self: Any, root: Any) -> Any:
-        kinds = self.nodes_to_be_processed()
+        processors = self._processing_map().items()
+        prepares = type(self).pre_processing_of_child is not before_child
 
         def go(each: Any, child_id: int) -> Any:
-            if not _is_kind(type(each), node):
+            kind = type(each)
+            if not _is_kind(kind, node):
                 return each
             parent = each.parent
             for at, child in enumerate(each.children or ()):
-                self.pre_processing_of_child(each, at)
+                if prepares:
+                    self.pre_processing_of_child(each, at)
                 go(child, at)
-            if _is_kind(type(each), kinds):
-                each = self.process(each)
-                each.parent = parent
-                if parent:
-                    parent.children[child_id] = each
+            for processed, process in processors:
+                if _is_kind(kind, processed):
+                    each = process(each)
+                    each.parent = parent
+                    if parent:
+                        parent.children[child_id] = each
+                    break
             return each
 
         return go(root, -1)
 
     return traverse
+
+
+def find_clauses(*parents: type) -> Callable[..., Any]:
+    """Return a `Node.find_clauses` that looks up the kinds of nodes as well.
+
+    Args:
+        parents: moto's classes of nodes in which there may be clauses.
+    """
+
+    def find(self: Any, kinds: list[type]) -> list[Any]:
+        found = []
+        for child in self.children or ():
+            if type(child) in kinds:
+                found.append(child)
+            elif _is_kind(type(child), parents):
+                found.extend(child.find_clauses(kinds))
+        return found
+
+    return find

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from moto.core.responses import BaseResponse
+from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
@@ -359,6 +360,63 @@ def test_given_a_request_when_moto_sets_itself_up_then_as_before(
         quick = set_up()
 
     assert quick == plain
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{":a": {"S": "Ada"}, ":low": {"N": "5"}, ":high": {"N": "9"}}, {":a": {}}, None],
+    ids=["all values", "an empty value", "no values"],
+)
+@pytest.mark.parametrize("names", [{"#a": "ada"}, {}, None], ids=str)
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "attribute_not_exists(pk)",
+        "#a = :a AND version < :low",
+        "attribute_exists(pk) AND (version <> :low OR NOT contains(tags, :a))",
+        "size(#a) >= :low",
+        "#a BETWEEN :low AND :high",
+        "version IN (:a, :low, :high)",
+        "labels.#a[0].deep = :a OR begins_with(labels[1], :a)",
+        "attribute_type(#a, :a)",
+        "(#a = :a)",
+        "((#a = :a))",
+        "#gone = :a",
+        "#a = :gone",
+        "name = :a",
+        "#a = ",
+        "#a = :a :low",
+        "#a ! :a",
+        "AND",
+    ],
+)
+def test_given_a_condition_when_moto_parses_it_then_as_before(
+    expression: str, names: dict[str, str] | None, values: dict[str, Any] | None
+) -> None:
+    def parse() -> Any:
+        parser = ConditionExpressionParser(expression, names, values)
+        try:
+            made = shape_of(parser.parse())
+        except Exception as exc:  # noqa: BLE001 - moto may raise anything
+            return type(exc), str(exc)
+        return made, parser.expr_attr_names_found, parser.expr_attr_values_found
+
+    plain = parse()
+    with patch_moto():
+        quick, remembered = parse(), parse()
+
+    assert quick == plain
+    assert remembered == plain
+
+
+def shape_of(made: Any) -> Any:
+    """Return a parsed condition as something that can be compared."""
+    if isinstance(made, list | tuple):
+        return [shape_of(each) for each in made]
+    if hasattr(made, "__dict__"):
+        return type(made), {name: shape_of(each) for name, each in vars(made).items()}
+    return made
 
 
 @pytest.mark.parametrize(
