@@ -56,6 +56,13 @@ def pytest_configure() -> None:
         "accepts_kwargs",
         lambda handler: accepts_kwargs(getattr(handler, "__func__", handler)),
     )
+    # Each session would also register its 127 handlers one by one.
+    handlers: Any = botocore.session.Session()._events._emitter  # type: ignore[attr-defined]
+
+    def with_handlers(self: Any, events: Any) -> None:
+        events._emitter = self._original_handler = copy.copy(handlers)
+
+    patch.setattr(botocore.session.Session, "_register_builtin_handlers", with_handlers)
     # moto checks no signature.
     patch.setattr(SigV4Auth, "add_auth", _with_no_signature(SigV4Auth.add_auth))
     # Typer would build all commands anew for each that a test runs.
@@ -154,14 +161,11 @@ def new_service(
     return Deployment(table, db, key_id, clients)
 
 
-@pytest.fixture(scope="session")
-def rsa_keys() -> RsaKeys:
-    return RsaKeys()
-
-
-@pytest.fixture(autouse=True)
-def made_keys(rsa_keys: RsaKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "generate_private_key", rsa_keys.generate)
+@pytest.fixture(scope="session", autouse=True)
+def made_keys() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "generate_private_key", RsaKeys().generate)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import combinations, islice
+from math import comb
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -86,20 +88,40 @@ class NumberedKeys:
 class RsaKeys:
     """Makes RSA keys, and reuses the same few within a process.
 
-    A key takes 50 ms. There are more of them than a ring can have at once.
+    There are more of them than a ring can have at once. A key takes 50 ms, nearly all
+    of it for its two primes, so all keys are pairs of a few primes.
     """
 
     MOST = MOST_RING_KEYS + 8
 
     def __init__(self) -> None:
         self._made: deque[RSAPrivateKey] = deque()
+        self._primes: list[int] = []
 
     def generate(self, public_exponent: int, key_size: int) -> RSAPrivateKey:
-        if len(self._made) < self.MOST:
-            self._made.append(rsa.generate_private_key(public_exponent, key_size))
-        else:
-            self._made.rotate(-1)
+        if not self._made:
+            while comb(len(self._primes), 2) < self.MOST:
+                numbers = rsa.generate_private_key(
+                    public_exponent, key_size
+                ).private_numbers()
+                self._primes += [numbers.p, numbers.q]
+            pairs = islice(combinations(self._primes, 2), self.MOST)
+            self._made.extend(_key_of(p, q, public_exponent) for p, q in pairs)
+        self._made.rotate(-1)
         return self._made[-1]
+
+
+def _key_of(p: int, q: int, exponent: int) -> RSAPrivateKey:
+    private = rsa.rsa_recover_private_exponent(exponent, p, q)
+    return rsa.RSAPrivateNumbers(
+        p,
+        q,
+        private,
+        rsa.rsa_crt_dmp1(private, p),
+        rsa.rsa_crt_dmq1(private, q),
+        rsa.rsa_crt_iqmp(p, q),
+        rsa.RSAPublicNumbers(exponent, p * q),
+    ).private_key(unsafe_skip_rsa_key_validation=True)
 
 
 class RingInMemory:

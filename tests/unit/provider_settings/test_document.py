@@ -1,7 +1,9 @@
 """The settings document: what it takes, and errors that name the key."""
 
+import functools
 import json
 import re
+import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -37,6 +39,7 @@ from support.service.settings_documents import (
 )
 
 PROVIDERS = tuple(ALL_PROVIDERS)
+TLS = functools.cache(ssl.create_default_context)
 
 
 def issuer(**settings: Any) -> str:
@@ -574,7 +577,7 @@ def test_given_a_host_that_is_never_reached_when_parsed_then_the_key_is_named(
     assert str(error.value).startswith(f"{P}.{key}: ")
     with pytest.raises(ProviderUnavailable):
         # No resolver is asked: the names would be of this network, or unknown.
-        Fetcher(resolve=lambda _: ["127.0.0.1"]).get(f"https://{host}/x")
+        Fetcher(resolve=lambda _: ["127.0.0.1"], tls=TLS).get(f"https://{host}/x")
 
 
 MARKS = "-----{} {}-----"

@@ -68,7 +68,7 @@ class _Patches:
     """The patches to moto, in effect from `start` to `stop`."""
 
     def __init__(self) -> None:
-        from moto import backend_index  # noqa: PLC0415
+        from moto import backend_index, backends  # noqa: PLC0415
         from moto.core import responses  # noqa: PLC0415
         from moto.core.base_backend import BaseBackend  # noqa: PLC0415
         from moto.core.parse import BaseJSONParser  # noqa: PLC0415
@@ -93,6 +93,7 @@ class _Patches:
             UpdateExpressionParser,
         )
         from moto.dynamodbstreams.models import ShardIterator  # noqa: PLC0415
+        from moto.kms import models as kms  # noqa: PLC0415
 
         self._patches: list[Any] = [
             patch.object(owner, name, replace(getattr(owner, name)))
@@ -101,6 +102,8 @@ class _Patches:
                 (ResponseSerializer, "get_value", _get_value),
                 (responses, "method_names_from_class", functools.cache),
                 (backend_index, "backend_url_patterns", _ours_first),
+                (backends, "list_of_moto_modules", shortcuts.modules),
+                (kms, "generate_private_key", shortcuts.private_key),
                 (BaseBackend, "urls", shortcuts.urls),
                 (Request, "from_primitives", shortcuts.from_primitives),
                 (responses, "gen_amzn_requestid_long", shortcuts.request_id),

@@ -11,7 +11,7 @@ import io
 import re
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 from urllib.parse import urlparse, urlsplit
@@ -213,6 +213,40 @@ def urls(original: property) -> property:
         return known[key]
 
     return property(look_up)
+
+
+def modules(original: Callable[[], Iterable[str]]) -> Callable[[], frozenset[str]]:
+    """Return a `list_of_moto_modules` that looks into moto's directory only once.
+
+    moto's server asks it for each request.
+    """
+    return functools.cache(lambda: frozenset(original()))
+
+
+def private_key(original: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a `generate_private_key` that makes an unusual key when it is needed.
+
+    moto gives each symmetric key of KMS an RSA key too, which takes 50 ms.
+    """
+
+    def make(key_spec: str) -> Any:
+        if key_spec != "SYMMETRIC_DEFAULT":
+            return original(key_spec)
+        return _Later(functools.cache(lambda: original(key_spec)))
+
+    return make
+
+
+class _Later:
+    """Stands for an object that is made when one of its attributes is asked for."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # `copy` asks for these before there is a state
+            raise AttributeError(name)
+        return getattr(self._make(), name)
 
 
 def parse_condition(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """The patched moto compared with the original: it is faster and answers the same."""
 
+import copy
 import gzip
 import importlib.metadata
 import random
@@ -7,6 +8,9 @@ import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import moto.backends
+import moto.kms.models
+import moto.kms.utils
 import pytest
 from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -408,6 +412,36 @@ def test_given_a_condition_when_moto_parses_it_then_as_before(
 
     assert quick == plain
     assert remembered == plain
+
+
+def test_given_the_modules_of_moto_when_listed_again_then_as_before() -> None:
+    plain = set(moto.backends.list_of_moto_modules())
+    with patch_moto():
+        quick = [moto.backends.list_of_moto_modules() for _ in range(2)]
+
+    assert quick == [plain, plain]
+    assert "dynamodb" in plain
+
+
+def test_given_a_key_of_kms_when_made_then_only_an_asymmetric_one_is_an_rsa_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    original = moto.kms.utils.RSAPrivateKey
+
+    def record(key_size: int) -> Any:
+        made.append(key_size)
+        return original(key_size)
+
+    monkeypatch.setattr(moto.kms.utils, "RSAPrivateKey", record)
+    with patch_moto():
+        symmetric = moto.kms.models.generate_private_key("SYMMETRIC_DEFAULT")
+        assert made == []
+        moto.kms.models.generate_private_key("RSA_3072")
+        assert made == [3072]
+        # Nobody asks for this one; if somebody did, it would be as before.
+        assert copy.deepcopy(symmetric).public_key() == symmetric.public_key()
+        assert made == [3072, 2048]
 
 
 def shape_of(made: Any) -> Any:
