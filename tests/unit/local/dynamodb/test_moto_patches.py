@@ -427,6 +427,7 @@ def test_given_a_key_of_kms_when_made_then_only_an_asymmetric_one_is_an_rsa_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[int] = []
+    models: Any = moto.kms.models
     original = moto.kms.utils.RSAPrivateKey
 
     def record(key_size: int) -> Any:
@@ -435,9 +436,9 @@ def test_given_a_key_of_kms_when_made_then_only_an_asymmetric_one_is_an_rsa_key(
 
     monkeypatch.setattr(moto.kms.utils, "RSAPrivateKey", record)
     with patch_moto():
-        symmetric = moto.kms.models.generate_private_key("SYMMETRIC_DEFAULT")
+        symmetric = models.generate_private_key("SYMMETRIC_DEFAULT")
         assert made == []
-        moto.kms.models.generate_private_key("RSA_3072")
+        models.generate_private_key("RSA_3072")
         assert made == [3072]
         # Nobody asks for this one; if somebody did, it would be as before.
         assert copy.deepcopy(symmetric).public_key() == symmetric.public_key()
