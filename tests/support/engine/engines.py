@@ -180,9 +180,7 @@ _COMMANDS = {"dynoxide": _dynoxide, "ministack": _ministack}
 def _connected(
     name: str, endpoint_url: str, region: str, account: Mapping[str, str]
 ) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, value in account.items():
-            patch.setenv(variable, value)  # the store reads the environment, as on AWS
+    with _variables(account):  # the store reads the environment, as on AWS
         db = boto3.client(
             "dynamodb",
             region_name=region,
@@ -194,6 +192,24 @@ def _connected(
             yield Engine(name, endpoint_url, region, db)
         finally:
             db.close()
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    # An engine can end before a fixture that began later and has set the same names.
+    # Then they are left as they are.
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if os.environ.get(name) != values[name]:
+                continue
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _await_answer(
