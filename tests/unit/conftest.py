@@ -94,8 +94,8 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-# For all tests, so that it begins before a module's service and ends after it. Otherwise
-# the service would take the credentials along that moto needs.
+# For all tests, so that it begins before a module's service and ends after it.
+# Otherwise the service would take the credentials along that moto needs.
 @pytest.fixture(scope="session", autouse=True)
 def moto() -> Iterator[None]:
     # Without the patches a transaction copies the table, and moto keeps a gigabyte.
