@@ -96,16 +96,16 @@ class RsaKeys:
 
     def __init__(self) -> None:
         self._made: deque[RSAPrivateKey] = deque()
-        self._primes: list[int] = []
 
     def generate(self, public_exponent: int, key_size: int) -> RSAPrivateKey:
         if not self._made:
-            while comb(len(self._primes), 2) < self.MOST:
+            primes: list[int] = []
+            while comb(len(primes), 2) < self.MOST:
                 numbers = rsa.generate_private_key(
                     public_exponent, key_size
                 ).private_numbers()
-                self._primes += [numbers.p, numbers.q]
-            pairs = islice(combinations(self._primes, 2), self.MOST)
+                primes += [numbers.p, numbers.q]
+            pairs = islice(combinations(primes, 2), self.MOST)
             self._made.extend(_key_of(p, q, public_exponent) for p, q in pairs)
         self._made.rotate(-1)
         return self._made[-1]

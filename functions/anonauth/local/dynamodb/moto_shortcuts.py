@@ -224,9 +224,9 @@ def modules(original: Callable[[], Iterable[str]]) -> Callable[[], frozenset[str
 
 
 def private_key(original: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a `generate_private_key` that makes an unusual key when it is needed.
+    """Return a `generate_private_key` that puts off what is hardly ever needed.
 
-    moto gives each symmetric key of KMS an RSA key too, which takes 50 ms.
+    moto makes an RSA key for each symmetric key of KMS too, which takes 50 ms.
     """
 
     def make(key_spec: str) -> Any:
